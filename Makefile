@@ -1,0 +1,94 @@
+# dbrx-ls. `make demo` and `make test` set up a fresh Debian bookworm by themselves; `make` only builds.
+# Rooms bring their own rules in *.mk; every source is found by its place, so nothing is listed twice.
+
+BUILD  ?= build
+PREFIX ?= /usr/local
+CC     ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+VERSION := 0.1.0
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+            -Wcast-qual -Wwrite-strings -Wvla -Wundef -Wformat=2 -Werror
+OPTIMISE ?= -O2 -g
+SANITIZE ?=
+PACKAGES := jansson libgit2 libuv libcurl libmicrohttpd sqlite3
+# Third-party headers are system headers: their warnings are not ours.
+PACKAGE_FLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PACKAGES) 2>/dev/null))
+CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -DDBRX_VERSION='"$(VERSION)"' $(OPTIMISE) $(SANITIZE) $(WARNINGS) \
+             -fno-math-errno -pthread -I. $(PACKAGE_FLAGS) $(CFLAGS)
+LIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm -pthread
+
+ROOMS   := base tokenizer tokenizer/generated kernels kernels/reference kernels/cpu inference \
+           inference/service context lsp/client lsp/assistant lsp/server lsp/cli
+SOURCES := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
+ASSEMBLY := $(foreach room,$(ROOMS),$(wildcard $(room)/*.S))
+OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o) $(ASSEMBLY:%.S=$(BUILD)/obj/%.o)
+MAIN    := $(BUILD)/obj/lsp/cli/main.o
+LIBRARY := $(BUILD)/libdbrx.a
+PROGRAM := $(BUILD)/dbrx-ls
+
+.PHONY: all build setup demo test test-all check format install uninstall clean help
+all: build
+
+include context/grammars.mk
+include tests/tests.mk
+include editors/editors.mk
+
+build: cuda-notice $(PROGRAM) $(MODEL_DEMO)
+
+.PHONY: cuda-notice
+cuda-notice:
+	@if command -v nvcc >/dev/null 2>&1 && [ "$(CUDA)" != 0 ]; then \
+	  echo "nvcc found: this version has no CUDA backend yet; building for the CPU"; fi
+
+$(PROGRAM): $(MAIN) $(LIBRARY)
+	$(CC) $(SANITIZE) -o $@ $(MAIN) $(LIBRARY) $(LIBS)
+
+$(LIBRARY): $(filter-out $(MAIN),$(OBJECTS)) $(GRAMMAR_OBJECTS)
+	@rm -f $@
+	ar rcs $@ $^
+
+# A kernel file's name ends in the instruction set it is compiled for; it is chosen at run time.
+$(BUILD)/obj/%_avx2.o: ISA := -mavx2 -mfma -mf16c
+$(BUILD)/obj/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
+$(BUILD)/obj/kernels/cpu/%.o: OPTIMISE := -O3 -g -ffp-contract=off
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(ISA) -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/%.o: %.S
+	@mkdir -p $(@D)
+	$(CC) -I. -MMD -MP -c -o $@ $<
+
+-include $(OBJECTS:.o=.d)
+
+setup:
+	@sh tests/setup.sh $(BUILD)
+
+install: build
+	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/dbrx-ls
+	install -d $(DESTDIR)$(PREFIX)/share/dbrx-ls/model
+	install -m 644 $(MODEL_DEMO_DIR)/* $(DESTDIR)$(PREFIX)/share/dbrx-ls/model/
+	install -d $(DESTDIR)$(PREFIX)/share/dbrx-ls/neovim
+	cp -R editors/neovim/. $(DESTDIR)$(PREFIX)/share/dbrx-ls/neovim/
+	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls/LICENSE
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/dbrx-ls
+	rm -rf $(DESTDIR)$(PREFIX)/share/dbrx-ls $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make            build build/dbrx-ls
+## make demo       set up, build, and show the whole line on this repository
+## make test       set up, build, run the tests (make test-all: editors, sanitizers, long runs)
+## make check      style, includes, warnings under gcc and clang, clang-tidy, cppcheck
+## make try-nvim   Neovim on this repository with the plugin
+## make install    PREFIX=/usr/local DESTDIR=

@@ -1,0 +1,12 @@
+/* Time. Any thread. */
+#ifndef BASE_CLOCK_H
+#define BASE_CLOCK_H
+
+#include <stdint.h>
+
+/* Microseconds of the monotonic clock. */
+int64_t clock_us(void);
+
+void clock_sleep_us(int64_t us);
+
+#endif

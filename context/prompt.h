@@ -1,0 +1,59 @@
+/* The completion prompt: an ordered list of blocks, laid out for the prefix cache.
+ *
+ * system | examples | user turn (excerpts, what follows the gap, the file before the gap) |
+ * assistant turn left open with a fence and the tail. Anchors keep consecutive prompts equal for as
+ * long as possible: the window's first line moves in jumps of a quarter of its budget, the tail
+ * starts at a fixed line while it is 2 to 6 lines long, the suffix is pinned until its beginning
+ * really changed. Every block begins and ends so that its ids do not depend on its neighbours.
+ *
+ * A prompt_session holds one document's anchors. Not thread-safe; one session belongs to one
+ * thread at a time. Knows no model, no HTTP, no LSP. */
+#ifndef CONTEXT_PROMPT_H
+#define CONTEXT_PROMPT_H
+
+#include "base/error.h"
+#include "context/document.h"
+#include "tokenizer/tokenizer.h"
+
+typedef struct prompt_session prompt_session;
+
+status prompt_session_open(prompt_session **out, error *err);
+void prompt_session_close(prompt_session *s);
+
+/* One part of the prompt, for people and for `dbrx-ls prompt`. Texts live as long as the prompt. */
+struct prompt_block {
+    const char *kind;   /* "system", "example", "excerpt", "suffix", "prefix", "tail" */
+    text path;          /* where its text is from; empty for our own words */
+    const char *reason; /* why it is there, in words */
+    size_t n_tokens;
+    double score;
+    int32_t age; /* requests since it came in */
+    bool reused; /* its ids stand at the same place as in the session's previous prompt */
+};
+
+struct prompt {
+    token_list ids;
+    text text;            /* the same as text, control tokens spelt out; for people only */
+    text must_start_with; /* bytes rolled back from the tail: the answer must begin with them */
+    text fence;  /* the fence that opens the answer and therefore closes it, "```" or longer */
+    text suffix; /* the document behind the gap, at most 4 KiB */
+    struct prompt_block *blocks;
+    size_t n_blocks;
+    size_t n_reused; /* leading tokens equal to the session's previous prompt */
+    int64_t layout_us, tokenize_us;
+    arena memory; /* holds everything but ids */
+};
+
+struct prompt_options {
+    size_t budget_tokens; /* for the whole prompt: default 8192, at most model length - answer */
+    bool want_text;       /* fill prompt.text */
+};
+
+/* Lays out the prompt for completing `document` at `cursor_byte`. A budget too small for the fixed
+ * parts and 64 tokens of the file is ERR_LIMIT with the numbers. Freed by prompt_free. */
+status prompt_build(struct prompt *out, prompt_session *s, const tokenizer *t,
+                    const struct document_view *document, size_t cursor_byte,
+                    const struct prompt_options *options, error *err);
+void prompt_free(struct prompt *p);
+
+#endif

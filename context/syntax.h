@@ -1,0 +1,47 @@
+/* Syntax: what tree-sitter says about a text. The only files that see tree-sitter are syntax*.c.
+ *
+ * A syntax object holds one parse of one text. An unknown language gives NULL from syntax_parse
+ * with OK: callers then work on lines and indentation. Parsing is bounded in time and size
+ * (base/limits.h). Not thread-safe. */
+#ifndef CONTEXT_SYNTAX_H
+#define CONTEXT_SYNTAX_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/text.h"
+
+typedef struct syntax syntax;
+
+/* One row per language: data, not code (context/language.c). */
+struct language {
+    const char *name;             /* "C", for people and fences' info strings see `fence` */
+    const char *fence;            /* "c" */
+    const char *extensions[12];   /* without dot, NULL-terminated */
+    const char *language_ids[6];  /* the editors' ids, NULL-terminated */
+    const char *line_comment;     /* "//", "#", "--" or NULL */
+    char block_opener;            /* '{', ':' or 0 when blocks have neither */
+    const void *(*grammar)(void); /* tree-sitter language, NULL when none is built in */
+};
+
+/* By the editor's id first, then by extension; NULL when unknown. Static data. */
+const struct language *language_find(text language_id, text path);
+const struct language *language_at(size_t i); /* NULL past the end: for tables and tests */
+
+status syntax_parse(syntax **out, const struct language *language, text content, error *err);
+void syntax_free(syntax *s); /* NULL is fine */
+
+/* Nodes with errors or missing tokens inside [from, to). */
+size_t syntax_error_count(const syntax *s, size_t from, size_t to);
+
+/* The smallest named multi-line block that contains byte `at`, as a byte range; false: none. */
+bool syntax_enclosing_block(const syntax *s, size_t at, size_t *from, size_t *to);
+
+/* End of the innermost statement or definition that begins at or before `at` and contains it. */
+bool syntax_statement_end(const syntax *s, size_t at, size_t *end);
+
+/* True when `at` lies in a comment or a string. */
+bool syntax_in_comment(const syntax *s, size_t at);
+bool syntax_in_string(const syntax *s, size_t at);
+
+#endif

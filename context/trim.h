@@ -1,0 +1,51 @@
+/* Post-processing: from what a model says to what may stand in the editor.
+ *
+ * Fed piece by piece while the answer streams, it decides when to stop and what of it is shown:
+ * stop at the closing fence, the suffix's first lines, the end of the line or block -> drop prose
+ * and fences -> cut the overlap with the suffix -> drop what has no visible character. It knows
+ * text only: no ids, no HTTP, no LSP. All text of a model is untrusted input. Not thread-safe. */
+#ifndef CONTEXT_TRIM_H
+#define CONTEXT_TRIM_H
+
+#include "base/error.h"
+#include "context/document.h"
+
+typedef struct trim trim;
+
+struct trim_options {
+    struct document_view document;
+    size_t cursor_byte;
+    text must_start_with; /* the answer repeats these bytes first; they are checked and dropped */
+    text fence;           /* closing fence of the prompt's open assistant turn */
+    bool many_lines;      /* a block may be completed; else one line */
+};
+
+/* Copies what it needs of the options. Freed by trim_close. */
+status trim_open(trim **out, const struct trim_options *options, error *err);
+void trim_close(trim *t);
+
+enum trim_state { TRIM_MORE, TRIM_DONE }; /* DONE: nothing further can change the result; cancel */
+
+/* Takes the next piece of the answer (any split, also inside a UTF-8 character). */
+enum trim_state trim_put(trim *t, text piece);
+
+struct trim_result {
+    text insert; /* what to insert at the cursor; empty: show nothing */
+    size_t
+        replace_bytes;  /* bytes behind the cursor, on its line, that `insert` replaces (closers) */
+    const char *reason; /* why it ended or why it is empty, in words; static */
+};
+
+/* The result for what has come so far; `finished` says the model ended by itself. `out` lives until
+ * the next call. Whatever was cut off mid-way is not shown: only whole lines if !finished. */
+void trim_finish(trim *t, bool finished, struct trim_result *out);
+
+/* One line or many (requests.md): many at an empty block start or on demand; else one. */
+bool trim_wants_many_lines(const struct document_view *document, size_t cursor_byte, bool invoked);
+
+/* False where no completion should be asked for at all: inside a line whose rest is more than
+ * closers and punctuation. *reason is a static string. */
+bool trim_place_is_fit(const struct document_view *document, size_t cursor_byte, bool invoked,
+                       const char **reason);
+
+#endif

@@ -1,0 +1,1 @@
+# Editors: what is built and tried from here.

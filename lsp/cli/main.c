@@ -1,0 +1,32 @@
+/* The one entry: picks a subcommand's row; without one, the language server over stdio. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lsp/cli/command.h"
+
+static int print_help(void)
+{
+    printf("usage: dbrx-ls [COMMAND] [OPTIONS]\n\n"
+           "Without a command: the language server, LSP over stdio. Commands:\n");
+    for (const struct command *c = commands; c->name; c++)
+        printf("  %-14s %s\n", c->name, c->summary);
+    printf("\nEvery command has --help. dbrx-ls --version prints the version.\n");
+    return EXIT_DONE;
+}
+
+int main(int argc, char **argv)
+{
+    /* A peer that went away is an error of a write, not the end of the program. */
+    signal(SIGPIPE, SIG_IGN);
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0))
+        return print_help();
+    if (argc > 1 && strcmp(argv[1], "--version") == 0) {
+        printf("dbrx-ls %s\n", DBRX_VERSION);
+        return EXIT_DONE;
+    }
+    for (const struct command *c = commands; argc > 1 && c->name; c++)
+        if (strcmp(c->name, argv[1]) == 0) return c->run(argc - 1, argv + 1);
+    fprintf(stderr, "dbrx-ls: no command \"%s\" (see --help)\n", argc > 1 ? argv[1] : "");
+    return EXIT_USAGE;
+}

@@ -1,0 +1,107 @@
+/* The engine client: one connection policy between the front and whatever engine it uses.
+ *
+ * Runs on the caller's libuv loop and never blocks it (curl's multi interface). It finds or starts
+ * the local engine, or talks to a configured endpoint; holds the lease stream; knows by handshake
+ * whether the engine is ours; breaks the circuit after repeated failures. All text of an engine is
+ * untrusted. It knows token ids and bytes; no documents and no JSON-RPC. One thread: the loop's. */
+#ifndef LSP_CLIENT_ENGINE_CLIENT_H
+#define LSP_CLIENT_ENGINE_CLIENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "tokenizer/tokenizer.h"
+
+typedef struct engine_client engine_client;
+typedef struct engine_call engine_call;
+
+enum engine_state {
+    ENGINE_STARTING, /* looking for it, or starting it */
+    ENGINE_LOADING,  /* it answers, the model is on its way: see progress */
+    ENGINE_READY,
+    ENGINE_DEGRADED, /* works with less: reason says what is missing */
+    ENGINE_OFF       /* cannot be used: reason says why; retried by itself where that can help */
+};
+
+struct engine_status {
+    enum engine_state state;
+    char reason[256];   /* in words, one line; "" when ready */
+    double progress;    /* 0..1 while loading */
+    char model[128];    /* as the engine names it */
+    char endpoint[256]; /* for people: "local engine", or the URL without credentials */
+    bool local, ours;   /* started by us on this machine; speaks our api */
+    bool demo;          /* the model is random or the embedded one */
+    int32_t max_model_len;
+    double queue; /* requests before ours, from the lease stream */
+};
+
+struct engine_client_options {
+    uv_loop_t *loop;
+    const char
+        *endpoint; /* "http://HOST:PORT", "https://...", "unix:/PATH"; NULL: the local engine */
+    const char *api_key;   /* NULL: none */
+    const char *ca_file;   /* NULL: the system's */
+    const char *model_dir; /* for the local engine; NULL: the embedded model */
+    const char *backend;   /* for the local engine; NULL: auto */
+    int32_t n_threads;     /* for the local engine; 0: its default */
+    const char *idle;      /* for the local engine: seconds, or "never"; NULL: its default */
+    /* Called on the loop whenever the status changed; at most every 50 ms. */
+    void (*on_status)(void *context, const struct engine_status *status);
+    void *context;
+};
+
+/* Begins to connect (and, without an endpoint, to start the local engine) at once. */
+status engine_client_open(engine_client **out, const struct engine_client_options *options,
+                          error *err);
+
+/* Cancels all calls (each gets its on_done with cancelled) and closes; `closed` may be NULL and is
+ * called on the loop when the client is gone and freed. */
+void engine_client_close(engine_client *c, void (*closed)(void *context), void *context);
+
+const struct engine_status *engine_client_status(const engine_client *c);
+
+/* The engine's tokenizer once known (handshake and cache), else NULL. Lives as long as the client,
+ * also when the engine changes. */
+const tokenizer *engine_client_tokenizer(const engine_client *c);
+
+struct engine_request {
+    const int32_t *prompt; /* [n_prompt] copied */
+    size_t n_prompt;
+    int32_t max_tokens;
+    float temperature;
+    uint64_t seed;
+    const text *stops; /* [n_stops] copied; at most HTTP_STOPS_MAX */
+    size_t n_stops;
+    const char *priority; /* "interactive", "action", "batch", "warm" */
+    text must_start_with; /* sent only to engines that list the feature; else the caller checks */
+    int64_t deadline_ms;  /* 0: none; the call ends with what has come by then */
+};
+
+struct engine_answer {
+    status code;        /* OK, ERR_CANCELLED, ERR_NETWORK (cut, refused), ERR_BUSY, ... */
+    const char *reason; /* in words when code is not OK */
+    bool cut;           /* the stream ended before its end: text is incomplete */
+    const char *finish; /* "stop", "length", "" */
+    int64_t n_prompt, n_cached, n_output;
+    int64_t ttft_us, total_us; /* from sending */
+};
+
+struct engine_callbacks {
+    void (*on_text)(void *context, text piece); /* UTF-8; never after cancel or on_done */
+    void (*on_done)(void *context, const struct engine_answer *answer); /* exactly once */
+    void *context;
+};
+
+/* Streams a completion. While the engine is not READY or DEGRADED it fails at once through on_done
+ * (from the loop, never from inside this call). The handle is valid until on_done returns. */
+status engine_client_complete(engine_client *c, const struct engine_request *request,
+                              const struct engine_callbacks *callbacks, engine_call **out,
+                              error *err);
+
+/* Closes the stream; on_done comes with ERR_CANCELLED. */
+void engine_call_cancel(engine_call *call);
+
+#endif

