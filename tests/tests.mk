@@ -29,6 +29,8 @@ $(MODEL_DEMO): tests/tools/make_checkpoint.c tests/tests.mk | $(BUILD)/tools/mak
 
 -include $(UNIT_TESTS:=.d) $(TOOLS:=.d)
 
+include tests/oracle/oracle.mk
+
 .PHONY: tests tools
 tests: build tools $(UNIT_TESTS)
 tools: $(TOOLS)
