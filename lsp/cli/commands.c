@@ -4,5 +4,6 @@
 #include <stddef.h>
 
 const struct command commands[] = {
+    {"serve", command_serve, "run the engine: an OpenAI-compatible service for this machine"},
     {NULL, NULL, NULL},
 };
