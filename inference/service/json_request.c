@@ -19,6 +19,15 @@ __attribute__((format(printf, 2, 3))) static error *blame(struct request_fault *
     return &fault->error;
 }
 
+/* On its way out of an inner object a fault gets the object's name. */
+static status inside(status s, const char *object, struct request_fault *fault)
+{
+    char inner[sizeof fault->param];
+    if (s == OK) return OK;
+    memcpy(inner, fault->param, sizeof inner);
+    return fail_in(blame(fault, "%s.%.48s", object, inner), s, "%s", object);
+}
+
 static const char *type_name(const json_t *value)
 {
     switch (json_typeof(value)) {
@@ -338,13 +347,13 @@ static const char *const refused_fields[] = {
 static const char *const refused_dbrx_fields[] = {"must_start_with", "forbid_first",
                                                   "forbid_unopened", "score"};
 
-static status refused_check(const json_t *object, const char *prefix, const char *const *names,
-                            size_t n_names, struct request_fault *fault)
+static status refused_check(const json_t *object, const char *const *names, size_t n_names,
+                            struct request_fault *fault)
 {
     for (size_t i = 0; i < n_names; i++)
         if (!is_neutral(json_object_get(object, names[i])))
-            return fail(blame(fault, "%s%s", prefix, names[i]), ERR_UNSUPPORTED,
-                        "%s%s: this engine does not support it", prefix, names[i]);
+            return fail(blame(fault, "%s", names[i]), ERR_UNSUPPORTED,
+                        "%s: this engine does not support it", names[i]);
     return OK;
 }
 
@@ -372,8 +381,8 @@ static status priority_get(struct completion_request *r, const json_t *dbrx,
         r->priority = (enum priority)i;
         return OK;
     }
-    return fail(blame(fault, "dbrx.priority"), ERR_USAGE,
-                "dbrx.priority: found \"%.32s\", expected interactive, action, batch or warm",
+    return fail(blame(fault, "priority"), ERR_USAGE,
+                "priority: found \"%.32s\", expected interactive, action, batch or warm",
                 wanted.bytes);
 }
 
@@ -387,12 +396,12 @@ static status dbrx_get(struct completion_request *r, const json_t *body,
         return fail(blame(fault, "dbrx"), ERR_USAGE, "dbrx: found %s, expected an object",
                     type_name(dbrx));
     struct integer_field deadline = {"deadline_ms", 1, INT32_MAX, &r->deadline_ms};
-    s = refused_check(dbrx, "dbrx.", refused_dbrx_fields,
+    s = refused_check(dbrx, refused_dbrx_fields,
                       sizeof refused_dbrx_fields / sizeof *refused_dbrx_fields, fault);
     if (s == OK) s = priority_get(r, dbrx, fault);
     if (s == OK) s = integer_get(dbrx, &deadline, fault);
     if (s == OK) s = string_get(dbrx, "cache_salt", &r->cache_salt, fault);
-    return s;
+    return inside(s, "dbrx", fault);
 }
 
 static status numbers_get(struct completion_request *r, const json_t *body,
@@ -450,7 +459,8 @@ static status stream_get(struct completion_request *r, const json_t *body,
     if (!json_is_object(options) || !r->stream)
         return fail(blame(fault, "stream_options"), ERR_USAGE,
                     "stream_options: expected an object, and only with \"stream\": true");
-    return flag_get(options, "include_usage", &r->include_usage, fault);
+    return inside(flag_get(options, "include_usage", &r->include_usage, fault), "stream_options",
+                  fault);
 }
 
 /* Rules that need more than one field. */
@@ -496,7 +506,7 @@ status completion_request_parse(struct completion_request *out, arena *a, text b
     if (s == OK) s = stream_get(out, root, fault);
     if (s == OK) s = dbrx_get(out, root, fault);
     if (s == OK)
-        s = refused_check(root, "", refused_fields, sizeof refused_fields / sizeof *refused_fields,
+        s = refused_check(root, refused_fields, sizeof refused_fields / sizeof *refused_fields,
                           fault);
     if (s == OK) s = format_check(root, fault);
     if (s == OK) s = together_check(out, root, chat, fault);

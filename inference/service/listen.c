@@ -24,7 +24,7 @@ static status address_unix(struct sockaddr_un *out, const char *path, error *err
     size_t size = strlen(path);
     *out = (struct sockaddr_un){.sun_family = AF_UNIX};
     if (size == 0 || size >= sizeof out->sun_path)
-        return fail(err, ERR_USAGE, "socket path has %zu bytes, expected 1 to %zu: %s", size,
+        return fail(err, ERR_LIMIT, "socket path has %zu bytes, expected 1 to %zu: %s", size,
                     sizeof out->sun_path - 1, path);
     memcpy(out->sun_path, path, size + 1);
     return OK;

@@ -21,7 +21,7 @@ struct listener {
 
 /* A Unix socket of mode 0600. A file left by a dead process is removed; ERR_BUSY when somebody
  * listens there (asked again for `patience_us`: a holder of the engine lock may see the last
- * moments of a killed one), ERR_USAGE when the path is longer than a socket address holds. */
+ * moments of a killed one), ERR_LIMIT when the path is longer than a socket address holds. */
 status listen_unix(struct listener *out, const char *path, int64_t patience_us, error *err);
 
 /* TCP on a loopback address ("127.0.0.1", "::1", "localhost"; NULL: 127.0.0.1). ERR_UNSUPPORTED for
