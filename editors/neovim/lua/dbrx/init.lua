@@ -16,8 +16,9 @@ local function watch()
     on({ 'BufEnter', 'FileType' }, function(event)
         M.attach(event.buf)
     end)
-    on({ 'InsertEnter', 'TextChangedI', 'TextChangedP', 'CursorMovedI', 'CompleteChanged' }, suggestion.changed)
+    on({ 'InsertEnter', 'TextChangedI', 'TextChangedP', 'CursorMovedI' }, suggestion.changed)
     on({ 'InsertLeave', 'BufLeave', 'WinLeave' }, suggestion.stop)
+    on('ColorScheme', suggestion.define_highlight)
     on('VimLeavePre', server.stop)
 end
 

@@ -16,10 +16,9 @@ local current -- the suggestion: { buffer, row, column, before, text, rest, comm
 local pending -- what an answer is waited for: { buffer, tick, row, column, cancel }
 local last -- the place the last event saw: equal ones are one event
 local timer = vim.loop.new_timer()
-local executed_by_server = 'workspace/executeCommand'
 
 function M.define_highlight()
-    vim.cmd('highlight default link DbrxGhost Comment')
+    vim.cmd('highlight default DbrxGhost ctermfg=8 guifg=#808080')
 end
 
 local function place()
@@ -220,7 +219,7 @@ local function run_command(s)
     local client = s.command and server.client(s.buffer)
     if client then
         local params = { command = s.command.command, arguments = s.command.arguments }
-        server.request(client, executed_by_server, params, s.buffer, function() end)
+        server.request(client, 'workspace/executeCommand', params, s.buffer, function() end)
     end
 end
 
