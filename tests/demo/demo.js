@@ -81,7 +81,7 @@ async function completeAt({ file, line, column }) {
     const from = Date.now();
     const items = await client.complete(uri, { line, character: column }, { invoked: true });
     const ms = Date.now() - from;
-    const report = await client.prompt();
+    const report = await client.prompt(uri);
     client.closeDocument(uri);
     return { file, line, column, lines, item: items[0], ms, report };
 }
@@ -97,9 +97,9 @@ function figuresOf(completion) {
     const { report, ms } = completion;
     const number = (value, digits) => (Number.isFinite(value) ? value.toFixed(digits) : '?');
     return [
-        `first token after ${number(report.ttft_ms, 0)} ms`,
+        `first token after ${number(report.ms.first_token, 0)} ms`,
         `${number(report.tokens_per_s, 1)} tokens/s`,
-        `${report.tokens_reused} of ${report.tokens} prompt tokens from the cache`,
+        `${report.cached} of ${report.tokens} prompt tokens reused`,
         `${ms} ms in all`,
     ].join(', ');
 }
@@ -128,15 +128,27 @@ async function showCompletions(candidates, wanted) {
     return shown;
 }
 
+// Which blocks stood in the engine's cache: it keeps the beginning of a prompt.
+function cachedWords(blocks, cached) {
+    let before = 0;
+    return blocks.map(({ tokens }) => {
+        const from = before;
+        before += tokens;
+        if (cached >= before) return 'yes';
+        return cached > from ? `${cached - from}` : 'no';
+    });
+}
+
 function showPrompt(completion) {
     const { report, file, line } = completion;
     screen.line();
     screen.heading(`The prompt of ${file}:${line + 1}, opened up`);
-    const rows = report.blocks.map((block) => [
-        block.kind, block.path ?? '', String(block.tokens), block.reused ? 'yes' : 'no', block.reason ?? '',
-    ]);
-    screen.table(['block', 'file', 'tokens', 'cached', 'reason'], rows, [2]);
-    screen.line(`   ${report.tokens} tokens in ${rows.length} blocks, ${report.tokens_reused} from the cache`);
+    const cached = cachedWords(report.blocks, report.cached);
+    const rows = report.blocks.map((block, i) =>
+        [block.kind, block.path, String(block.tokens), cached[i], block.reason]);
+    screen.table(['block', 'file', 'tokens', 'cached', 'reason'], rows, [2, 3]);
+    screen.line(`   ${report.tokens} tokens, ${report.cached} from the cache; milliseconds: ` +
+        Object.entries(report.ms).map(([stage, ms]) => `${stage} ${ms.toFixed(1)}`).join(', '));
 }
 
 async function killEngine() {

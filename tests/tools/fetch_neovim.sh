@@ -30,18 +30,21 @@ private_apt() { # its own lists, cache and (empty) list of what is installed
         -o APT::Install-Recommends=false -o Debug::NoLocking=true "$@" >"$to/apt/log" 2>&1
 }
 private_apt update || fail "apt-get update for $suite: $(tail -1 "$to/apt/log")"
-private_apt -y --download-only install neovim || fail "neovim of $suite: $(tail -1 "$to/apt/log")"
+private_apt -y --download-only install neovim patchelf || fail "neovim of $suite: $(tail -1 "$to/apt/log")"
 for package in "$to"/apt/archives/*.deb; do
     dpkg -x "$package" "$to/root" || fail "cannot unpack $package"
 done
 rm -rf "$to/apt"
 
-# Run with its own C library, through that library's loader.
+# Bound to its own C library; it starts itself again, so calling it through the loader is not enough.
 lib=$to/root/usr/lib/x86_64-linux-gnu
+real=$to/root/usr/bin/nvim
+loader=$lib/ld-linux-x86-64.so.2
+"$loader" --library-path "$lib" "$to/root/usr/bin/patchelf" --set-interpreter "$loader" \
+    --set-rpath "$lib" --force-rpath "$real" || fail "cannot bind neovim to its own C library"
 cat >"$program" <<EOF
 #!/bin/sh
-VIMRUNTIME='$to/root/usr/share/nvim/runtime' exec '$lib/ld-linux-x86-64.so.2' \\
-    --library-path '$lib:$to/root/lib/x86_64-linux-gnu' '$to/root/usr/bin/nvim' "\$@"
+VIMRUNTIME='$to/root/usr/share/nvim/runtime' exec '$real' "\$@"
 EOF
 chmod +x "$program"
 "$program" --version >/dev/null 2>&1 || fail "the neovim of $suite does not run here"

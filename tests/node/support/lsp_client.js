@@ -26,7 +26,8 @@ const LANGUAGES = {
  *   sandbox        where it lives; absent: one of its own, closed with the client
  *   folder         the workspace; absent: the sandbox's work directory
  *   endpoint, model, env, args      how the server is started
- *   capabilities, initializationOptions   what initialize says (merged over the defaults)
+ *   capabilities   merged over the defaults
+ *   settings       the "dbrx" object of initializationOptions, merged over { status: true }
  *   initialize     false: start only; the test initializes itself through client.connection
  */
 export async function startServer(options = {}) {
@@ -102,7 +103,7 @@ export class LspClient {
             rootUri: uri,
             workspaceFolders: [{ uri, name: path.basename(this.folder) }],
             capabilities: { ...CAPABILITIES, ...this.options.capabilities },
-            initializationOptions: { status: true, ...this.options.initializationOptions },
+            initializationOptions: { dbrx: { status: true, ...this.options.settings } },
         });
         await this.connection.sendNotification('initialized', {});
     }
@@ -177,9 +178,9 @@ export class LspClient {
         return replaced(this.text(uri), item.range, text);
     }
 
-    /** What was sent for the last completion. */
-    prompt() {
-        return this.connection.sendRequest('dbrx/prompt', {});
+    /** What was sent for the document's last completion, or null. */
+    prompt(uri) {
+        return this.connection.sendRequest('dbrx/prompt', { textDocument: { uri } });
     }
 
     get status() {

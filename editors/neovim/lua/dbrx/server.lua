@@ -49,13 +49,13 @@ local function folder_of(buffer)
     return git == '' and directory or vim.fn.fnamemodify(git, ':p'):gsub('/+$', ''):gsub('/%.git$', '')
 end
 
+-- The key travels in the environment: messages may be logged.
 local function environment()
-    local options = config.options
-    local key = options.api_key
+    local key = config.options.api_key
     if type(key) == 'function' then
         key = key()
     end
-    return { DBRX_MODEL = options.model, DBRX_ENDPOINT = options.endpoint, DBRX_API_KEY = key }
+    return { DBRX_API_KEY = key }
 end
 
 local function capabilities()
@@ -117,7 +117,7 @@ local function configuration(folder, cmd)
         root_dir = folder,
         workspace_folders = { { uri = vim.uri_from_fname(folder), name = folder } },
         capabilities = capabilities(),
-        init_options = { status = true },
+        init_options = { dbrx = { status = true, model = config.options.model, endpoint = config.options.endpoint } },
         flags = { debounce_text_changes = 0 }, -- the server must see every key
         handlers = handlers(folder),
         on_exit = function(code, signal)
