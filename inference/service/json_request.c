@@ -504,6 +504,7 @@ status completion_request_parse(struct completion_request *out, arena *a, text b
     if (s == OK) s = stops_get(out, root, fault);
     if (s == OK) s = logprobs_get(out, root, chat, fault);
     if (s == OK) s = stream_get(out, root, fault);
+    if (s == OK) s = flag_get(root, "ignore_eos", &out->ignore_eos, fault);
     if (s == OK) s = dbrx_get(out, root, fault);
     if (s == OK)
         s = refused_check(root, refused_fields, sizeof refused_fields / sizeof *refused_fields,

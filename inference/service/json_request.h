@@ -48,6 +48,7 @@ struct completion_request {
     int64_t n_choices;  /* per prompt; n_prompts * n_choices <= HTTP_CHOICES_MAX */
     int64_t n_logprobs; /* -1: none wanted; else alternatives per token */
     bool stream, include_usage;
+    bool ignore_eos; /* go on behind stop ids: benchmarks */
 
     enum priority priority;
     int64_t deadline_ms; /* 0: none */
