@@ -55,8 +55,6 @@
 /* JSON values of one body: four prompts of SEQUENCE_TOKENS_MAX ids fit; at jansson's 100 bytes a
  * value the parsed form stays near 100 MB. */
 #define HTTP_JSON_VALUES_MAX 1000000
-/* One stop string: text that could become one is held back, so a long one would stall a stream. */
-#define HTTP_STOP_BYTES_MAX 4096
 /* A connection that says nothing for this long is closed; streams say something every 10 s. */
 #define HTTP_TIMEOUT_S 60
 /* Requests waiting for the engine; one more is answered 503 with Retry-After. */

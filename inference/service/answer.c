@@ -103,21 +103,30 @@ static status answer_submit(struct answer *a, struct request_fault *fault)
     return s;
 }
 
+static bool log_reserve(struct token_log *log, size_t n, bool detailed)
+{
+    if (log->n + n <= log->room) return true;
+    size_t room = 2 * (log->n + n);
+    int32_t *ids = memory_resize(log->ids, room, sizeof *ids);
+    if (ids) log->ids = ids;
+    float *logprobs = memory_resize(log->logprobs, room, sizeof *logprobs);
+    if (logprobs) log->logprobs = logprobs;
+    struct sample_result *details = NULL;
+    if (detailed) details = memory_resize(log->details, room, sizeof *details);
+    if (details) log->details = details;
+    log->failed = log->failed || !ids || !logprobs || (detailed && !details);
+    if (!log->failed) log->room = room;
+    return !log->failed;
+}
+
 static void log_put(struct token_log *log, const struct generation_piece *piece)
 {
-    if (log->n + piece->n_ids > log->room) {
-        size_t room = 2 * (log->n + piece->n_ids);
-        int32_t *ids = memory_resize(log->ids, room, sizeof *ids);
-        if (ids) log->ids = ids;
-        float *logprobs = memory_resize(log->logprobs, room, sizeof *logprobs);
-        if (logprobs) log->logprobs = logprobs;
-        log->failed = log->failed || !ids || !logprobs;
-        if (log->failed) return;
-        log->room = room;
-    }
-    memcpy(log->ids + log->n, piece->ids, piece->n_ids * sizeof *log->ids);
-    memcpy(log->logprobs + log->n, piece->logprobs, piece->n_ids * sizeof *log->logprobs);
-    log->n += piece->n_ids;
+    size_t n = piece->n_ids;
+    if (n == 0 || !log_reserve(log, n, piece->details != NULL)) return;
+    memcpy(log->ids + log->n, piece->ids, n * sizeof *log->ids);
+    memcpy(log->logprobs + log->n, piece->logprobs, n * sizeof *log->logprobs);
+    if (piece->details) memcpy(log->details + log->n, piece->details, n * sizeof *log->details);
+    log->n += n;
 }
 
 static bool choice_take(struct answer *a, struct choice *c, int timeout_ms)
@@ -125,7 +134,7 @@ static bool choice_take(struct answer *a, struct choice *c, int timeout_ms)
     struct generation_piece piece;
     if (c->finish != FINISH_NONE || !generation_next(c->g, &piece, timeout_ms)) return false;
     utf8_hold_put(&c->hold, &c->text, piece.bytes);
-    if (a->request.n_logprobs >= 0 && piece.n_ids) log_put(&c->log, &piece);
+    if (a->request.n_logprobs >= 0) log_put(&c->log, &piece);
     c->finish = piece.finish;
     if (c->finish != FINISH_NONE) utf8_hold_end(&c->hold, &c->text);
     return true;
@@ -195,6 +204,13 @@ void put_finish(buffer *out, const struct answer *a, const struct choice *c)
 void put_logprob(buffer *out, float logprob)
 {
     json_put_number(out, logprob >= -9999.0f ? (double)logprob : -9999.0);
+}
+
+bool is_among_best(const struct sample_result *r, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (r->top_id[i] == r->id) return true;
+    return false;
 }
 
 void put_token(buffer *out, const struct answer *a, int32_t id)
@@ -363,6 +379,7 @@ static void answer_close(struct http_source *source)
         buffer_free(&c->text);
         memory_free(c->log.ids);
         memory_free(c->log.logprobs);
+        memory_free(c->log.details);
     }
     completion_request_free(&a->request);
     arena_reset(&a->memory);

@@ -18,6 +18,7 @@
 struct token_log {
     int32_t *ids;
     float *logprobs;
+    struct sample_result *details; /* with the best alternatives, when any were asked for */
     size_t n, room;
     bool failed;
 };
@@ -78,6 +79,9 @@ void put_finish(buffer *out, const struct answer *a, const struct choice *c);
 /* The text of a token as OpenAI's legacy logprobs spell it: "bytes:\xe2\x82" when it is no whole
  * UTF-8. With its quotes. */
 void put_token(buffer *out, const struct answer *a, int32_t id);
+
+/* Whether the chosen token is among the n best of it. */
+bool is_among_best(const struct sample_result *r, int64_t n);
 
 /* A log-probability; minus infinity is -9999, as OpenAI has it. */
 void put_logprob(buffer *out, float logprob);

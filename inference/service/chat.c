@@ -44,8 +44,9 @@ static void put_logprobs(buffer *out, const struct answer *a, const struct choic
         if (i) buffer_put_char(out, ',');
         put_entry(out, a, log->ids[i], log->logprobs[i]);
         buffer_put_text(out, TEXT(",\"top_logprobs\":["));
-        if (a->request.n_logprobs > 0) {
-            put_entry(out, a, log->ids[i], log->logprobs[i]);
+        for (int64_t k = 0; k < a->request.n_logprobs; k++) {
+            if (k) buffer_put_char(out, ',');
+            put_entry(out, a, log->details[i].top_id[k], log->details[i].top_logprob[k]);
             buffer_put_char(out, '}');
         }
         buffer_put_text(out, TEXT("]}"));

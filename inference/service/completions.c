@@ -24,15 +24,36 @@ static size_t characters_count(text bytes)
     return n;
 }
 
+static void put_pair(buffer *out, const struct answer *a, int32_t id, float logprob, bool first)
+{
+    if (!first) buffer_put_char(out, ',');
+    put_token(out, a, id);
+    buffer_put_char(out, ':');
+    put_logprob(out, logprob);
+}
+
+/* {"token": logprob, ...}: the best ones, and the chosen one if it is none of them. */
+static void put_best(buffer *out, const struct answer *a, const struct sample_result *r)
+{
+    int64_t n = a->request.n_logprobs;
+    buffer_put_char(out, '{');
+    for (int64_t i = 0; i < n; i++) put_pair(out, a, r->top_id[i], r->top_logprob[i], i == 0);
+    if (!is_among_best(r, n)) put_pair(out, a, r->id, r->logprob, n == 0);
+    buffer_put_char(out, '}');
+}
+
 static void put_top(buffer *out, const struct answer *a, const struct token_log *log)
 {
-    for (size_t i = 0; i < log->n; i++) {
-        buffer_put_text(out, i ? TEXT(",{") : TEXT("{"));
-        put_token(out, a, log->ids[i]);
-        buffer_put_char(out, ':');
-        put_logprob(out, log->logprobs[i]);
-        buffer_put_char(out, '}');
+    if (a->request.n_logprobs == 0) {
+        buffer_put_text(out, TEXT("null"));
+        return;
     }
+    buffer_put_char(out, '[');
+    for (size_t i = 0; i < log->n; i++) {
+        if (i) buffer_put_char(out, ',');
+        put_best(out, a, &log->details[i]);
+    }
+    buffer_put_char(out, ']');
 }
 
 /* {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []} */
@@ -55,13 +76,7 @@ static void put_logprobs(buffer *out, const struct answer *a, struct choice *c)
         put_logprob(out, log->logprobs[i]);
     }
     buffer_put_text(out, TEXT("],\"top_logprobs\":"));
-    if (a->request.n_logprobs == 0) {
-        buffer_put_text(out, TEXT("null"));
-    } else {
-        buffer_put_char(out, '[');
-        put_top(out, a, log);
-        buffer_put_char(out, ']');
-    }
+    put_top(out, a, log);
     buffer_put_text(out, TEXT(",\"text_offset\":["));
     for (size_t i = 0; i < log->n; i++) {
         text bytes = tokenizer_token_bytes(engine_tokenizer(a->engine), log->ids[i]);

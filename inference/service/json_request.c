@@ -306,9 +306,9 @@ static status stop_take(struct completion_request *r, const json_t *value,
                         struct request_fault *fault)
 {
     size_t size = json_string_length(value);
-    if (!json_is_string(value) || size == 0 || size > HTTP_STOP_BYTES_MAX)
+    if (!json_is_string(value) || size == 0 || size > STOP_BYTES_MAX)
         return fail(blame(fault, "stop"), ERR_USAGE,
-                    "stop: expected strings of 1 to %d bytes, found %s of %zu", HTTP_STOP_BYTES_MAX,
+                    "stop: expected strings of 1 to %d bytes, found %s of %zu", STOP_BYTES_MAX,
                     type_name(value), size);
     r->stops[r->n_stops++] = string_view(value);
     return OK;
