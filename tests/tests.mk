@@ -13,7 +13,9 @@ MODEL_DEMO     := $(MODEL_DEMO_DIR)/config.json
 
 $(BUILD)/tests/%: tests/unit/%.c $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $< $(LIBRARY) -lcmocka $(LIBS)
+	$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $(filter %.c,$^) $(LIBRARY) -lcmocka $(LIBS)
+
+$(BUILD)/tests/test_kernels: tests/unit/support/rig.c tests/unit/support/rig.h
 
 $(BUILD)/tools/%: tests/tools/%.c $(LIBRARY)
 	@mkdir -p $(@D)
