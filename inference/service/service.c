@@ -2,7 +2,6 @@
  * nothing and waits for nobody longer than a tick, so that it always can end the process. */
 #include "inference/service/service.h"
 
-#include <jansson.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,10 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/file.h"
-#include "base/limits.h"
 #include "base/log.h"
-#include "base/memory.h"
 #include "base/paths.h"
 #include "inference/service/access.h"
 #include "inference/service/http.h"
@@ -36,21 +32,6 @@ struct loader {
 
 static void on_progress(void *context, double fraction) { service_set_progress(context, fraction); }
 
-/* config.json: {"dbrx_ls": {"demo": true}}. Anything else about the file is the engine's business. */
-static bool model_is_demo(const char *model_dir)
-{
-    buffer path = {0}, content = {0};
-    json_t *root = NULL;
-    buffer_print(&path, "%s/config.json", model_dir);
-    if (!path.failed && file_read(&content, path.bytes, MODEL_JSON_MAX, NULL) == OK)
-        root = json_loadb(content.bytes, content.size, 0, NULL);
-    bool demo = json_is_true(json_object_get(json_object_get(root, "dbrx_ls"), "demo"));
-    json_decref(root);
-    buffer_free(&path);
-    buffer_free(&content);
-    return demo;
-}
-
 static status model_load(struct loader *l, engine **e, error *err)
 {
     const struct service_options *o = l->options;
@@ -67,7 +48,6 @@ static status model_load(struct loader *l, engine **e, error *err)
                                            .progress_context = l->service};
     status s = engine_open(e, &options, err);
     if (s != OK) return s;
-    l->service->demo = model_is_demo(o->model_dir);
     tokenizer_write_ranks(engine_tokenizer(*e), &l->service->ranks);
     if (!l->service->ranks.failed) return OK;
     engine_close(*e);

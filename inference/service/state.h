@@ -33,7 +33,6 @@ struct service {
 
     engine *engine;
     buffer ranks; /* the tokenizer in tiktoken's text form */
-    bool demo;    /* the model's own config.json says that it stands in for a real one */
 
     int64_t started_us;
     int64_t started_unix_s;

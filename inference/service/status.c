@@ -89,7 +89,7 @@ static void put_specials(buffer *out, const struct special_ids *ids)
     buffer_put_char(out, '}');
 }
 
-static void put_model(buffer *out, const struct service *s, const engine *e)
+static void put_model(buffer *out, const engine *e)
 {
     const tokenizer *t = engine_tokenizer(e);
     buffer_put_text(out, TEXT(",\"model\":"));
@@ -100,7 +100,7 @@ static void put_model(buffer *out, const struct service *s, const engine *e)
     put_specials(out, tokenizer_specials(t));
     buffer_put_text(out, TEXT(",\"backend\":"));
     json_put_chars(out, engine_backend_name(e));
-    buffer_print(out, ",\"demo\":%s", s->demo ? "true" : "false");
+    buffer_print(out, ",\"demo\":%s", engine_is_demo(e) ? "true" : "false");
 }
 
 bool handshake_handle(struct exchange *x)
@@ -118,7 +118,7 @@ bool handshake_handle(struct exchange *x)
     for (size_t i = 0; i < sizeof features / sizeof *features; i++)
         buffer_print(&body, "%s\"%s\"", i ? "," : "", features[i]);
     buffer_put_char(&body, ']');
-    if (view.engine) put_model(&body, x->service, view.engine);
+    if (view.engine) put_model(&body, view.engine);
     buffer_put_char(&body, '}');
     return http_reply_json(x, 200, &body);
 }
