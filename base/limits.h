@@ -52,6 +52,11 @@
 #define HTTP_STOPS_MAX       16
 #define HTTP_LOGPROBS_MAX    20
 #define HTTP_CONNECTIONS_MAX 256
+/* JSON values of one body: four prompts of SEQUENCE_TOKENS_MAX ids fit; at jansson's 100 bytes a
+ * value the parsed form stays near 100 MB. */
+#define HTTP_JSON_VALUES_MAX 1000000
+/* A connection that says nothing for this long is closed; streams say something every 10 s. */
+#define HTTP_TIMEOUT_S 60
 /* Requests waiting for the engine; one more is answered 503 with Retry-After. */
 #define ENGINE_QUEUE_MAX 256
 /* Sequences that share one step: beyond it a step's decode rows cost more than a second step. */
