@@ -24,6 +24,7 @@ struct language {
     const char *comment_open;     /* block comment, or NULL */
     const char *comment_close;    /* its end */
     const char *quotes;           /* characters that begin and end a string, "" for prose */
+    char char_quote;              /* begins and ends one character, or 0 */
     char block_opener;            /* '{', ':' or 0 when blocks have neither */
     const void *(*grammar)(void); /* tree-sitter language, NULL when none is built in */
 };
