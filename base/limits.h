@@ -46,6 +46,19 @@
 #define DOCUMENT_PARSE_MAX (2 * MIB)
 #define PARSE_MAX_US       20000
 
+/* Prompts. Ids kept per document so that a keystroke encodes one line: 4 MiB hold some 40,000 lines,
+ * more than the largest prompt window. */
+#define UNIT_CACHE_MAX (4 * MIB)
+/* A line (with the blank lines below it) longer than this is no source to learn from: the window
+ * ends there instead of encoding megabytes per keystroke. */
+#define UNIT_BYTES_MAX (16 * KIB)
+/* What prompt.suffix and post-processing look at behind the gap. */
+#define SUFFIX_BYTES_MAX (4 * KIB)
+/* A completion's answer: ten times the longest one asked for; the rest is not read. */
+#define TRIM_ANSWER_MAX (256 * KIB)
+/* Brackets are matched this far on both sides of the gap: 1 ms of scanning. */
+#define TRIM_SCAN_MAX (512 * KIB)
+
 /* HTTP: a 32k-token prompt as JSON ids is under 300 KiB; 8 MiB leaves room for text prompts. */
 #define HTTP_BODY_MAX        (8 * MIB)
 #define HTTP_CHOICES_MAX     4
