@@ -17,6 +17,8 @@
 #define VOCABULARY_MAX 1048576
 /* One token's bytes: cl100k's longest has 128; a rank list with longer ones is not of this kind. */
 #define TOKEN_BYTES_MAX 1024
+/* Special tokens a model may name: DBRX leaves 96 rows for them. */
+#define ADDED_TOKENS_MAX 1024
 /* Text given to one tokenizer call: bounds the memory of stdin. */
 #define TOKENIZE_INPUT_MAX (1 * GIB)
 

@@ -4,5 +4,7 @@
 #include <stddef.h>
 
 const struct command commands[] = {
+    {"tokenize", command_tokenize, "token ids of the text on stdin"},
+    {"detokenize", command_detokenize, "text of the token ids on stdin"},
     {NULL, NULL, NULL},
 };
