@@ -84,4 +84,21 @@
 /* An answer of a peer engine: more than any completion; beyond it the stream is cut. */
 #define ENGINE_ANSWER_MAX (4 * MIB)
 
+/* Headers of a peer's answer: a handful of lines; curl itself has no bound on their sum. */
+#define HTTP_ANSWER_HEADER_MAX (64 * KIB)
+/* A handshake, a model list, an error object of a peer. */
+#define ENGINE_JSON_MAX (1 * MIB)
+/* One event of a peer's stream: a token's text with its object around it is under 1 KiB. */
+#define SSE_EVENT_MAX (256 * KIB)
+/* Calls of one front under way at an engine: a window has a few; more means a loop of ours. */
+#define ENGINE_CALLS_MAX 64
+/* Tokenizers a front keeps open: an engine that changes its own more often is out of order. */
+#define TOKENIZERS_OPEN_MAX 8
+/* Tokenizers kept in the cache directory, 1.7 MB each; the oldest go first. */
+#define TOKENIZERS_CACHED_MAX 8
+/* The local engine's log is moved aside at its start when larger. */
+#define ENGINE_LOG_MAX (1 * MIB)
+/* A loop that ran this late was itself suspended or starved: its timeouts prove nothing. */
+#define LOOP_LATE_MAX_US 1000000
+
 #endif
