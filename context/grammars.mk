@@ -1,2 +1,0 @@
-# tree-sitter's core and grammars: npm packages of context/grammars/, compiled into the library.
-GRAMMAR_OBJECTS :=
