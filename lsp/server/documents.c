@@ -158,7 +158,7 @@ bool document_in_step(const document *d) { return d->out_of_step[0] == 0; }
 
 void document_put_out_of_step(document *d, const char *reason)
 {
-    snprintf(d->out_of_step, sizeof d->out_of_step, "%s", reason[0] ? reason : "unknown");
+    snprintf(d->out_of_step, sizeof d->out_of_step, "%.190s", reason[0] ? reason : "unknown");
     d->owner->total_bytes -= d->content.size;
     buffer_free(&d->content);
     line_index_free(&d->lines);

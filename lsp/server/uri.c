@@ -31,7 +31,8 @@ void uri_to_path(buffer *out, text uri)
             low = hex_value(path.bytes[i + 2]);
         }
         bool escape = high >= 0 && low >= 0 && (high | low) != 0;
-        buffer_put_char(out, escape ? (char)(high << 4 | low) : path.bytes[i]);
+        char decoded = (char)(high << 4 | low);
+        buffer_put_char(out, escape ? decoded : path.bytes[i]);
         if (escape) i += 2;
     }
 }
