@@ -1,1 +1,0 @@
-# Editors: what is built and tried from here.
