@@ -40,6 +40,21 @@
 #define LSP_HEADER_MAX  (8 * KIB)
 #define LSP_MESSAGE_MAX (64 * MIB)
 #define JSON_DEPTH_MAX  128
+/* A larger Content-Length is junk, not a message worth draining: no editor holds such a document. */
+#define LSP_DRAIN_MAX GIB
+/* Of a drained message this much is kept, to find out which document and request it was about. */
+#define LSP_DRAIN_KEPT_MAX (64 * KIB)
+/* Unread output at which stdin is no longer read: a client that does not read stops us, not grows
+ * us. Notifications that can be repeated are held back long before. */
+#define LSP_OUTPUT_MAX      (16 * MIB)
+#define LSP_OUTPUT_IDLE_MAX (256 * KIB)
+/* Completions waiting at once; one more gets its empty list at once. Real editors have one or two. */
+#define LSP_PENDING_MAX 256
+/* Documents: beyond this size or count they are out of step rather than in memory. 32-bit line
+ * offsets rely on the first. */
+#define DOCUMENT_TRACK_MAX  (256 * MIB)
+#define DOCUMENTS_TOTAL_MAX (2 * GIB)
+#define DOCUMENTS_MAX       65536
 /* Documents larger than this are tracked (so offsets stay right) but get no model work. */
 #define DOCUMENT_MODEL_MAX (16 * MIB)
 /* Documents larger than this are not parsed in the front. */
