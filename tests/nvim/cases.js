@@ -31,7 +31,9 @@ function cutAt(at, head, until = at + 1) {
 /** Neovim on a document, connected to a scripted engine that knows how it goes on. */
 async function open(t, { text, script = oracle({ [FILE]: TRUTH }), options = {}, check }) {
     const engine = await startScriptedEngine({
-        socket: path.join(t.sandbox.directory, 'e.sock'), script, check,
+        socket: path.join(t.sandbox.directory, 'e.sock'),
+        script,
+        check,
     });
     t.atEnd(() => engine.close());
     t.sandbox.write({ [FILE]: text });
@@ -55,7 +57,11 @@ async function openAtFor(t, more) {
 async function ghostIs(nvim, expected) {
     let seen;
     try {
-        await nvim.until(async () => (seen = await nvim.ghost()) === expected, 'the ghost text', 10000);
+        await nvim.until(
+            async () => (seen = await nvim.ghost()) === expected,
+            'the ghost text',
+            10000,
+        );
     } catch (error) {
         assert.equal(seen, expected, error.message);
     }
@@ -192,7 +198,8 @@ export const cases = {
         await nvim.untilGhost();
         const pid = await nvim.lua(
             'vim.tbl_map(function(p) return p.pid end, vim.tbl_map(vim.api.nvim_get_proc, ' +
-            'vim.api.nvim_get_proc_children(vim.fn.getpid())))[1]');
+                'vim.api.nvim_get_proc_children(vim.fn.getpid())))[1]',
+        );
         process.kill(pid, 'SIGKILL');
         await nvim.keys('<Esc>');
         await nvim.untilState('starting');
@@ -246,14 +253,19 @@ export const cases = {
             return 'tmux is not installed';
         }
         const engine = await startScriptedEngine({
-            socket: path.join(t.sandbox.directory, 'e.sock'), script: oracle({ [FILE]: TRUTH }),
+            socket: path.join(t.sandbox.directory, 'e.sock'),
+            script: oracle({ [FILE]: TRUTH }),
         });
         t.atEnd(() => engine.close());
         t.sandbox.write({ [FILE]: cutAt(6, FOR_HEAD.slice(0, -1)) });
         const nvim = new Neovim(t.nvim, t.sandbox, { endpoint: engine.endpoint });
         const socket = path.join(t.sandbox.directory, 'tmux.sock');
-        const tmux = (...args) => execFileSync('tmux', ['-S', socket, '-f', '/dev/null', ...args],
-            { encoding: 'utf8', env: t.sandbox.env({ TERM: 'xterm-256color' }), cwd: t.sandbox.work });
+        const tmux = (...args) =>
+            execFileSync('tmux', ['-S', socket, '-f', '/dev/null', ...args], {
+                encoding: 'utf8',
+                env: t.sandbox.env({ TERM: 'xterm-256color' }),
+                cwd: t.sandbox.work,
+            });
         tmux('new-session', '-d', '-x', '80', '-y', '20', t.nvim, ...nvim.args, FILE);
         t.atEnd(() => tmux('kill-server'));
         const screenHas = async (text) => {
@@ -269,7 +281,10 @@ export const cases = {
         await screenHas(FOR);
         tmux('send-keys', 'Tab', 'Escape', ':wq', 'Enter');
         await sleep(500);
-        assert.equal(execFileSync('cat', [path.join(t.sandbox.work, FILE)], { encoding: 'utf8' }), TRUTH);
+        assert.equal(
+            execFileSync('cat', [path.join(t.sandbox.work, FILE)], { encoding: 'utf8' }),
+            TRUTH,
+        );
         return undefined;
     },
 };

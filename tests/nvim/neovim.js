@@ -38,12 +38,20 @@ export class Neovim {
     }
 
     async start(file) {
-        this.process = spawn(this.nvim, ['--headless', '--listen', this.socket, ...this.args, file], {
-            cwd: this.sandbox.work, env: this.sandbox.env(), stdio: ['ignore', 'pipe', 'pipe'],
-        });
+        this.process = spawn(
+            this.nvim,
+            ['--headless', '--listen', this.socket, ...this.args, file],
+            {
+                cwd: this.sandbox.work,
+                env: this.sandbox.env(),
+                stdio: ['ignore', 'pipe', 'pipe'],
+            },
+        );
         this.output = '';
         for (const stream of [this.process.stdout, this.process.stderr])
-            stream.setEncoding('utf8').on('data', (text) => { this.output += text; });
+            stream.setEncoding('utf8').on('data', (text) => {
+                this.output += text;
+            });
         await this.until(() => fs.existsSync(this.socket), 'Neovim to listen');
         await this.until(() => this.lua('vim.v.vim_did_enter == 1'), 'Neovim to start');
     }
@@ -54,17 +62,24 @@ export class Neovim {
 
     /** The value of a Lua expression. */
     async lua(expression) {
-        return JSON.parse(await this.#remote('--remote-expr', `json_encode(luaeval(${quoted(expression)}))`));
+        return JSON.parse(
+            await this.#remote('--remote-expr', `json_encode(luaeval(${quoted(expression)}))`),
+        );
     }
 
     async #remote(how, what) {
-        const { stdout } = await run(this.nvim, ['--clean', '--headless', '--server', this.socket, how, what],
-            { env: this.sandbox.env(), timeout: 20000 });
-        return stdout;
+        const { stdout, stderr } = await run(
+            this.nvim,
+            ['--clean', '--headless', '--server', this.socket, how, what],
+            { env: this.sandbox.env(), timeout: 20000 },
+        );
+        return stdout || stderr; // 0.7 answers on stderr
     }
 
     text() {
-        return this.lua('table.concat(vim.api.nvim_buf_get_lines(0, 0, -1, false), "\\n") .. "\\n"');
+        return this.lua(
+            'table.concat(vim.api.nvim_buf_get_lines(0, 0, -1, false), "\\n") .. "\\n"',
+        );
     }
 
     /** What is drawn as ghost text, lines joined; '' when nothing is. */
@@ -87,7 +102,11 @@ export class Neovim {
     }
 
     async untilState(state, limitMs) {
-        await this.until(async () => (await this.status()).state === state, `state ${state}`, limitMs);
+        await this.until(
+            async () => (await this.status()).state === state,
+            `state ${state}`,
+            limitMs,
+        );
     }
 
     async until(test, what, limitMs = 20000) {
@@ -103,12 +122,15 @@ export class Neovim {
             await sleep(30);
         }
         const status = await this.status().catch(() => null);
-        throw new Error(`waited ${limitMs} ms for ${what} ${problem} ${JSON.stringify(status)} ${this.output}`);
+        throw new Error(
+            `waited ${limitMs} ms for ${what} ${problem} ${JSON.stringify(status)} ${this.output}`,
+        );
     }
 
     async close() {
         await this.#remote('--remote-send', '<C-\\><C-N>:qa!<CR>').catch(() => {});
-        for (let i = 0; i < 60 && this.process.exitCode === null && !this.process.signalCode; i++) await sleep(50);
+        for (let i = 0; i < 60 && this.process.exitCode === null && !this.process.signalCode; i++)
+            await sleep(50);
         this.process.kill('SIGKILL');
     }
 }

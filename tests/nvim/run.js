@@ -22,7 +22,8 @@ async function runCase(name, body, nvim) {
     for (const end of ends) {
         try {
             await end();
-        } catch (error) { // a check of the scripted engine
+        } catch (error) {
+            // a check of the scripted engine
             line = `not ok ${name} - ${String(error.message).replaceAll('\n', ' | ')}`;
         }
     }
@@ -32,7 +33,10 @@ async function runCase(name, body, nvim) {
 }
 
 let good = true;
-const editors = [['nvim', debian, 'nvim is not installed'], ['later nvim', later, whyNot]];
+const editors = [
+    ['nvim', debian, 'nvim is not installed'],
+    ['later nvim', later, whyNot],
+];
 for (const [label, nvim, why] of editors) {
     if (!nvim) {
         console.log(`ok ${label} # SKIP ${why}`);
@@ -41,7 +45,7 @@ for (const [label, nvim, why] of editors) {
     const only = process.env.ONLY;
     for (const [name, body] of Object.entries(cases)) {
         if (only && !name.includes(only)) continue;
-        good = await runCase(`nvim ${versionOf(nvim)}: ${name}`, body, nvim) && good;
+        good = (await runCase(`nvim ${versionOf(nvim)}: ${name}`, body, nvim)) && good;
     }
 }
 process.exit(good ? 0 : 1);

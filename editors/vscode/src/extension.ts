@@ -36,8 +36,10 @@ async function stop(): Promise<void> {
 
 async function setKey(context: vscode.ExtensionContext): Promise<boolean> {
     const key = await vscode.window.showInputBox({
-        title: 'Key of the engine', password: true, ignoreFocusOut: true,
-        prompt: 'Kept in the editor\'s secret storage. Empty removes it.',
+        title: 'Key of the engine',
+        password: true,
+        ignoreFocusOut: true,
+        prompt: "Kept in the editor's secret storage. Empty removes it.",
     });
     if (key === undefined) return false;
     if (key) await context.secrets.store(keyName, key);
@@ -55,7 +57,8 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
         return running;
     };
     context.subscriptions.push(
-        status, prompts,
+        status,
+        prompts,
         vscode.commands.registerCommand('dbrx.restart', restart),
         vscode.commands.registerCommand('dbrx.showStatus', () => status.show()),
         vscode.commands.registerCommand('dbrx.showPrompt', () => prompts.show()),
@@ -63,7 +66,8 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
             if (await setKey(context)) await restart();
         }),
         vscode.workspace.onDidChangeConfiguration((event) => {
-            if (startSettings.some((name) => event.affectsConfiguration(`dbrx.${name}`))) void restart();
+            if (startSettings.some((name) => event.affectsConfiguration(`dbrx.${name}`)))
+                void restart();
         }),
     );
     await restart();

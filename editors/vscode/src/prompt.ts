@@ -19,12 +19,26 @@ interface Report {
 }
 
 function table(rows: string[][]): string {
-    const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => (row[i] ?? '').length)));
-    return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ').trimEnd()).join('\n');
+    const widths = (rows[0] ?? []).map((_, i) =>
+        Math.max(...rows.map((row) => (row[i] ?? '').length)),
+    );
+    return rows
+        .map((row) =>
+            row
+                .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+                .join('  ')
+                .trimEnd(),
+        )
+        .join('\n');
 }
 
 function render(uri: string, report: Report): string {
-    const rows = report.blocks.map((block) => [block.kind, String(block.tokens), block.path, block.reason]);
+    const rows = report.blocks.map((block) => [
+        block.kind,
+        String(block.tokens),
+        block.path,
+        block.reason,
+    ]);
     const stages = Object.entries(report.ms).map(([stage, ms]) => `${stage} ${ms.toFixed(1)} ms`);
     return [
         uri,
@@ -39,7 +53,10 @@ function render(uri: string, report: Report): string {
 export class PromptViewer implements vscode.TextDocumentContentProvider, vscode.Disposable {
     private readonly changed = new vscode.EventEmitter<vscode.Uri>();
     readonly onDidChange = this.changed.event;
-    private readonly registration = vscode.workspace.registerTextDocumentContentProvider(scheme, this);
+    private readonly registration = vscode.workspace.registerTextDocumentContentProvider(
+        scheme,
+        this,
+    );
     private content = '';
 
     constructor(private readonly client: () => LanguageClient | undefined) {}
@@ -54,11 +71,15 @@ export class PromptViewer implements vscode.TextDocumentContentProvider, vscode.
         if (!document || document.uri.scheme === scheme) return;
         const uri = document.uri.toString();
         const report = client?.isRunning()
-            ? await client.sendRequest<Report | null>('dbrx/prompt', { textDocument: { uri } }) : null;
+            ? await client.sendRequest<Report | null>('dbrx/prompt', { textDocument: { uri } })
+            : null;
         this.content = report ? render(uri, report) : 'Nothing was sent for this file yet.\n';
         const target = vscode.Uri.parse(`${scheme}:prompt.txt`);
         this.changed.fire(target);
-        await vscode.window.showTextDocument(target, { preview: true, viewColumn: vscode.ViewColumn.Beside });
+        await vscode.window.showTextDocument(target, {
+            preview: true,
+            viewColumn: vscode.ViewColumn.Beside,
+        });
     }
 
     dispose(): void {

@@ -3,9 +3,14 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import {
-    CloseAction, ErrorAction, RevealOutputChannelOn,
-    type CloseHandlerResult, type ErrorHandler, type ErrorHandlerResult,
-    type Executable, type LanguageClientOptions,
+    CloseAction,
+    ErrorAction,
+    RevealOutputChannelOn,
+    type CloseHandlerResult,
+    type ErrorHandler,
+    type ErrorHandlerResult,
+    type Executable,
+    type LanguageClientOptions,
 } from 'vscode-languageclient/node';
 import type { StatusBar } from './status';
 
@@ -31,16 +36,21 @@ function isProgram(file: string): boolean {
 }
 
 function findProgram(context: vscode.ExtensionContext): string | undefined {
-    const inPath = (process.env['PATH'] ?? '').split(path.delimiter)
+    const inPath = (process.env['PATH'] ?? '')
+        .split(path.delimiter)
         .filter((directory) => path.isAbsolute(directory)) // "." would be the workspace
         .map((directory) => path.join(directory, 'dbrx-ls'));
-    const inCheckout = context.extensionMode === vscode.ExtensionMode.Production
-        ? [] : [path.join(context.extensionPath, '../../build/dbrx-ls')];
+    const inCheckout =
+        context.extensionMode === vscode.ExtensionMode.Production
+            ? []
+            : [path.join(context.extensionPath, '../../build/dbrx-ls')];
     return [...inCheckout, ...inPath].find(isProgram);
 }
 
 /** The command that starts the server, or why there is none. */
-export async function serverOptions(context: vscode.ExtensionContext): Promise<Executable | string> {
+export async function serverOptions(
+    context: vscode.ExtensionContext,
+): Promise<Executable | string> {
     const set = ofUser<string>('server.path');
     const command = set || findProgram(context);
     if (!command) return 'the program dbrx-ls is not in PATH; install it or set dbrx.server.path';
@@ -79,7 +89,9 @@ class QuietRestarts implements ErrorHandler {
             this.status.starting();
             return { action: CloseAction.Restart, handled: true };
         }
-        this.status.off('the server ended five times; "dbrx-ls: Restart the Language Server" tries again');
+        this.status.off(
+            'the server ended five times; "dbrx-ls: Restart the Language Server" tries again',
+        );
         return { action: CloseAction.DoNotRestart, handled: true };
     }
 }

@@ -30,7 +30,10 @@ function numberOf(value: unknown): number {
 }
 
 function read(params: unknown): Status {
-    const from = (typeof params === 'object' && params !== null ? params : {}) as Record<string, unknown>;
+    const from = (typeof params === 'object' && params !== null ? params : {}) as Record<
+        string,
+        unknown
+    >;
     return {
         state: textOf(from['state']) || 'off',
         reason: textOf(from['reason']),
@@ -44,7 +47,11 @@ function read(params: unknown): Status {
 }
 
 export class StatusBar implements vscode.Disposable {
-    private readonly item = vscode.window.createStatusBarItem('dbrx.status', vscode.StatusBarAlignment.Right, 90);
+    private readonly item = vscode.window.createStatusBarItem(
+        'dbrx.status',
+        vscode.StatusBarAlignment.Right,
+        90,
+    );
     private status = read({ state: 'starting' });
 
     constructor() {
@@ -69,7 +76,10 @@ export class StatusBar implements vscode.Disposable {
 
     async show(): Promise<void> {
         const choice = await vscode.window.showInformationMessage(
-            `dbrx-ls: ${this.status.state}`, { modal: true, detail: this.lines().join('\n') }, 'Restart');
+            `dbrx-ls: ${this.status.state}`,
+            { modal: true, detail: this.lines().join('\n') },
+            'Restart',
+        );
         if (choice === 'Restart') await vscode.commands.executeCommand('dbrx.restart');
     }
 
@@ -80,7 +90,9 @@ export class StatusBar implements vscode.Disposable {
             s.model && `Model: ${s.model}${s.demo ? ' (a stand-in: its words are noise)' : ''}`,
             s.endpoint && `Engine: ${s.endpoint}`,
             s.tokens_per_s > 0 ? `Speed: ${s.tokens_per_s.toFixed(1)} tokens/s` : '',
-            s.cached_share > 0 ? `From the cache: ${Math.round(100 * s.cached_share)} % of the prompt` : '',
+            s.cached_share > 0
+                ? `From the cache: ${Math.round(100 * s.cached_share)} % of the prompt`
+                : '',
         ].filter((line) => line !== '');
     }
 
