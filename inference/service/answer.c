@@ -298,7 +298,10 @@ static void put_chunk(struct answer *a, size_t i)
     buffer_print(&a->out, "{\"index\":%zu,", i);
     a->form->put_delta(&a->out, a, c, !c->begun);
     buffer_put_text(&a->out, TEXT("}]"));
-    if (a->request.include_usage) buffer_put_text(&a->out, TEXT(",\"usage\":null"));
+    if (a->request.include_usage && a->request.continuous_usage)
+        put_usage(&a->out, a);
+    else if (a->request.include_usage)
+        buffer_put_text(&a->out, TEXT(",\"usage\":null"));
     buffer_put_text(&a->out, TEXT("}\n\n"));
     buffer_clear(&c->text);
     c->log.n = 0;
