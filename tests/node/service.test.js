@@ -155,7 +155,7 @@ describe('one service on its socket', () => {
                 messages: [{ role: 'user', content: 'bytes' }], max_tokens: 80, temperature: 2,
                 seed, logprobs: true, ignore_eos: true });
             const { message, logprobs } = json.choices[0];
-            const bytes = Uint8Array.from(logprobs.content.flatMap((t) => t.bytes));
+            const bytes = Uint8Array.from(logprobs.content.flatMap((t) => t.bytes ?? []));
             assert.equal(logprobs.content.length, 80);
             assert.equal(message.content, new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes));
             assert.equal(message.role, 'assistant');
