@@ -9,6 +9,13 @@
 
 /* safetensors: the reference implementation's own limit on the JSON header. */
 #define SAFETENSORS_HEADER_MAX ((size_t)100000000)
+/* Objects and arrays in one JSON file of a model: three per tensor, and DBRX split by expert would
+ * have 2,200 tensors. Bounds the memory that a hostile header of 100 MB can ask for. */
+#define MODEL_JSON_CONTAINERS_MAX 1000000
+/* Dimensions of a tensor: DBRX's have one or two. */
+#define TENSOR_DIMENSIONS_MAX 8
+/* Shards of a checkpoint: DBRX ships in 61. Each is one mapping and one descriptor at open. */
+#define SHARDS_MAX 4096
 /* config.json, tokenizer_config.json, index.json: a real index of DBRX's 323 tensors has 40 KiB. */
 #define MODEL_JSON_MAX (64 * MIB)
 /* tokenizer.json of cl100k is 4 MiB, pretty-printed 7 MiB. */
@@ -45,8 +52,22 @@
 #define HTTP_STOPS_MAX       16
 #define HTTP_LOGPROBS_MAX    20
 #define HTTP_CONNECTIONS_MAX 256
+/* JSON values of one body: four prompts of SEQUENCE_TOKENS_MAX ids fit; at jansson's 100 bytes a
+ * value the parsed form stays near 100 MB. */
+#define HTTP_JSON_VALUES_MAX 1000000
+/* A connection that says nothing for this long is closed; streams say something every 10 s. */
+#define HTTP_TIMEOUT_S 60
 /* Requests waiting for the engine; one more is answered 503 with Retry-After. */
 #define ENGINE_QUEUE_MAX 256
+/* Sequences that share one step: beyond it a step's decode rows cost more than a second step. */
+#define ENGINE_SEQUENCES_MAX 64
+/* Rows of one step at most: a larger slice of prefill gains nothing and delays everybody. */
+#define ENGINE_ROWS_MAX 8192
+/* Output a reader leaves lying: a full context is 128 KiB of text; beyond it the request ends. */
+#define ENGINE_UNREAD_MAX (4 * MIB)
+/* Stop strings of one request, and the bytes of one: what might become one is held back. */
+#define STOPS_MAX      64
+#define STOP_BYTES_MAX 4096
 /* An answer of a peer engine: more than any completion; beyond it the stream is cut. */
 #define ENGINE_ANSWER_MAX (4 * MIB)
 
