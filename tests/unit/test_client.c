@@ -16,7 +16,7 @@
 #include "base/paths.h"
 #include "base/sha256.h"
 #include "lsp/client/engine_client.h"
-#include "tests/unit/scripted_server.h"
+#include "tests/unit/support/scripted_server.h"
 
 #include <cmocka.h> /* last: its macro `fail` is not our function */
 
