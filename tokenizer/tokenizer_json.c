@@ -319,10 +319,13 @@ static status steps_check(const json_t *root, error *err)
     if (!before || json_is_null(before)) return OK;
     const json_t *steps = json_object_get(before, "pretokenizers");
     if (!json_is_array(steps)) return split_check(before, err);
-    status s = OK;
     size_t i;
-    json_array_foreach(steps, i, step) if (s == OK) s = split_check(step, err);
-    return s;
+    json_array_foreach(steps, i, step)
+    {
+        status s = split_check(step, err);
+        if (s != OK) return s;
+    }
+    return OK;
 }
 
 status tokenizer_json_load(struct vocabulary *v, const char *path, error *err)

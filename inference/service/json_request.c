@@ -165,6 +165,8 @@ static status body_load(json_t **out, text body, struct request_fault *fault)
     status s = json_measure(body, err);
     if (s != OK) return s;
     *out = json_loadb(body.bytes, body.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
+    if (!*out && json_error_code(&where) == json_error_out_of_memory)
+        return fail(err, ERR_MEMORY, "body: out of memory");
     if (!*out)
         return fail(err, ERR_FORMAT, "body is not JSON: line %d, column %d: %s", where.line,
                     where.column, where.text);

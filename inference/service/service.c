@@ -64,9 +64,9 @@ static void *load_main(void *context)
         service_set_failed(l->service, &err);
         return NULL;
     }
-    service_set_loaded(l->service, e);
     log_line(LOG_INFO, "serve: %s on %s ready after %.1f s", engine_model_name(e),
              engine_backend_name(e), (double)(clock_us() - l->service->started_us) * 1e-6);
+    service_set_loaded(l->service, e); /* the last use of e here: now others may close it */
     return NULL;
 }
 

@@ -565,7 +565,7 @@ describe('the end', () => {
     test('SIGTERM: running answers finish, new ones are refused, exit 0', () => withService([], async (service) => {
         await service.ready();
         const lease = await service.lease();
-        const request = { ...GREEDY, prompt: [5, 6, 7], max_tokens: 1500 };
+        const request = { ...GREEDY, prompt: [5, 6, 7], max_tokens: 1500, n: 2 };
         const running = await service.stream('POST', '/v1/completions', { ...request, stream: true });
         await eventually('running', () => running.events.length > 3);
         service.signal('SIGTERM');
