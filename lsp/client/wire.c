@@ -131,6 +131,7 @@ static status handshake_read(struct handshake *out, const json_t *root, error *e
                     "state: expected starting, loading, ready, draining or failed");
     words_copy(out->backend, sizeof out->backend, json_object_get(root, "backend"));
     words_copy(out->model, sizeof out->model, json_object_get(root, "model"));
+    words_copy(out->reason, sizeof out->reason, json_object_get(root, "reason"));
     out->features = features_read(json_object_get(root, "features"));
     out->progress = fraction_get(root, "progress");
     out->demo = json_is_true(json_object_get(root, "demo"));
@@ -174,6 +175,7 @@ status lease_event_parse(struct lease_event *out, text json, error *err)
         s = fail(err, ERR_FORMAT,
                  "lease event: state: expected starting, loading, ready, draining or failed");
     out->progress = fraction_get(root, "progress");
+    words_copy(out->reason, sizeof out->reason, json_object_get(root, "reason"));
     out->n_queued = integer_get(root, "queue", 0);
     out->n_running = integer_get(root, "running", 0);
     json_decref(root);
