@@ -13,6 +13,14 @@ int command_fail(const char *name, const error *err)
     return err->code == ERR_DEVICE ? EXIT_DEVICE : EXIT_FAILED;
 }
 
+status command_write(text output, error *err)
+{
+    if (fwrite(output.bytes ? output.bytes : "", 1, output.size, stdout) != output.size ||
+        fflush(stdout) != 0)
+        return fail(err, ERR_IO, "stdout: %s", strerror(errno));
+    return OK;
+}
+
 static void print_help(const struct command_option *options, const char *usage)
 {
     printf("%s\n", usage);

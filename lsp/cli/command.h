@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/text.h"
 
 enum exit_code { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_DEVICE = 3 };
 
@@ -22,6 +23,9 @@ extern const struct command commands[]; /* ends with a row whose name is NULL */
 
 /* Prints "dbrx-ls NAME: message" and returns the exit code that belongs to the error. */
 int command_fail(const char *name, const error *err);
+
+/* Writes all of it to stdout; ERR_IO with the reason when that fails (a full disk, a closed pipe). */
+status command_write(text output, error *err);
 
 /* Options: a table per subcommand, parsed by getopt_long's rules ("--name VALUE", "--name=VALUE"). */
 enum option_type { OPTION_FLAG, OPTION_TEXT, OPTION_INTEGER, OPTION_NUMBER };
