@@ -223,6 +223,18 @@ static void whole_models(void **state)
         }
 }
 
+/* A residual with a variance of 1e-5: the norm's epsilon counts as much as the values do. */
+static void small_residuals(void **state)
+{
+    (void)state;
+    for (size_t v = 0; v < 2 && variant_exists(variants[v]); v++) {
+        struct rig_options o = rig_defaults();
+        o.variant = variants[v];
+        o.wte_deviation = 0.003;
+        assert_true(models_apart(o, 40) < 3e-5);
+    }
+}
+
 /* Rounded activations: a value on a boundary may take the neighbouring code, which moves a logit by
  * about the code's width over sqrt(d): 2^-9, 2^-4 and 1/127 over 8. */
 static void activations_of_each_type(void **state)
@@ -590,6 +602,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(operations_by_format),
         cmocka_unit_test(operations_by_kv_type),
         cmocka_unit_test(whole_models),
+        cmocka_unit_test(small_residuals),
         cmocka_unit_test(activations_of_each_type),
         cmocka_unit_test(same_bits_in_any_arrangement),
         cmocka_unit_test(slot_takes_what_was_sampled),
