@@ -433,7 +433,7 @@ static bool reply_fault(struct exchange *x, status s, const struct request_fault
     unsigned http = s == ERR_BUSY ? 503 : s == ERR_MEMORY || s == ERR_DEVICE ? 500 : 400;
     const char *code = s == ERR_UNSUPPORTED ? "unsupported" : NULL;
     if (s == ERR_BUSY) code = "queue_full";
-    if (s == ERR_LIMIT) code = "context_length_exceeded";
+    if (s == ERR_LIMIT && fault->param[0]) code = "context_length_exceeded";
     if (strcmp(fault->param, "model") == 0 && s == ERR_USAGE) {
         http = 404;
         code = "model_not_found";
@@ -455,6 +455,7 @@ bool answer_handle(struct exchange *x, const struct answer_form *form)
     if (!a) return false;
     status s = completion_request_parse(&a->request, &a->memory, buffer_text(&x->body), form->chat,
                                         &fault);
+    buffer_free(&x->body); /* up to 8 MiB that the answer need not carry along */
     if (s == OK) s = model_check(a, &fault);
     if (s == OK) s = answer_submit(a, &fault);
     if (a->request.deadline_ms) a->deadline_us = a->spoken_us + a->request.deadline_ms * 1000;

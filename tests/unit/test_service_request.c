@@ -157,13 +157,13 @@ static void test_bounds_of_json(void **state)
     buffer_put_text(&deep, TEXT("{\"prompt\": \"x\", \"a\": "));
     for (int i = 0; i < JSON_DEPTH_MAX; i++) buffer_put_char(&deep, '[');
     parse(&p, buffer_text(&deep), false);
-    assert_int_equal(p.code, ERR_FORMAT);
+    assert_int_equal(p.code, ERR_LIMIT);
     assert_non_null(strstr(p.fault.error.message, "128"));
     buffer_put_text(&wide, TEXT("{\"prompt\": [1"));
     for (int i = 0; i < HTTP_JSON_VALUES_MAX; i++) buffer_put_text(&wide, TEXT(",1"));
     buffer_put_text(&wide, TEXT("]}"));
     parse(&p, buffer_text(&wide), false);
-    assert_int_equal(p.code, ERR_FORMAT);
+    assert_int_equal(p.code, ERR_LIMIT);
     assert_non_null(strstr(p.fault.error.message, "1000000"));
     buffer_free(&deep);
     buffer_free(&wide);
