@@ -40,11 +40,39 @@
 #define LSP_HEADER_MAX  (8 * KIB)
 #define LSP_MESSAGE_MAX (64 * MIB)
 #define JSON_DEPTH_MAX  128
+/* A larger Content-Length is junk, not a message worth draining: no editor holds such a document. */
+#define LSP_DRAIN_MAX GIB
+/* Of a drained message this much is kept, to find out which document and request it was about. */
+#define LSP_DRAIN_KEPT_MAX (64 * KIB)
+/* Unread output at which stdin is no longer read: a client that does not read stops us, not grows
+ * us. Notifications that can be repeated are held back long before. */
+#define LSP_OUTPUT_MAX      (16 * MIB)
+#define LSP_OUTPUT_IDLE_MAX (256 * KIB)
+/* Completions waiting at once; one more gets its empty list at once. Real editors have one or two. */
+#define LSP_PENDING_MAX 256
+/* Documents: beyond this size or count they are out of step rather than in memory. 32-bit line
+ * offsets rely on the first. */
+#define DOCUMENT_TRACK_MAX  (256 * MIB)
+#define DOCUMENTS_TOTAL_MAX (2 * GIB)
+#define DOCUMENTS_MAX       65536
 /* Documents larger than this are tracked (so offsets stay right) but get no model work. */
 #define DOCUMENT_MODEL_MAX (16 * MIB)
 /* Documents larger than this are not parsed in the front. */
 #define DOCUMENT_PARSE_MAX (2 * MIB)
 #define PARSE_MAX_US       20000
+
+/* Prompts. Ids kept per document so that a keystroke encodes one line: 4 MiB hold some 40,000 lines,
+ * more than the largest prompt window. */
+#define UNIT_CACHE_MAX (4 * MIB)
+/* A line (with the blank lines below it) longer than this is no source to learn from: the window
+ * ends there instead of encoding megabytes per keystroke. */
+#define UNIT_BYTES_MAX (16 * KIB)
+/* What prompt.suffix and post-processing look at behind the gap. */
+#define SUFFIX_BYTES_MAX (4 * KIB)
+/* A completion's answer: ten times the longest one asked for; the rest is not read. */
+#define TRIM_ANSWER_MAX (256 * KIB)
+/* Brackets are matched this far on both sides of the gap: 1 ms of scanning. */
+#define TRIM_SCAN_MAX (512 * KIB)
 
 /* HTTP: a 32k-token prompt as JSON ids is under 300 KiB; 8 MiB leaves room for text prompts. */
 #define HTTP_BODY_MAX        (8 * MIB)
@@ -70,5 +98,22 @@
 #define STOP_BYTES_MAX 4096
 /* An answer of a peer engine: more than any completion; beyond it the stream is cut. */
 #define ENGINE_ANSWER_MAX (4 * MIB)
+
+/* Headers of a peer's answer: a handful of lines; curl itself has no bound on their sum. */
+#define HTTP_ANSWER_HEADER_MAX (64 * KIB)
+/* A handshake, a model list, an error object of a peer. */
+#define ENGINE_JSON_MAX (1 * MIB)
+/* One event of a peer's stream: a token's text with its object around it is under 1 KiB. */
+#define SSE_EVENT_MAX (256 * KIB)
+/* Calls of one front under way at an engine: a window has a few; more means a loop of ours. */
+#define ENGINE_CALLS_MAX 64
+/* Tokenizers a front keeps open: an engine that changes its own more often is out of order. */
+#define TOKENIZERS_OPEN_MAX 8
+/* Tokenizers kept in the cache directory, 1.7 MB each; the oldest go first. */
+#define TOKENIZERS_CACHED_MAX 8
+/* The local engine's log is moved aside at its start when larger. */
+#define ENGINE_LOG_MAX (1 * MIB)
+/* A loop that ran this late was itself suspended or starved: its timeouts prove nothing. */
+#define LOOP_LATE_MAX_US 1000000
 
 #endif
