@@ -147,6 +147,17 @@ describe('one service on its socket', () => {
         assert.deepEqual(chunks.map((c) => c.choices[0].finish_reason).filter(Boolean), ['length']);
     });
 
+    test('usage in every chunk, for clients that may close early', async () => {
+        const stream = await service.stream('POST', '/v1/completions', { ...GREEDY, prompt: [5, 6],
+            max_tokens: 300, stream: true,
+            stream_options: { include_usage: true, continuous_usage_stats: true } });
+        await stream.done;
+        const counts = stream.objects.map((o) => o.usage.completion_tokens);
+        assert.deepEqual(counts, counts.toSorted((a, b) => a - b));
+        assert.equal(counts.at(-1), 300);
+        assert.ok(stream.objects.every((o) => o.usage.prompt_tokens === 2));
+    });
+
     test('text is what the bytes of the tokens decode to', async () => {
         // Random tokens below rank 256 are single bytes: most of it is ill-formed UTF-8, which the
         // platform's own decoder has to read the same way.
