@@ -251,11 +251,12 @@ static void put_usage(buffer *out, const struct answer *a)
         sum.prefill_us = larger(sum.prefill_us, one.prefill_us);
         sum.decode_us = larger(sum.decode_us, one.decode_us);
     }
+    int64_t n_total = sum.n_prompt + sum.n_output;
     buffer_print(out,
                  ",\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,"
                  "\"total_tokens\":%lld,\"prompt_tokens_details\":{\"cached_tokens\":%lld}}",
-                 (long long)sum.n_prompt, (long long)sum.n_output,
-                 (long long)(sum.n_prompt + sum.n_output), (long long)sum.n_cached);
+                 (long long)sum.n_prompt, (long long)sum.n_output, (long long)n_total,
+                 (long long)sum.n_cached);
     buffer_print(out, ",\"dbrx\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f%s}",
                  (double)sum.queue_us / 1e3, (double)sum.prefill_us / 1e3,
                  (double)sum.decode_us / 1e3, a->late ? ",\"finish_detail\":\"deadline\"" : "");
