@@ -15,9 +15,10 @@
 #include "base/memory.h"
 #include "base/utf.h"
 #include "context/trim_body.h"
+#include "context/trim_syntax.h"
 
 enum {
-    ABOVE_BYTES_MAX = 2048,
+    ABOVE_BYTES_MAX = 8192,
     WAIT_LINES_MAX = 12,
     LINE_BYTES_MAX = 8192 /* an unfinished line is looked at again with every piece */
 };
@@ -338,10 +339,24 @@ static text cut_overlap(const trim *t, text insert)
     return insert;
 }
 
+/* What of the body may be shown; its first line goes on where the gap's line ends. */
+static text body_shown(const trim *t)
+{
+    size_t ends[BODY_LINES_MAX];
+    size_t n = trim_body_ends(&t->body, !t->broken, ends);
+    text all = buffer_text(&t->body.accepted);
+    if (n == 0) return TEXT("");
+    size_t size = ends[n - 1];
+    if (t->place.rest.size == 0)
+        size = trim_syntax_end(t->place.language, buffer_text(&t->above), all,
+                               buffer_text(&t->below), ends, n);
+    return text_slice(all, 0, size);
+}
+
 static void out_make(trim *t)
 {
-    size_t size = trim_body_size(&t->body, !t->broken);
-    text insert = text_slice(buffer_text(&t->body.accepted), 0, size);
+    text insert = body_shown(t);
+    size_t size = insert.size;
     while (insert.size && strchr(" \t\n", insert.bytes[insert.size - 1])) insert.size--;
     insert = cut_overlap(t, insert);
     buffer_clear(&t->out);

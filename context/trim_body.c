@@ -257,13 +257,13 @@ static bool closed_by_file(const struct trim_body *b)
     return true;
 }
 
-size_t trim_body_size(const struct trim_body *b, bool finished)
+size_t trim_body_ends(const struct trim_body *b, bool finished, size_t ends[BODY_LINES_MAX])
 {
-    if (b->n_lines == 0) return 0;
-    size_t n = b->n_lines;
+    size_t n = b->n_lines, n_ends = 0;
     bool whole = b->stack.n == 0 || (finished && closed_by_file(b));
-    if (!whole && n > 1) {
-        while (n > 1 && (!b->lines[n - 1].balanced || b->lines[n - 1].blank)) n--;
-    }
-    return b->lines[n - 1].end;
+    while (!whole && n > 1 && (!b->lines[n - 1].balanced || b->lines[n - 1].blank)) n--;
+    for (size_t i = 0; i < n; i++)
+        if (i + 1 == n || (b->lines[i].balanced && !b->lines[i].blank))
+            ends[n_ends++] = b->lines[i].end;
+    return n_ends;
 }
