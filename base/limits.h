@@ -9,6 +9,13 @@
 
 /* safetensors: the reference implementation's own limit on the JSON header. */
 #define SAFETENSORS_HEADER_MAX ((size_t)100000000)
+/* Objects and arrays in one JSON file of a model: three per tensor, and DBRX split by expert would
+ * have 2,200 tensors. Bounds the memory that a hostile header of 100 MB can ask for. */
+#define MODEL_JSON_CONTAINERS_MAX 1000000
+/* Dimensions of a tensor: DBRX's have one or two. */
+#define TENSOR_DIMENSIONS_MAX 8
+/* Shards of a checkpoint: DBRX ships in 61. Each is one mapping and one descriptor at open. */
+#define SHARDS_MAX 4096
 /* config.json, tokenizer_config.json, index.json: a real index of DBRX's 323 tensors has 40 KiB. */
 #define MODEL_JSON_MAX (64 * MIB)
 /* tokenizer.json of cl100k is 4 MiB, pretty-printed 7 MiB. */
@@ -19,8 +26,8 @@
 #define TOKEN_BYTES_MAX 1024
 /* Special tokens a model may name: DBRX leaves 96 rows for them. */
 #define ADDED_TOKENS_MAX 1024
-/* Text given to one tokenizer call: bounds the memory of stdin. */
-#define TOKENIZE_INPUT_MAX (1 * GIB)
+/* Text given to one run of tokenize: one piece without a break takes 32 bytes of memory a byte. */
+#define TOKENIZE_INPUT_MAX (256 * MIB)
 
 /* Model shape: engine.h's contract, generous enough for DBRX (40 layers, d_model 6144). */
 #define LAYERS_MAX          256
@@ -33,6 +40,21 @@
 #define LSP_HEADER_MAX  (8 * KIB)
 #define LSP_MESSAGE_MAX (64 * MIB)
 #define JSON_DEPTH_MAX  128
+/* A larger Content-Length is junk, not a message worth draining: no editor holds such a document. */
+#define LSP_DRAIN_MAX GIB
+/* Of a drained message this much is kept, to find out which document and request it was about. */
+#define LSP_DRAIN_KEPT_MAX (64 * KIB)
+/* Unread output at which stdin is no longer read: a client that does not read stops us, not grows
+ * us. Notifications that can be repeated are held back long before. */
+#define LSP_OUTPUT_MAX      (16 * MIB)
+#define LSP_OUTPUT_IDLE_MAX (256 * KIB)
+/* Completions waiting at once; one more gets its empty list at once. Real editors have one or two. */
+#define LSP_PENDING_MAX 256
+/* Documents: beyond this size or count they are out of step rather than in memory. 32-bit line
+ * offsets rely on the first. */
+#define DOCUMENT_TRACK_MAX  (256 * MIB)
+#define DOCUMENTS_TOTAL_MAX (2 * GIB)
+#define DOCUMENTS_MAX       65536
 /* Documents larger than this are tracked (so offsets stay right) but get no model work. */
 #define DOCUMENT_MODEL_MAX (16 * MIB)
 /* Documents larger than this are not parsed in the front. */
@@ -58,9 +80,40 @@
 #define HTTP_STOPS_MAX       16
 #define HTTP_LOGPROBS_MAX    20
 #define HTTP_CONNECTIONS_MAX 256
+/* JSON values of one body: four prompts of SEQUENCE_TOKENS_MAX ids fit; at jansson's 100 bytes a
+ * value the parsed form stays near 100 MB. */
+#define HTTP_JSON_VALUES_MAX 1000000
+/* A connection that says nothing for this long is closed; streams say something every 10 s. */
+#define HTTP_TIMEOUT_S 60
 /* Requests waiting for the engine; one more is answered 503 with Retry-After. */
 #define ENGINE_QUEUE_MAX 256
+/* Sequences that share one step: beyond it a step's decode rows cost more than a second step. */
+#define ENGINE_SEQUENCES_MAX 64
+/* Rows of one step at most: a larger slice of prefill gains nothing and delays everybody. */
+#define ENGINE_ROWS_MAX 8192
+/* Output a reader leaves lying: a full context is 128 KiB of text; beyond it the request ends. */
+#define ENGINE_UNREAD_MAX (4 * MIB)
+/* Stop strings of one request, and the bytes of one: what might become one is held back. */
+#define STOPS_MAX      64
+#define STOP_BYTES_MAX 4096
 /* An answer of a peer engine: more than any completion; beyond it the stream is cut. */
 #define ENGINE_ANSWER_MAX (4 * MIB)
+
+/* Headers of a peer's answer: a handful of lines; curl itself has no bound on their sum. */
+#define HTTP_ANSWER_HEADER_MAX (64 * KIB)
+/* A handshake, a model list, an error object of a peer. */
+#define ENGINE_JSON_MAX (1 * MIB)
+/* One event of a peer's stream: a token's text with its object around it is under 1 KiB. */
+#define SSE_EVENT_MAX (256 * KIB)
+/* Calls of one front under way at an engine: a window has a few; more means a loop of ours. */
+#define ENGINE_CALLS_MAX 64
+/* Tokenizers a front keeps open: an engine that changes its own more often is out of order. */
+#define TOKENIZERS_OPEN_MAX 8
+/* Tokenizers kept in the cache directory, 1.7 MB each; the oldest go first. */
+#define TOKENIZERS_CACHED_MAX 8
+/* The local engine's log is moved aside at its start when larger. */
+#define ENGINE_LOG_MAX (1 * MIB)
+/* A loop that ran this late was itself suspended or starved: its timeouts prove nothing. */
+#define LOOP_LATE_MAX_US 1000000
 
 #endif

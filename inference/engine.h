@@ -25,8 +25,10 @@ struct engine_options {
     const char *backend; /* "auto", "cpu", "reference", "cuda" */
     int32_t n_threads;   /* 0: all cores */
     enum kv_type kv_type;
-    int64_t kv_tokens; /* capacity of the KV pool; 0: 4 x max_seq_len of the model */
-    int32_t rows_max;  /* rows of one step; 0: 512 */
+    /* Capacity of the KV pool; 0: 4 x max_seq_len of the model, less (1 x at least) where memory is
+     * short. What does not fit is refused with the numbers. */
+    int64_t kv_tokens;
+    int32_t rows_max; /* rows of one step; 0: 512 */
     /* Called from the loading thread with 0..1; may be NULL. */
     void (*progress)(void *context, double fraction);
     void *progress_context;
@@ -42,6 +44,7 @@ const struct model_shape *engine_shape(const engine *e);
 const tokenizer *engine_tokenizer(const engine *e);
 const char *engine_model_name(const engine *e);   /* the model directory's last component */
 const char *engine_backend_name(const engine *e); /* "cpu avx2", ... */
+bool engine_is_demo(const engine *e); /* config.json: "dbrx_ls": {"demo": true} */
 
 struct generation_spec {
     const int32_t *prompt; /* [n_prompt] copied; 1 <= n_prompt < max_seq_len */
@@ -77,8 +80,9 @@ status engine_submit(engine *e, const struct generation_spec *spec, generation *
  * one is held back) but may end inside a UTF-8 character; they live until the next call. */
 struct generation_piece {
     text bytes;
-    const int32_t *ids;    /* [n_ids] the tokens behind these bytes */
-    const float *logprobs; /* [n_ids] */
+    const int32_t *ids;                  /* [n_ids] the tokens behind these bytes */
+    const float *logprobs;               /* [n_ids] */
+    const struct sample_result *details; /* [n_ids] with the best n_logprobs ids, or NULL when 0 */
     size_t n_ids;
     enum finish_reason finish; /* FINISH_NONE: more will come */
 };

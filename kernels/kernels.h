@@ -69,7 +69,7 @@ struct weight_spec {
 };
 
 struct layer_weights {
-    const weight *norm_1;   /* [d_model] */
+    const weight *norm_1;   /* [d_model], as one row or one column */
     const weight *qkv;      /* [(n_heads + 2 kv_n_heads) * head_dim][d_model] */
     const weight *out_proj; /* [d_model][n_heads * head_dim] */
     const weight *norm_2;   /* [d_model] */
@@ -80,6 +80,7 @@ struct layer_weights {
 
 /* How one output row is sampled. Randomness is counter-based: Gumbel noise from (seed, index), so
  * the same request gives the same text whatever shares its batch. */
+/* Order: penalty, mask, temperature, min-p, top-k, top-p, then the draw. */
 struct sample_row {
     float temperature;        /* 0: greedy, ties to the lowest id */
     int32_t top_k;            /* 0: off */
@@ -110,6 +111,10 @@ struct step {
     int32_t n_masks;
     const int32_t *routes_forced; /* [layers][rows][top_k] or NULL: tests, synthetic benchmarks */
     kv_pool *kv;
+    /* Which residual the rows use, below slices_max. A step from layer 0 overwrites it at `embed`; a
+     * step from a later layer goes on where the last step of this slice stopped and must bring the
+     * same rows. Steps of other slices may run in between: so a prefill is suspended and resumed. */
+    int32_t slice;
     bool want_logits; /* collect also gives the fp32 logits of every output row */
     bool want_routes; /* collect also gives the experts chosen */
 };
@@ -119,6 +124,7 @@ enum { LOGPROBS_MAX = 20 };
 struct sample_result {
     int32_t id;
     bool nan;      /* a logit of this row was NaN or infinite: id is meaningless */
+                   /* id is -1 when the mask allows nothing */
     float logprob; /* natural log, of the unmasked distribution at temperature 1 */
     int32_t top_id[LOGPROBS_MAX];
     float top_logprob[LOGPROBS_MAX];
@@ -136,6 +142,7 @@ struct device_options {
     int32_t n_threads; /* CPU: 0 = all cores; a GPU ignores it */
     int32_t rows_max;  /* largest n_rows of a step */
     int32_t seqs_max, outs_max;
+    int32_t slices_max; /* residuals of rows_max rows kept apart; 0 means 1 */
     const char
         *variant; /* CPU: NULL = best of this machine, or "portable", "avx2", "avx512", "neon" */
 };
@@ -174,7 +181,11 @@ struct kernels {
 
     /* one step: enqueue only. step_begin returns false when a captured graph was replayed and the
      * calls up to step_end are to be skipped. Layers [layer_from, layer_to): a slice of prefill may
-     * be run in groups; the residual of the rows stays in the device between them. */
+     * be run in groups; the residual of the rows stays in the device between them (step.slice).
+     * The step and its arrays must live until collect. Calls come in order: embed when layer_from
+     * is 0, the four of each layer, head and sample when layer_to is the last. A step that breaks a
+     * bound of device_options, or brings ids outside the vocabulary, computes nothing and makes
+     * collect fail. */
     bool (*step_begin)(device *d, const struct step *s, int32_t layer_from, int32_t layer_to);
     void (*embed)(device *d, const weight *wte); /* x = wte[token] */
     void (*attn_in)(device *d, int32_t layer, const struct layer_weights *w);
@@ -191,6 +202,8 @@ struct kernels {
     status (*collect)(device *d, struct step_result *out, error *err);
     /* Microseconds such a step takes, from a table measured at start. */
     double (*step_cost)(const device *d, const struct step_shape *shape);
+    /* "cpu avx2": backend and variant, for people. */
+    const char *(*describe)(const device *d);
 };
 
 extern const struct kernels kernels_reference;

@@ -19,7 +19,9 @@ enum piece_class {
 
 struct scanner {
     text bytes;
-    bool met_end; /* the piece was decided by the text's ending, so more text may change it */
+    bool met_end;    /* the piece was decided by the text's ending, so more text may change it */
+    bool left_space; /* a run of spaces left its last one to what follows */
+    bool lone_space; /* which did not take it: the piece is that space */
 };
 
 #define O PIECE_OTHER
@@ -112,7 +114,9 @@ static size_t space_end(struct scanner *s, size_t from)
         if (class == PIECE_LINE_END) line_end = at;
     }
     if (line_end) return line_end;
-    return class == PIECE_END || last == from ? at : last;
+    s->left_space = class != PIECE_END && last != from;
+    s->lone_space = class != PIECE_END && last == from;
+    return s->left_space ? last : at;
 }
 
 static inline size_t piece_end(struct scanner *s, size_t at)
@@ -135,7 +139,7 @@ static inline size_t piece_end(struct scanner *s, size_t at)
 
 size_t scanner_piece_end(text bytes, size_t at)
 {
-    struct scanner s = {bytes, false};
+    struct scanner s = {.bytes = bytes};
     return piece_end(&s, at);
 }
 
@@ -161,14 +165,18 @@ static size_t cut_off_size(text bytes)
     return 0;
 }
 
+/* Behind "  " before a digit is a boundary too, and a fixed one, but no place to cut: the run is
+ * "one space, one space" only as long as the digit is seen. */
 size_t scanner_stable_boundary(text bytes)
 {
-    struct scanner s = {text_slice(bytes, 0, bytes.size - cut_off_size(bytes)), false};
-    size_t at = 0;
-    while (at < s.bytes.size) {
-        size_t end = piece_end(&s, at);
+    struct scanner s = {.bytes = text_slice(bytes, 0, bytes.size - cut_off_size(bytes))};
+    size_t boundary = 0;
+    for (size_t at = 0, end; at < s.bytes.size; at = end) {
+        bool after_left = s.left_space;
+        s.left_space = s.lone_space = false;
+        end = piece_end(&s, at);
         if (s.met_end) break;
-        at = end;
+        if (!(after_left && s.lone_space)) boundary = end;
     }
-    return at;
+    return boundary;
 }

@@ -16,8 +16,8 @@
 /* End of the piece that begins at bytes[at], at < size; at least one byte further. */
 size_t scanner_piece_end(text bytes, size_t at);
 
-/* Largest boundary between pieces (or the end) of `bytes` that stays one whatever is appended. A
- * sequence cut off at the end counts as not there yet. 0 at worst. */
+/* Largest offset where `bytes` may be cut so that both parts have the pieces of the whole, whatever
+ * is appended. A sequence cut off at the end counts as not there yet. 0 at worst. */
 size_t scanner_stable_boundary(text bytes);
 
 #endif

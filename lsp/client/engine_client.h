@@ -48,17 +48,21 @@ struct engine_client_options {
     const char *backend;   /* for the local engine; NULL: auto */
     int32_t n_threads;     /* for the local engine; 0: its default */
     const char *idle;      /* for the local engine: seconds, or "never"; NULL: its default */
+    const char *program;   /* for the local engine; NULL: this very executable */
+    int64_t first_byte_ms; /* of a call's answer; 0: 300 s, a CPU engine's longest prefill */
+    int64_t idle_ms;       /* between two pieces of an answer; 0: 60 s */
     /* Called on the loop whenever the status changed; at most every 50 ms. */
     void (*on_status)(void *context, const struct engine_status *status);
     void *context;
 };
 
-/* Begins to connect (and, without an endpoint, to start the local engine) at once. */
+/* Begins to connect (and, without an endpoint, to start the local engine) as soon as the loop runs.
+ * The strings are copied. ERR_USAGE for an endpoint or key that cannot be one. */
 status engine_client_open(engine_client **out, const struct engine_client_options *options,
                           error *err);
 
-/* Cancels all calls (each gets its on_done with cancelled) and closes; `closed` may be NULL and is
- * called on the loop when the client is gone and freed. */
+/* Cancels all calls (each gets its on_done with ERR_CANCELLED, from the loop) and closes; `closed` may
+ * be NULL and is called on the loop when the client is gone and freed. */
 void engine_client_close(engine_client *c, void (*closed)(void *context), void *context);
 
 const struct engine_status *engine_client_status(const engine_client *c);
@@ -67,26 +71,26 @@ const struct engine_status *engine_client_status(const engine_client *c);
  * also when the engine changes. */
 const tokenizer *engine_client_tokenizer(const engine_client *c);
 
-struct engine_request {
-    const int32_t *prompt; /* [n_prompt] copied */
+struct engine_request {    /* all copied */
+    const int32_t *prompt; /* [n_prompt] */
     size_t n_prompt;
     int32_t max_tokens;
     float temperature;
     uint64_t seed;
-    const text *stops; /* [n_stops] copied; at most HTTP_STOPS_MAX */
+    const text *stops; /* [n_stops] UTF-8; at most HTTP_STOPS_MAX */
     size_t n_stops;
     const char *priority; /* "interactive", "action", "batch", "warm" */
     text must_start_with; /* sent only to engines that list the feature; else the caller checks */
-    int64_t deadline_ms;  /* 0: none; the call ends with what has come by then */
+    int64_t deadline_ms;  /* 0: none; the call ends with what has come by then: OK, "deadline" */
 };
 
 struct engine_answer {
     status code;        /* OK, ERR_CANCELLED, ERR_NETWORK (cut, refused), ERR_BUSY, ... */
     const char *reason; /* in words when code is not OK */
     bool cut;           /* the stream ended before its end: text is incomplete */
-    const char *finish; /* "stop", "length", "" */
-    int64_t n_prompt, n_cached, n_output;
-    int64_t ttft_us, total_us; /* from sending */
+    const char *finish; /* "stop", "length", "deadline", "" */
+    int64_t n_prompt, n_cached, n_output; /* 0 where the engine does not say */
+    int64_t ttft_us, total_us;            /* from sending; ttft_us 0: no text came */
 };
 
 struct engine_callbacks {
@@ -96,12 +100,18 @@ struct engine_callbacks {
 };
 
 /* Streams a completion. While the engine is not READY or DEGRADED it fails at once through on_done
- * (from the loop, never from inside this call). The handle is valid until on_done returns. */
+ * (from the loop, never from inside this call) with ERR_BUSY (it will come: starting, loading) or
+ * ERR_NETWORK (off). ERR_USAGE for a request that no engine could take, ERR_MEMORY: then there is no
+ * call, and no on_done. The handle is valid until on_done returns. */
 status engine_client_complete(engine_client *c, const struct engine_request *request,
                               const struct engine_callbacks *callbacks, engine_call **out,
                               error *err);
 
-/* Closes the stream; on_done comes with ERR_CANCELLED. */
+/* What is known of a call under way: counts and times so far. Engines that know
+ * continuous_usage_stats say the counts with every piece, others at the end. */
+void engine_call_snapshot(const engine_call *call, struct engine_answer *out);
+
+/* Closes the stream at once; on_done comes from the loop, with ERR_CANCELLED. No more text comes. */
 void engine_call_cancel(engine_call *call);
 
 #endif

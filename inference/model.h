@@ -1,0 +1,38 @@
+/* A DBRX checkpoint: configuration and weights, checked against each other, then handed to a backend.
+ *
+ * Opening needs no device and reads headers only. Loading gives every tensor to the backend as it is
+ * stored; BF16 and F32 are borrowed from the mapping, F16 is widened to F32 (exact). It knows no
+ * tokenizer, no KV and no request. One thread at a time. */
+#ifndef INFERENCE_MODEL_H
+#define INFERENCE_MODEL_H
+
+#include "inference/model_config.h"
+#include "inference/safetensors.h"
+
+typedef struct model {
+    struct model_config config;
+    safetensors *files;
+    const struct kernels *kernels; /* NULL until loaded */
+    weight **weights;              /* [n_weights] in the order of the tensor table */
+    int32_t n_weights;
+    const weight *wte, *norm_f, *lm_head;
+    struct layer_weights *layers; /* [n_layers] */
+} model;
+
+/* All tensors must be there with their shapes and a dtype of BF16, F16 or F32, and no others:
+ * ERR_FORMAT names file, tensor, found and expected. Closed by model_close. */
+status model_open(model **out, const char *model_dir, error *err);
+
+/* Bytes of all weights as stored, and of those that a copy is made of (F16). */
+size_t model_stored_bytes(const model *m);
+size_t model_copied_bytes(const model *m);
+
+/* Gives all weights to the device. `progress` (may be NULL) gets 0..1 by bytes. The model must be
+ * closed before the device. */
+status model_load(model *m, const struct kernels *kernels, device *d,
+                  void (*progress)(void *context, double fraction), void *context, error *err);
+
+/* Frees weights and mapping; NULL is fine. */
+void model_close(model *m);
+
+#endif

@@ -1,0 +1,22 @@
+/* config.json of a DBRX checkpoint, checked number by number.
+ *
+ * Refused by file and field: another architecture, numbers outside their range, an activation other
+ * than SiLU, shapes outside kernels.h's contract. Keys that mean nothing here are ignored, except
+ * our own object `dbrx_ls` {weights, activations, group_size, demo}. Any thread. */
+#ifndef INFERENCE_MODEL_CONFIG_H
+#define INFERENCE_MODEL_CONFIG_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "kernels/kernels.h"
+
+struct model_config {
+    struct model_shape shape;
+    bool demo; /* dbrx_ls.demo: a stand-in that speaks no sense */
+};
+
+/* Reads DIR/config.json. */
+status model_config_read(struct model_config *out, const char *model_dir, error *err);
+
+#endif

@@ -1,0 +1,88 @@
+/* Who computes what in the next step: admission, priorities, pages, and one step at a time.
+ *
+ * Several sequences share a step: one row of each that decodes, and slices of prompts. A sequence is
+ * admitted when all pages it may ever need can be had, so nothing runs out in mid-request. It knows
+ * tokens, not their text; no threads, no locks: whoever calls owns device, KV pages and prefix cache
+ * for that time. Only sequence.cancelled may be set from elsewhere. */
+#ifndef INFERENCE_SCHEDULER_H
+#define INFERENCE_SCHEDULER_H
+
+#include <stdatomic.h>
+
+#include "inference/engine.h"
+#include "inference/model.h"
+#include "inference/sampler.h"
+
+typedef struct scheduler scheduler;
+
+enum { N_PRIORITIES = PRIORITY_WARM + 1 };
+
+/* One request as the scheduler sees it. The upper part is the owner's, filled before scheduler_add;
+ * tokens and pages must be there until the end is reported. */
+struct sequence {
+    int32_t *tokens; /* [n_tokens_max] the prompt, then what was sampled */
+    int32_t *pages;  /* [2 * kv_pages_for_tokens(n_tokens_max)]: the second half is scratch */
+    int32_t n_prompt, n_tokens_max; /* n_tokens_max == n_prompt: prefill only */
+    enum priority priority;
+    uint64_t owner;
+    struct sample_row sample;
+    _Atomic bool cancelled; /* any thread: ends at the next step boundary */
+
+    int32_t n_tokens;   /* known: prompt and sampled */
+    int32_t n_computed; /* tokens whose KV lies in pages */
+    int32_t n_pages;    /* held; each page behind the first n_shared is ours alone to write */
+    int32_t n_cached;   /* tokens that were found at the first admission */
+    int32_t n_inserted; /* tokens of whole pages that the prefix cache was told of */
+    bool admitted;      /* once before: a warm sequence may be put back */
+    int32_t out;        /* its output in this step, or -1 */
+    int32_t n_rows;     /* its rows in this step */
+    int64_t submitted_us, admitted_us, first_token_us, finished_us; /* 0: not yet */
+    struct sequence *next;
+};
+
+/* Called from inside scheduler_step. */
+struct scheduler_events {
+    void *context;
+    void (*admitted)(void *context, struct sequence *s);
+    /* A token was appended. FINISH_NONE: go on; FINISH_ERROR fills *why. */
+    enum finish_reason (*token)(void *context, struct sequence *s,
+                                const struct sample_result *result, const char **why);
+    /* The scheduler has let go of it. `why` is NULL or one line for FINISH_ERROR. */
+    void (*finished)(void *context, struct sequence *s, enum finish_reason reason, const char *why);
+};
+
+struct scheduler_options {
+    const model *model;
+    device *device;
+    kv_pool *kv; /* of n_pages; only this scheduler uses it */
+    int32_t n_pages;
+    int32_t rows_max, seqs_max; /* as the device was opened */
+    const sampler *sampler;
+    struct scheduler_events events;
+};
+
+/* Copies the options; what they point to must outlive the scheduler. */
+status scheduler_open(scheduler **out, const struct scheduler_options *options, error *err);
+
+/* No sequence may be left (scheduler_end_all). */
+void scheduler_close(scheduler *s);
+
+/* Queues a sequence behind those of its priority. */
+void scheduler_add(scheduler *s, struct sequence *q);
+
+/* Ends what was cancelled, admits what fits, computes one step. False: there was nothing to do. */
+bool scheduler_step(scheduler *s);
+
+/* Ends everything that waits or runs. */
+void scheduler_end_all(scheduler *s, enum finish_reason reason, const char *why);
+
+/* The device has failed, or the weights were cut off: nothing can be computed any more. */
+bool scheduler_failed(const scheduler *s);
+
+/* Adds what the scheduler knows: running, queued, tokens, pages, rate. */
+void scheduler_stats(const scheduler *s, struct engine_stats *out);
+
+/* prefix_cache_check, and that every page is held by exactly those who should. For tests. */
+bool scheduler_check(const scheduler *s, error *err);
+
+#endif

@@ -1,0 +1,230 @@
+/* The main thread listens, then watches: signals, idleness, the loader, the device. It computes
+ * nothing and waits for nobody longer than a tick, so that it always can end the process. */
+#include "inference/service/service.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/paths.h"
+#include "inference/service/access.h"
+#include "inference/service/http.h"
+#include "inference/service/listen.h"
+#include "inference/service/state.h"
+
+enum {
+    TICK_MS = 100,
+    FAILURE_SHOWN_US = 2000000,   /* for clients that ask twice a second */
+    DRAIN_MAX_US = 10000000,      /* running answers get this long after a SIGTERM */
+    LAST_WORDS_US = 300000,       /* for idle streams after a device fault */
+    GOODBYE_MAX_US = 1000000,     /* for streams to write their last event */
+    SOCKET_PATIENCE_US = 1000000, /* a killed engine's lock goes before its socket */
+};
+
+struct loader {
+    struct service *service;
+    struct service_options options; /* a copy: the thread may outlive its caller */
+};
+
+static void on_progress(void *context, double fraction) { service_set_progress(context, fraction); }
+
+static status model_load(struct loader *l, engine **e, error *err)
+{
+    const struct service_options *o = &l->options;
+    if (!o->model_dir)
+        return fail(err, ERR_USAGE,
+                    "no model: expected --model DIR, DBRX_MODEL or the directory "
+                    "\"model\" beside the program");
+    const struct engine_options options = {.model_dir = o->model_dir,
+                                           .backend = o->backend,
+                                           .n_threads = o->n_threads,
+                                           .kv_type = KV_BF16,
+                                           .kv_tokens = o->kv_tokens,
+                                           .progress = on_progress,
+                                           .progress_context = l->service};
+    status s = engine_open(e, &options, err);
+    if (s != OK) return s;
+    tokenizer_write_ranks(engine_tokenizer(*e), &l->service->ranks);
+    if (!l->service->ranks.failed) return OK;
+    engine_close(*e);
+    return fail(err, ERR_MEMORY, "out of memory for the tokenizer's ranks");
+}
+
+static void *load_main(void *context)
+{
+    struct loader *l = context;
+    error err;
+    engine *e = NULL;
+    if (model_load(l, &e, &err) != OK) {
+        service_set_failed(l->service, &err);
+        return NULL;
+    }
+    log_line(LOG_INFO, "serve: %s on %s ready after %.1f s", engine_model_name(e),
+             engine_backend_name(e), (double)(clock_us() - l->service->started_us) * 1e-6);
+    service_set_loaded(l->service, e); /* the last use of e here: now others may close it */
+    return NULL;
+}
+
+/* The signals that end the service; blocked in all threads and taken here only. */
+static void signals_block(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, set, NULL);
+}
+
+/* Waits one tick; true when the process is told to end. */
+static bool signal_wait(const sigset_t *set)
+{
+    const struct timespec tick = {.tv_nsec = (long)TICK_MS * 1000000};
+    return sigtimedwait(set, NULL, &tick) > 0;
+}
+
+static status failure_show(struct service *s, const sigset_t *signals, error *err)
+{
+    int64_t until_us = clock_us() + FAILURE_SHOWN_US;
+    *err = s->failure;
+    while (clock_us() < until_us && !signal_wait(signals)) continue;
+    return err->code;
+}
+
+/* The device's state is undefined: nothing is waited for but the last words of the streams. */
+static status device_failure(struct service *s, const sigset_t *signals, error *err)
+{
+    struct service_view view;
+    int64_t now_us = clock_us(), least_us = now_us + LAST_WORDS_US,
+            most_us = now_us + GOODBYE_MAX_US;
+    fail(err, ERR_DEVICE, "the compute device failed; the engine ends");
+    service_set_failed(s, err);
+    do {
+        if (signal_wait(signals)) break;
+        service_look(s, &view);
+        now_us = clock_us();
+    } while (now_us < least_us || (view.n_work > 0 && now_us < most_us));
+    return ERR_DEVICE;
+}
+
+/* Lets running answers finish. A second signal means now. */
+static status work_finish(struct service *s, const sigset_t *signals, error *err)
+{
+    struct service_view view;
+    int64_t until_us = clock_us() + DRAIN_MAX_US;
+    service_drain(s, -1);
+    for (;;) {
+        service_look(s, &view);
+        if (view.n_work == 0 || clock_us() >= until_us) return OK;
+        if (signal_wait(signals)) return fail(err, ERR_CANCELLED, "stopped by a second signal");
+    }
+}
+
+/* Watches until the service is to end: OK when it may end in order. */
+static status service_watch(struct service *s, const struct service_options *o, error *err)
+{
+    struct service_view view;
+    struct engine_stats stats;
+    sigset_t signals;
+    signals_block(&signals);
+    for (;;) {
+        if (signal_wait(&signals)) return work_finish(s, &signals, err);
+        service_look(s, &view);
+        if (view.state == SERVICE_FAILED) return failure_show(s, &signals, err);
+        if (view.engine) {
+            engine_stats(view.engine, &stats);
+            if (stats.device_failed) return device_failure(s, &signals, err);
+        }
+        if (o->idle_s >= 0 && view.idle_us >= o->idle_s * 1000000 &&
+            service_drain(s, o->idle_s * 1000000))
+            return OK;
+    }
+}
+
+/* Streams write their last event, then the connections close and the threads end. */
+static void service_end(struct service *s, struct http_server *server)
+{
+    struct service_view view;
+    int64_t until_us = clock_us() + GOODBYE_MAX_US;
+    service_stop(s);
+    do {
+        clock_sleep_us(TICK_MS * 1000 / 10);
+        service_look(s, &view);
+    } while (view.n_leases + view.n_work > 0 && clock_us() < until_us);
+    http_close(server);
+    if (view.engine) engine_close(view.engine);
+}
+
+/* The socket, and for the default one the lock that makes us the engine of this user. */
+static status service_listen(struct listener *l, const struct service_options *o, error *err)
+{
+    buffer lock = {0}, path = {0};
+    int fd = o->lock_fd;
+    status s = fd >= 0 ? lock_adopt(fd, err) : OK;
+    if (s == OK && o->port >= 0) s = listen_tcp(l, o->host, o->port, err);
+    if (s != OK || o->port >= 0) goto out;
+    if (o->socket_path) {
+        s = listen_unix(l, o->socket_path, fd >= 0 ? SOCKET_PATIENCE_US : 0, err);
+        goto out;
+    }
+    s = path_runtime(&path, "engine.sock", err);
+    if (s == OK) s = path_runtime(&lock, "engine.lock", err);
+    if (s == OK && fd < 0) s = lock_take(&fd, lock.bytes, err);
+    if (s == OK) s = listen_unix(l, path.bytes, SOCKET_PATIENCE_US, err);
+out:
+    buffer_free(&lock);
+    buffer_free(&path);
+    return s;
+}
+
+static status service_prepare(struct service *s, const struct service_options *o, error *err)
+{
+    s->tcp = o->port >= 0;
+    if (s->tcp && (!o->api_key || !*o->api_key))
+        return fail(err, ERR_USAGE, "--port needs an access key in DBRX_API_KEY");
+    if (s->tcp) key_digest(s->key_digest, text_of(o->api_key));
+    snprintf(s->host, sizeof s->host, "%s", o->host ? o->host : "127.0.0.1");
+    return service_state_open(s, err);
+}
+
+static void listening_tell(const struct service *s, const struct listener *l)
+{
+    bool v6 = strchr(s->host, ':') != NULL;
+    if (s->tcp)
+        fprintf(stderr, "dbrx-ls serve: listening on http://%s%s%s:%d\n", v6 ? "[" : "", s->host,
+                v6 ? "]" : "", l->port);
+    else
+        fprintf(stderr, "dbrx-ls serve: listening on %s\n", l->path);
+}
+
+status service_run(const struct service_options *options, error *err)
+{
+    static struct service service; /* threads may outlive this call by moments: see the header */
+    static struct loader loader;
+    struct service *s = &service;
+    struct listener listener;
+    struct http_server *server = NULL;
+    pthread_t thread;
+    sigset_t signals;
+    signals_block(&signals);
+    status result = service_prepare(s, options, err);
+    if (result == OK) result = service_listen(&listener, options, err);
+    if (result == OK && (result = http_open(&server, s, listener.fd, err)) != OK)
+        listener_remove(&listener);
+    if (result != OK) return result;
+    listening_tell(s, &listener);
+    loader = (struct loader){s, *options};
+    if (pthread_create(&thread, NULL, load_main, &loader) == 0) {
+        pthread_detach(thread);
+        result = service_watch(s, options, err);
+    } else {
+        result = fail(err, ERR_MEMORY, "cannot start the thread that loads the model");
+    }
+    listener_remove(&listener);
+    if (result == OK) service_end(s, server);
+    return result;
+}

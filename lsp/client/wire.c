@@ -1,0 +1,332 @@
+/* jansson reads; a prompt's thousands of ids are written by hand, the few other fields by jansson. */
+#include "lsp/client/wire.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base64.h"
+#include "base/limits.h"
+#include "base/utf.h"
+
+static status object_read(json_t **out, text json, const char *what, error *err)
+{
+    json_error_t where;
+    *out = json_loadb(json.bytes ? json.bytes : "", json.size, JSON_ALLOW_NUL, &where);
+    if (json_is_object(*out)) return OK;
+    json_decref(*out);
+    *out = NULL;
+    return fail(err, ERR_FORMAT, "%s: found no JSON object (%zu bytes)", what, json.size);
+}
+
+/* Copies what fits of a string for people: whole characters, no control characters. */
+static void words_copy(char *out, size_t room, const json_t *value)
+{
+    text t = {json_string_value(value), json_string_length(value)};
+    if (!t.bytes) t.size = 0;
+    size_t n = t.size < room ? t.size : utf8_floor(t, room - 1);
+    for (size_t i = 0; i < n; i++)
+        out[i] = (unsigned char)t.bytes[i] < 0x20 || t.bytes[i] == 0x7f ? '?' : t.bytes[i];
+    out[n] = 0;
+}
+
+static int64_t integer_get(const json_t *object, const char *name, int64_t absent)
+{
+    const json_t *value = json_object_get(object, name);
+    return json_is_integer(value) ? json_integer_value(value) : absent;
+}
+
+/* An integer field that may be missing (then 0) but not out of range. */
+static status range_get(int32_t *out, const json_t *object, const char *name, int64_t max,
+                        error *err)
+{
+    const json_t *value = json_object_get(object, name);
+    *out = 0;
+    if (!value || json_is_null(value)) return OK;
+    int64_t n = json_is_integer(value) ? json_integer_value(value) : -1;
+    if (n < 1 || n > max)
+        return fail(err, ERR_FORMAT, "%s: expected a whole number from 1 to %lld", name,
+                    (long long)max);
+    *out = (int32_t)n;
+    return OK;
+}
+
+static double fraction_get(const json_t *object, const char *name)
+{
+    double value = json_number_value(json_object_get(object, name));
+    return value >= 0 && value <= 1 ? value : 0;
+}
+
+static bool state_read(enum remote_state *out, const json_t *object)
+{
+    static const char *const names[] = {"starting", "loading", "ready", "draining", "failed"};
+    const char *name = json_string_value(json_object_get(object, "state"));
+    for (size_t i = 0; name && i < sizeof names / sizeof *names; i++) {
+        if (strcmp(name, names[i]) != 0) continue;
+        *out = (enum remote_state)i;
+        return true;
+    }
+    return false;
+}
+
+static status specials_read(struct special_ids *out, const json_t *object, int32_t vocabulary_size,
+                            error *err)
+{
+    const struct {
+        const char *name;
+        int32_t *id;
+    } rows[] = {{"endoftext", &out->endoftext},     {"fim_prefix", &out->fim_prefix},
+                {"fim_middle", &out->fim_middle},   {"fim_suffix", &out->fim_suffix},
+                {"endofprompt", &out->endofprompt}, {"pad", &out->pad},
+                {"im_start", &out->im_start},       {"im_end", &out->im_end}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const json_t *value = json_object_get(object, rows[i].name);
+        *rows[i].id = -1;
+        if (!value || json_is_null(value)) continue;
+        int64_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+        if (id < 0 || id >= vocabulary_size)
+            return fail(err, ERR_FORMAT, "specials.%s: expected an id from 0 to %d", rows[i].name,
+                        vocabulary_size - 1);
+        *rows[i].id = (int32_t)id;
+    }
+    return OK;
+}
+
+static unsigned features_read(const json_t *list)
+{
+    static const struct {
+        const char *name;
+        enum engine_feature bit;
+    } rows[] = {{"lease", FEATURE_LEASE},
+                {"priority", FEATURE_PRIORITY},
+                {"must_start_with", FEATURE_MUST_START_WITH}};
+    unsigned found = 0;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+        for (size_t k = 0; name && k < sizeof rows / sizeof *rows; k++)
+            if (strcmp(name, rows[k].name) == 0) found |= rows[k].bit;
+    }
+    return found;
+}
+
+/* The hash becomes a file's name: 64 lower-case hex digits and nothing else. */
+static status hash_read(char out[65], const json_t *object, error *err)
+{
+    const json_t *value = json_object_get(object, "tokenizer_sha256");
+    const char *hex = json_string_value(value);
+    out[0] = 0;
+    if (!value || json_is_null(value)) return OK;
+    if (!hex || strlen(hex) != 64 || strspn(hex, "0123456789abcdef") != 64)
+        return fail(err, ERR_FORMAT, "tokenizer_sha256: expected 64 lower-case hex digits");
+    memcpy(out, hex, 65);
+    return OK;
+}
+
+static status handshake_read(struct handshake *out, const json_t *root, error *err)
+{
+    status s;
+    if (!state_read(&out->state, root))
+        return fail(err, ERR_FORMAT,
+                    "state: expected starting, loading, ready, draining or failed");
+    words_copy(out->backend, sizeof out->backend, json_object_get(root, "backend"));
+    words_copy(out->model, sizeof out->model, json_object_get(root, "model"));
+    words_copy(out->reason, sizeof out->reason, json_object_get(root, "reason"));
+    out->features = features_read(json_object_get(root, "features"));
+    out->progress = fraction_get(root, "progress");
+    out->demo = json_is_true(json_object_get(root, "demo"));
+    if ((s = hash_read(out->tokenizer_sha256, root, err)) != OK) return s;
+    s = range_get(&out->max_model_len, root, "max_model_len", INT32_MAX, err);
+    if (s != OK) return s;
+    s = range_get(&out->vocabulary_size, root, "vocabulary_size", VOCABULARY_MAX, err);
+    if (s != OK) return s;
+    bool known = out->tokenizer_sha256[0] && out->max_model_len && out->vocabulary_size;
+    if (out->state == REMOTE_READY && !known)
+        return fail(err, ERR_FORMAT,
+                    "state is ready, but tokenizer_sha256, max_model_len or "
+                    "vocabulary_size is missing");
+    return specials_read(&out->specials, json_object_get(root, "specials"), out->vocabulary_size,
+                         err);
+}
+
+status handshake_parse(struct handshake *out, text json, error *err)
+{
+    json_t *root;
+    *out = (struct handshake){0};
+    status s = object_read(&root, json, "handshake", err);
+    if (s != OK) return s;
+    out->api = integer_get(root, "api", -1);
+    words_copy(out->version, sizeof out->version, json_object_get(root, "version"));
+    if (out->api < 0)
+        s = fail(err, ERR_FORMAT, "handshake: api: expected a whole number");
+    else if (out->api == ENGINE_API && (s = handshake_read(out, root, err)) != OK)
+        s = fail_in(err, s, "handshake");
+    json_decref(root);
+    return s;
+}
+
+status lease_event_parse(struct lease_event *out, text json, error *err)
+{
+    json_t *root;
+    *out = (struct lease_event){0};
+    status s = object_read(&root, json, "lease event", err);
+    if (s != OK) return s;
+    if (!state_read(&out->state, root))
+        s = fail(err, ERR_FORMAT,
+                 "lease event: state: expected starting, loading, ready, draining or failed");
+    out->progress = fraction_get(root, "progress");
+    words_copy(out->reason, sizeof out->reason, json_object_get(root, "reason"));
+    out->n_queued = integer_get(root, "queue", 0);
+    out->n_running = integer_get(root, "running", 0);
+    json_decref(root);
+    return s;
+}
+
+status models_parse(struct model_row *out, text json, error *err)
+{
+    json_t *root;
+    *out = (struct model_row){0};
+    status s = object_read(&root, json, "/v1/models", err);
+    if (s != OK) return s;
+    const json_t *row = json_array_get(json_object_get(root, "data"), 0);
+    if (json_is_string(json_object_get(row, "id"))) {
+        words_copy(out->model, sizeof out->model, json_object_get(row, "id"));
+        int64_t n = integer_get(row, "max_model_len", 0);
+        out->max_model_len = n > 0 && n <= INT32_MAX ? (int32_t)n : 0;
+    } else {
+        s = fail(err, ERR_FORMAT, "/v1/models: data[0].id: expected a string");
+    }
+    json_decref(root);
+    return s;
+}
+
+static void ids_write(buffer *out, const int32_t *ids, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        char digits[12];
+        char *at = digits + sizeof digits;
+        bool negative = ids[i] < 0;
+        int64_t rest = negative ? -(int64_t)ids[i] : ids[i];
+        do *--at = (char)('0' + rest % 10);
+        while (rest /= 10);
+        if (negative) *--at = '-';
+        if (i) buffer_put_char(out, ',');
+        buffer_put(out, at, (size_t)(digits + sizeof digits - at));
+    }
+}
+
+static status stops_add(json_t *root, const struct engine_request *request, error *err)
+{
+    if (request->n_stops == 0) return OK;
+    if (request->n_stops > HTTP_STOPS_MAX)
+        return fail(err, ERR_USAGE, "stops: found %zu, at most %d", request->n_stops,
+                    HTTP_STOPS_MAX);
+    json_t *list = json_array();
+    for (size_t i = 0; i < request->n_stops; i++) {
+        text stop = request->stops[i];
+        json_t *value =
+            utf8_valid(stop) ? json_stringn(stop.bytes ? stop.bytes : "", stop.size) : NULL;
+        if (!value) {
+            json_decref(list);
+            return fail(err, ERR_USAGE, "stops[%zu]: expected UTF-8", i);
+        }
+        json_array_append_new(list, value);
+    }
+    json_object_set_new(root, "stop", list);
+    return OK;
+}
+
+static void own_fields_add(json_t *root, const struct engine_request *request, unsigned features)
+{
+    json_t *own = json_object();
+    if ((features & FEATURE_PRIORITY) && request->priority)
+        json_object_set_new(own, "priority", json_string(request->priority));
+    if ((features & FEATURE_MUST_START_WITH) && request->must_start_with.size) {
+        buffer encoded = {0};
+        base64_encode(&encoded, request->must_start_with);
+        if (!encoded.failed)
+            json_object_set_new(own, "must_start_with", json_string(encoded.bytes));
+        buffer_free(&encoded);
+    }
+    if (json_object_size(own))
+        json_object_set_new(root, "dbrx", own);
+    else
+        json_decref(own);
+}
+
+status completion_write(buffer *out, const struct engine_request *request, const char *model,
+                        unsigned features, error *err)
+{
+    json_t *root =
+        json_pack("{s:I, s:f, s:I, s:b, s:{s:b, s:b}}", "max_tokens",
+                  (json_int_t)request->max_tokens, "temperature", (double)request->temperature,
+                  "seed", (json_int_t)(request->seed & INT64_MAX), "stream", 1, "stream_options",
+                  "include_usage", 1, "continuous_usage_stats", 1);
+    if (!root) return fail(err, ERR_MEMORY, "request: out of memory");
+    status s = stops_add(root, request, err);
+    if (model) json_object_set_new(root, "model", json_string(model));
+    own_fields_add(root, request, features);
+    char *fields = s == OK ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(7)) : NULL;
+    json_decref(root);
+    if (s != OK) return s;
+    if (fields) {
+        buffer_put_text(out, TEXT("{\"prompt\":["));
+        ids_write(out, request->prompt, request->n_prompt);
+        buffer_put_text(out, TEXT("],"));
+        buffer_put_text(out, text_of(fields + 1));
+    }
+    if (!fields || out->failed) s = fail(err, ERR_MEMORY, "request: out of memory");
+    free(fields);
+    return s;
+}
+
+static void usage_read(struct completion_piece *piece, const json_t *usage)
+{
+    const json_t *details = json_object_get(usage, "prompt_tokens_details");
+    piece->n_prompt = integer_get(usage, "prompt_tokens", -1);
+    piece->n_output = integer_get(usage, "completion_tokens", -1);
+    piece->n_cached = integer_get(details, "cached_tokens", -1);
+}
+
+static void failure_read(char out[256], const json_t *failure)
+{
+    const json_t *message = json_object_get(failure, "message");
+    if (json_is_string(failure)) message = failure;
+    words_copy(out, 256, message);
+    if (!out[0]) snprintf(out, 256, "an error without a message");
+}
+
+status completion_parse(struct completion_piece *piece, buffer *out, text json, error *err)
+{
+    json_t *root;
+    *piece = (struct completion_piece){.n_prompt = -1, .n_cached = -1, .n_output = -1};
+    status s = object_read(&root, json, "completion", err);
+    if (s != OK) return s;
+    const json_t *failure = json_object_get(root, "error");
+    const json_t *choices = json_object_get(root, "choices");
+    const json_t *choice = json_array_get(choices, 0);
+    const json_t *words = json_object_get(choice, "text");
+    usage_read(piece, json_object_get(root, "usage"));
+    if (failure && !json_is_null(failure))
+        failure_read(piece->failure, failure);
+    else if (!json_is_array(choices))
+        s = fail(err, ERR_FORMAT, "completion: choices: expected a list");
+    else if (choice && !json_is_string(words))
+        s = fail(err, ERR_FORMAT, "completion: choices[0].text: expected a string");
+    words_copy(piece->finish, sizeof piece->finish, json_object_get(choice, "finish_reason"));
+    if (s == OK && words) buffer_put(out, json_string_value(words), json_string_length(words));
+    json_decref(root);
+    return s;
+}
+
+void error_body_parse(char out[256], text json)
+{
+    json_t *root;
+    out[0] = 0;
+    if (object_read(&root, json, "error", NULL) != OK) return;
+    const json_t *failure = json_object_get(root, "error");
+    if (!failure) failure = root;
+    if (json_is_string(failure) || json_is_string(json_object_get(failure, "message")))
+        failure_read(out, failure);
+    json_decref(root);
+}

@@ -1,0 +1,81 @@
+/* What goes over the wire, as JSON: requests written, answers read. No network and no state.
+ *
+ * Everything that is read comes from a peer and is checked: types, ranges, lengths; unknown fields
+ * are ignored. Any thread. Source: OpenAI's completions API, and the handshake of our own service. */
+#ifndef LSP_CLIENT_WIRE_H
+#define LSP_CLIENT_WIRE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "lsp/client/engine_client.h"
+#include "tokenizer/tokenizer.h"
+
+/* The number both sides must share to use each other's own fields. */
+enum { ENGINE_API = 1 };
+
+enum engine_feature {
+    FEATURE_LEASE = 1 << 0,
+    FEATURE_PRIORITY = 1 << 1,
+    FEATURE_MUST_START_WITH = 1 << 2
+};
+
+/* What an engine says of itself, in the handshake and on the lease stream. */
+enum remote_state { REMOTE_STARTING, REMOTE_LOADING, REMOTE_READY, REMOTE_DRAINING, REMOTE_FAILED };
+
+struct handshake {
+    int64_t api;
+    char version[32], backend[64];
+    char model[128]; /* "": not known yet */
+    char tokenizer_sha256[65];
+    int32_t max_model_len, vocabulary_size; /* 0: not known yet */
+    struct special_ids specials;
+    unsigned features; /* of enum engine_feature */
+    enum remote_state state;
+    double progress;
+    char reason[200]; /* of REMOTE_FAILED, in its words */
+    bool demo;
+};
+
+/* ERR_FORMAT when `json` is no handshake of any api, or one of ours with a field out of range. For
+ * another api only `api` and `version` are read. */
+status handshake_parse(struct handshake *out, text json, error *err);
+
+struct lease_event {
+    enum remote_state state;
+    double progress;
+    char reason[200];
+    int64_t n_queued, n_running;
+};
+
+status lease_event_parse(struct lease_event *out, text json, error *err);
+
+/* The first row of GET /v1/models; max_model_len is 0 where the engine does not say. */
+struct model_row {
+    char model[128];
+    int32_t max_model_len;
+};
+
+status models_parse(struct model_row *out, text json, error *err);
+
+/* Appends the body of POST /v1/completions. `model` is NULL for our own engines; of the "dbrx"
+ * object only what `features` holds is written. ERR_USAGE for stops that are not UTF-8. */
+status completion_write(buffer *out, const struct engine_request *request, const char *model,
+                        unsigned features, error *err);
+
+/* One object of an answer: a chunk of a stream or the whole of it. */
+struct completion_piece {
+    char finish[16];   /* "": not finished yet */
+    char failure[256]; /* the peer reports an error in place of a piece; "": none */
+    int64_t n_prompt, n_cached, n_output; /* -1: not said here */
+};
+
+/* Appends the piece's text to *out. */
+status completion_parse(struct completion_piece *piece, buffer *out, text json, error *err);
+
+/* The message of an error body, cleaned for people, or "" where there is none. */
+void error_body_parse(char out[256], text json);
+
+#endif
