@@ -275,7 +275,7 @@ static bool ends_well(text truth, size_t size)
 static text must_of(text before)
 {
     size_t from = before.size;
-    for (int lines = 0; from > 0 && lines < 3; lines += before.bytes[from - 1] == '\n') from--;
+    for (int lines = 0; from > 0 && lines < 3; from--) lines += before.bytes[from - 1] == '\n';
     text tail = text_slice(before, from, before.size);
     size_t end = tokenizer_stable_boundary(cl100k, tail, tail.size);
     return text_slice(tail, end, tail.size);
@@ -351,6 +351,63 @@ static void test_oracle(void **state)
         print_message("oracle, wrapping %d: %zu of %zu shown\n", w, shown[w], n[w]);
     assert_true(shown[PLAIN] * 10 >= n[PLAIN] * 9);
     assert_true(shown[REPEATED] * 10 >= n[REPEATED] * 9);
+}
+
+/* Where the run of closers and punctuation at the end of the line [at, end) begins. */
+static size_t closers_of(text whole, size_t at, size_t end)
+{
+    while (end > at && strchr(")]};,:", whole.bytes[end - 1])) end--;
+    return end;
+}
+
+/* The editor closed the brackets of a line already; the answer says the whole line. Nothing is said
+ * twice: the line becomes what it is in the file, or a beginning of that before the closers. */
+static bool closers_check(const char *path, text whole, size_t at, size_t closers, size_t end)
+{
+    buffer content = {0}, line = {0};
+    buffer_put_text(&content, text_slice(whole, 0, at));
+    buffer_put_text(&content, text_slice(whole, closers, whole.size));
+    struct trim_options options = {.cursor_byte = at, .fence = TEXT("```")};
+    options.document = (struct document_view){text_of(path), TEXT(""), buffer_text(&content)};
+    trim *t;
+    error err;
+    assert_int_equal(trim_open(&t, &options, &err), OK);
+    trim_put(t, text_slice(whole, at, end + 1));
+    struct trim_result r;
+    trim_finish(t, true, &r);
+    buffer_put_text(&line, r.insert);
+    buffer_put_text(&line, text_slice(whole, closers + r.replace_bytes, end));
+    text news = text_slice(whole, at, closers);
+    bool same = text_equal(buffer_text(&line), text_slice(whole, at, end));
+    if (!same && (r.replace_bytes || !text_starts(news, r.insert)))
+        fail_msg("%s at byte %zu: the line ends in \"%.*s\" (%s), in the file in \"%.*s\"", path,
+                 at, (int)line.size, line.bytes, r.reason, (int)(end - at), whole.bytes + at);
+    trim_close(t);
+    buffer_free(&content);
+    buffer_free(&line);
+    return same;
+}
+
+static void test_oracle_before_closers(void **state)
+{
+    (void)state;
+    size_t n = 0, n_same = 0;
+    for (size_t i = 0; i < SOURCES; i++) {
+        buffer content = {0};
+        error err;
+        assert_int_equal(file_read(&content, sources[i], MIB, &err), OK);
+        text whole = buffer_text(&content);
+        for (uint64_t k = 0; k < 300; k++) {
+            size_t at = utf8_floor(whole, random_at(i + 7, k) % content.size);
+            size_t end = line_end_after(whole, at, 0), closers = closers_of(whole, at, end);
+            if (closers == end || closers == at || whole.bytes[closers] != ')') continue;
+            n++;
+            n_same += closers_check(sources[i], whole, at, closers, end);
+        }
+        buffer_free(&content);
+    }
+    print_message("before closers: %zu of %zu lines as in the file\n", n_same, n);
+    assert_true(n > 300 && n_same * 10 >= n * 9);
 }
 
 static void test_hostile_answers(void **state)
@@ -453,8 +510,11 @@ static int close_tokenizer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rules),           cmocka_unit_test(test_oracle),
-        cmocka_unit_test(test_hostile_answers), cmocka_unit_test(test_endless_answers),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_oracle),
+        cmocka_unit_test(test_oracle_before_closers),
+        cmocka_unit_test(test_hostile_answers),
+        cmocka_unit_test(test_endless_answers),
         cmocka_unit_test(test_places),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
