@@ -262,7 +262,7 @@ static void session_compare(prompt_session *s, struct prompt *p)
     size_t limit = p->ids.n < s->previous.n ? p->ids.n : s->previous.n, at = 0;
     while (p->n_reused < limit && p->ids.ids[p->n_reused] == s->previous.ids[p->n_reused])
         p->n_reused++;
-    struct block_trace traces[BLOCKS_MAX];
+    struct block_trace traces[BLOCKS_MAX] = {{0, 0}};
     for (size_t i = 0; i < p->n_blocks; i++) {
         struct prompt_block *b = &p->blocks[i];
         uint64_t hash = block_hash(p->ids.ids + at, b->n_tokens);

@@ -141,9 +141,14 @@ status trim_open(trim **out, const struct trim_options *options, error *err)
 void trim_close(trim *t)
 {
     if (!t) return;
-    buffer *all[] = {&t->must_start, &t->before, &t->rest,  &t->below,
-                     &t->above,      &t->held,   &t->clean, &t->out};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) buffer_free(all[i]);
+    buffer_free(&t->must_start);
+    buffer_free(&t->before);
+    buffer_free(&t->rest);
+    buffer_free(&t->below);
+    buffer_free(&t->above);
+    buffer_free(&t->held);
+    buffer_free(&t->clean);
+    buffer_free(&t->out);
     trim_body_free(&t->body);
     memory_free(t);
 }
