@@ -439,6 +439,7 @@ status http_send(http_pool *pool, const struct http_request *request, http_trans
     buffer_print(&t->url, "%s%s", pool->url, request->path);
     buffer_put_text(&t->body, request->body);
     t->easy = curl_easy_init();
+    if (t->easy && request->fresh) curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, 1L);
     bool ok = t->easy && !t->url.failed && !t->body.failed && easy_common(t) &&
               easy_body(t, request->body.bytes != NULL) &&
               curl_multi_add_handle(pool->multi, t->easy) == CURLM_OK;
