@@ -6,14 +6,12 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Driver } from './support/driver.js';
+import { answers, engineLog, engines, gone, LONG, PREFILL, SHORT, starts, withFronts }
+    from './support/lifecycle.js';
 import { Sandbox } from './support/sandbox.js';
 import { eventually } from './support/service.js';
 import { makeTinyModel } from './support/tiny_model.js';
 
-const SHORT = { tokens: [5, 6, 7], max_tokens: 4 };
-const LONG = { tokens: [5, 6, 7], max_tokens: 3000 };
-const PREFILL = { tokens: Array.from({ length: 3000 }, (_, i) => 5 + (i * 7) % 900), max_tokens: 4 };
 let models, model, other;
 
 before(() => {
@@ -23,44 +21,7 @@ before(() => {
 });
 after(() => models.close());
 
-/** A sandbox with its drivers, which must all close in order. */
-async function withSandbox(body) {
-    const sandbox = new Sandbox();
-    const drivers = [];
-    const open = (options) => {
-        drivers.push(new Driver(sandbox, { model, idle: 20, ...options }));
-        return drivers.at(-1);
-    };
-    try {
-        await body(sandbox, open);
-        for (const driver of drivers) await driver.close();
-    } finally {
-        for (const driver of drivers) driver.child.kill('SIGKILL');
-        sandbox.close();
-    }
-}
-
-const engines = (sandbox) => sandbox.pids().filter((pid) => {
-    try {
-        return fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[1] === 'serve';
-    } catch {
-        return false;
-    }
-});
-
-const engineLog = (sandbox) => path.join(sandbox.state, 'dbrx-ls/engine.log');
-const starts = (sandbox) =>
-    fs.readFileSync(engineLog(sandbox), 'utf8').split('\n').filter((l) => l.includes('listening on')).length;
-
-async function answers(driver) {
-    const done = await driver.complete(SHORT);
-    assert.equal(done.code, 'ok', done.reason);
-    assert.equal(done.n_output, 4);
-}
-
-const gone = (pid) => eventually(`end of ${pid}`, () => {
-    try { return / [ZX] /.test(fs.readFileSync(`/proc/${pid}/stat`, 'utf8')); } catch { return true; }
-});
+const withSandbox = (body) => withFronts(model, body);
 
 /** Kills the engine when `when` says so; the call under way ends once, and the next is answered. */
 async function killedDuring(driver, sandbox, id, when) {
@@ -108,8 +69,9 @@ describe('one front', { concurrency: 3 }, () => {
     test('survives kill -9 of the engine in load, prefill and stream', () =>
         withSandbox(async (sandbox, open) => {
             const driver = open();
-            await eventually('an engine', () => sandbox.enginePid());
-            process.kill(sandbox.enginePid(), 'SIGKILL');
+            const first = await eventually('an engine', () => sandbox.enginePid());
+            process.kill(first, 'SIGKILL');
+            await eventually('another', () => ![null, first].includes(sandbox.enginePid()));
             await driver.until('ready');
             await answers(driver);
             const stream = driver.begin(LONG);
