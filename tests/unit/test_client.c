@@ -432,7 +432,7 @@ static void answer_check(const struct answer_case *a)
     struct fixture f = {0};
     peer_ours(&f.server);
     f.server.replies[ROUTE_COMPLETIONS] = a->reply;
-    f.server.completion_later = (struct reply){a->later, AFTER_CLOSE, NULL};
+    f.server.later[ROUTE_COMPLETIONS] = (struct reply){a->later, AFTER_CLOSE, NULL};
     f.options.first_byte_ms = f.options.idle_ms = 400;
     fixture_open(&f);
     run_until_state(&f, ENGINE_READY);
@@ -617,6 +617,63 @@ static void test_bad_handshakes(void **state)
                     bad_handshakes[i].reason);
         fixture_close(&f);
     }
+}
+
+/* While it loads, an engine cannot name its model; the lease tells when it can. */
+static void test_loading_becomes_ready(void **state)
+{
+    (void)state;
+    struct fixture f = {0};
+    peer_ours(&f.server);
+    f.server.replies[ROUTE_HANDSHAKE] = (struct reply){
+        "HTTP/1.1 200 OK\r\n\r\n{\"api\":1,\"version\":\"9.9\",\"state\":\"loading\","
+        "\"progress\":0.25,\"features\":[\"lease\"]}",
+        AFTER_CLOSE, NULL};
+    f.server.later[ROUTE_HANDSHAKE] = (struct reply){handshake, AFTER_KEEP, NULL};
+    f.server.replies[ROUTE_EVENTS] =
+        (struct reply){EVENTS_HEAD "data: {\"state\":\"loading\",\"progress\":0.5}\n\n: ping\n\n",
+                       AFTER_CLOSE, NULL};
+    f.server.later[ROUTE_EVENTS] = (struct reply){LEASE, AFTER_HOLD, NULL};
+    fixture_open(&f);
+    run_until_state(&f, ENGINE_LOADING);
+    assert_int_equal(engine_client_status(f.client)->max_model_len, 0);
+    run_until_state(&f, ENGINE_READY);
+    assert_string_equal(engine_client_status(f.client)->model, "tiny");
+    while (engine_client_status(f.client)->queue < 3) uv_run(&f.loop, UV_RUN_ONCE);
+    assert_true(f.n_statuses > 0);
+    fixture_close(&f);
+}
+
+static void test_a_failed_engine_says_why(void **state)
+{
+    (void)state;
+    struct fixture f = {0};
+    peer_ours(&f.server);
+    f.server.replies[ROUTE_HANDSHAKE] =
+        (struct reply){"HTTP/1.1 200 OK\r\n\r\n{\"api\":1,\"state\":\"failed\","
+                       "\"reason\":\"config.json: not \\u001bthere\"}",
+                       AFTER_CLOSE, NULL};
+    fixture_open(&f);
+    run_until_state(&f, ENGINE_OFF);
+    assert_string_equal(engine_client_status(f.client)->reason,
+                        "the engine failed: config.json: not ?there");
+    fixture_close(&f);
+}
+
+/* A lease that talks nonsense is dropped with a reason, and tried again. */
+static void test_lease_garbage(void **state)
+{
+    (void)state;
+    struct fixture f = {0};
+    peer_ours(&f.server);
+    f.server.replies[ROUTE_EVENTS] =
+        (struct reply){EVENTS_HEAD "data: {\"state\":\"dancing\"}\n\n", AFTER_HOLD, NULL};
+    f.server.later[ROUTE_EVENTS] = (struct reply){LEASE, AFTER_HOLD, NULL};
+    fixture_open(&f);
+    run_until_state(&f, ENGINE_OFF);
+    check_holds("lease", engine_client_status(f.client)->reason, "lease event: state");
+    run_until_state(&f, ENGINE_READY);
+    fixture_close(&f);
 }
 
 static void test_refused_key(void **state)
@@ -915,6 +972,9 @@ int main(void)
         cmocka_unit_test(test_tokenizer_is_cached_and_verified),
         cmocka_unit_test(test_foreign_engines),
         cmocka_unit_test(test_bad_handshakes),
+        cmocka_unit_test(test_loading_becomes_ready),
+        cmocka_unit_test(test_a_failed_engine_says_why),
+        cmocka_unit_test(test_lease_garbage),
         cmocka_unit_test(test_refused_key),
         cmocka_unit_test(test_not_ready_answers_from_the_loop),
         cmocka_unit_test(test_breaker),

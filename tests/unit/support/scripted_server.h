@@ -41,7 +41,7 @@ enum route { ROUTE_HANDSHAKE, ROUTE_EVENTS, ROUTE_TOKENIZER, ROUTE_COMPLETIONS, 
 
 struct server {
     struct reply replies[ROUTES];
-    struct reply completion_later; /* from the second completion on, where bytes is set */
+    struct reply later[ROUTES]; /* from the second request on, where bytes is set */
     atomic_int n_requests[ROUTES], n_hung_up;
     int listen_fd, port;
     pthread_t thread, connections[CONNECTIONS_MAX];
@@ -125,9 +125,8 @@ static void *connection_run(void *context)
         for (int i = 0; i < ROUTES; i++) {
             if (strncmp(head, route_paths[i], strlen(route_paths[i])) != 0) continue;
             int before = atomic_fetch_add(&s->n_requests[i], 1);
-            r = s->replies[i];
+            r = before > 0 && s->later[i].bytes ? s->later[i] : s->replies[i];
             if (i != ROUTE_COMPLETIONS) continue;
-            if (before > 0 && s->completion_later.bytes) r = s->completion_later;
             pthread_mutex_lock(&s->lock);
             memcpy(s->last_body, body, 65536);
             memcpy(s->last_head, head, 8192);
