@@ -40,11 +40,39 @@
 #define LSP_HEADER_MAX  (8 * KIB)
 #define LSP_MESSAGE_MAX (64 * MIB)
 #define JSON_DEPTH_MAX  128
+/* A larger Content-Length is junk, not a message worth draining: no editor holds such a document. */
+#define LSP_DRAIN_MAX GIB
+/* Of a drained message this much is kept, to find out which document and request it was about. */
+#define LSP_DRAIN_KEPT_MAX (64 * KIB)
+/* Unread output at which stdin is no longer read: a client that does not read stops us, not grows
+ * us. Notifications that can be repeated are held back long before. */
+#define LSP_OUTPUT_MAX      (16 * MIB)
+#define LSP_OUTPUT_IDLE_MAX (256 * KIB)
+/* Completions waiting at once; one more gets its empty list at once. Real editors have one or two. */
+#define LSP_PENDING_MAX 256
+/* Documents: beyond this size or count they are out of step rather than in memory. 32-bit line
+ * offsets rely on the first. */
+#define DOCUMENT_TRACK_MAX  (256 * MIB)
+#define DOCUMENTS_TOTAL_MAX (2 * GIB)
+#define DOCUMENTS_MAX       65536
 /* Documents larger than this are tracked (so offsets stay right) but get no model work. */
 #define DOCUMENT_MODEL_MAX (16 * MIB)
 /* Documents larger than this are not parsed in the front. */
 #define DOCUMENT_PARSE_MAX (2 * MIB)
 #define PARSE_MAX_US       20000
+
+/* Prompts. Ids kept per document so that a keystroke encodes one line: 4 MiB hold some 40,000 lines,
+ * more than the largest prompt window. */
+#define UNIT_CACHE_MAX (4 * MIB)
+/* A line (with the blank lines below it) longer than this is no source to learn from: the window
+ * ends there instead of encoding megabytes per keystroke. */
+#define UNIT_BYTES_MAX (16 * KIB)
+/* What prompt.suffix and post-processing look at behind the gap. */
+#define SUFFIX_BYTES_MAX (4 * KIB)
+/* A completion's answer: ten times the longest one asked for; the rest is not read. */
+#define TRIM_ANSWER_MAX (256 * KIB)
+/* Brackets are matched this far on both sides of the gap: 1 ms of scanning. */
+#define TRIM_SCAN_MAX (512 * KIB)
 
 /* HTTP: a 32k-token prompt as JSON ids is under 300 KiB; 8 MiB leaves room for text prompts. */
 #define HTTP_BODY_MAX        (8 * MIB)

@@ -36,6 +36,7 @@ size_t text_find(text t, text needle, size_t from)
 {
     if (from > t.size) return SIZE_MAX;
     if (needle.size == 0) return from;
+    if (needle.size > t.size - from) return SIZE_MAX; /* memmem takes no NULL */
     const char *at = memmem(t.bytes + from, t.size - from, needle.bytes, needle.size);
     return at ? (size_t)(at - t.bytes) : SIZE_MAX;
 }

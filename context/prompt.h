@@ -1,10 +1,12 @@
 /* The completion prompt: an ordered list of blocks, laid out for the prefix cache.
  *
- * system | examples | user turn (excerpts, what follows the gap, the file before the gap) |
- * assistant turn left open with a fence and the tail. Anchors keep consecutive prompts equal for as
- * long as possible: the window's first line moves in jumps of a quarter of its budget, the tail
- * starts at a fixed line while it is 2 to 6 lines long, the suffix is pinned until its beginning
- * really changed. Every block begins and ends so that its ids do not depend on its neighbours.
+ * system | examples | user turn (task, [excerpts,] what stands below the gap, the file above the
+ * gap, what stands right behind the gap) | assistant turn left open with a fence and the tail.
+ * What changes last stands last. Anchors keep consecutive prompts equal for as long as possible: the
+ * window's first line moves in jumps of a quarter of its budget, the tail starts at a fixed line
+ * while it is 2 to 6 lines long, the text below is pinned until its beginning really changed. Every
+ * block begins and ends so that its ids do not depend on its neighbours. Line ends are "\n" in the
+ * prompt whatever they are in the file.
  *
  * A prompt_session holds one document's anchors. Not thread-safe; one session belongs to one
  * thread at a time. Knows no model, no HTTP, no LSP. */
@@ -22,7 +24,7 @@ void prompt_session_close(prompt_session *s);
 
 /* One part of the prompt, for people and for `dbrx-ls prompt`. Texts live as long as the prompt. */
 struct prompt_block {
-    const char *kind;   /* "system", "example", "excerpt", "suffix", "prefix", "tail" */
+    const char *kind;   /* "system", "example", "task", "suffix", "prefix", "behind", "tail" */
     text path;          /* where its text is from; empty for our own words */
     const char *reason; /* why it is there, in words */
     size_t n_tokens;
@@ -33,8 +35,9 @@ struct prompt_block {
 
 struct prompt {
     token_list ids;
-    text text;            /* the same as text, control tokens spelt out; for people only */
-    text must_start_with; /* bytes rolled back from the tail: the answer must begin with them */
+    text text; /* the same as text, control tokens spelt out; for people only */
+    text
+        must_start_with; /* with "\n" line ends: bytes rolled back from the tail: the answer must begin with them */
     text fence;  /* the fence that opens the answer and therefore closes it, "```" or longer */
     text suffix; /* the document behind the gap, at most 4 KiB */
     struct prompt_block *blocks;

@@ -15,16 +15,21 @@ typedef struct syntax syntax;
 
 /* One row per language: data, not code (context/language.c). */
 struct language {
-    const char *name;             /* "C", for people and fences' info strings see `fence` */
-    const char *fence;            /* "c" */
-    const char *extensions[12];   /* without dot, NULL-terminated */
+    const char *name;             /* "C", for people */
+    const char *fence;            /* "c": the info string of a Markdown fence; never empty */
+    const char *extensions[10];   /* without dot, lower case, NULL-terminated */
+    const char *file_names[6];    /* whole names such as "Makefile", NULL-terminated */
     const char *language_ids[6];  /* the editors' ids, NULL-terminated */
     const char *line_comment;     /* "//", "#", "--" or NULL */
+    const char *comment_open;     /* block comment, or NULL */
+    const char *comment_close;    /* its end */
+    const char *quotes;           /* characters that begin and end a string, "" for prose */
+    char char_quote;              /* begins and ends one character, or 0 */
     char block_opener;            /* '{', ':' or 0 when blocks have neither */
     const void *(*grammar)(void); /* tree-sitter language, NULL when none is built in */
 };
 
-/* By the editor's id first, then by extension; NULL when unknown. Static data. */
+/* By the editor's id first, then by file name, then by extension; NULL when unknown. Static. */
 const struct language *language_find(text language_id, text path);
 const struct language *language_at(size_t i); /* NULL past the end: for tables and tests */
 

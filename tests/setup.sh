@@ -49,3 +49,4 @@ npm_install() {
 }
 npm_install context/grammars --legacy-peer-deps
 npm_install tests --omit=optional
+if [ "${2:-}" = --vscode ]; then npm_install editors/vscode; fi

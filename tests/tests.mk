@@ -13,7 +13,8 @@ MODEL_DEMO     := $(MODEL_DEMO_DIR)/config.json
 
 $(BUILD)/tests/%: tests/unit/%.c $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $(filter %.c,$^) $(LIBRARY) -lcmocka $(LIBS)
+	@echo "cc $<"
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $(filter %.c,$^) $(LIBRARY) -lcmocka $(LIBS)
 
 $(BUILD)/tests/test_kernels: tests/unit/support/rig.c tests/unit/support/rig.h
 
@@ -22,7 +23,8 @@ $(BUILD)/tests/test_client $(BUILD)/tests/test_client_link: $(CLIENT_FIXTURE) $(
 
 $(BUILD)/tools/%: tests/tools/%.c $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $< $(LIBRARY) $(LIBS)
+	@echo "cc $<"
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $< $(LIBRARY) $(LIBS)
 
 # Made again when its generator's source changes, not whenever the library does.
 $(MODEL_DEMO): tests/tools/make_checkpoint.c tests/tests.mk | $(BUILD)/tools/make_checkpoint

@@ -267,8 +267,8 @@ static status model_check(const json_t *model, error *err)
     return OK;
 }
 
-/* The spellings of cl100k's pattern that are in use; all cut alike but for U+017F in the last, which
- * no file with it means. */
+/* The spellings of cl100k's pattern that are in use; all cut alike but for U+017F, which the last two
+ * leave out and no file with them means. */
 static bool is_cl100k_pattern(text pattern)
 {
 #define REST                                                                                       \
@@ -276,6 +276,7 @@ static bool is_cl100k_pattern(text pattern)
     "|\\s+(?!\\S)|\\s+"
     return text_is(pattern, "(?i:'s|'t|'re|'ve|'m|'ll|'d)" REST) ||
            text_is(pattern, "'(?i:[sdmt]|ll|ve|re)" REST) ||
+           text_is(pattern, "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])" REST) ||
            text_is(pattern, "('s|'S|'t|'T|'re|'rE|'Re|'RE|'ve|'vE|'Ve|'VE|'m|'M|'ll|'lL|'Ll|'LL|'d"
                             "|'D)" REST);
 #undef REST

@@ -1,4 +1,4 @@
--- The whole configuration of `make try-nvim`: the plugin of this checkout and nothing of the user's.
+-- The whole configuration of `make try-nvim`: this checkout's plugin and nothing of the user's.
 local here = vim.fn.fnamemodify(debug.getinfo(1, 'S').source:sub(2), ':p:h')
 
 vim.opt.runtimepath:prepend(here)
@@ -8,7 +8,8 @@ vim.opt.expandtab = true
 vim.opt.shiftwidth = 4
 vim.opt.laststatus = 2
 vim.opt.showmode = false
-vim.opt.statusline = " %f %m %= %{v:lua.require'dbrx'.statusline()}  <Tab> accepts  <C-]> hides  :DbrxStatus "
+vim.opt.statusline = " %f %m %= %{v:lua.require'dbrx'.statusline()}"
+    .. '  <Tab> accepts  <C-]> hides  :DbrxStatus '
 vim.cmd('filetype plugin indent on | syntax enable')
 
 local build = vim.env.DBRX_TRY_BUILD

@@ -300,7 +300,10 @@ static void chunk_begin(struct answer *a, size_t i)
 static void chunk_end(struct answer *a)
 {
     buffer_put_text(&a->out, TEXT("}]"));
-    if (a->request.include_usage) buffer_put_text(&a->out, TEXT(",\"usage\":null"));
+    if (a->request.include_usage && a->request.continuous_usage)
+        put_usage(&a->out, a);
+    else if (a->request.include_usage)
+        buffer_put_text(&a->out, TEXT(",\"usage\":null"));
     buffer_put_text(&a->out, TEXT("}\n\n"));
 }
 

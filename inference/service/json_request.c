@@ -461,8 +461,9 @@ static status stream_get(struct completion_request *r, const json_t *body,
     if (!json_is_object(options) || !r->stream)
         return fail(blame(fault, "stream_options"), ERR_USAGE,
                     "stream_options: expected an object, and only with \"stream\": true");
-    return inside(flag_get(options, "include_usage", &r->include_usage, fault), "stream_options",
-                  fault);
+    s = flag_get(options, "include_usage", &r->include_usage, fault);
+    if (s == OK) s = flag_get(options, "continuous_usage_stats", &r->continuous_usage, fault);
+    return inside(s, "stream_options", fault);
 }
 
 /* Rules that need more than one field. */

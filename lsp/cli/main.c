@@ -8,7 +8,8 @@
 static int print_help(void)
 {
     printf("usage: dbrx-ls [COMMAND] [OPTIONS]\n\n"
-           "Without a command: the language server, LSP over stdio. Commands:\n");
+           "Without a command: the language server, LSP over stdio; its options are --model DIR,\n"
+           "--endpoint URL, --backend NAME, --threads N, --idle SECONDS. Commands:\n");
     for (const struct command *c = commands; c->name; c++)
         printf("  %-14s %s\n", c->name, c->summary);
     printf("\nEvery command has --help. dbrx-ls --version prints the version.\n");
@@ -25,8 +26,10 @@ int main(int argc, char **argv)
         printf("dbrx-ls %s\n", DBRX_VERSION);
         return EXIT_DONE;
     }
-    for (const struct command *c = commands; argc > 1 && c->name; c++)
+    /* Options without a command belong to the language server. */
+    if (argc == 1 || strncmp(argv[1], "--", 2) == 0) return command_language_server(argc, argv);
+    for (const struct command *c = commands; c->name; c++)
         if (strcmp(c->name, argv[1]) == 0) return c->run(argc - 1, argv + 1);
-    fprintf(stderr, "dbrx-ls: no command \"%s\" (see --help)\n", argc > 1 ? argv[1] : "");
+    fprintf(stderr, "dbrx-ls: no command \"%s\" (see --help)\n", argv[1]);
     return EXIT_USAGE;
 }

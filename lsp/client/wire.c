@@ -257,10 +257,11 @@ static void own_fields_add(json_t *root, const struct engine_request *request, u
 status completion_write(buffer *out, const struct engine_request *request, const char *model,
                         unsigned features, error *err)
 {
-    json_t *root = json_pack(
-        "{s:I, s:f, s:I, s:b, s:{s:b}}", "max_tokens", (json_int_t)request->max_tokens,
-        "temperature", (double)request->temperature, "seed",
-        (json_int_t)(request->seed & INT64_MAX), "stream", 1, "stream_options", "include_usage", 1);
+    json_t *root =
+        json_pack("{s:I, s:f, s:I, s:b, s:{s:b, s:b}}", "max_tokens",
+                  (json_int_t)request->max_tokens, "temperature", (double)request->temperature,
+                  "seed", (json_int_t)(request->seed & INT64_MAX), "stream", 1, "stream_options",
+                  "include_usage", 1, "continuous_usage_stats", 1);
     if (!root) return fail(err, ERR_MEMORY, "request: out of memory");
     status s = stops_add(root, request, err);
     if (model) json_object_set_new(root, "model", json_string(model));

@@ -31,11 +31,14 @@ function describeModel(directory) {
     } catch (error) {
         throw new DemoFailure(`no model in ${directory}: ${error.message}`);
     }
-    const shape = `${config.n_layers} layers, d_model ${config.d_model}, ` +
+    const shape =
+        `${config.n_layers} layers, d_model ${config.d_model}, ` +
         `${config.ffn_config?.moe_num_experts} experts`;
     if (config.dbrx_ls?.demo === true) {
-        return `Model: a seeded random checkpoint (${shape}): words below are noise, ` +
-            'the pipeline is real.';
+        return (
+            `Model: a seeded random checkpoint (${shape}): words below are noise, ` +
+            'the pipeline is real.'
+        );
     }
     return `Model: ${directory} (${shape}).`;
 }
@@ -43,8 +46,10 @@ function describeModel(directory) {
 async function startEditor(model) {
     if (!fs.existsSync(program)) throw new DemoFailure(`${program} is not built`);
     client = new LspClient({ folder: repository, model });
-    screen.line(`Language server: ${path.relative(process.cwd(), program)} over stdio, ` +
-        `workspace ${repository}`);
+    screen.line(
+        `Language server: ${path.relative(process.cwd(), program)} over stdio, ` +
+            `workspace ${repository}`,
+    );
     await client.start();
     await untilReady('engine');
 }
@@ -53,14 +58,22 @@ async function startEditor(model) {
 async function untilReady(what) {
     const from = Date.now();
     let seen = client.statuses.length;
-    const show = (status) => screen.progress(`${what}: ${status.state}` +
-        (status.state === 'loading' ? ` ${Math.round(100 * (status.progress ?? 0))} %` : '') +
-        (status.reason ? ` (${status.reason})` : ''));
+    const show = (status) =>
+        screen.progress(
+            `${what}: ${status.state}` +
+                (status.state === 'loading'
+                    ? ` ${Math.round(100 * (status.progress ?? 0))} %`
+                    : '') +
+                (status.reason ? ` (${status.reason})` : ''),
+        );
     const usable = (status) => status && ['ready', 'busy'].includes(status.state);
     while (!usable(client.status)) {
-        if (client.exited) throw new DemoFailure(`the language server ended: ${client.stderr.trim()}`);
+        if (client.exited)
+            throw new DemoFailure(`the language server ended: ${client.stderr.trim()}`);
         if (Date.now() - from > 60000)
-            throw new DemoFailure(`the engine is not ready after 60 s: ${JSON.stringify(client.status)}`);
+            throw new DemoFailure(
+                `the engine is not ready after 60 s: ${JSON.stringify(client.status)}`,
+            );
         if (client.statuses.length !== seen) show(client.status);
         seen = client.statuses.length;
         await sleep(50);
@@ -122,7 +135,8 @@ async function showCompletions(candidates, wanted) {
         screen.excerpt(completion.lines, place.line, ghost);
         screen.line(`   ${figuresOf(completion)}`);
     }
-    if (empty > 0) screen.line(`   (at ${empty} other place${empty > 1 ? 's' : ''} nothing visible came)`);
+    if (empty > 0)
+        screen.line(`   (at ${empty} other place${empty > 1 ? 's' : ''} nothing visible came)`);
     if (shown.length < wanted)
         throw new DemoFailure(`${shown.length} of ${wanted} completions could be shown`);
     return shown;
@@ -144,11 +158,20 @@ function showPrompt(completion) {
     screen.line();
     screen.heading(`The prompt of ${file}:${line + 1}, opened up`);
     const cached = cachedWords(report.blocks, report.cached);
-    const rows = report.blocks.map((block, i) =>
-        [block.kind, block.path, String(block.tokens), cached[i], block.reason]);
+    const rows = report.blocks.map((block, i) => [
+        block.kind,
+        block.path,
+        String(block.tokens),
+        cached[i],
+        block.reason,
+    ]);
     screen.table(['block', 'file', 'tokens', 'cached', 'reason'], rows, [2, 3]);
-    screen.line(`   ${report.tokens} tokens, ${report.cached} from the cache; milliseconds: ` +
-        Object.entries(report.ms).map(([stage, ms]) => `${stage} ${ms.toFixed(1)}`).join(', '));
+    screen.line(
+        `   ${report.tokens} tokens, ${report.cached} from the cache; milliseconds: ` +
+            Object.entries(report.ms)
+                .map(([stage, ms]) => `${stage} ${ms.toFixed(1)}`)
+                .join(', '),
+    );
 }
 
 async function killEngine() {
@@ -170,8 +193,10 @@ async function completeAgain(killed, candidates) {
         const ghost = ghostOf(completion);
         const pid = client.sandbox.enginePid();
         if (ghost.trim() !== '' && pid && pid !== killed) {
-            screen.line(`   next completion ${seconds(Date.now() - from)} later, from engine ${pid}` +
-                (unanswered ? ` (${unanswered} empty answers before, no error)` : ''));
+            screen.line(
+                `   next completion ${seconds(Date.now() - from)} later, from engine ${pid}` +
+                    (unanswered ? ` (${unanswered} empty answers before, no error)` : ''),
+            );
             screen.excerpt(completion.lines, completion.line, ghost);
             return Date.now() - from;
         }
@@ -192,11 +217,17 @@ async function run() {
     const recovery = await completeAgain(killed, shown);
     await client.shutdown();
     screen.line();
-    screen.line(`demo: ${shown.length} completions shown, the engine killed and back in ` +
-        `${seconds(recovery)}, ${seconds(Date.now() - began)} in all`);
+    screen.line(
+        `demo: ${shown.length} completions shown, the engine killed and back in ` +
+            `${seconds(recovery)}, ${seconds(Date.now() - began)} in all`,
+    );
 }
 
+let ending = false;
+
 async function end(code, reason) {
+    if (ending) return;
+    ending = true;
     if (reason) {
         screen.progressDone('');
         console.error(`demo: failed: ${reason}`);
@@ -209,5 +240,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
     process.on(signal, () => end(130, `stopped by ${signal}`));
 setTimeout(() => end(1, `not done after ${LIMIT_MS / 1000} s`), LIMIT_MS).unref();
 
-run().then(() => end(0), (error) =>
-    end(1, error instanceof DemoFailure ? error.message : error.stack));
+run().then(
+    () => end(0),
+    (error) => end(1, error instanceof DemoFailure ? error.message : error.stack),
+);

@@ -4,8 +4,13 @@ import fs from 'node:fs';
 import path from 'node:path';
 
 const FILES = [
-    'lsp/server/documents.c', 'context/prompt.c', 'base/utf.c', 'inference/sampler.c',
-    'tokenizer/tokenizer.c', 'base/arena.c', 'base/text.c',
+    'lsp/server/documents.c',
+    'context/prompt.c',
+    'base/utf.c',
+    'inference/sampler.c',
+    'tokenizer/tokenizer.c',
+    'base/arena.c',
+    'base/text.c',
 ];
 const STATEMENT = /^ {4,}(?:return |if \(|for \(|\w+ \*?\w+ = |\w+->\w+ = )/;
 
@@ -18,16 +23,19 @@ function columnOf(line) {
 // From the middle of a file outwards is where functions are; three spread over it.
 function placesIn(repository, file) {
     const lines = fs.readFileSync(path.join(repository, file), 'utf8').split('\n');
-    const fit = lines.map((line, i) => ({ line: i, text: line }))
+    const fit = lines
+        .map((line, i) => ({ line: i, text: line }))
         .filter(({ line, text }) => line > 8 && STATEMENT.test(text) && text.length < 90);
-    return [0.5, 0.25, 0.75].map((share) => fit[Math.floor(share * fit.length)])
+    return [0.5, 0.25, 0.75]
+        .map((share) => fit[Math.floor(share * fit.length)])
         .filter(Boolean)
         .map(({ line, text }) => ({ file, line, column: columnOf(text) }));
 }
 
 /** One place of every file, then the second of every file, and so on. */
 export function places(repository) {
-    const lists = FILES.filter((file) => fs.existsSync(path.join(repository, file)))
-        .map((file) => placesIn(repository, file));
+    const lists = FILES.filter((file) => fs.existsSync(path.join(repository, file))).map((file) =>
+        placesIn(repository, file),
+    );
     return [0, 1, 2].flatMap((i) => lists.map((list) => list[i]).filter(Boolean));
 }

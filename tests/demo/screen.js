@@ -4,7 +4,8 @@ const AFTER = 2;
 
 // A model's text goes to a terminal: nothing in it may steer that.
 function harmless(text) {
-    return text.replaceAll('\t', '    ')
+    return text
+        .replaceAll('\t', '    ')
         .replace(/[\0-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g, '?');
 }
 
@@ -49,8 +50,10 @@ export class Screen {
         for (let i = Math.max(0, at - BEFORE); i < at; i++) plain(i);
         const [first, ...more] = harmless(ghost).split('\n');
         const typed = harmless(lines[at]);
-        const mark = (text, room) => (this.hasColour
-            ? this.#styled(2, this.#clip(text, room)) : `[[${this.#clip(text, room - 4)}]]`);
+        const mark = (text, room) =>
+            this.hasColour
+                ? this.#styled(2, this.#clip(text, room))
+                : `[[${this.#clip(text, room - 4)}]]`;
         this.line(`${number(at)}  ${typed}${mark(first, this.width - 7 - typed.length)}`);
         for (const text of more) this.line(`       ${mark(text, this.width - 7)}`);
         for (let i = at + 1; i <= at + AFTER && i < lines.length; i++) plain(i);
@@ -68,7 +71,8 @@ export class Screen {
         const widths = head.map((_, i) => Math.max(...all.map((row) => row[i].length)));
         for (const row of all) {
             const cells = row.map((cell, i) =>
-                (right.includes(i) ? cell.padStart(widths[i]) : cell.padEnd(widths[i])));
+                right.includes(i) ? cell.padStart(widths[i]) : cell.padEnd(widths[i]),
+            );
             const text = this.#clip(`   ${cells.join('  ')}`.trimEnd(), this.width - 1);
             this.line(row === head ? this.#styled(4, text) : text);
         }

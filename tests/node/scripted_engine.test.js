@@ -33,9 +33,11 @@ function withControls(text) {
 
 // A prompt in the shape of the real one, for a gap behind `before`.
 function promptFor(before, tail, fence = '```') {
-    return withControls(`<|im_start|>system\nYou complete code.<|im_end|>\n<|im_start|>user\n` +
-        `math.c\n\`\`\`\n${before.slice(0, before.length - tail.length)}\`\`\`\n<|im_end|>\n` +
-        `<|im_start|>assistant\n${fence}c\n${tail}`);
+    return withControls(
+        `<|im_start|>system\nYou complete code.<|im_end|>\n<|im_start|>user\n` +
+            `math.c\n\`\`\`\n${before.slice(0, before.length - tail.length)}\`\`\`\n<|im_end|>\n` +
+            `<|im_start|>assistant\n${fence}c\n${tail}`,
+    );
 }
 
 async function withEngine(options, body) {
@@ -60,12 +62,15 @@ async function complete(engine, body) {
 }
 
 test('a fixed text, a list and a function answer', async () => {
-    await withEngine({ script: ['one', 'two', (request) => `got ${request.prompt}`] }, async (engine) => {
-        assert.equal((await complete(engine, { prompt: 'x' })).text, 'one');
-        assert.equal((await complete(engine, { prompt: 'x' })).text, 'two');
-        assert.equal((await complete(engine, { prompt: encode('ids') })).text, 'got ids');
-        assert.deepEqual(engine.requests[2].ids, encode('ids'));
-    });
+    await withEngine(
+        { script: ['one', 'two', (request) => `got ${request.prompt}`] },
+        async (engine) => {
+            assert.equal((await complete(engine, { prompt: 'x' })).text, 'one');
+            assert.equal((await complete(engine, { prompt: 'x' })).text, 'two');
+            assert.equal((await complete(engine, { prompt: encode('ids') })).text, 'got ids');
+            assert.deepEqual(engine.requests[2].ids, encode('ids'));
+        },
+    );
 });
 
 test('ids decode to the text with control tokens spelt out, text stays text', () => {
@@ -75,7 +80,7 @@ test('ids decode to the text with control tokens spelt out, text stays text', ()
     assert.throws(() => decode([100256]), /100256 stands for nothing/);
 });
 
-test('the rank list is in tiktoken\'s text form', () => {
+test("the rank list is in tiktoken's text form", () => {
     const lines = rankList().text.trimEnd().split('\n');
     assert.equal(lines.length, 100256);
     assert.equal(lines[0], 'IQ== 0'); // "!" is the first rank
@@ -86,7 +91,10 @@ test('the rank list is in tiktoken\'s text form', () => {
 
 test('turns and the open turn are found', () => {
     const prompt = decode(promptFor(TRUTH.slice(0, 44), 'int add(', '````'));
-    assert.deepEqual(turnsOf(prompt).map((turn) => turn.role), ['system', 'user', 'assistant']);
+    assert.deepEqual(
+        turnsOf(prompt).map((turn) => turn.role),
+        ['system', 'user', 'assistant'],
+    );
     assert.deepEqual(openTurnOf(prompt), { fence: '````', tail: 'int add(' });
 });
 
@@ -94,7 +102,10 @@ test('the oracle continues with the truth, at the right one of two equal places'
     const script = oracle({ 'other.c': 'int x;\n', 'math.c': TRUTH });
     await withEngine({ script }, async (engine) => {
         const tail = '(int a, int b)\n{\n    return a ';
-        for (const [name, rest] of [['add', '+ b;\n}\n\nint sub'], ['sub', '- b;\n}\n```']]) {
+        for (const [name, rest] of [
+            ['add', '+ b;\n}\n\nint sub'],
+            ['sub', '- b;\n}\n```'],
+        ]) {
             const at = TRUTH.indexOf(tail, TRUTH.indexOf(name)) + tail.length;
             const choice = await complete(engine, { prompt: promptFor(TRUTH.slice(0, at), tail) });
             assert.equal(choice.text.slice(0, rest.length), rest);
@@ -106,11 +117,15 @@ test('the oracle ends where it is told, and says so when it does not know the pl
     const before = TRUTH.slice(0, TRUTH.indexOf('return a +'));
     const tail = '{\n    ';
     const engine = await startScriptedEngine({ script: oracle({ 'math.c': TRUTH }, { lines: 1 }) });
-    assert.equal((await complete(engine, { prompt: promptFor(before, tail) })).text,
-        'return a + b;\n```');
+    assert.equal(
+        (await complete(engine, { prompt: promptFor(before, tail) })).text,
+        'return a + b;\n```',
+    );
     engine.script = oracle({ 'math.c': TRUTH }, { until: '\nint sub' });
-    assert.equal((await complete(engine, { prompt: promptFor(before, tail) })).text,
-        'return a + b;\n}\n```');
+    assert.equal(
+        (await complete(engine, { prompt: promptFor(before, tail) })).text,
+        'return a + b;\n}\n```',
+    );
     engine.script = oracle({ 'elsewhere.c': TRUTH });
     assert.equal((await post(engine, { prompt: promptFor(before, tail) })).status, 500);
     await assert.rejects(engine.close(), /none of the files/);
@@ -149,11 +164,13 @@ test('a stream comes in pieces, with usage and cached tokens at its end', async 
     await withEngine({ script }, async (engine) => {
         const prompt = encode('the same beginning');
         await complete(engine, { prompt: [...prompt, ...encode(' one')] });
-        const { text } = await readStream(await post(engine, {
-            prompt: [...prompt, ...encode(' two')],
-            stream: true,
-            stream_options: { include_usage: true },
-        }));
+        const { text } = await readStream(
+            await post(engine, {
+                prompt: [...prompt, ...encode(' two')],
+                stream: true,
+                stream_options: { include_usage: true },
+            }),
+        );
         const events = Buffer.from(text, 'latin1').toString().trimEnd().split('\n\n');
         assert.equal(events.pop(), 'data: [DONE]');
         const chunks = events.map((event) => JSON.parse(event.slice('data: '.length)));
@@ -169,7 +186,9 @@ test('a stream comes in pieces, with usage and cached tokens at its end', async 
 
 test('a stream that breaks has no end', async () => {
     await withEngine({ script: scripts.cutOff('0123456789', 4) }, async (engine) => {
-        const { text, broken } = await readStream(await post(engine, { prompt: 'x', stream: true }));
+        const { text, broken } = await readStream(
+            await post(engine, { prompt: 'x', stream: true }),
+        );
         assert.ok(broken);
         assert.match(text, /"0123"/);
         assert.doesNotMatch(text, /DONE|4567/);
@@ -211,13 +230,17 @@ test('hostile answers arrive as they are', async () => {
     });
 });
 
-test('errors have their status and OpenAI\'s form', async () => {
+test("errors have their status and OpenAI's form", async () => {
     const script = [scripts.failing(429, 'full', { 'retry-after': '3' }), scripts.failing(500)];
     await withEngine({ script, key: 'secret' }, async (engine) => {
         assert.equal((await post(engine, { prompt: 'x' })).status, 401);
         const headers = { authorization: 'Bearer secret' };
-        const send = () => fetch(`${engine.endpoint}/v1/completions`,
-            { method: 'POST', headers, body: '{"prompt":"x"}' });
+        const send = () =>
+            fetch(`${engine.endpoint}/v1/completions`, {
+                method: 'POST',
+                headers,
+                body: '{"prompt":"x"}',
+            });
         const full = await send();
         assert.deepEqual([full.status, full.headers.get('retry-after')], [429, '3']);
         assert.equal((await full.json()).error.message, 'full');
@@ -236,7 +259,12 @@ test('the handshake, the tokenizer and the lease are ours; a foreign engine has 
         const lease = new AbortController();
         const events = await fetch(`${engine.endpoint}/v1/dbrx/events`, { signal: lease.signal });
         const reader = events.body.getReader();
-        const next = async () => JSON.parse(Buffer.from((await reader.read()).value).toString().slice(6));
+        const next = async () =>
+            JSON.parse(
+                Buffer.from((await reader.read()).value)
+                    .toString()
+                    .slice(6),
+            );
         assert.equal((await next()).state, 'loading');
         engine.setState('ready');
         assert.equal((await next()).state, 'ready');
@@ -247,21 +275,28 @@ test('the handshake, the tokenizer and the lease are ours; a foreign engine has 
     await withEngine({ foreign: true, takesIds: false }, async (engine) => {
         assert.equal((await fetch(`${engine.endpoint}/v1/dbrx`)).status, 404);
         assert.equal((await post(engine, { prompt: [1, 2] })).status, 400);
-        const chat = await post(engine, { messages: [{ role: 'user', content: 'hi' }] },
-            '/v1/chat/completions');
+        const chat = await post(
+            engine,
+            { messages: [{ role: 'user', content: 'hi' }] },
+            '/v1/chat/completions',
+        );
         assert.equal((await chat.json()).choices[0].message.content, '```');
-        assert.equal(engine.requests[1].prompt,
-            '<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n');
+        assert.equal(
+            engine.requests[1].prompt,
+            '<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n',
+        );
     });
 });
 
 test('it goes away and comes back on a Unix socket', async () => {
     const sandbox = new Sandbox();
     const socketPath = path.join(sandbox.runtime, 'engine.sock');
-    const health = () => new Promise((done) => {
-        http.get({ socketPath, path: '/health', agent: false }, (res) => done(res.resume().statusCode))
-            .on('error', (error) => done(error.code));
-    });
+    const health = () =>
+        new Promise((done) => {
+            http.get({ socketPath, path: '/health', agent: false }, (res) =>
+                done(res.resume().statusCode),
+            ).on('error', (error) => done(error.code));
+        });
     const engine = await startScriptedEngine({ socket: socketPath });
     assert.equal(engine.endpoint, `unix:${socketPath}`);
     assert.equal(await health(), 200);
@@ -276,12 +311,19 @@ test('it goes away and comes back on a Unix socket', async () => {
 test('the openai package gets completions and streams', async () => {
     const { default: OpenAI } = load('openai');
     await withEngine({ script: 'hello there' }, async (engine) => {
-        const client = new OpenAI({ baseURL: `${engine.endpoint}/v1`, apiKey: 'none', maxRetries: 0 });
+        const client = new OpenAI({
+            baseURL: `${engine.endpoint}/v1`,
+            apiKey: 'none',
+            maxRetries: 0,
+        });
         const whole = await client.completions.create({ model: 'm', prompt: 'x', max_tokens: 9 });
         assert.equal(whole.choices[0].text, 'hello there');
         let streamed = '';
         const chat = await client.chat.completions.create({
-            model: 'm', stream: true, max_tokens: 9, messages: [{ role: 'user', content: 'x' }],
+            model: 'm',
+            stream: true,
+            max_tokens: 9,
+            messages: [{ role: 'user', content: 'x' }],
         });
         for await (const chunk of chat) streamed += chunk.choices[0]?.delta.content ?? '';
         assert.equal(streamed, 'hello there');

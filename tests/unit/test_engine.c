@@ -30,7 +30,7 @@ static engine *engine_make(const char *name, int64_t kv_tokens, int32_t rows_max
     error err;
     const char *backend = getenv("TEST_BACKEND");
     struct engine_options options = {.model_dir = model_path(name),
-                                     .backend = backend ? backend : "reference",
+                                     .backend = backend ? backend : "cpu",
                                      .n_threads = 2,
                                      .kv_type = KV_F32,
                                      .kv_tokens = kv_tokens,

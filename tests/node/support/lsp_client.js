@@ -17,8 +17,17 @@ const CAPABILITIES = {
     window: { workDoneProgress: true },
 };
 const LANGUAGES = {
-    '.c': 'c', '.h': 'c', '.js': 'javascript', '.ts': 'typescript', '.py': 'python', '.lua': 'lua',
-    '.go': 'go', '.rs': 'rust', '.java': 'java', '.md': 'markdown', '.sh': 'shellscript',
+    '.c': 'c',
+    '.h': 'c',
+    '.js': 'javascript',
+    '.ts': 'typescript',
+    '.py': 'python',
+    '.lua': 'lua',
+    '.go': 'go',
+    '.rs': 'rust',
+    '.java': 'java',
+    '.md': 'markdown',
+    '.sh': 'shellscript',
 };
 
 /**
@@ -79,13 +88,15 @@ export class LspClient {
     #connect() {
         this.connection = protocol.createProtocolConnection(
             new protocol.StreamMessageReader(this.process.stdout),
-            new protocol.StreamMessageWriter(this.process.stdin));
+            new protocol.StreamMessageWriter(this.process.stdin),
+        );
         this.connection.onError(() => {});
         this.connection.onUnhandledNotification(() => {});
-        const collect = (method, list) => this.connection.onNotification(method, (params) => {
-            list.push(params);
-            this.#event();
-        });
+        const collect = (method, list) =>
+            this.connection.onNotification(method, (params) => {
+                list.push(params);
+                this.#event();
+            });
         collect('dbrx/status', this.statuses);
         collect('window/showMessage', this.messages);
         collect('window/logMessage', this.logs);
@@ -148,8 +159,10 @@ export class LspClient {
         let at = position;
         for (const character of text) {
             this.change(uri, { start: at, end: at }, character);
-            at = character === '\n' ? { line: at.line + 1, character: 0 }
-                : { line: at.line, character: at.character + character.length };
+            at =
+                character === '\n'
+                    ? { line: at.line + 1, character: 0 }
+                    : { line: at.line, character: at.character + character.length };
         }
         return at;
     }
@@ -163,11 +176,17 @@ export class LspClient {
      * a cancelled one rejects with code -32800. */
     complete(uri, position, { invoked = false, ...context } = {}) {
         const source = new protocol.CancellationTokenSource();
-        const answer = this.connection.sendRequest('textDocument/inlineCompletion', {
-            textDocument: { uri },
-            position,
-            context: { triggerKind: invoked ? 1 : 2, ...context },
-        }, source.token).then((result) => (Array.isArray(result) ? result : result.items));
+        const answer = this.connection
+            .sendRequest(
+                'textDocument/inlineCompletion',
+                {
+                    textDocument: { uri },
+                    position,
+                    context: { triggerKind: invoked ? 1 : 2, ...context },
+                },
+                source.token,
+            )
+            .then((result) => (Array.isArray(result) ? result : result.items));
         answer.cancel = () => source.cancel();
         return answer;
     }
@@ -191,8 +210,11 @@ export class LspClient {
      * text stands for the state. */
     async waitForStatus(test, limitMs = 60000) {
         const wanted = typeof test === 'string' ? (status) => status.state === test : test;
-        await this.until(() => this.status !== null && wanted(this.status),
-            `the status ${test}`, limitMs);
+        await this.until(
+            () => this.status !== null && wanted(this.status),
+            `the status ${test}`,
+            limitMs,
+        );
         return this.status;
     }
 
@@ -200,10 +222,16 @@ export class LspClient {
         const end = Date.now() + limitMs;
         while (!test(this)) {
             const last = JSON.stringify(this.status);
-            if (this.exited) throw new Error(`server exited (${JSON.stringify(this.exited)}) while ` +
-                `waiting for ${what}: ${this.stderr}`);
-            if (Date.now() > end) throw new Error(`waited ${limitMs} ms for ${what}; last status ` +
-                `${last}; stderr: ${this.stderr}`);
+            if (this.exited)
+                throw new Error(
+                    `server exited (${JSON.stringify(this.exited)}) while ` +
+                        `waiting for ${what}: ${this.stderr}`,
+                );
+            if (Date.now() > end)
+                throw new Error(
+                    `waited ${limitMs} ms for ${what}; last status ` +
+                        `${last}; stderr: ${this.stderr}`,
+                );
             await Promise.race([new Promise((done) => this.waiters.push(done)), sleep(100)]);
         }
     }

@@ -2,12 +2,15 @@
 
 /** The parts of a chat prompt: [{ role, text, open }], the last one open when it has no end. */
 export function turnsOf(prompt) {
-    return prompt.split('<|im_start|>').slice(1).map((part) => {
-        const end = part.indexOf('<|im_end|>');
-        const whole = end < 0 ? part : part.slice(0, end);
-        const line = whole.indexOf('\n');
-        return { role: whole.slice(0, line), text: whole.slice(line + 1), open: end < 0 };
-    });
+    return prompt
+        .split('<|im_start|>')
+        .slice(1)
+        .map((part) => {
+            const end = part.indexOf('<|im_end|>');
+            const whole = end < 0 ? part : part.slice(0, end);
+            const line = whole.indexOf('\n');
+            return { role: whole.slice(0, line), text: whole.slice(line + 1), open: end < 0 };
+        });
 }
 
 /** The open assistant turn: the fence line it starts with and the tail behind it. */
@@ -24,7 +27,10 @@ export function openTurnOf(prompt) {
 export function placeInTruth(prompt, truth) {
     const open = openTurnOf(prompt);
     if (!open) return -1;
-    const user = turnsOf(prompt).filter((turn) => turn.role === 'user').at(-1)?.text ?? '';
+    const user =
+        turnsOf(prompt)
+            .filter((turn) => turn.role === 'user')
+            .at(-1)?.text ?? '';
     let best = -1;
     let bestLength = -1;
     for (let at = truth.indexOf(open.tail); at >= 0; at = truth.indexOf(open.tail, at + 1)) {
@@ -68,8 +74,12 @@ export function oracle(files, { lines, until } = {}) {
 }
 
 function findPlace(files, prompt) {
-    const user = turnsOf(prompt).filter((turn) => turn.role === 'user').at(-1)?.text ?? '';
-    const named = Object.keys(files).filter((path) => user.includes(path))
+    const user =
+        turnsOf(prompt)
+            .filter((turn) => turn.role === 'user')
+            .at(-1)?.text ?? '';
+    const named = Object.keys(files)
+        .filter((path) => user.includes(path))
         .sort((a, b) => user.lastIndexOf(b) - user.lastIndexOf(a));
     for (const path of named) {
         const at = placeInTruth(prompt, files[path]);

@@ -4,8 +4,16 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
-const PASSED_ON = ['PATH', 'LANG', 'LC_ALL', 'TERM', 'ASAN_OPTIONS', 'UBSAN_OPTIONS', 'LSAN_OPTIONS',
-    'TSAN_OPTIONS'];
+const PASSED_ON = [
+    'PATH',
+    'LANG',
+    'LC_ALL',
+    'TERM',
+    'ASAN_OPTIONS',
+    'UBSAN_OPTIONS',
+    'LSAN_OPTIONS',
+    'TSAN_OPTIONS',
+];
 
 export class Sandbox {
     /** `base`: the directory to make it in; short, because socket paths are (108 bytes). */
@@ -36,8 +44,10 @@ export class Sandbox {
             XDG_STATE_HOME: this.state,
             XDG_CONFIG_HOME: this.config,
         };
-        for (const name of PASSED_ON) if (process.env[name] !== undefined) env[name] = process.env[name];
-        for (const [name, value] of Object.entries(extra)) if (value !== undefined) env[name] = value;
+        for (const name of PASSED_ON)
+            if (process.env[name] !== undefined) env[name] = process.env[name];
+        for (const [name, value] of Object.entries(extra))
+            if (value !== undefined) env[name] = value;
         return env;
     }
 
@@ -55,7 +65,9 @@ export class Sandbox {
     enginePid() {
         try {
             const pid = Number.parseInt(
-                fs.readFileSync(path.join(this.runtime, 'dbrx-ls/engine.lock'), 'utf8'), 10);
+                fs.readFileSync(path.join(this.runtime, 'dbrx-ls/engine.lock'), 'utf8'),
+                10,
+            );
             return pid > 1 && this.pids().includes(pid) ? pid : null;
         } catch {
             return null;
@@ -65,12 +77,19 @@ export class Sandbox {
     /** All living processes that were started with this sandbox's runtime directory. */
     pids() {
         const mark = `XDG_RUNTIME_DIR=${this.runtime}`;
-        return fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number)
-            .filter((pid) => pid !== process.pid).filter((pid) => {
+        return fs
+            .readdirSync('/proc')
+            .filter((name) => /^\d+$/.test(name))
+            .map(Number)
+            .filter((pid) => pid !== process.pid)
+            .filter((pid) => {
                 try {
                     const state = fs.readFileSync(`/proc/${pid}/stat`, 'utf8');
                     if (/\) [ZX] /.test(state)) return false;
-                    return fs.readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(mark);
+                    return fs
+                        .readFileSync(`/proc/${pid}/environ`, 'utf8')
+                        .split('\0')
+                        .includes(mark);
                 } catch {
                     return false; // gone, or another user's
                 }
@@ -80,10 +99,16 @@ export class Sandbox {
     /** Ends every process of the sandbox and removes its files. May be called again. */
     close() {
         process.removeListener('exit', this.onExit);
-        for (let round = 0; round < 50; round++) { // a dying front may just have forked
+        for (let round = 0; round < 50; round++) {
+            // a dying front may just have forked
             const pids = this.pids();
             if (pids.length === 0) break;
-            for (const pid of pids) try { process.kill(pid, 'SIGKILL'); } catch { /* gone */ }
+            for (const pid of pids)
+                try {
+                    process.kill(pid, 'SIGKILL');
+                } catch {
+                    /* gone */
+                }
             Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
         }
         fs.rmSync(this.directory, { recursive: true, force: true });

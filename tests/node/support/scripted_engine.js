@@ -43,7 +43,9 @@ export class ScriptedEngine {
     }
 
     get endpoint() {
-        return this.options.socket ? `unix:${this.options.socket}` : `http://127.0.0.1:${this.port}`;
+        return this.options.socket
+            ? `unix:${this.options.socket}`
+            : `http://127.0.0.1:${this.port}`;
     }
 
     async listen() {
@@ -123,20 +125,36 @@ export class ScriptedEngine {
     }
 
     #routes() {
-        const own = this.options.foreign ? {} : {
-            '/v1/dbrx': ['GET', (req, res) => sendJson(res, 200, this.#handshake())],
-            '/v1/dbrx/tokenizer': ['GET', (req, res) => {
-                res.writeHead(200, { 'content-type': 'text/plain' });
-                res.end(rankList().text);
-            }],
-            '/v1/dbrx/events': ['GET', (req, res) => this.#lease(res)],
-        };
+        const own = this.options.foreign
+            ? {}
+            : {
+                  '/v1/dbrx': ['GET', (req, res) => sendJson(res, 200, this.#handshake())],
+                  '/v1/dbrx/tokenizer': [
+                      'GET',
+                      (req, res) => {
+                          res.writeHead(200, { 'content-type': 'text/plain' });
+                          res.end(rankList().text);
+                      },
+                  ],
+                  '/v1/dbrx/events': ['GET', (req, res) => this.#lease(res)],
+              };
         return {
             ...own,
-            '/v1/models': ['GET', (req, res) => sendJson(res, 200, {
-                object: 'list',
-                data: [{ id: this.#handshake().model, object: 'model', created: 0, owned_by: 'tests' }],
-            })],
+            '/v1/models': [
+                'GET',
+                (req, res) =>
+                    sendJson(res, 200, {
+                        object: 'list',
+                        data: [
+                            {
+                                id: this.#handshake().model,
+                                object: 'model',
+                                created: 0,
+                                owned_by: 'tests',
+                            },
+                        ],
+                    }),
+            ],
             '/v1/completions': ['POST', (req, res) => this.#complete(req, res, false)],
             '/v1/chat/completions': ['POST', (req, res) => this.#complete(req, res, true)],
         };
@@ -301,8 +319,13 @@ class Answer {
         const choices = [this.#choice('@TEXT@', null, true)];
         const [before, after] = JSON.stringify({ ...this.#head(), choices }).split('"@TEXT@"');
         // Written as bytes: a piece may be no valid UTF-8.
-        res.write(Buffer.concat([
-            Buffer.from(`data: ${before}`), jsonString(bytes), Buffer.from(`${after}\n\n`)]));
+        res.write(
+            Buffer.concat([
+                Buffer.from(`data: ${before}`),
+                jsonString(bytes),
+                Buffer.from(`${after}\n\n`),
+            ]),
+        );
     }
 
     #event(res, object) {
@@ -311,7 +334,10 @@ class Answer {
 
     #head() {
         const object = this.chat
-            ? (this.request.body.stream ? 'chat.completion.chunk' : 'chat.completion') : 'text_completion';
+            ? this.request.body.stream
+                ? 'chat.completion.chunk'
+                : 'chat.completion'
+            : 'text_completion';
         return { id: `cmpl-${this.request.index}`, object, created: 0, model: 'scripted' };
     }
 
@@ -323,7 +349,9 @@ class Answer {
     }
 
     #costs() {
-        const prompt = this.request.ids ? this.request.ids.length : encode(this.request.prompt).length;
+        const prompt = this.request.ids
+            ? this.request.ids.length
+            : encode(this.request.prompt).length;
         const usage = {
             prompt_tokens: prompt,
             completion_tokens: this.tokens,
@@ -345,8 +373,9 @@ function pieceEnd(bytes, from, size) {
 
 // The bytes as a JSON string, each passed on as it is (latin1 maps bytes to characters one to one).
 function jsonString(bytes) {
-    const escaped = bytes.toString('latin1').replace(/["\\\x00-\x1f]/g,
-        (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+    const escaped = bytes
+        .toString('latin1')
+        .replace(/["\\\x00-\x1f]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
     return Buffer.from(`"${escaped}"`, 'latin1');
 }
 
@@ -391,9 +420,15 @@ function sendJson(res, status, object) {
 }
 
 function sendError(res, status, message, headers = {}) {
-    const type = { 400: 'invalid_request_error', 401: 'authentication_error', 404: 'not_found_error' };
+    const type = {
+        400: 'invalid_request_error',
+        401: 'authentication_error',
+        404: 'not_found_error',
+    };
     res.writeHead(status, { 'content-type': 'application/json', ...headers });
-    res.end(JSON.stringify({
-        error: { message, type: type[status] ?? 'server_error', param: null, code: null },
-    }));
+    res.end(
+        JSON.stringify({
+            error: { message, type: type[status] ?? 'server_error', param: null, code: null },
+        }),
+    );
 }

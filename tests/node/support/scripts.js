@@ -13,7 +13,8 @@ export async function replyOf(script, request) {
     if (typeof reply === 'function') reply = await reply(request);
     if (Array.isArray(reply) || typeof reply === 'function') return replyOf(reply, request);
     if (typeof reply === 'string' || Buffer.isBuffer(reply)) reply = { text: reply };
-    if (reply === null || typeof reply !== 'object') throw new TypeError('the script gave no reply');
+    if (reply === null || typeof reply !== 'object')
+        throw new TypeError('the script gave no reply');
     return { text: '', finish: 'stop', ...reply };
 }
 
@@ -30,8 +31,11 @@ function mapReply(script, extra) {
 
 // What models do wrong, as wrappers.
 
-export const prose = (script, before = 'Here is the completed code:\n\n', after = '\n\nHope this helps!') =>
-    mapText(script, (text) => before + text + after);
+export const prose = (
+    script,
+    before = 'Here is the completed code:\n\n',
+    after = '\n\nHope this helps!',
+) => mapText(script, (text) => before + text + after);
 
 export const fenced = (script, language = '') =>
     mapText(script, (text) => `\`\`\`${language}\n${text.replace(/\n?`{3,}$/, '')}\n\`\`\`\n`);
@@ -45,14 +49,24 @@ export const repeatedSuffix = (script, suffix) =>
 
 /** Every line but the first stands `by` further in (a text) or further out (a number). */
 export const wrongIndentation = (script, by = '  ') =>
-    mapText(script, (text) => text.split('\n').map((line, i) => {
-        if (i === 0 || line === '' || line.startsWith('```')) return line;
-        return typeof by === 'string' ? by + line : line.replace(new RegExp(`^[ \\t]{0,${by}}`), '');
-    }).join('\n'));
+    mapText(script, (text) =>
+        text
+            .split('\n')
+            .map((line, i) => {
+                if (i === 0 || line === '' || line.startsWith('```')) return line;
+                return typeof by === 'string'
+                    ? by + line
+                    : line.replace(new RegExp(`^[ \\t]{0,${by}}`), '');
+            })
+            .join('\n'),
+    );
 
 export const tabsForSpaces = (script, width = 4) =>
-    mapText(script, (text) => text.replaceAll(new RegExp(`^( {${width}})+`, 'gm'),
-        (spaces) => '\t'.repeat(spaces.length / width)));
+    mapText(script, (text) =>
+        text.replaceAll(new RegExp(`^( {${width}})+`, 'gm'), (spaces) =>
+            '\t'.repeat(spaces.length / width),
+        ),
+    );
 
 /** The stream breaks after so many bytes of text, without its end. */
 export const cutOff = (script, afterBytes) => mapReply(script, { cutAfterBytes: afterBytes });
@@ -63,8 +77,11 @@ export const slow = (script, { firstMs = 0, pieceMs = 0, pieceBytes = 4 } = {}) 
 /** Accepts the request and never says a word. */
 export const silent = () => ({ hang: true });
 
-export const failing = (status, message = `scripted ${status}`, headers = {}) =>
-    ({ status, message, headers });
+export const failing = (status, message = `scripted ${status}`, headers = {}) => ({
+    status,
+    message,
+    headers,
+});
 
 /** Texts no editor may be hurt by. Each is a script. */
 export const hostile = {
@@ -77,5 +94,8 @@ export const hostile = {
     huge: () => ({ text: 'x'.repeat(10 << 20), pieceBytes: 64 << 10, ignoreMaxTokens: true }),
     endless: () => ({ text: 'loop();\n'.repeat(1 << 17), pieceBytes: 8, ignoreMaxTokens: true }),
     notJson: { raw: 'data: {"choices": [{"text": \n\ndata: nonsense\n\ndata: [DONE]\n\n' },
-    notEvents: { raw: '<html><body>It works!</body></html>', headers: { 'content-type': 'text/html' } },
+    notEvents: {
+        raw: '<html><body>It works!</body></html>',
+        headers: { 'content-type': 'text/html' },
+    },
 };

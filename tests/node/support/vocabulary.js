@@ -22,7 +22,8 @@ function coder() {
     const { Tiktoken } = load('tiktoken/lite');
     const cl100k = load('tiktoken/encoders/cl100k_base.json');
     const named = Object.fromEntries(
-        Object.entries(specials).map(([name, id]) => [`<|${name}|>`, id]));
+        Object.entries(specials).map(([name, id]) => [`<|${name}|>`, id]),
+    );
     cached = new Tiktoken(cl100k.bpe_ranks, named, cl100k.pat_str);
     return cached;
 }
@@ -53,7 +54,9 @@ export function rankList() {
     const lines = [];
     for (const part of load('tiktoken/encoders/cl100k_base.json').bpe_ranks.split('\n')) {
         const [, first, ...tokens] = part.split(' '); // "! FIRST_RANK TOKEN TOKEN ..."
-        tokens.forEach((token, i) => { lines[Number(first) + i] = `${token} ${Number(first) + i}\n`; });
+        tokens.forEach((token, i) => {
+            lines[Number(first) + i] = `${token} ${Number(first) + i}\n`;
+        });
     }
     const text = lines.join('');
     list = { text, sha256: createHash('sha256').update(text).digest('hex') };

@@ -75,7 +75,8 @@ function M.wants(buffer)
     if wanted == nil then
         wanted = vim.tbl_contains(filetypes, option.filetype) or filetypes['*'] or false
     end
-    return wanted and vim.api.nvim_buf_get_offset(buffer, vim.api.nvim_buf_line_count(buffer)) <= bytes_max
+    local n_lines = vim.api.nvim_buf_line_count(buffer)
+    return wanted and vim.api.nvim_buf_get_offset(buffer, n_lines) <= bytes_max
 end
 
 --- The command that starts the server, or nil and what was looked for.

@@ -65,7 +65,8 @@ function M.show(buffer, row, column, remaining, swallowed)
     local line = vim.api.nvim_buf_get_lines(buffer, row, row + 1, false)[1] or ''
     local behind = line:sub(column + 1)
     local screen_column = vim.fn.strdisplaywidth(line:sub(1, column))
-    local position, first, below = layout(remaining, swallowed, behind:sub(swallowed + 1), screen_column)
+    local rest = behind:sub(swallowed + 1)
+    local position, first, below = layout(remaining, swallowed, rest, screen_column)
     if position == 'overlay' then
         cover(first, behind, screen_column)
     end

@@ -22,7 +22,8 @@ function M.check()
     end
     local is_well = status.state == 'ready' or status.state == 'busy'
     local report = is_well and say.ok or say.warn
-    report('state: ' .. status.state .. (status.reason and status.reason ~= '' and ', ' .. status.reason or ''))
+    local reason = status.reason or ''
+    report('state: ' .. status.state .. (reason ~= '' and ', ' .. reason or ''))
     for _, line in ipairs(require('dbrx.report').lines()) do
         say.info(vim.trim(line))
     end

@@ -46,7 +46,10 @@ local function folder_of(buffer)
     if git == '' then
         git = vim.fn.findfile('.git', up) -- a worktree has a file
     end
-    return git == '' and directory or vim.fn.fnamemodify(git, ':p'):gsub('/+$', ''):gsub('/%.git$', '')
+    if git == '' then
+        return directory
+    end
+    return (vim.fn.fnamemodify(git, ':p'):gsub('/+$', ''):gsub('/%.git$', ''))
 end
 
 -- The key travels in the environment: messages may be logged.
@@ -84,9 +87,11 @@ local function on_exit(folder, code, signal)
     deaths[folder] = (deaths[folder] or 0) + 1
     local why = signal ~= 0 and ('signal ' .. signal) or ('exit code ' .. code)
     if deaths[folder] > restarts_max then
-        return M.report_off(('the server ended %d times (%s); :DbrxRestart tries again'):format(deaths[folder], why))
+        local words = 'the server ended %d times (%s); :DbrxRestart tries again'
+        return M.report_off(words:format(deaths[folder], why))
     end
-    set_status({ state = 'starting', reason = 'the server ended (' .. why .. '), starting it again' })
+    local reason = ('the server ended (%s), starting it again'):format(why)
+    set_status({ state = 'starting', reason = reason })
     vim.defer_fn(function()
         for _, buffer in ipairs(buffers) do
             if not stopping and vim.api.nvim_buf_is_loaded(buffer) then
@@ -109,6 +114,11 @@ local function handlers(folder)
     }
 end
 
+local function settings()
+    local options = config.options
+    return { dbrx = { status = true, model = options.model, endpoint = options.endpoint } }
+end
+
 local function configuration(folder, cmd)
     return {
         name = 'dbrx-ls',
@@ -117,7 +127,7 @@ local function configuration(folder, cmd)
         root_dir = folder,
         workspace_folders = { { uri = vim.uri_from_fname(folder), name = folder } },
         capabilities = capabilities(),
-        init_options = { dbrx = { status = true, model = config.options.model, endpoint = config.options.endpoint } },
+        init_options = settings(),
         flags = { debounce_text_changes = 0 }, -- the server must see every key
         handlers = handlers(folder),
         on_exit = function(code, signal)

@@ -1,10 +1,10 @@
 -- The suggestion at the cursor: asked for, shown, typed along, accepted, dismissed.
 --
 -- A suggestion says: from `start` (row, byte) stands `text`, and behind it on the last line stays
--- `rest`. Whether it still holds is read off the buffer after every event, so it does not matter how
--- the text changed: it holds while the text from `start` to the cursor is a beginning of `text` and
--- what stands between the cursor and `rest` (closing brackets the editor put there by itself) comes
--- in what is left of it. While it holds it is drawn anew before the screen is: no flicker.
+-- `rest`. Whether it still holds is read off the buffer after every event, so it does not matter
+-- how the text changed: it holds while the text from `start` to the cursor is a beginning of `text`
+-- and what stands between the cursor and `rest` (closing brackets the editor put there by itself)
+-- comes in what is left of it. While it holds it is drawn anew before the screen is: no flicker.
 local config = require('dbrx.config')
 local ghost = require('dbrx.ghost')
 local position = require('dbrx.position')
@@ -32,7 +32,10 @@ local function place()
 end
 
 local function same(a, b)
-    return a and b and a.buffer == b.buffer and a.tick == b.tick and a.row == b.row and a.column == b.column
+    if not a or not b or a.buffer ~= b.buffer or a.tick ~= b.tick then
+        return false
+    end
+    return a.row == b.row and a.column == b.column
 end
 
 local function line_at(buffer, row)
@@ -58,7 +61,10 @@ end
 -- What is left of the suggestion at this place and how many bytes behind the cursor it replaces;
 -- nil when it does not hold.
 local function left_of(s, at)
-    if not s or s.buffer ~= at.buffer or at.row < s.row or (at.row == s.row and at.column < s.column) then
+    if not s or s.buffer ~= at.buffer or at.row < s.row then
+        return nil
+    end
+    if at.row == s.row and at.column < s.column then
         return nil
     end
     if at.row - s.row > s.n_newlines or line_at(s.buffer, s.row):sub(1, s.column) ~= s.before then
@@ -107,32 +113,40 @@ local function draw(at)
     return true
 end
 
--- The first item that may be shown here, as a suggestion.
+-- An item of an answer as a suggestion, or nil when it is none this plugin shows.
+local function read_item(item, at, encoding)
+    local range = type(item) == 'table' and item.range
+    if type(range) ~= 'table' or type(item.insertText) ~= 'string' then
+        return nil
+    end
+    local first, last = range.start, range['end']
+    if first.line ~= at.row or last.line ~= at.row then
+        return nil
+    end
+    local line = line_at(at.buffer, at.row)
+    local column = position.to_byte(line, first.character, encoding)
+    local text = item.insertText:gsub('\r\n', '\n')
+    return {
+        buffer = at.buffer,
+        row = at.row,
+        column = column,
+        before = line:sub(1, column),
+        text = text,
+        n_newlines = select(2, text:gsub('\n', '')),
+        rest = line:sub(position.to_byte(line, last.character, encoding) + 1),
+        command = type(item.command) == 'table' and item.command or nil,
+    }
+end
+
+-- The first item that may be shown here.
 local function read(result, at, encoding)
     if type(result) ~= 'table' then
         return nil
     end
     for _, item in ipairs(result.items or result) do
-        local range = type(item) == 'table' and item.range
-        if type(item.insertText) == 'string' and type(range) == 'table' and range.start.line == at.row then
-            local line = line_at(at.buffer, at.row)
-            local from = position.to_byte(line, range.start.character, encoding)
-            local to = range['end'].line == at.row and position.to_byte(line, range['end'].character, encoding)
-            local text = item.insertText:gsub('\r\n', '\n')
-            local _, n_newlines = text:gsub('\n', '')
-            local s = {
-                buffer = at.buffer,
-                row = at.row,
-                column = from,
-                before = line:sub(1, from),
-                text = text,
-                n_newlines = n_newlines,
-                rest = line:sub((to or #line) + 1),
-                command = type(item.command) == 'table' and item.command or nil,
-            }
-            if left_of(s, at) then
-                return s
-            end
+        local s = read_item(item, at, encoding)
+        if left_of(s, at) then
+            return s
         end
     end
 end
@@ -165,9 +179,11 @@ local function ask(at, trigger)
         context = { triggerKind = trigger },
     }
     pending = at
-    at.cancel = server.request(client, 'textDocument/inlineCompletion', params, at.buffer, function(err, result)
+    local function on_answer(err, result)
         answered(at, err, result, encoding)
-    end)
+    end
+    local method = 'textDocument/inlineCompletion'
+    at.cancel = server.request(client, method, params, at.buffer, on_answer)
     if not at.cancel then
         pending = nil
     end

@@ -1,0 +1,22 @@
+/* Files whose text never reaches a model: secrets, by name. Fail closed: when in doubt, excluded.
+ * Any thread; knows no file system. */
+#ifndef CONTEXT_EXCLUDE_H
+#define CONTEXT_EXCLUDE_H
+
+#include <stddef.h>
+
+#include "base/text.h"
+
+/* Why `path` (relative or absolute, "/" between parts) is excluded, in words (static), or NULL. */
+const char *exclude_reason(text path);
+
+/* One row of the table: a shell pattern without regard to case, over the file name or, where it
+ * holds a "/", over any run of whole parts that ends the path. */
+struct exclude_rule {
+    const char *pattern;
+    const char *reason;
+};
+
+const struct exclude_rule *exclude_rule_at(size_t i); /* NULL past the end: for tables and tests */
+
+#endif

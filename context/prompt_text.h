@@ -1,0 +1,29 @@
+/* The fixed words of the prompt: what the model is told, and how a task is spelt. Internal. */
+#ifndef CONTEXT_PROMPT_TEXT_H
+#define CONTEXT_PROMPT_TEXT_H
+
+#include "base/text.h"
+
+extern const text PROMPT_SYSTEM;
+
+struct prompt_example {
+    text user, assistant;
+};
+
+enum { PROMPT_EXAMPLES = 3 };
+extern const struct prompt_example prompt_examples[PROMPT_EXAMPLES];
+
+/* Headings of the last user turn; the examples use the same. Each stands before a fence. */
+#define HEADING_BELOW  "Below the gap:\n"
+#define HEADING_ABOVE  "Above the gap:\n"
+#define HEADING_BEHIND "Right behind the gap:\n"
+
+/* "Task: fill the gap in PATH (LANGUAGE).\n"; control characters of the path become '?'. */
+void prompt_task_put(buffer *out, text path, const char *language);
+
+/* The heading, the fence with its info string, the content (a line end is added where it lacks
+ * one) and the closing fence. */
+void prompt_fenced_put(buffer *out, const char *heading, text fence, const char *info,
+                       text content);
+
+#endif

@@ -1,0 +1,56 @@
+/* Anchors: which part of a document a prompt shows, chosen so that the next prompt shows the same.
+ *
+ *     ... not shown ...
+ *     window   begins at an anchor that moves in jumps of a quarter of the window's budget
+ *     tail     2 to 6 lines up to the gap, begins at an anchor too
+ *     (gap)
+ *     behind   the rest of the gap's line, and lines that came between the gap and the pinned text
+ *     suffix   pinned: stays as it is while it still begins within a few lines of the gap
+ *
+ * Internal to the prompt; not thread-safe. */
+#ifndef CONTEXT_PROMPT_WINDOW_H
+#define CONTEXT_PROMPT_WINDOW_H
+
+#include "base/error.h"
+#include "context/prompt_units.h"
+
+/* A line's beginning that is found again after edits elsewhere: by what stands there. */
+struct anchor {
+    bool set;
+    size_t at, n_mark;
+    char mark[64];
+};
+
+/* What one document's session remembers; zeroed is fresh, freed by prompt_anchors_free. */
+struct prompt_anchors {
+    size_t document_size;
+    struct anchor window, tail;
+    bool pinned;
+    buffer suffix;          /* the pinned text */
+    token_list suffix_head; /* its first SUFFIX_HEAD_TOKENS ids */
+    size_t n_backticks;     /* longest fence so far: it never shrinks while the window stays */
+};
+
+void prompt_anchors_free(struct prompt_anchors *a);
+
+struct prompt_budgets {
+    size_t window, tail, suffix, behind; /* tokens, without headings and fences */
+};
+
+/* Views of the document, of the anchors (suffix), or static words. */
+struct prompt_cut {
+    text window, tail, suffix, behind_line, behind_lines;
+    const char *window_reason, *tail_reason, *suffix_reason;
+    bool window_is_new; /* another first line than in the prompt before */
+};
+
+/* Chooses the parts of content around cursor_byte, which must not split a character or a line end.
+ * Each part has at most its budget of tokens. ERR_MEMORY only. */
+status prompt_cut_make(struct prompt_cut *out, struct prompt_anchors *a, struct unit_cache *c,
+                       text content, size_t cursor_byte, const struct prompt_budgets *budgets,
+                       error *err);
+
+/* Moves the window's first line on by one unit; false when the window is empty already. */
+bool prompt_cut_shrink(struct prompt_cut *cut, struct prompt_anchors *a, text content);
+
+#endif

@@ -1,0 +1,333 @@
+/* The stages of an answer:
+ *
+ *     MATCHING  the bytes that must come first are compared and dropped
+ *     START     is this code, or prose before a fence?
+ *     INSIDE    a fence was opened again: its content is gathered, then taken as the body
+ *     BODY      lines go to trim_body.c as they are completed
+ *     OVER      nothing further can change the result
+ *
+ * Work is linear in what is read, and no more than TRIM_ANSWER_MAX is read. */
+#include "context/trim.h"
+
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/memory.h"
+#include "base/utf.h"
+#include "context/trim_body.h"
+
+enum {
+    ABOVE_BYTES_MAX = 2048,
+    WAIT_LINES_MAX = 12,
+    LINE_BYTES_MAX = 8192 /* an unfinished line is looked at again with every piece */
+};
+
+enum stage { MATCHING, START, INSIDE, BODY, OVER };
+
+struct trim {
+    buffer must_start, before, rest, below, above; /* copies of what stands around the gap */
+    struct trim_place place;
+    struct trim_body body;
+    buffer held, clean; /* bytes that may be half a character; clean text of the answer */
+    size_t line_from;   /* of the line in clean that is not complete yet */
+    size_t inside_from, n_taken, n_matched, n_waited;
+    enum stage stage;
+    bool prose_is_text; /* the document is prose itself */
+    bool mismatch;      /* the answer did not begin as it must */
+    bool broken;        /* it ended by a fault: what is not whole is not shown */
+    bool windows_lines; /* "\r\n" in the document */
+    const char *reason;
+    buffer out;
+};
+
+static enum trim_state over(trim *t, const char *reason)
+{
+    t->stage = OVER;
+    t->reason = reason;
+    return TRIM_DONE;
+}
+
+static text line_at(text content, size_t at, size_t *from)
+{
+    const char *start = at ? memrchr(content.bytes, '\n', at) : NULL;
+    *from = start ? (size_t)(start - content.bytes) + 1 : 0;
+    return text_slice(content, *from, text_find(content, TEXT("\n"), at));
+}
+
+static void unix_copy(buffer *out, text bytes)
+{
+    for (size_t i = 0; i < bytes.size; i++) {
+        bool pair = bytes.bytes[i] == '\r' && i + 1 < bytes.size && bytes.bytes[i + 1] == '\n';
+        if (!pair) buffer_put_char(out, bytes.bytes[i]);
+    }
+}
+
+static void copy_around(trim *t, text content, size_t cursor)
+{
+    size_t from;
+    text line = line_at(content, cursor, &from);
+    size_t line_end = from + line.size, before_from = from;
+    if (cursor - from > SUFFIX_BYTES_MAX)
+        before_from = utf8_floor(content, cursor - SUFFIX_BYTES_MAX);
+    buffer_put_text(&t->before, text_slice(content, before_from, cursor));
+    text behind = text_slice(content, cursor, line_end), rest = text_trim(behind);
+    t->place.rest_offset = rest.size ? (size_t)(rest.bytes - behind.bytes) : 0;
+    buffer_put_text(&t->rest, text_slice(rest, 0, utf8_floor(rest, SUFFIX_BYTES_MAX)));
+    if (line_end < content.size) {
+        text below = text_slice(content, line_end + 1, line_end + 1 + SUFFIX_BYTES_MAX);
+        unix_copy(&t->below, below);
+    }
+    size_t above = cursor > ABOVE_BYTES_MAX ? cursor - ABOVE_BYTES_MAX : 0;
+    size_t skipped = above ? text_find(content, TEXT("\n"), above) : 0;
+    if (skipped > cursor) skipped = cursor;
+    unix_copy(&t->above, text_slice(content, skipped + (above != 0), cursor));
+    size_t first = text_find(content, TEXT("\n"), 0);
+    t->windows_lines = first != SIZE_MAX && first > 0 && content.bytes[first - 1] == '\r';
+}
+
+static void place_make(trim *t, const struct trim_options *options)
+{
+    const struct document_view *d = &options->document;
+    struct trim_place *p = &t->place;
+    size_t cursor = utf8_floor(d->content, options->cursor_byte);
+    copy_around(t, d->content, cursor);
+    p->language = language_find(d->language_id, d->path);
+    t->prose_is_text = !p->language || p->language->quotes[0] == 0;
+    p->before = buffer_text(&t->before);
+    p->rest = buffer_text(&t->rest);
+    p->fence_size = options->fence.size ? options->fence.size : 3;
+    p->many_lines = options->many_lines;
+    p->style = trim_text_indent_style(d->content, cursor, &p->indent_unit);
+    bracket_balance_make(&p->balance, p->language, d->content, cursor);
+    text below = buffer_text(&t->below), line;
+    while (p->n_below < BELOW_LINES_MAX && text_next_line(&below, &line))
+        if (!trim_text_is_blank(line)) p->below[p->n_below++] = line;
+    buffer_put_text(&t->must_start, options->must_start_with);
+    t->stage = t->must_start.size ? MATCHING : START;
+    trim_body_begin(&t->body, p);
+}
+
+status trim_open(trim **out, const struct trim_options *options, error *err)
+{
+    trim *t = *out = memory_take(1, sizeof **out);
+    if (!t) return fail(err, ERR_MEMORY, "trim: no memory for an answer");
+    place_make(t, options);
+    if (t->must_start.failed || t->before.failed || t->rest.failed || t->below.failed ||
+        t->above.failed) {
+        trim_close(t);
+        *out = NULL;
+        return fail(err, ERR_MEMORY, "trim: no memory for what stands around the gap");
+    }
+    return OK;
+}
+
+void trim_close(trim *t)
+{
+    if (!t) return;
+    buffer *all[] = {&t->must_start, &t->before, &t->rest,  &t->below,
+                     &t->above,      &t->held,   &t->clean, &t->out};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) buffer_free(all[i]);
+    trim_body_free(&t->body);
+    memory_free(t);
+}
+
+/* Compares with the bytes that must come first; returns how much of the piece that used up. What
+ * turned out different is given back to be read as the answer. */
+static size_t match(trim *t, text piece)
+{
+    text must = buffer_text(&t->must_start);
+    text left = text_slice(must, t->n_matched, must.size);
+    size_t n = text_common(left, piece);
+    t->n_matched += n;
+    if (t->n_matched == must.size) {
+        t->stage = START;
+    } else if (n < piece.size) {
+        t->stage = START;
+        t->mismatch = true;
+        buffer_put_text(&t->held, text_slice(must, 0, t->n_matched));
+    }
+    return n;
+}
+
+/* The lines of [from, to) of clean go to the body. */
+static void body_feed(trim *t, size_t from, size_t to)
+{
+    text rest = text_slice(buffer_text(&t->clean), from, to), line;
+    while (text_next_line(&rest, &line))
+        if (!trim_body_line(&t->body, line)) break;
+}
+
+/* Content of a fence that was opened again may begin with the must-start bytes, or with lines that
+ * stand above the gap, or go on directly. SIZE_MAX: it belongs somewhere else. */
+static size_t head_to_drop(const trim *t, text content)
+{
+    text must = buffer_text(&t->must_start), above = buffer_text(&t->above);
+    if (must.size && text_starts(content, must)) return must.size;
+    for (size_t at = 0; at < above.size;) {
+        text head = text_slice(above, at, above.size);
+        if (text_starts(content, head)) return head.size;
+        if (text_starts(content, text_trim(head)) && text_find(head, TEXT("\n"), 0) == SIZE_MAX &&
+            text_trim(head).size)
+            return text_trim(head).size +
+                   (head.size - (size_t)(text_trim(head).bytes - head.bytes) -
+                    text_trim(head).size);
+        size_t next = text_find(above, TEXT("\n"), at);
+        if (next == SIZE_MAX) break;
+        at = next + 1;
+    }
+    bool blank = trim_text_is_blank(t->place.before);
+    return blank || must.size == 0 ? 0 : SIZE_MAX;
+}
+
+static enum trim_state inside_end(trim *t, size_t to)
+{
+    text content = text_slice(buffer_text(&t->clean), t->inside_from, to);
+    size_t head = head_to_drop(t, content);
+    if (head == SIZE_MAX)
+        return over(t, "the answer does not begin with what stands before the gap");
+    body_feed(t, t->inside_from + head, to);
+    return over(t, t->body.ended ? t->body.reason : "the closing fence");
+}
+
+/* Code, a fence opened again, or words around it? */
+static enum trim_state start_line(trim *t, text line)
+{
+    bool bare, waiting = t->mismatch || t->n_waited > 0;
+    if (trim_text_is_fence(line, t->place.fence_size, &bare) && (waiting || !bare)) {
+        t->stage = INSIDE;
+        t->inside_from = (size_t)(line.bytes - t->clean.bytes) + line.size + 1;
+        return TRIM_MORE;
+    }
+    bool may_be_prose = !t->prose_is_text && trim_text_is_blank(t->place.before) && !t->n_matched;
+    if (waiting || (may_be_prose && trim_text_is_prose(line))) {
+        if (++t->n_waited < WAIT_LINES_MAX) return TRIM_MORE;
+        return over(t, t->mismatch ? "the answer does not begin with what stands before the gap"
+                                   : "the answer is prose");
+    }
+    t->stage = BODY;
+    return trim_body_line(&t->body, line) ? TRIM_MORE : over(t, t->body.reason);
+}
+
+static enum trim_state take_line(trim *t, text line)
+{
+    bool bare;
+    switch (t->stage) {
+    case START: return start_line(t, line);
+    case BODY: return trim_body_line(&t->body, line) ? TRIM_MORE : over(t, t->body.reason);
+    case INSIDE:
+        if (!trim_text_is_fence(line, t->place.fence_size, &bare) || !bare) return TRIM_MORE;
+        return inside_end(t, (size_t)(line.bytes - t->clean.bytes));
+    case MATCHING:
+    case OVER: break;
+    }
+    return TRIM_DONE;
+}
+
+static void take_lines(trim *t)
+{
+    while (t->stage != OVER) {
+        text all = buffer_text(&t->clean);
+        size_t end = text_find(all, TEXT("\n"), t->line_from);
+        if (end == SIZE_MAX) return;
+        text line = text_slice(all, t->line_from, end);
+        t->line_from = end + 1;
+        take_line(t, line);
+    }
+}
+
+static void fault(trim *t, const char *reason)
+{
+    if (t->stage == OVER) return;
+    t->broken = true;
+    if (t->stage == INSIDE) inside_end(t, t->line_from);
+    over(t, reason);
+}
+
+enum trim_state trim_put(trim *t, text piece)
+{
+    if (t->stage == OVER) return TRIM_DONE;
+    text left = text_slice(piece, 0, TRIM_ANSWER_MAX - t->n_taken);
+    t->n_taken += left.size;
+    if (t->stage == MATCHING) left = text_slice(left, match(t, left), left.size);
+    if (t->stage == MATCHING) return TRIM_MORE;
+    buffer_put_text(&t->held, left);
+    bool good = trim_text_clean(&t->held, &t->clean);
+    take_lines(t);
+    if (t->held.failed || t->clean.failed || t->body.accepted.failed) fault(t, "no memory");
+    if (!good) fault(t, "a character that has no place in source");
+    text pending = text_slice(buffer_text(&t->clean), t->line_from, t->clean.size);
+    if (t->stage != INSIDE && trim_text_loops(pending)) fault(t, "the answer repeats itself");
+    if (pending.size > LINE_BYTES_MAX) fault(t, "a very long line");
+    if (t->n_taken == TRIM_ANSWER_MAX) fault(t, "the answer is very long");
+    return t->stage == OVER ? TRIM_DONE : TRIM_MORE;
+}
+
+/* The model is done, or will say no more: what is left counts as a line only if it is done. */
+static void take_end(trim *t, bool finished)
+{
+    text all = buffer_text(&t->clean), pending = text_slice(all, t->line_from, all.size);
+    bool whole = finished && t->held.size == 0;
+    if (t->stage == MATCHING) over(t, "the answer ended within what stands before the gap");
+    bool half_fence = text_trim(pending).size && pending.bytes[0] == '`' &&
+                      strspn(pending.bytes, "`") == text_trim(pending).size;
+    if (whole && pending.size && !half_fence) {
+        t->line_from = all.size;
+        take_line(t, pending);
+    }
+    if (t->stage == INSIDE) inside_end(t, whole ? all.size : t->line_from);
+    if (t->stage == OVER) return;
+    t->broken = !finished;
+    const char *reason = finished ? "the end of the answer" : "the answer was cut off";
+    if (t->stage == START && t->mismatch)
+        reason = "the answer does not begin with what stands before the gap";
+    else if (t->stage == START && t->n_waited)
+        reason = "the answer is prose";
+    over(t, reason);
+}
+
+static bool is_punctuation(text t)
+{
+    for (size_t i = 0; i < t.size; i++)
+        if (trim_text_word_chars(text_slice(t, i, i + 1)) || t.bytes[i] == ' ') return false;
+    return true;
+}
+
+/* What the insertion says at its end and the line says again behind the gap is said once. */
+static text cut_overlap(const trim *t, text insert)
+{
+    text rest = t->place.rest;
+    if (t->body.replace_bytes) return insert;
+    for (size_t n = rest.size < insert.size ? rest.size : insert.size; n > 0; n--) {
+        text both = text_slice(rest, 0, n);
+        if (text_ends(insert, both) && (n == rest.size || is_punctuation(both)))
+            return text_slice(insert, 0, insert.size - n);
+    }
+    return insert;
+}
+
+static void out_make(trim *t)
+{
+    size_t size = trim_body_size(&t->body, !t->broken);
+    text insert = text_slice(buffer_text(&t->body.accepted), 0, size);
+    while (insert.size && strchr(" \t\n", insert.bytes[insert.size - 1])) insert.size--;
+    insert = cut_overlap(t, insert);
+    buffer_clear(&t->out);
+    if (trim_text_is_blank(insert)) {
+        if (size) t->reason = "nothing visible is left";
+        return;
+    }
+    for (size_t i = 0; i < insert.size; i++) {
+        if (insert.bytes[i] == '\n' && t->windows_lines) buffer_put_char(&t->out, '\r');
+        buffer_put_char(&t->out, insert.bytes[i]);
+    }
+    if (t->out.failed) buffer_clear(&t->out);
+}
+
+void trim_finish(trim *t, bool finished, struct trim_result *out)
+{
+    take_end(t, finished);
+    out_make(t);
+    out->insert = buffer_text(&t->out);
+    out->replace_bytes = out->insert.size ? t->body.replace_bytes : 0;
+    out->reason = t->reason;
+}

@@ -1,0 +1,293 @@
+/* A list with hashes: editors have tens of documents open, a scan of hashes is quick even for
+ * thousands. One edit costs one memmove of the text behind it; columns in long lines are counted in
+ * blocks a vectoriser likes. */
+#include "lsp/server/documents.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/memory.h"
+#include "lsp/server/uri.h"
+
+struct documents {
+    document **list;
+    size_t n, room;
+    size_t total_bytes; /* of all contents */
+    uint64_t next_key;
+};
+
+enum { BLOCK_BYTES = 256 };
+
+status documents_open(documents **out, error *err)
+{
+    *out = memory_take(1, sizeof **out);
+    return *out ? OK : fail(err, ERR_MEMORY, "documents: out of memory");
+}
+
+static void document_free(document *d)
+{
+    buffer_free(&d->content);
+    line_index_free(&d->lines);
+    memory_free((void *)(uintptr_t)d->uri.bytes);
+    memory_free((void *)(uintptr_t)d->language_id.bytes);
+    memory_free((void *)(uintptr_t)d->path.bytes);
+    memory_free(d);
+}
+
+void documents_close(documents *all)
+{
+    if (!all) return;
+    for (size_t i = 0; i < all->n; i++) document_free(all->list[i]);
+    memory_free(all->list);
+    memory_free(all);
+}
+
+/* FNV-1a. */
+static uint64_t uri_hash(text uri)
+{
+    uint64_t h = 0xCBF29CE484222325u;
+    for (size_t i = 0; i < uri.size; i++) h = (h ^ (unsigned char)uri.bytes[i]) * 0x100000001B3u;
+    return h;
+}
+
+document *documents_find(const documents *all, text uri)
+{
+    uint64_t h = uri_hash(uri);
+    for (size_t i = 0; i < all->n; i++)
+        if (all->list[i]->uri_hash == h && text_equal(all->list[i]->uri, uri)) return all->list[i];
+    return NULL;
+}
+
+document *documents_find_key(const documents *all, uint64_t key)
+{
+    for (size_t i = 0; i < all->n; i++)
+        if (all->list[i]->key == key) return all->list[i];
+    return NULL;
+}
+
+document *documents_at(const documents *all, size_t i) { return i < all->n ? all->list[i] : NULL; }
+
+static bool text_keep(text *out, text from)
+{
+    out->bytes = memory_copy(from.bytes, from.size);
+    out->size = from.size;
+    return out->bytes != NULL;
+}
+
+static document *document_new(documents *all, text uri, text language_id)
+{
+    document *d = memory_take(1, sizeof *d);
+    buffer path = {0};
+    if (!d) return NULL;
+    uri_to_path(&path, uri);
+    bool kept = !path.failed && text_keep(&d->uri, uri) &&
+                text_keep(&d->language_id, language_id) && text_keep(&d->path, buffer_text(&path));
+    buffer_free(&path);
+    if (!kept) {
+        document_free(d);
+        return NULL;
+    }
+    d->uri_hash = uri_hash(uri);
+    d->key = ++all->next_key;
+    d->owner = all;
+    return d;
+}
+
+static bool list_add(documents *all, document *d)
+{
+    if (all->n == all->room) {
+        size_t room = all->room < 16 ? 16 : all->room * 2;
+        document **list = memory_resize(all->list, room, sizeof *list);
+        if (!list) return false;
+        all->list = list;
+        all->room = room;
+    }
+    all->list[all->n++] = d;
+    return true;
+}
+
+static status content_reset(document *d, text content, error *err)
+{
+    documents *all = d->owner;
+    size_t others = all->total_bytes - d->content.size;
+    if (content.size > DOCUMENT_TRACK_MAX || content.size > DOCUMENTS_TOTAL_MAX - others)
+        return fail(err, ERR_LIMIT, "the document has %zu MiB, more than can be kept",
+                    content.size / MIB);
+    all->total_bytes = others;
+    buffer_clear(&d->content);
+    buffer_put_text(&d->content, content);
+    if (d->content.failed) return fail(err, ERR_MEMORY, "out of memory for the document");
+    all->total_bytes += content.size;
+    return line_index_reset(&d->lines, content, err);
+}
+
+status documents_add(documents *all, document **out, text uri, text language_id, int64_t version,
+                     text content, error *err)
+{
+    *out = documents_find(all, uri);
+    if (*out) documents_remove(*out);
+    *out = NULL;
+    if (all->n >= DOCUMENTS_MAX)
+        return fail(err, ERR_LIMIT, "%zu documents are open, more than can be kept", all->n);
+    document *d = document_new(all, uri, language_id);
+    if (!d || !list_add(all, d)) {
+        if (d) document_free(d);
+        return fail(err, ERR_MEMORY, "out of memory for a document");
+    }
+    error why;
+    d->version = version;
+    if (content_reset(d, content, &why) != OK) document_put_out_of_step(d, why.message);
+    *out = d;
+    return OK;
+}
+
+void documents_remove(document *d)
+{
+    documents *all = d->owner;
+    for (size_t i = 0; i < all->n; i++) {
+        if (all->list[i] != d) continue;
+        all->list[i] = all->list[--all->n];
+        all->total_bytes -= d->content.size;
+        document_free(d);
+        return;
+    }
+}
+
+bool document_in_step(const document *d) { return d->out_of_step[0] == 0; }
+
+void document_put_out_of_step(document *d, const char *reason)
+{
+    snprintf(d->out_of_step, sizeof d->out_of_step, "%.190s", reason[0] ? reason : "unknown");
+    d->owner->total_bytes -= d->content.size;
+    buffer_free(&d->content);
+    line_index_free(&d->lines);
+    d->revision++;
+}
+
+text document_text(const document *d) { return buffer_text(&d->content); }
+
+/* The line without its end. */
+static text line_text(const document *d, size_t line, size_t *start)
+{
+    text all = document_text(d);
+    size_t end =
+        line + 1 < line_index_count(&d->lines) ? line_index_start(&d->lines, line + 1) : all.size;
+    *start = line_index_start(&d->lines, line);
+    if (end > *start && all.bytes[end - 1] == '\n' && line + 1 < line_index_count(&d->lines)) end--;
+    if (end > *start && all.bytes[end - 1] == '\r') end--;
+    return text_slice(all, *start, end);
+}
+
+/* Code units of a well-formed piece: a character counts at its first byte, and twice in UTF-16 when
+ * it has four bytes. */
+static uint32_t block_units(const char *bytes, size_t n, enum position_encoding encoding)
+{
+    uint32_t units = 0;
+    if (encoding == ENCODING_UTF8) return (uint32_t)n;
+    for (size_t i = 0; i < n; i++) units += ((unsigned char)bytes[i] & 0xC0) != 0x80;
+    if (encoding == ENCODING_UTF32) return units;
+    for (size_t i = 0; i < n; i++) units += (unsigned char)bytes[i] >= 0xF0;
+    return units;
+}
+
+/* End of the block that begins at `at`: about BLOCK_BYTES on, between characters. */
+static size_t block_end(text line, size_t at)
+{
+    size_t end = at + BLOCK_BYTES < line.size ? at + BLOCK_BYTES : line.size;
+    while (end < line.size && ((unsigned char)line.bytes[end] & 0xC0) == 0x80) end++;
+    return end;
+}
+
+static size_t column_seek(text line, uint32_t column, enum position_encoding encoding)
+{
+    size_t at = 0;
+    while (at < line.size) {
+        size_t end = block_end(line, at);
+        uint32_t units = block_units(line.bytes + at, end - at, encoding);
+        if (units > column) break;
+        column -= units;
+        at = end;
+    }
+    size_t stop = at < line.size ? block_end(line, at) : line.size;
+    return at + column_to_byte(text_slice(line, at, stop), column, encoding);
+}
+
+size_t document_byte(const document *d, struct position p, enum position_encoding encoding)
+{
+    size_t start;
+    if (!document_in_step(d)) return 0;
+    if (p.line >= line_index_count(&d->lines)) return d->content.size;
+    text line = line_text(d, p.line, &start);
+    return start + column_seek(line, p.character, encoding);
+}
+
+struct position document_position(const document *d, size_t byte, enum position_encoding encoding)
+{
+    if (!document_in_step(d)) return (struct position){0, 0};
+    size_t line = line_index_find(&d->lines, byte), start = line_index_start(&d->lines, line);
+    size_t end = byte < d->content.size ? byte : d->content.size;
+    uint32_t column = block_units(d->content.bytes + start, end - start, encoding);
+    return (struct position){(uint32_t)line, column};
+}
+
+/* True when `p` names the inside of a character, so that its clamped byte is not what was meant. */
+static bool cuts_character(const document *d, struct position p, size_t byte,
+                           enum position_encoding encoding)
+{
+    if (p.line >= line_index_count(&d->lines)) return false;
+    struct position meant = document_position(d, byte, encoding);
+    size_t start, end;
+    text line = line_text(d, p.line, &start);
+    end = start + line.size;
+    return byte < end && meant.character < p.character;
+}
+
+/* content[from, to) becomes `replacement`. */
+static bool content_splice(buffer *content, size_t from, size_t to, text replacement)
+{
+    size_t removed = to - from, behind = content->size - to;
+    if (replacement.size > removed)
+        buffer_put(content, replacement.bytes, replacement.size - removed); /* makes room */
+    if (content->failed) return false;
+    if (!content->bytes) return true;
+    memmove(content->bytes + from + replacement.size, content->bytes + to, behind);
+    if (replacement.size) memcpy(content->bytes + from, replacement.bytes, replacement.size);
+    content->size = from + replacement.size + behind;
+    content->bytes[content->size] = 0;
+    return true;
+}
+
+static status range_change(document *d, const struct range *range, text replacement,
+                           enum position_encoding encoding, error *err)
+{
+    documents *all = d->owner;
+    struct position a = range->start, b = range->end;
+    if (a.line > b.line || (a.line == b.line && a.character > b.character))
+        return fail(err, ERR_FORMAT, "a change's range ends before it begins");
+    size_t from = document_byte(d, a, encoding), to = document_byte(d, b, encoding);
+    if (cuts_character(d, a, from, encoding) || cuts_character(d, b, to, encoding))
+        return fail(err, ERR_FORMAT, "a change cuts a character in two");
+    size_t kept = d->content.size - (to - from);
+    size_t others = all->total_bytes - d->content.size;
+    if (replacement.size > DOCUMENT_TRACK_MAX - kept ||
+        replacement.size + kept > DOCUMENTS_TOTAL_MAX - others)
+        return fail(err, ERR_LIMIT, "the document grew larger than can be kept");
+    if (!content_splice(&d->content, from, to, replacement))
+        return fail(err, ERR_MEMORY, "out of memory for the document");
+    all->total_bytes = others + d->content.size;
+    return line_index_edit(&d->lines, document_text(d), from, to, from + replacement.size, err);
+}
+
+status document_change(document *d, const struct range *range, text replacement,
+                       enum position_encoding encoding, error *err)
+{
+    error own;
+    if (!err) err = &own;
+    if (!document_in_step(d)) return fail(err, ERR_FORMAT, "%s", d->out_of_step);
+    status s = range ? range_change(d, range, replacement, encoding, err)
+                     : content_reset(d, replacement, err);
+    d->revision++;
+    if (s != OK) document_put_out_of_step(d, err->message);
+    return s;
+}

@@ -1,0 +1,89 @@
+/* Which engine is used, and with what settings. A level that names a model or an endpoint hides
+ * both of the levels below it: "this model" must never end at another machine. */
+#include <stdio.h>
+
+#include "base/log.h"
+#include "lsp/server/state.h"
+
+static void choice_add(struct engine_client_options *out, const struct engine_choice *level)
+{
+    if (!out->model_dir && !out->endpoint) {
+        out->model_dir = level->model_dir;
+        out->endpoint = level->endpoint;
+    }
+    if (!out->backend) out->backend = level->backend;
+    if (!out->idle) out->idle = level->idle;
+    if (out->n_threads == 0) out->n_threads = level->n_threads;
+}
+
+static const char *string_at(const json_t *object, const char *key)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+    return value && value[0] ? value : NULL;
+}
+
+static void on_status(void *context, const struct engine_status *now)
+{
+    struct server *s = context;
+    log_line(LOG_INFO, "engine: state %d %s", (int)now->state, now->reason);
+    status_changed(s);
+}
+
+static void assistant_start(struct server *s)
+{
+    error err;
+    const struct assistant_options options = {
+        .loop = &s->loop, .client = s->client, .budget_tokens = (size_t)s->settings.budget_tokens};
+    if (s->client && assistant_open(&s->assistant, &options, &err) != OK) {
+        s->assistant = NULL;
+        snprintf(s->engine_error, sizeof s->engine_error, "%.250s", err.message);
+    }
+}
+
+void assistant_reopen(struct server *s)
+{
+    if (s->assistant) assistant_close(s->assistant);
+    s->assistant = NULL;
+    assistant_start(s);
+}
+
+void server_engine_open(struct server *s)
+{
+    const json_t *given = s->init_options;
+    const struct engine_choice user = {
+        .model_dir = string_at(given, "model"),
+        .endpoint = string_at(given, "endpoint"),
+        .backend = string_at(given, "backend"),
+        .idle = string_at(given, "idle"),
+        .n_threads = (int32_t)json_integer_at(given, "threads", 0),
+    };
+    struct engine_client_options options = {
+        .loop = &s->loop, .api_key = s->options->api_key, .on_status = on_status, .context = s};
+    choice_add(&options, &s->options->flags);
+    choice_add(&options, &user);
+    choice_add(&options, &s->options->environment);
+    error err;
+    if (engine_client_open(&s->client, &options, &err) != OK) {
+        s->client = NULL;
+        snprintf(s->engine_error, sizeof s->engine_error, "%.250s", err.message);
+        log_line(LOG_ERROR, "engine: %s", err.message);
+    }
+    assistant_start(s);
+    status_changed(s);
+}
+
+void settings_recompute(struct server *s)
+{
+    buffer refused = {0};
+    int64_t budget_tokens = s->settings.budget_tokens;
+    settings_default(&s->settings);
+    settings_apply(&s->settings, s->init_options, SETTING_FROM_USER, &refused);
+    settings_apply(&s->settings, s->workspace_settings, SETTING_FROM_WORKSPACE, &refused);
+    if (refused.size && !refused.failed) {
+        log_line(LOG_WARN, "settings not taken: %s", refused.bytes);
+        status_note(s, "settings not taken", refused.bytes);
+    }
+    buffer_free(&refused);
+    if (s->client && s->settings.budget_tokens != budget_tokens) assistant_reopen(s);
+    status_changed(s);
+}

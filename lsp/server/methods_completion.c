@@ -1,0 +1,325 @@
+/* textDocument/inlineCompletion, its cancellation, and dbrx/prompt.
+ *
+ * A query waits in the list of pending ones until it is answered: by the assistant, by a cancel, or
+ * by a change of the document it was asked about. The reply and the end of the assistant's work
+ * are two events; the pending struct lives until the later one, the callback. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "context/exclude.h"
+#include "lsp/server/state.h"
+#include "lsp/server/uri.h"
+
+struct pending {
+    struct server *server;
+    json_t *id;
+    completion *handle; /* NULL while the assistant has not returned it */
+    uint64_t document_key;
+    int64_t revision, began_us;
+    size_t size_bytes; /* of the request */
+    size_t cursor_byte;
+    bool replied;
+    bool has_selected;
+    size_t selected_from, selected_to; /* bytes of the document that `selected` replaces */
+    char *selected;                    /* owned */
+    size_t selected_size;
+    struct pending *next;
+};
+
+/* The path as people say it: below a folder of the workspace, else the file's name. */
+static text path_shown(const struct server *s, const document *d)
+{
+    size_t i;
+    json_t *folder;
+    text shown = path_file_name(d->path);
+    json_array_foreach(s->folders, i, folder)
+    {
+        text root = {json_string_value(folder), json_string_length(folder)};
+        text below = path_below(d->path, root);
+        if (below.size > shown.size) shown = below; /* of nested folders the outer one says more */
+    }
+    return shown;
+}
+
+const char *document_refusal(struct server *s, const document *d)
+{
+    const char *reason;
+    if (!d) return "the document is not open";
+    if ((reason = exclude_reason(d->path))) return reason;
+    if ((reason = settings_refusal(&s->settings, d->language_id, path_shown(s, d)))) return reason;
+    if (!document_in_step(d)) return d->out_of_step;
+    if (d->content.size > DOCUMENT_MODEL_MAX) return "it is larger than 16 MiB";
+    return NULL;
+}
+
+status completion_ask(struct server *s, const document *d, text content, int64_t version,
+                      size_t cursor_byte, bool invoked,
+                      void (*on_answer)(void *context, const struct completion_answer *answer),
+                      void *context, completion **out, error *err)
+{
+    *out = NULL;
+    if (!s->assistant) return fail(err, ERR_NETWORK, "%s", s->engine_error);
+    const struct completion_query query = {
+        .document = {path_shown(s, d), d->language_id, content},
+        .document_key = d->key,
+        .version = version,
+        .cursor_byte = cursor_byte,
+        .invoked = invoked,
+    };
+    return assistant_complete(s->assistant, &query, on_answer, context, out, err);
+}
+
+static json_t *items_json(json_t *item)
+{
+    return item ? json_pack("{s:[o]}", "items", item) : json_pack("{s:[]}", "items");
+}
+
+/* Takes over `item`, which may be NULL: an empty list. */
+static void pending_reply(struct pending *p, json_t *item)
+{
+    struct server *s = p->server;
+    p->replied = true;
+    server_reply(s, p->id, items_json(item));
+    server_profile(s, "textDocument/inlineCompletion (answer)", p->began_us, p->size_bytes);
+}
+
+static void pending_free(struct pending *p)
+{
+    struct server *s = p->server;
+    for (struct pending **at = &s->pending; *at; at = &(*at)->next) {
+        if (*at != p) continue;
+        *at = p->next;
+        s->n_pending--;
+        break;
+    }
+    json_decref(p->id);
+    memory_free(p->selected);
+    memory_free(p);
+    status_changed(s);
+}
+
+/* Replies "cancelled" and lets the assistant end; the callback frees. */
+static void pending_cancel(struct pending *p)
+{
+    if (p->replied) return;
+    p->replied = true;
+    server_reply_error(p->server, p->id, RPC_CANCELLED, "cancelled");
+    if (p->handle) completion_cancel(p->handle);
+}
+
+void completions_cancel(struct server *s, uint64_t document_key)
+{
+    struct pending *next;
+    for (struct pending *p = s->pending; p; p = next) {
+        next = p->next;
+        if (document_key == 0 || p->document_key == document_key) pending_cancel(p);
+    }
+}
+
+void method_cancel(struct server *s, const struct message *m)
+{
+    const json_t *id = json_object_get(m->params, "id");
+    struct pending *p = s->pending;
+    while (p && (p->replied || !json_equal(p->id, id))) p = p->next;
+    if (p)
+        pending_cancel(p);
+    else
+        popup_cancel(s, id);
+}
+
+/* What replaces the selected item's range: the item's text, continued. False when the answer does
+ * not fit behind it. *to is a byte of the document. */
+static bool selected_compose(const struct pending *p, const struct completion_answer *a,
+                             text content, buffer *out, size_t *to)
+{
+    text selected = {p->selected, p->selected_size}, insert = a->insert;
+    size_t cursor = p->selected_from + selected.size;
+    if (a->to_byte < cursor) return false;
+    *to = p->selected_to + (a->to_byte - cursor);
+    if (a->from_byte >= p->selected_from) {
+        buffer_put_text(out, text_slice(selected, 0, a->from_byte - p->selected_from));
+    } else {
+        text before = text_slice(content, a->from_byte, p->selected_from);
+        if (!text_starts(insert, before)) return false;
+        insert = text_slice(insert, before.size, insert.size);
+    }
+    buffer_put_text(out, insert);
+    return !out->failed && text_starts(buffer_text(out), selected);
+}
+
+/* The item for an answer, or NULL where there is nothing to show. */
+static json_t *item_compose(const struct pending *p, const document *d,
+                            const struct completion_answer *a)
+{
+    text content = document_text(d), insert = a->insert;
+    buffer composed = {0};
+    json_t *item = NULL;
+    size_t from = a->from_byte, to = a->to_byte;
+    bool fits = insert.size > 0 && from <= p->cursor_byte && p->cursor_byte <= to;
+    if (p->has_selected && insert.size > 0) {
+        from = p->selected_from;
+        fits = selected_compose(p, a, content, &composed, &to);
+        insert = buffer_text(&composed);
+    }
+    if (fits && to <= content.size) {
+        enum position_encoding encoding = p->server->encoding;
+        struct range range = {document_position(d, from, encoding),
+                              document_position(d, to, encoding)};
+        if (range.start.line == range.end.line)
+            item = json_pack("{s:o, s:o}", "insertText", text_json(insert), "range",
+                             range_json(&range));
+    }
+    buffer_free(&composed);
+    return item;
+}
+
+static json_t *block_json(const struct prompt_block *b)
+{
+    return json_pack("{s:s, s:o, s:s, s:I, s:f, s:i, s:b}", "kind", b->kind ? b->kind : "", "path",
+                     text_json(b->path), "reason", b->reason ? b->reason : "", "tokens",
+                     (json_int_t)b->n_tokens, "score", b->score, "age", (int)b->age, "reused",
+                     b->reused);
+}
+
+static json_t *report_json(const document *d, const struct completion_report *r)
+{
+    json_t *blocks = json_array();
+    for (size_t i = 0; i < r->prompt->n_blocks; i++)
+        json_array_append_new(blocks, block_json(&r->prompt->blocks[i]));
+    json_t *ms =
+        json_pack("{s:f, s:f, s:f, s:f, s:f}", "gather", (double)r->gather_us / 1000, "layout",
+                  (double)r->layout_us / 1000, "tokenize", (double)r->tokenize_us / 1000,
+                  "first_token", (double)r->ttft_us / 1000, "total", (double)r->total_us / 1000);
+    return json_pack("{s:o, s:I, s:o, s:I, s:I, s:I, s:I, s:f, s:o}", "uri", text_json(d->uri),
+                     "version", (json_int_t)d->version, "blocks", blocks, "tokens",
+                     (json_int_t)r->n_prompt, "tokens_reused", (json_int_t)r->prompt->n_reused,
+                     "cached", (json_int_t)r->n_cached, "output_tokens", (json_int_t)r->n_output,
+                     "tokens_per_s", r->tokens_per_s, "ms", ms);
+}
+
+void report_keep(struct server *s, document *d, const struct completion_report *report)
+{
+    struct companion *c = d->companion;
+    if (!c || !report->prompt) return;
+    json_decref(c->last_prompt);
+    c->last_prompt = report_json(d, report);
+    if (report->n_prompt > 0)
+        s->status.cached_share = (double)report->n_cached / (double)report->n_prompt;
+    if (report->tokens_per_s > 0) s->status.tokens_per_s = report->tokens_per_s;
+}
+
+static void on_answer(void *context, const struct completion_answer *answer)
+{
+    struct pending *p = context;
+    struct server *s = p->server;
+    document *d = documents_find_key(s->documents, p->document_key);
+    bool same = d && d->revision == p->revision && document_in_step(d);
+    if (d && !answer->cancelled) report_keep(s, d, &answer->report);
+    if (!p->replied && answer->cancelled) {
+        p->handle = NULL;
+        pending_cancel(p);
+    }
+    if (!p->replied) pending_reply(p, same ? item_compose(p, d, answer) : NULL);
+    if (answer->insert.size == 0 && answer->reason)
+        log_line(LOG_DEBUG, "nothing to show: %s", answer->reason);
+    pending_free(p);
+}
+
+/* The document's text with the selected item in it; *version differs for different items. */
+static bool selected_apply(struct pending *p, const document *d, const struct completion_params *q,
+                           buffer *out, int64_t *version)
+{
+    enum position_encoding encoding = p->server->encoding;
+    size_t from = document_byte(d, q->selected.start, encoding);
+    size_t to = document_byte(d, q->selected.end, encoding);
+    if (from > to) return false;
+    buffer_put_text(out, text_slice(document_text(d), 0, from));
+    buffer_put_text(out, q->selected_text);
+    buffer_put_text(out, text_slice(document_text(d), to, d->content.size));
+    p->selected = memory_copy(q->selected_text.bytes, q->selected_text.size);
+    p->selected_size = q->selected_text.size;
+    p->selected_from = from;
+    p->selected_to = to;
+    p->has_selected = true;
+    p->cursor_byte = from + q->selected_text.size;
+    uint64_t h = (uint64_t)d->revision;
+    for (size_t i = 0; i < q->selected_text.size; i++)
+        h = (h ^ (unsigned char)q->selected_text.bytes[i]) * 0x100000001B3u;
+    *version = -(int64_t)(h >> 1) - 1; /* never a revision's own number */
+    return p->selected && !out->failed;
+}
+
+static struct pending *pending_new(struct server *s, const struct message *m, const document *d)
+{
+    struct pending *p = memory_take(1, sizeof *p);
+    if (!p) return NULL;
+    p->server = s;
+    p->id = json_incref(m->id);
+    p->document_key = d->key;
+    p->revision = d->revision;
+    p->began_us = s->received_us;
+    p->size_bytes = m->size_bytes;
+    p->next = s->pending;
+    s->pending = p;
+    s->n_pending++;
+    return p;
+}
+
+static void completion_begin(struct server *s, const struct message *m, const document *d,
+                             const struct completion_params *q)
+{
+    struct pending *p = pending_new(s, m, d);
+    if (!p) {
+        server_reply(s, m->id, items_json(NULL));
+        return;
+    }
+    buffer with_selected = {0};
+    text content = document_text(d);
+    int64_t version = d->revision;
+    status code = OK;
+    error err = {OK, ""};
+    p->cursor_byte = document_byte(d, q->position, s->encoding);
+    if (q->has_selected) {
+        if (!selected_apply(p, d, q, &with_selected, &version)) code = ERR_FORMAT;
+        content = buffer_text(&with_selected);
+    }
+    if (code == OK)
+        code = completion_ask(s, d, content, version, p->cursor_byte, q->invoked, on_answer, p,
+                              &p->handle, &err);
+    buffer_free(&with_selected);
+    if (code == OK) {
+        status_changed(s);
+        return;
+    }
+    log_line(LOG_DEBUG, "no completion: %s", err.message);
+    pending_reply(p, NULL);
+    pending_free(p);
+}
+
+void method_inline_completion(struct server *s, const struct message *m)
+{
+    struct completion_params q;
+    bool readable = completion_read(&q, m->params);
+    const document *d = documents_find(s->documents, q.uri);
+    const char *reason = readable ? document_refusal(s, d) : "the request names no place";
+    if (!reason && s->n_pending < LSP_PENDING_MAX) {
+        completion_begin(s, m, d, &q);
+        return;
+    }
+    if (reason) log_line(LOG_DEBUG, "no completion: %s", reason);
+    server_reply(s, m->id, items_json(NULL));
+}
+
+void method_prompt(struct server *s, const struct message *m)
+{
+    text uri = json_text_at(json_object_get(m->params, "textDocument"), "uri");
+    const document *d = documents_find(s->documents, uri);
+    const struct companion *c = d ? d->companion : NULL;
+    if (uri.size == 0)
+        server_reply_error(s, m->id, RPC_INVALID_PARAMS, "textDocument.uri: found none");
+    else
+        server_reply(s, m->id, c ? json_incref(c->last_prompt) : NULL);
+}

@@ -1,0 +1,265 @@
+/* One static table of methods; every frame goes through message_handle, and every reply through
+ * server_send. */
+#include "lsp/server/server.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "lsp/server/state.h"
+
+enum { GUARD_MS = 3000 };
+
+struct method {
+    const char *name;
+    enum message_kind kind;
+    void (*handle)(struct server *s, const struct message *m);
+};
+
+static const struct method methods[] = {
+    {"initialize", MESSAGE_REQUEST, method_initialize},
+    {"initialized", MESSAGE_NOTIFICATION, method_initialized},
+    {"shutdown", MESSAGE_REQUEST, method_shutdown},
+    {"exit", MESSAGE_NOTIFICATION, method_exit},
+    {"$/cancelRequest", MESSAGE_NOTIFICATION, method_cancel},
+    {"$/setTrace", MESSAGE_NOTIFICATION, method_set_trace},
+    {"textDocument/didOpen", MESSAGE_NOTIFICATION, method_did_open},
+    {"textDocument/didChange", MESSAGE_NOTIFICATION, method_did_change},
+    {"textDocument/didClose", MESSAGE_NOTIFICATION, method_did_close},
+    {"textDocument/didSave", MESSAGE_NOTIFICATION, method_did_save},
+    {"textDocument/inlineCompletion", MESSAGE_REQUEST, method_inline_completion},
+    {"textDocument/completion", MESSAGE_REQUEST, method_completion},
+    {"workspace/didChangeConfiguration", MESSAGE_NOTIFICATION, method_did_change_configuration},
+    {"workspace/didChangeWorkspaceFolders", MESSAGE_NOTIFICATION, method_did_change_folders},
+    {"dbrx/prompt", MESSAGE_REQUEST, method_prompt},
+};
+
+/* Takes `message` over. */
+static void server_send(struct server *s, json_t *message)
+{
+    char *bytes = message ? json_dumps(message, JSON_COMPACT) : NULL;
+    json_decref(message);
+    if (bytes)
+        transport_send(s->wire, text_of(bytes));
+    else
+        server_end(s, "out of memory for a message");
+    free(bytes);
+}
+
+void server_reply(struct server *s, const json_t *id, json_t *result)
+{
+    server_send(s, json_pack("{s:s, s:O?, s:o}", "jsonrpc", "2.0", "id", id, "result",
+                             result ? result : json_null()));
+}
+
+void server_reply_error(struct server *s, const json_t *id, int code, const char *message)
+{
+    json_t *shown = id ? json_incref((json_t *)(uintptr_t)id) : json_null();
+    server_send(s, json_pack("{s:s, s:o, s:{s:i, s:s}}", "jsonrpc", "2.0", "id", shown, "error",
+                             "code", code, "message", message));
+}
+
+void server_notify(struct server *s, const char *method, json_t *params)
+{
+    server_send(s,
+                json_pack("{s:s, s:s, s:o}", "jsonrpc", "2.0", "method", method, "params", params));
+}
+
+void server_request(struct server *s, const char *method, json_t *params)
+{
+    server_send(s, json_pack("{s:s, s:I, s:s, s:o}", "jsonrpc", "2.0", "id",
+                             (json_int_t)++s->next_request, "method", method, "params", params));
+}
+
+void server_profile(struct server *s, const char *method, int64_t began_us, size_t size_bytes)
+{
+    double ms = (double)(clock_us() - began_us) / 1000;
+    log_line(LOG_DEBUG, "%s: %.2f ms, %zu bytes", method, ms, size_bytes);
+    if (!s->trace || transport_queued_bytes(s->wire) > LSP_OUTPUT_IDLE_MAX) return;
+    char line[256];
+    snprintf(line, sizeof line, "%s: %.2f ms, %zu bytes", method, ms, size_bytes);
+    server_notify(s, "$/logTrace", json_pack("{s:s}", "message", line));
+}
+
+static const struct method *method_find(const struct message *m)
+{
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (methods[i].kind == m->kind && strcmp(methods[i].name, m->method) == 0)
+            return &methods[i];
+    return NULL;
+}
+
+/* Answers what the life cycle forbids; false when the message may go on. */
+static bool phase_refuses(struct server *s, const struct message *m)
+{
+    bool first = strcmp(m->method, "initialize") == 0;
+    if (s->phase == PHASE_RUNNING && !first) return false;
+    if (m->kind == MESSAGE_NOTIFICATION) return strcmp(m->method, "exit") != 0;
+    if (s->phase == PHASE_NEW && first) return false;
+    if (s->phase == PHASE_NEW)
+        server_reply_error(s, m->id, RPC_NOT_INITIALIZED, "the server is not initialized yet");
+    else if (s->phase == PHASE_RUNNING)
+        server_reply_error(s, m->id, RPC_INVALID_REQUEST, "initialize was sent before");
+    else
+        server_reply_error(s, m->id, RPC_INVALID_REQUEST, "the server is shut down");
+    return true;
+}
+
+static void message_dispatch(struct server *s, const struct message *m)
+{
+    if (m->kind == MESSAGE_RESPONSE) {
+        if (s->phase == PHASE_RUNNING) configuration_answered(s, m);
+        return;
+    }
+    if (phase_refuses(s, m)) return;
+    const struct method *method = method_find(m);
+    if (method)
+        method->handle(s, m);
+    else if (m->kind == MESSAGE_REQUEST)
+        server_reply_error(s, m->id, RPC_METHOD_NOT_FOUND, "no such request");
+    if (method) server_profile(s, m->method, s->received_us, m->size_bytes);
+}
+
+/* A message was lost: the document it changed, or all when that cannot be told, are out of step. */
+static void documents_lose(struct server *s, const struct message_traces *traces)
+{
+    const char *method = json_string_value(traces->method);
+    static const char reason[] = "a message about it could not be read";
+    if (method && strncmp(method, "textDocument/did", 16) != 0) return;
+    text uri = {json_string_value(traces->uri), json_string_length(traces->uri)};
+    document *d = documents_find(s->documents, uri);
+    if (d) document_put_out_of_step(d, reason);
+    for (size_t i = 0; method && !traces->uri && (d = documents_at(s->documents, i)); i++)
+        document_put_out_of_step(d, reason);
+}
+
+static void message_lost(struct server *s, text bytes, int code, const char *why)
+{
+    struct message_traces traces;
+    message_trace(&traces, text_slice(bytes, 0, LSP_DRAIN_KEPT_MAX));
+    documents_lose(s, &traces);
+    log_line(LOG_WARN, "message refused: %s", why);
+    /* JSON that cannot be read has no id to trust; a message that is only too large has one. */
+    server_reply_error(s, code == RPC_PARSE_ERROR ? NULL : traces.id, code, why);
+    message_traces_free(&traces);
+}
+
+static void message_handle(struct server *s, buffer *body)
+{
+    struct message m;
+    const char *why;
+    int code = message_read(&m, body, &why);
+    if (code == RPC_PARSE_ERROR)
+        message_lost(s, buffer_text(body), code, why);
+    else if (code != 0)
+        server_reply_error(s, m.id, code, why);
+    else
+        message_dispatch(s, &m);
+    message_free(&m);
+}
+
+static void on_frame(void *context, enum frame_event event, buffer *body, uint64_t length_bytes)
+{
+    struct server *s = context;
+    char why[128];
+    if (s->ending) return;
+    s->received_us = clock_us();
+    if (event == FRAME_MESSAGE) {
+        message_handle(s, body);
+    } else if (event == FRAME_TOO_LARGE) {
+        snprintf(why, sizeof why, "a message of %llu bytes is more than %zu",
+                 (unsigned long long)length_bytes, LSP_MESSAGE_MAX);
+        message_lost(s, buffer_text(body), RPC_INVALID_REQUEST, why);
+    } else {
+        server_reply_error(s, NULL, RPC_PARSE_ERROR, "a header without a usable Content-Length");
+    }
+}
+
+static void on_guard(uv_timer_t *timer)
+{
+    struct server *s = timer->data;
+    log_line(LOG_WARN, "something did not close in time");
+    uv_stop(&s->loop);
+}
+
+/* Everything that runs is cancelled, which answers it; then all handles close and the loop ends. */
+static void on_end_timer(uv_timer_t *timer)
+{
+    struct server *s = timer->data;
+    if (s->torn_down) return;
+    s->torn_down = true;
+    document *d;
+    completions_cancel(s, 0);
+    for (size_t i = 0; (d = documents_at(s->documents, i)); i++) document_gone(s, d);
+    if (s->assistant) assistant_close(s->assistant);
+    s->assistant = NULL;
+    if (s->client) engine_client_close(s->client, NULL, NULL);
+    s->client = NULL;
+    status_close(s);
+    lifetime_close(&s->lifetime);
+    uv_close((uv_handle_t *)&s->end_timer, NULL);
+    transport_close(s->wire, NULL, NULL);
+    uv_timer_start(&s->guard_timer, on_guard, GUARD_MS, 0);
+    uv_unref((uv_handle_t *)&s->guard_timer);
+}
+
+void server_end(struct server *s, const char *reason)
+{
+    if (s->ending) return;
+    s->ending = true;
+    s->exit_code = s->phase == PHASE_SHUT_DOWN ? 0 : 1;
+    log_line(LOG_INFO, "ending: %s", reason);
+    uv_timer_start(&s->end_timer, on_end_timer, 0, 0);
+}
+
+static void on_end(void *context, const char *reason) { server_end(context, reason); }
+
+static status server_open(struct server *s, error *err)
+{
+    int rc = uv_loop_init(&s->loop);
+    if (rc < 0) return fail(err, ERR_IO, "event loop: %s", uv_strerror(rc));
+    uv_timer_init(&s->loop, &s->end_timer);
+    uv_timer_init(&s->loop, &s->guard_timer);
+    s->end_timer.data = s->guard_timer.data = s;
+    settings_default(&s->settings);
+    s->folders = json_array();
+    if (!s->folders) return fail(err, ERR_MEMORY, "server: out of memory");
+    status code = documents_open(&s->documents, err);
+    if (code == OK) code = status_open(s, err);
+    if (code == OK) code = lifetime_open(&s->lifetime, &s->loop, on_end, s, err);
+    const struct transport_handler handler = {on_frame, on_end, s};
+    if (code == OK)
+        code = transport_open(&s->wire, &s->loop, s->options->input_fd, s->options->output_fd,
+                              &handler, err);
+    return code;
+}
+
+static void server_free(struct server *s)
+{
+    uv_close((uv_handle_t *)&s->guard_timer, NULL);
+    uv_run(&s->loop, UV_RUN_NOWAIT);
+    uv_loop_close(&s->loop);
+    documents_close(s->documents);
+    json_decref(s->folders);
+    json_decref(s->init_options);
+    json_decref(s->workspace_settings);
+    free(s->status.sent);
+    memory_free(s);
+}
+
+status server_run(int *exit_code, const struct server_options *options, error *err)
+{
+    *exit_code = 1;
+    struct server *s = memory_take(1, sizeof *s);
+    if (!s) return fail(err, ERR_MEMORY, "server: out of memory");
+    s->options = options;
+    status code = server_open(s, err);
+    if (code != OK) return code; /* half-open handles refer to s: the process ends now */
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    *exit_code = s->exit_code;
+    server_free(s);
+    return OK;
+}

@@ -1,0 +1,122 @@
+/* What the files of the server share; private to lsp/server. One thread: the loop's. */
+#ifndef LSP_SERVER_STATE_H
+#define LSP_SERVER_STATE_H
+
+#include <uv.h>
+
+#include "base/arena.h"
+#include "lsp/assistant/assistant.h"
+#include "lsp/server/documents.h"
+#include "lsp/server/lifetime.h"
+#include "lsp/server/protocol.h"
+#include "lsp/server/server.h"
+#include "lsp/server/settings.h"
+#include "lsp/server/transport.h"
+
+enum phase { PHASE_NEW, PHASE_RUNNING, PHASE_SHUT_DOWN };
+
+/* The status as sent: see status.c. */
+struct status_sender {
+    uv_timer_t timer;
+    bool wanted, waiting;
+    int64_t sent_us;
+    char *sent;     /* the last one's JSON */
+    char note[320]; /* why a document gets nothing; "" when nothing is wrong */
+    double tokens_per_s, cached_share;
+};
+
+struct server {
+    const struct server_options *options;
+    uv_loop_t loop;
+    struct lifetime lifetime;
+    uv_timer_t end_timer, guard_timer;
+    transport *wire;
+    documents *documents;
+    engine_client *client;
+    assistant *assistant;
+    enum phase phase;
+    bool ending, torn_down;
+    int exit_code;
+    enum position_encoding encoding;
+    bool has_configuration;     /* the client answers workspace/configuration */
+    json_t *init_options;       /* initializationOptions.dbrx */
+    json_t *workspace_settings; /* the "dbrx" section, or NULL */
+    json_t *folders;            /* array of decoded paths */
+    char engine_error[256];     /* why there is no client */
+    struct settings settings;
+    struct status_sender status;
+    struct pending *pending; /* completions under way, newest first */
+    size_t n_pending;
+    int64_t next_request; /* ids of our own requests */
+    bool trace;           /* $/setTrace is not "off" */
+    int64_t received_us;  /* of the message being handled */
+};
+
+/* server.c. Results and params are taken over; NULL as result is JSON null. */
+void server_reply(struct server *s, const json_t *id, json_t *result);
+void server_reply_error(struct server *s, const json_t *id, int code, const char *message);
+void server_notify(struct server *s, const char *method, json_t *params);
+void server_request(struct server *s, const char *method, json_t *params);
+/* One line per request for the log and for clients that trace. */
+void server_profile(struct server *s, const char *method, int64_t began_us, size_t size_bytes);
+/* Ends soon, from the loop. Any number of calls. */
+void server_end(struct server *s, const char *reason);
+
+/* engine.c: the engine and the assistant, opened by initialize. */
+void server_engine_open(struct server *s);
+void assistant_reopen(struct server *s); /* after the budget changed */
+void settings_recompute(struct server *s);
+
+/* status.c */
+status status_open(struct server *s, error *err);
+void status_changed(struct server *s); /* sends now or soon, when it differs */
+void status_note(struct server *s, const char *name, const char *reason); /* reason NULL: clears */
+void status_close(struct server *s);
+
+/* methods_text.c */
+void method_did_open(struct server *s, const struct message *m);
+void method_did_change(struct server *s, const struct message *m);
+void method_did_close(struct server *s, const struct message *m);
+void method_did_save(struct server *s, const struct message *m);
+void document_gone(struct server *s, document *d); /* before it is removed */
+
+/* methods_life.c */
+void method_initialize(struct server *s, const struct message *m);
+void method_initialized(struct server *s, const struct message *m);
+void method_shutdown(struct server *s, const struct message *m);
+void method_exit(struct server *s, const struct message *m);
+void method_set_trace(struct server *s, const struct message *m);
+void method_did_change_configuration(struct server *s, const struct message *m);
+void method_did_change_folders(struct server *s, const struct message *m);
+void configuration_answered(struct server *s, const struct message *m);
+
+/* methods_completion.c */
+void method_inline_completion(struct server *s, const struct message *m);
+void method_cancel(struct server *s, const struct message *m);
+void method_prompt(struct server *s, const struct message *m);
+/* Why no model work is done for a document (NULL: not open), or NULL. Lives until the next call. */
+const char *document_refusal(struct server *s, const document *d);
+void completions_cancel(struct server *s, uint64_t document_key); /* 0: all */
+/* Keeps what an answer cost for dbrx/prompt and the status. */
+void report_keep(struct server *s, document *d, const struct completion_report *report);
+
+/* Asks the assistant about `content` (the document's text, or with a selected item in it). */
+status completion_ask(struct server *s, const document *d, text content, int64_t version,
+                      size_t cursor_byte, bool invoked,
+                      void (*on_answer)(void *context, const struct completion_answer *answer),
+                      void *context, completion **out, error *err);
+
+/* popup.c */
+void method_completion(struct server *s, const struct message *m);
+bool popup_cancel(struct server *s, const json_t *id);
+/* The document changed: by an insertion of `typed` at `at`, or in any other way (at SIZE_MAX). */
+void popup_changed(document *d, size_t at, text typed);
+void popup_close(document *d);
+
+/* What the server keeps with a document. */
+struct companion {
+    json_t *last_prompt; /* dbrx/prompt's result */
+    struct popup *popup;
+};
+
+#endif

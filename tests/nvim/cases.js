@@ -1,0 +1,290 @@
+// What a user of Neovim sees: one function per case, run in each version. The scripted engine says
+// what the file really goes on with, so every expected text is known.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { oracle } from '../node/support/oracle.js';
+import * as scripts from '../node/support/scripts.js';
+import { startScriptedEngine } from '../node/support/scripted_engine.js';
+import { Neovim } from './neovim.js';
+
+const TRUTH = `#include <stddef.h>
+
+/* Äpfel 🍎 und Birnen */
+size_t count_even(const int *values, size_t n)
+{
+    size_t n_even = 0;
+    for (size_t i = 0; i < n; i++)
+        if (values[i] % 2 == 0) n_even++;
+    return n_even;
+}
+`;
+const LINES = TRUTH.split('\n');
+const FILE = 'count.c';
+
+// The file with line `at` (from 0) cut behind `head`, and lines up to `until` taken away.
+function cutAt(at, head, until = at + 1) {
+    return [...LINES.slice(0, at), head, ...LINES.slice(until)].join('\n');
+}
+
+/** Neovim on a document, connected to a scripted engine that knows how it goes on. */
+async function open(t, { text, script = oracle({ [FILE]: TRUTH }), options = {}, check }) {
+    const engine = await startScriptedEngine({
+        socket: path.join(t.sandbox.directory, 'e.sock'),
+        script,
+        check,
+    });
+    t.atEnd(() => engine.close());
+    t.sandbox.write({ [FILE]: text });
+    const nvim = new Neovim(t.nvim, t.sandbox, { endpoint: engine.endpoint, ...options });
+    t.atEnd(() => nvim.close());
+    await nvim.start(FILE);
+    await nvim.untilState('ready');
+    return { engine, nvim };
+}
+
+const FOR = LINES[6]; // "    for (size_t i = 0; i < n; i++)"
+const FOR_HEAD = '    for (size_t i = 0;';
+const FOR_REST = FOR.slice(FOR_HEAD.length);
+
+async function openAtFor(t, more) {
+    const opened = await open(t, { text: cutAt(6, FOR_HEAD.slice(0, -1)), ...more });
+    await opened.nvim.keys('7GA;');
+    return opened;
+}
+
+async function ghostIs(nvim, expected) {
+    let seen;
+    try {
+        await nvim.until(
+            async () => (seen = await nvim.ghost()) === expected,
+            'the ghost text',
+            10000,
+        );
+    } catch (error) {
+        assert.equal(seen, expected, error.message);
+    }
+}
+
+export const cases = {
+    async 'ghost text is what the file goes on with'(t) {
+        const { engine, nvim } = await openAtFor(t);
+        assert.equal(await nvim.untilGhost(), FOR_REST);
+        assert.ok(engine.requests[0].ids, 'the prompt is sent as token ids');
+        assert.match(engine.requests[0].prompt, /count\.c/);
+        assert.equal(await nvim.text(), cutAt(6, FOR_HEAD), 'nothing is inserted');
+    },
+
+    async 'Tab accepts, u takes it back'(t) {
+        const { nvim } = await openAtFor(t);
+        await nvim.untilGhost();
+        await nvim.keys('<Tab>');
+        await nvim.until(async () => (await nvim.text()) === TRUTH, 'the accepted text');
+        assert.deepEqual(await nvim.lua('vim.api.nvim_win_get_cursor(0)'), [7, FOR.length]);
+        await nvim.keys('<Esc>u');
+        await nvim.until(async () => (await nvim.text()) === cutAt(6, FOR_HEAD), 'the undone text');
+    },
+
+    async 'typing along keeps it without asking again'(t) {
+        const { engine, nvim } = await openAtFor(t);
+        await nvim.untilGhost();
+        const n = engine.requests.length;
+        for (let i = 1; i <= 4; i++) {
+            await nvim.keys(FOR_REST[i - 1].replace('<', '<lt>'));
+            assert.equal(await nvim.ghost(), FOR_REST.slice(i));
+        }
+        await sleep(300);
+        assert.equal(await nvim.ghost(), FOR_REST.slice(4));
+        assert.equal(engine.requests.length, n);
+    },
+
+    async 'typing something else takes it away'(t) {
+        const { nvim } = await openAtFor(t, { script: [oracle({ [FILE]: TRUTH }), '```'] });
+        await nvim.untilGhost();
+        await nvim.keys('#');
+        assert.equal(await nvim.ghost(), '');
+        assert.equal(await nvim.text(), cutAt(6, `${FOR_HEAD}#`));
+    },
+
+    async 'the dismiss key hides it and inserts nothing'(t) {
+        const { nvim } = await openAtFor(t);
+        await nvim.untilGhost();
+        await nvim.keys('<C-]>');
+        assert.equal(await nvim.ghost(), '');
+        await sleep(300);
+        assert.equal(await nvim.ghost(), '');
+        assert.equal(await nvim.text(), cutAt(6, FOR_HEAD));
+        assert.equal(await nvim.lua('vim.api.nvim_get_mode().mode'), 'i');
+    },
+
+    async 'leaving insert mode hides it'(t) {
+        const { nvim } = await openAtFor(t);
+        await nvim.untilGhost();
+        await nvim.keys('<Esc>');
+        await nvim.until(async () => (await nvim.ghost()) === '', 'no ghost text');
+    },
+
+    async 'Tab does what it did before while nothing is shown'(t) {
+        const { nvim } = await open(t, { text: '\n', script: '```' });
+        await nvim.keys('ix');
+        await sleep(300);
+        await nvim.keys('<Tab>y');
+        await nvim.until(async () => (await nvim.text()) === 'x<tab>y\n', 'the mapped key');
+        await nvim.keys('<Esc>:iunmap <lt>Tab><CR>:set noexpandtab<CR>A<Tab>z');
+        await nvim.until(async () => (await nvim.text()) === 'x<tab>y\tz\n', 'the plain key');
+    },
+
+    async 'words and lines can be accepted alone'(t) {
+        const keys = { accept_word: '<C-L>', accept_line: '<C-Y>' };
+        const { nvim } = await openAtFor(t, { options: { keys } });
+        await nvim.untilGhost();
+        await nvim.keys('<C-L>');
+        await ghostIs(nvim, FOR_REST.slice(' i'.length));
+        await nvim.keys('<C-Y>');
+        await nvim.until(async () => (await nvim.text()) === TRUTH, 'the accepted line');
+    },
+
+    async 'a block is shown below the line and accepted whole'(t) {
+        const body = LINES.slice(5, 9);
+        const script = oracle({ [FILE]: TRUTH }, { until: '\n}' });
+        const { nvim } = await open(t, { text: cutAt(5, '', 9), script });
+        await nvim.keys('6GS    ');
+        assert.equal(await nvim.untilGhost(), body.join('\n').slice(4));
+        await nvim.keys('<Tab>');
+        await nvim.until(async () => (await nvim.text()) === TRUTH, 'the accepted block');
+    },
+
+    async 'columns are right behind characters of two UTF-16 units'(t) {
+        const head = '/* Äpfel 🍎 und';
+        const { nvim } = await open(t, { text: cutAt(2, head.slice(0, -1)) });
+        await nvim.keys('3GAd');
+        assert.equal(await nvim.untilGhost(), ' Birnen */');
+        await nvim.keys('<Tab>');
+        await nvim.until(async () => (await nvim.text()) === TRUTH, 'the accepted text');
+    },
+
+    async 'control characters of a model never reach the screen'(t) {
+        const { nvim } = await openAtFor(t, { script: scripts.hostile.ansi });
+        await sleep(1000);
+        assert.doesNotMatch(await nvim.ghost(), /[\0-\x08\x0b-\x1f\x7f]/);
+        assert.equal(await nvim.text(), cutAt(6, FOR_HEAD));
+    },
+
+    async 'an engine that fails is no message and no ghost text'(t) {
+        const { engine, nvim } = await openAtFor(t, { script: scripts.failing(500) });
+        await engine.until(() => engine.requests.length > 0, 'a request');
+        await sleep(300);
+        assert.equal(await nvim.ghost(), '');
+        assert.equal(await nvim.messages(), '');
+    },
+
+    async 'an engine that went away and came back is used again'(t) {
+        const { engine, nvim } = await openAtFor(t);
+        await nvim.untilGhost();
+        await engine.stop();
+        await nvim.keys('<C-]><Esc>');
+        await nvim.until(async () => (await nvim.status()).state !== 'ready', 'the loss');
+        assert.notEqual((await nvim.status()).reason, '');
+        await engine.listen();
+        await nvim.untilState('ready', 60000);
+        await nvim.keys('7GS    for (size_t i = 0;');
+        await ghostIs(nvim, FOR_REST);
+        assert.doesNotMatch(await nvim.messages(), /Error|E\d+:/);
+    },
+
+    async 'a server that dies is started again'(t) {
+        const { nvim } = await openAtFor(t);
+        await nvim.untilGhost();
+        const pid = await nvim.lua(
+            'vim.tbl_map(function(p) return p.pid end, vim.tbl_map(vim.api.nvim_get_proc, ' +
+                'vim.api.nvim_get_proc_children(vim.fn.getpid())))[1]',
+        );
+        process.kill(pid, 'SIGKILL');
+        await nvim.keys('<Esc>');
+        await nvim.untilState('starting');
+        await nvim.untilState('ready');
+        await nvim.keys('7GS    for (size_t i = 0;');
+        await ghostIs(nvim, FOR_REST);
+    },
+
+    async 'DbrxDisable ends the server, DbrxEnable starts it'(t) {
+        const { nvim } = await openAtFor(t);
+        await nvim.untilGhost();
+        await nvim.keys('<Esc>:DbrxDisable<CR>');
+        const children = '#vim.api.nvim_get_proc_children(vim.fn.getpid())';
+        await nvim.until(async () => (await nvim.lua(children)) === 0, 'no child');
+        await nvim.keys(':DbrxEnable<CR>');
+        await nvim.untilState('ready');
+        await nvim.keys('7GS    for (size_t i = 0;');
+        await ghostIs(nvim, FOR_REST);
+    },
+
+    async 'a missing program is one status, no error'(t) {
+        const nvim = new Neovim(t.nvim, t.sandbox, { cmd: ['/nowhere/dbrx-ls'] });
+        t.atEnd(() => nvim.close());
+        t.sandbox.write({ [FILE]: TRUTH });
+        await nvim.start(FILE);
+        await nvim.keys('7GAx<Esc>');
+        const status = await nvim.status();
+        assert.deepEqual([status.state, status.reason], ['off', 'cannot run "/nowhere/dbrx-ls"']);
+        assert.doesNotMatch(await nvim.messages(), /Error|E\d+:/);
+    },
+
+    async 'the real engine with its stand-in model shows something'(t) {
+        const nvim = new Neovim(t.nvim, t.sandbox);
+        t.atEnd(() => nvim.close());
+        t.sandbox.write({ [FILE]: cutAt(8, '    return') });
+        await nvim.start(FILE);
+        await nvim.untilState('ready', 60000);
+        // Random words: now and then the first one is a new line, which is nothing to show.
+        for (let i = 0; i < 20; i++) {
+            await nvim.keys(`<Esc>9GS    return v${i} +`);
+            await sleep(1500);
+            if ((await nvim.ghost()) !== '') return;
+        }
+        assert.fail(`no ghost text in 20 places: ${JSON.stringify(await nvim.status())}`);
+    },
+
+    async 'a real screen shows it behind the cursor'(t) {
+        try {
+            execFileSync('tmux', ['-V']);
+        } catch {
+            return 'tmux is not installed';
+        }
+        const engine = await startScriptedEngine({
+            socket: path.join(t.sandbox.directory, 'e.sock'),
+            script: oracle({ [FILE]: TRUTH }),
+        });
+        t.atEnd(() => engine.close());
+        t.sandbox.write({ [FILE]: cutAt(6, FOR_HEAD.slice(0, -1)) });
+        const nvim = new Neovim(t.nvim, t.sandbox, { endpoint: engine.endpoint });
+        const socket = path.join(t.sandbox.directory, 'tmux.sock');
+        const tmux = (...args) =>
+            execFileSync('tmux', ['-S', socket, '-f', '/dev/null', ...args], {
+                encoding: 'utf8',
+                env: t.sandbox.env({ TERM: 'xterm-256color' }),
+                cwd: t.sandbox.work,
+            });
+        tmux('new-session', '-d', '-x', '80', '-y', '20', t.nvim, ...nvim.args, FILE);
+        t.atEnd(() => tmux('kill-server'));
+        const screenHas = async (text) => {
+            for (let i = 0; i < 100; i++, await sleep(100))
+                if (tmux('capture-pane', '-p').includes(text)) return;
+            assert.fail(`not on the screen: ${text}\n${tmux('capture-pane', '-p')}`);
+        };
+        await screenHas('return n_even');
+        await engine.until(() => engine.leases.size > 0, 'the server');
+        tmux('send-keys', '7GA;');
+        await screenHas(FOR);
+        tmux('send-keys', '-l', ' i');
+        await screenHas(FOR);
+        tmux('send-keys', 'Tab', 'Escape', ':wq', 'Enter');
+        await sleep(500);
+        assert.equal(
+            execFileSync('cat', [path.join(t.sandbox.work, FILE)], { encoding: 'utf8' }),
+            TRUTH,
+        );
+        return undefined;
+    },
+};
