@@ -62,9 +62,9 @@ void server_profile(struct server *s, const char *method, int64_t began_us, size
 /* Ends soon, from the loop. Any number of calls. */
 void server_end(struct server *s, const char *reason);
 
-/* engine_choice.c: the engine and the assistant, opened by initialize. */
+/* engine_link.c: the engine and the assistant, opened by initialize. */
 void server_engine_open(struct server *s);
-void server_assistant_reopen(struct server *s); /* after the budget changed */
+void assistant_reopen(struct server *s); /* after the budget changed */
 void settings_recompute(struct server *s);
 
 /* status.c */

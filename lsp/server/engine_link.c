@@ -40,7 +40,7 @@ static void assistant_start(struct server *s)
     }
 }
 
-void server_assistant_reopen(struct server *s)
+void assistant_reopen(struct server *s)
 {
     if (s->assistant) assistant_close(s->assistant);
     s->assistant = NULL;
@@ -84,6 +84,6 @@ void settings_recompute(struct server *s)
         status_note(s, "settings not taken", refused.bytes);
     }
     buffer_free(&refused);
-    if (s->client && s->settings.budget_tokens != budget_tokens) server_assistant_reopen(s);
+    if (s->client && s->settings.budget_tokens != budget_tokens) assistant_reopen(s);
     status_changed(s);
 }
