@@ -11,7 +11,7 @@
 #include "base/memory.h"
 #include "lsp/server/state.h"
 
-enum { GUARD_MS = 3000 };
+enum { GUARD_MS = 4000 };
 
 struct method {
     const char *name;
