@@ -41,6 +41,9 @@ async function session(options, body) {
         await client?.close();
         await engine.close();
     }
+    // Ended by the end of its input, or by a shutdown; by itself, and with nothing to complain about.
+    assert.ok([0, 1].includes(client.exited?.code), `${JSON.stringify(client.exited)} ${client.stderr}`);
+    assert.ok(!/runtime error|Sanitizer/.test(client.stderr), client.stderr);
 }
 
 /** The document as it was when the truth had been typed up to the end of `typed`. */
