@@ -351,8 +351,7 @@ static void rows_add(scheduler *s, struct sequence *q, int32_t n)
     struct sample_row row =
         sampler_row_at(&q->sample, q->tokens, q->n_tokens, q->n_tokens - q->n_prompt);
     uint32_t *mask = s->masks + (size_t)s->b.step.n_masks * (size_t)s->o.sampler->n_words;
-    if (s->o.events.mask &&
-        s->o.events.mask(s->o.events.context, q, mask, s->o.sampler->n_words))
+    if (s->o.events.mask && s->o.events.mask(s->o.events.context, q, mask, s->o.sampler->n_words))
         row.mask = s->b.step.n_masks++;
     q->out = batch_add_out(&s->b, s->b.step.n_rows - 1, row);
 }
