@@ -15,12 +15,11 @@
 #include "inference/prefix_cache.h"
 
 enum {
-    SLICE_TARGET_US =
-        100000, /* a step boundary, where work can be cancelled, at least this often */
-    SLICE_ROWS_MIN = 32,
-    SLICE_ROWS_FIRST = 64,   /* before anything was measured */
-    SLICE_ROWS_TIMED = 16,   /* fewer rows say little about the cost of one */
-    RATE_WINDOW_US = 1000000 /* of decoding */
+    SLICE_TARGET_US = 250000, /* others join at a step boundary: at least this often */
+    SLICE_ROWS_MIN = 128,     /* fewer read all experts for little work, at half the speed */
+    SLICE_ROWS_TIMED = 16,    /* fewer rows say little about the cost of one */
+    GROUP_TARGET_US = 50000,  /* a slice can be given up between two groups of layers */
+    RATE_WINDOW_US = 1000000  /* of decoding */
 };
 
 struct sequence_list {
@@ -36,6 +35,7 @@ struct scheduler {
     batch b;
     struct sequence_list queued[N_PRIORITIES];
     struct sequence **running; /* [seqs_max] strictest priority first, then by admission */
+    uint32_t *masks; /* [masks of the sampler + seqs_max][n_words] what a step's outputs may be */
     int32_t n_running;
     int32_t n_promised; /* pages that running sequences may still take */
     double row_us;      /* of prefill, smoothed; 0: not measured */
@@ -44,6 +44,17 @@ struct scheduler {
     bool failed;
     error failure;
 };
+
+/* The sampler's masks stay in front; room for one of each sequence's own behind them. */
+static status masks_open(scheduler *s, error *err)
+{
+    const sampler *fixed = s->o.sampler;
+    size_t words = (size_t)fixed->n_words, n_fixed = (size_t)fixed->n_masks;
+    s->masks = memory_take((n_fixed + (size_t)s->o.seqs_max) * words, sizeof *s->masks);
+    if (!s->masks) return fail(err, ERR_MEMORY, "out of memory for the masks of allowed ids");
+    memcpy(s->masks, fixed->mask, n_fixed * words * sizeof *s->masks);
+    return OK;
+}
 
 status scheduler_open(scheduler **out, const struct scheduler_options *options, error *err)
 {
@@ -55,6 +66,7 @@ status scheduler_open(scheduler **out, const struct scheduler_options *options, 
     s->kernels = options->model->kernels;
     s->running = memory_take((size_t)options->seqs_max, sizeof(struct sequence *));
     status rc = s->running ? OK : fail(err, ERR_MEMORY, "out of memory for the scheduler");
+    if (rc == OK) rc = masks_open(s, err);
     if (rc == OK) rc = kv_pages_open(&s->pages, options->n_pages, err);
     if (rc == OK) rc = prefix_cache_open(&s->cache, s->pages, err);
     if (rc == OK)
@@ -74,6 +86,7 @@ void scheduler_close(scheduler *s)
     prefix_cache_close(s->cache);
     kv_pages_close(s->pages);
     memory_free(s->running);
+    memory_free(s->masks);
     memory_free(s);
 }
 
@@ -337,13 +350,17 @@ static void rows_add(scheduler *s, struct sequence *q, int32_t n)
     if (to < q->n_tokens || q->n_tokens_max == q->n_prompt) return;
     struct sample_row row =
         sampler_row_at(&q->sample, q->tokens, q->n_tokens, q->n_tokens - q->n_prompt);
+    uint32_t *mask = s->masks + (size_t)s->b.step.n_masks * (size_t)s->o.sampler->n_words;
+    if (s->o.events.mask &&
+        s->o.events.mask(s->o.events.context, q, mask, s->o.sampler->n_words))
+        row.mask = s->b.step.n_masks++;
     q->out = batch_add_out(&s->b, s->b.step.n_rows - 1, row);
 }
 
 /* How many rows of prompts a step may carry, so that its boundary comes in time. */
 static int32_t slice_rows(const scheduler *s)
 {
-    double rows = s->row_us > 0 ? SLICE_TARGET_US / s->row_us : SLICE_ROWS_FIRST;
+    double rows = s->row_us > 0 ? SLICE_TARGET_US / s->row_us : SLICE_ROWS_MIN;
     if (rows < SLICE_ROWS_MIN) rows = SLICE_ROWS_MIN;
     return rows < s->o.rows_max ? (int32_t)rows : s->o.rows_max;
 }
@@ -352,8 +369,7 @@ static int32_t slice_rows(const scheduler *s)
  * warm work for every other row. */
 static void choose_rows(scheduler *s)
 {
-    const sampler *masks = s->o.sampler;
-    batch_begin(&s->b, s->o.kv, masks->mask, masks->n_masks);
+    batch_begin(&s->b, s->o.kv, s->masks, s->o.sampler->n_masks);
     for (int32_t i = 0; i < s->n_running; i++) {
         s->running[i]->n_rows = 0;
         s->running[i]->out = -1;
@@ -442,9 +458,38 @@ static void time_record(scheduler *s, int64_t us)
     if (s->window_us >= RATE_WINDOW_US) s->window_us = s->window_tokens = 0;
 }
 
+/* Every sequence of this step was cancelled; or it is warm, and real work has come meanwhile. */
+static bool step_unwanted(const scheduler *s)
+{
+    bool pressed = s->o.events.pressed && s->o.events.pressed(s->o.events.context);
+    for (int32_t i = 0; i < s->n_running; i++) {
+        const struct sequence *q = s->running[i];
+        if (q->n_rows == 0 || atomic_load(&q->cancelled)) continue;
+        if (q->priority != PRIORITY_WARM || !pressed) return false;
+    }
+    return true;
+}
+
+/* A long step goes by groups of layers and is given up between two when nobody wants it any more:
+ * what it wrote lies behind n_computed, where it does not count. */
+static bool step_compute(scheduler *s)
+{
+    int32_t n_layers = s->o.model->config.shape.n_layers, group = n_layers;
+    double layer_us = s->row_us * s->b.step.n_rows / n_layers;
+    if (layer_us * n_layers > GROUP_TARGET_US) group = (int32_t)(GROUP_TARGET_US / layer_us);
+    if (group < 1) group = 1;
+    for (int32_t from = 0; from < n_layers; from += group) {
+        int32_t to = n_layers - from < group ? n_layers : from + group;
+        if (from > 0 && step_unwanted(s)) return false;
+        forward_layers(s->o.model, s->o.device, &s->b.step, from, to);
+    }
+    return true;
+}
+
 bool scheduler_step(scheduler *s)
 {
     struct step_result result;
+    bool whole = false;
     if (s->failed) device_fail(s);
     cancelled_end(s);
     admit_all(s);
@@ -454,13 +499,14 @@ bool scheduler_step(scheduler *s)
     int64_t begin_us = clock_us();
     status rc = safetensors_check_files(s->o.model->files, &s->failure);
     if (rc == OK) {
-        forward(s->o.model, s->o.device, &s->b.step);
+        whole = step_compute(s);
         rc = s->kernels->collect(s->o.device, &result, &s->failure);
     }
     if (rc != OK) {
         device_fail(s);
         return true;
     }
+    if (!whole) return true;
     time_record(s, clock_us() - begin_us > 0 ? clock_us() - begin_us : 1);
     results_take(s, &result);
     return true;
