@@ -235,7 +235,7 @@ static size_t column_seek(text line, uint32_t column, enum position_encoding enc
     return at + inside;
 }
 
-/* *cut is true when the position lies inside a character, so that its byte is not what was meant. */
+/* *cut: the position lies inside a character, so its byte is not what was meant. */
 static size_t place_find(const document *d, struct position p, enum position_encoding encoding,
                          bool *cut)
 {
