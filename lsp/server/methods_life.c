@@ -30,7 +30,7 @@ static void folders_add(struct server *s, const json_t *folders)
 {
     size_t i;
     json_t *folder;
-    json_array_foreach(folders, i, folder) folder_add(s, json_text_at(folder, "uri"));
+    json_array_foreach(folders, i, folder) { folder_add(s, json_text_at(folder, "uri")); }
 }
 
 void method_initialize(struct server *s, const struct message *m)
@@ -97,7 +97,9 @@ void method_did_change_folders(struct server *s, const struct message *m)
     size_t i;
     json_t *folder;
     json_array_foreach(json_path(m->params, "event.removed"), i, folder)
+    {
         folder_remove(s, json_text_at(folder, "uri"));
+    }
     folders_add(s, json_path(m->params, "event.added"));
 }
 
