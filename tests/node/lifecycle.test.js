@@ -145,6 +145,16 @@ describe('one front', { concurrency: 3 }, () => {
         await answers(second);
     }));
 
+    test('keeps what came by the deadline', () => withSandbox(async (sandbox, open) => {
+        const driver = open();
+        await driver.until('ready');
+        const id = driver.begin({ ...LONG, deadline_ms: 400 });
+        const done = await driver.done(id);
+        assert.deepEqual([done.code, done.finish, done.cut], ['ok', 'deadline', false]);
+        assert.ok(driver.textOf(id).length > 0);
+        await answers(driver);
+    }));
+
     test('cancels at once', () => withSandbox(async (sandbox, open) => {
         const driver = open();
         await driver.until('ready');
