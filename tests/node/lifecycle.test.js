@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { answers, engineLog, engines, gone, LONG, PREFILL, SHORT, starts, withFronts }
+import { answers, engineLog, engines, gone, LONG, PREFILL, SHORT, SLOW, starts, withFronts }
     from './support/lifecycle.js';
 import { Sandbox } from './support/sandbox.js';
 import { eventually } from './support/service.js';
@@ -16,8 +16,8 @@ let models, model, other;
 
 before(() => {
     models = new Sandbox();
-    model = makeTinyModel(path.join(models.work, 'tiny-dbrx'));
-    other = makeTinyModel(path.join(models.work, 'other-dbrx'), { seed: 8 });
+    model = makeTinyModel(path.join(models.work, 'tiny-dbrx'), SLOW);
+    other = makeTinyModel(path.join(models.work, 'other-dbrx'), { ...SLOW, seed: 8 });
 });
 after(() => models.close());
 
