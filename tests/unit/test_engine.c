@@ -553,6 +553,27 @@ static void file_cut_while_in_use_is_an_error(void **state)
     engine_close(e);
 }
 
+/* Whatever allocation fails first while a model is opened: a status, and nothing left behind. */
+static void every_failing_allocation_is_an_error(void **state)
+{
+    (void)state;
+    engine *e = NULL;
+    error err;
+    status s = ERR_MEMORY;
+    int64_t n = 0;
+    struct engine_options options = {
+        .model_dir = model_path("bf16"), .backend = "cpu", .n_threads = 1, .kv_type = KV_F32};
+    while (s != OK && n < 20000) {
+        memory_fail_at(++n);
+        s = engine_open(&e, &options, &err);
+        memory_fail_at(0);
+        if (s != OK && s != ERR_MEMORY) fail_msg("allocation %ld: %s", (long)n, err.message);
+    }
+    assert_int_equal(s, OK);
+    assert_true(n > 100);
+    engine_close(e);
+}
+
 /* Weights on an f32 checkpoint are exact in the oracle, too, which always has fp32 activations. */
 static int models_make(void **state)
 {
@@ -582,6 +603,7 @@ int main(void)
         cmocka_unit_test(logprobs_come_with_details),
         cmocka_unit_test(nan_logits_end_the_request),
         cmocka_unit_test(file_cut_while_in_use_is_an_error),
+        cmocka_unit_test(every_failing_allocation_is_an_error),
     };
     return cmocka_run_group_tests(tests, models_make, model_root_remove);
 }
