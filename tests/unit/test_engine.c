@@ -254,6 +254,8 @@ static void warm_request_is_found(void **state)
     assert_int_equal(other.stats.n_cached, 0);
     output_equal(&fresh, &other);
     output_free(&fresh);
+    output_free(&warm);
+    output_free(&again);
     output_free(&real);
     output_free(&other);
     pages_returned(e);
@@ -313,7 +315,10 @@ static void cancel_after_every_token(void **state)
             generation_free(g);
         } else {
             generation_cancel(g);
-            if (cut.finish == FINISH_NONE) output_finish(&cut, g);
+            if (cut.finish == FINISH_NONE)
+                output_finish(&cut, g);
+            else
+                generation_free(g);
             assert_true(cut.finish == FINISH_CANCELLED || cut.n == 60);
         }
         assert_memory_equal(cut.ids, whole.ids, cut.n * sizeof *cut.ids);
@@ -522,6 +527,7 @@ static void nan_logits_end_the_request(void **state)
     assert_false(stats.device_failed);
     assert_int_equal(stats.failed, 1);
     pages_returned(e);
+    output_free(&out);
     engine_close(e);
 }
 
@@ -550,6 +556,7 @@ static void file_cut_while_in_use_is_an_error(void **state)
     assert_true(stats.device_failed);
     assert_int_equal(engine_submit(e, &spec, &g, &err), ERR_DEVICE);
     output_free(&good);
+    output_free(&bad);
     engine_close(e);
 }
 
