@@ -49,9 +49,9 @@ void method_initialize(struct server *s, const struct message *m)
     if (json_array_size(p.folders) == 0) folder_add(s, p.root_uri);
     settings_recompute(s);
     bool popup = json_flag_at(p.options, "popup", !p.has_inline_completion);
+    lifetime_watch(&s->lifetime, p.process_id); /* a client may end right behind its answer */
     server_reply(s, m->id, capabilities_json(s->encoding, popup));
     s->phase = PHASE_RUNNING; /* before the reply nothing else may be sent */
-    lifetime_watch(&s->lifetime, p.process_id);
     server_engine_open(s);
 }
 
