@@ -29,6 +29,9 @@ MAIN    := $(BUILD)/obj/lsp/cli/main.o
 LIBRARY := $(BUILD)/libdbrx.a
 PROGRAM := $(BUILD)/dbrx-ls
 
+# V=1 shows whole commands.
+Q := $(if $(V),,@)
+
 .PHONY: all build setup demo test test-all check format install uninstall clean help
 all: build
 
@@ -44,11 +47,12 @@ cuda-notice:
 	  echo "nvcc found: this version has no CUDA backend yet; building for the CPU"; fi
 
 $(PROGRAM): $(MAIN) $(LIBRARY)
-	$(CC) $(SANITIZE) -o $@ $(MAIN) $(LIBRARY) $(LIBS)
+	@echo "link $@"
+	$(Q)$(CC) $(SANITIZE) -o $@ $(MAIN) $(LIBRARY) $(LIBS)
 
 $(LIBRARY): $(filter-out $(MAIN),$(OBJECTS)) $(GRAMMAR_OBJECTS)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar qcs $@ $^
 
 # A kernel file's name ends in the instruction set it is compiled for; it is chosen at run time.
 $(BUILD)/obj/%_avx2.o: ISA := -mavx2 -mfma -mf16c
@@ -57,11 +61,12 @@ $(BUILD)/obj/kernels/cpu/%.o: OPTIMISE := -O3 -g -ffp-contract=off
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(ISA) -MMD -MP -c -o $@ $<
+	@echo "cc $<"
+	$(Q)$(CC) $(CFLAGS_ALL) $(ISA) -MMD -MP -c -o $@ $<
 
 $(BUILD)/obj/%.o: %.S
 	@mkdir -p $(@D)
-	$(CC) -I. -MMD -MP -c -o $@ $<
+	$(Q)$(CC) -I. -MMD -MP -c -o $@ $<
 
 # What .incbin reads is no dependency the compiler reports.
 $(BUILD)/obj/tokenizer/embedded.o: tokenizer/data/cl100k.bin

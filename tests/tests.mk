@@ -13,19 +13,22 @@ MODEL_DEMO     := $(MODEL_DEMO_DIR)/config.json
 
 $(BUILD)/tests/%: tests/unit/%.c $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $(filter %.c,$^) $(LIBRARY) -lcmocka $(LIBS)
+	@echo "cc $<"
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $(filter %.c,$^) $(LIBRARY) -lcmocka $(LIBS)
 
 $(BUILD)/tests/test_kernels: tests/unit/support/rig.c tests/unit/support/rig.h
 
 $(BUILD)/tools/%: tests/tools/%.c $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $< $(LIBRARY) $(LIBS)
+	@echo "cc $<"
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $< $(LIBRARY) $(LIBS)
 
 # Made again when its generator's source changes, not whenever the library does.
 $(MODEL_DEMO): tests/tools/make_checkpoint.c tests/tests.mk | $(BUILD)/tools/make_checkpoint
 	@rm -rf $(MODEL_DEMO_DIR)
-	$(BUILD)/tools/make_checkpoint --out $(MODEL_DEMO_DIR) --demo --d-model 128 --n-heads 4 --kv-n-heads 2 --n-layers 4 --ffn 128 \
-	  --experts 8 --top-k 2 --vocab 100352 --max-seq-len 32768 --seed 1
+	$(BUILD)/tools/make_checkpoint --out $(MODEL_DEMO_DIR) --demo --tokenizer embedded --seed 1 \
+	  --d-model 128 --n-heads 4 --kv-n-heads 2 --n-layers 4 --ffn 128 --experts 8 --top-k 2 \
+	  --vocab 100352 --max-seq-len 32768
 
 -include $(UNIT_TESTS:=.d) $(TOOLS:=.d)
 

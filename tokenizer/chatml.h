@@ -1,5 +1,6 @@
 /* ChatML by id: "<|im_start|>role\ncontent<|im_end|>" with one newline between messages and none
- * after the last; content is not stripped. Control tokens are put as ids, content never becomes
+ * after the last; content is not stripped, but for a system message at the beginning, as the template
+ * does it. Control tokens are put as ids, content never becomes
  * one. Any thread. Source: DBRX-Instruct's chat template. */
 #ifndef TOKENIZER_CHATML_H
 #define TOKENIZER_CHATML_H
@@ -13,11 +14,13 @@ struct chat_message {
 
 /* Appends the messages as ids. With open_assistant the ids end in "<|im_start|>assistant\n" plus
  * the text `assistant_prefix`, and the model continues from there. ERR_UNSUPPORTED when the
- * tokenizer has no im_start or im_end. */
+ * tokenizer has no im_start or im_end, ERR_FORMAT for another role, ERR_MEMORY. */
 status chatml_render(const tokenizer *t, token_list *out, const struct chat_message *messages,
                      size_t n_messages, bool open_assistant, text assistant_prefix, error *err);
 
-/* One piece of it, for callers that lay out a prompt block by block and cache each block's ids. */
+/* Pieces of it, for callers that lay out a prompt block by block and cache each block's ids: the same
+ * ids as chatml_render as long as the content does not begin with white space. The tokenizer must
+ * have im_start and im_end. */
 void chatml_begin(const tokenizer *t, token_list *out, text role); /* <|im_start|>role\n */
 void chatml_end(const tokenizer *t, token_list *out);              /* <|im_end|>\n */
 

@@ -5,8 +5,10 @@
     .hidden tokenizer_cl100k
 tokenizer_cl100k:
     .incbin "tokenizer/data/cl100k.bin"
-    .globl tokenizer_cl100k_end
-    .hidden tokenizer_cl100k_end
-tokenizer_cl100k_end:
-    .byte 0
+1:
+    .balign 8
+    .globl tokenizer_cl100k_bytes
+    .hidden tokenizer_cl100k_bytes
+tokenizer_cl100k_bytes:
+    .quad 1b - tokenizer_cl100k
     .section .note.GNU-stack, "", %progbits

@@ -114,8 +114,8 @@ static uint64_t heap_pop(struct long_parts *p)
     return top;
 }
 
-/* Room in the heap: every byte but the last brings one pair; a join takes one entry out and brings
- * at most two, of which one replaces the one taken: n joins at most, hence 2n entries. */
+/* Room in the heap: n bytes bring n - 1 pairs; each of at most n - 1 joins takes one entry out and
+ * puts at most two in. So 2n entries are enough. */
 static bool long_begin(const struct rank_table *table, struct long_parts *p, text piece)
 {
     size_t n = piece.size;

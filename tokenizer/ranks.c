@@ -1,3 +1,5 @@
+/* The two carriers of bare ranks: tiktoken's text, line by line, and the packed list in the program,
+ * whose bytes are used where they lie. */
 #include "tokenizer/ranks.h"
 
 #include <string.h>
@@ -54,31 +56,48 @@ status ranks_parse(struct vocabulary *v, text list, error *err)
     return s == OK ? rank_table_seal(&v->ranks, err) : s;
 }
 
+/* " ID\n", by hand: the list has a hundred thousand of them and is hashed when a tokenizer opens. */
+static void rank_put(buffer *out, size_t id)
+{
+    char line[24];
+    size_t at = sizeof line;
+    line[--at] = '\n';
+    do {
+        line[--at] = (char)('0' + id % 10);
+    } while (id /= 10);
+    line[--at] = ' ';
+    buffer_put(out, line + at, sizeof line - at);
+}
+
 void ranks_write(const struct rank_table *table, buffer *out)
 {
     for (size_t id = 0; id < table->n_ids; id++) {
         text token = rank_table_bytes(table, (int64_t)id);
         if (token.size == 0) continue;
         base64_encode(out, token);
-        buffer_print(out, " %zu\n", id);
+        rank_put(out, id);
     }
 }
 
 /* tokenizer/data/cl100k.bin as embedded.S puts it into the program. */
-extern const unsigned char tokenizer_cl100k[], tokenizer_cl100k_end[];
+extern const unsigned char tokenizer_cl100k[];
+extern const uint64_t tokenizer_cl100k_bytes;
+
+/* The file's head: magic, number of ranks, digest of the text form. */
+enum { HEAD_MAGIC = 8, HEAD_COUNT = 4, HEAD_SHA256 = 32, HEAD = 44 };
 
 status ranks_open_embedded(struct vocabulary *v, const unsigned char **sha256, error *err)
 {
-    const unsigned char *at = tokenizer_cl100k;
-    size_t size = (size_t)(tokenizer_cl100k_end - at);
-    if (size < 44 || memcmp(at, "dbrxbpe1", 8) != 0)
+    const unsigned char *at = tokenizer_cl100k, *count = at + HEAD_MAGIC;
+    size_t size = (size_t)tokenizer_cl100k_bytes;
+    if (size < HEAD || memcmp(at, "dbrxbpe1", HEAD_MAGIC) != 0)
         return fail(err, ERR_FORMAT, "the embedded rank list is damaged");
-    size_t n = at[8] | (size_t)at[9] << 8 | (size_t)at[10] << 16 | (size_t)at[11] << 24;
-    if (n > VOCABULARY_MAX || size - 44 < n)
+    size_t n = count[0] | (size_t)count[1] << 8 | (size_t)count[2] << 16 | (size_t)count[3] << 24;
+    if (n > VOCABULARY_MAX || size - HEAD < n)
         return fail(err, ERR_FORMAT, "the embedded rank list is cut off");
-    *sha256 = at + 12;
-    text pool = {(const char *)at + 44 + n, size - 44 - n};
-    status s = rank_table_open_packed(&v->ranks, n, at + 44, pool, err);
+    *sha256 = count + HEAD_COUNT;
+    text pool = {(const char *)at + HEAD + n, size - HEAD - n};
+    status s = rank_table_open_packed(&v->ranks, n, at + HEAD, pool, err);
     if (s == OK) vocabulary_set_dbrx(v);
     return s;
 }

@@ -1,3 +1,4 @@
+/* Ids that grow by half when full, with a sticky failure as in base/text.h. */
 #include <string.h>
 
 #include "base/memory.h"

@@ -37,14 +37,17 @@ struct special_ids {
     int32_t endoftext, fim_prefix, fim_middle, fim_suffix, endofprompt, pad, im_start, im_end;
 };
 
-/* Opens the tokenizer of a model directory (first found: tokenizer.json; *.tiktoken; with
- * tokenizer_config.json for the specials' ids), or the embedded cl100k with DBRX's specials when
- * model_dir is NULL. ERR_FORMAT names file, field, value found and value expected. Freed by
- * tokenizer_close. */
+/* Opens the tokenizer of a model directory (first found: tokenizer.json; the one *.tiktoken; specials'
+ * ids also from tokenizer_config.json, rows from config.json's vocab_size), or the embedded cl100k
+ * with DBRX's specials when model_dir is NULL. Ranks of cl100k's number and no word about specials:
+ * DBRX's. ERR_FORMAT names file, field, value found and value expected; ERR_UNSUPPORTED what a file
+ * asks for that is not cl100k's way (another pre-tokenizer, merges out of the order of ids). Freed
+ * by tokenizer_close. */
 status tokenizer_open(tokenizer **out, const char *model_dir, error *err);
 
 /* Opens one from a rank list in tiktoken's text form ("BASE64 RANK" by lines), as an engine's
- * handshake and GET /v1/dbrx/tokenizer give it. vocabulary_size is at least the highest id + 1. */
+ * handshake and GET /v1/dbrx/tokenizer give it. specials may be NULL: none. ERR_FORMAT when
+ * vocabulary_size is not above the highest id, or ids or bytes are double. */
 status tokenizer_open_ranks(tokenizer **out, text ranks, const struct special_ids *specials,
                             int32_t vocabulary_size, error *err);
 
@@ -62,7 +65,7 @@ void tokenizer_encode(const tokenizer *t, token_list *out, text bytes);
  * own text only, never for text from files. */
 void tokenizer_encode_specials(const tokenizer *t, token_list *out, text bytes);
 
-/* How many ids tokenizer_encode would append. */
+/* How many ids tokenizer_encode would append; an upper bound when memory is short. */
 size_t tokenizer_count(const tokenizer *t, text bytes);
 
 /* The bytes of one id: empty for ids that decode to nothing (dead ids, out of range), "<|im_end|>"
@@ -80,8 +83,9 @@ bool tokenizer_is_stop(const tokenizer *t, int32_t id);
 void tokenizer_decode(const tokenizer *t, buffer *out, const int32_t *ids, size_t n,
                       bool with_specials);
 
-/* Largest offset <= at that is a pre-token boundary which no text appended to bytes[0, at) can
- * move: where a prompt may be cut so that separately encoded halves equal the whole. 0 at worst. */
+/* Largest offset <= at where bytes[0, at) may be cut so that, whatever is appended to it, the ids of
+ * both halves are the ids of the whole. An unfinished UTF-8 sequence before `at` counts as not there
+ * yet. 0 at worst. One pass over bytes[0, at). */
 size_t tokenizer_stable_boundary(const tokenizer *t, text bytes, size_t at);
 
 /* Appends the rank list in tiktoken's text form; tokenizer_sha256 is the digest of exactly that. */

@@ -267,8 +267,8 @@ static status model_check(const json_t *model, error *err)
     return OK;
 }
 
-/* The spellings of cl100k's pattern that are in use; all cut alike but for U+017F in the last, which
- * no file with it means. */
+/* The spellings of cl100k's pattern that are in use; all cut alike but for U+017F, which the last two
+ * leave out and no file with them means. */
 static bool is_cl100k_pattern(text pattern)
 {
 #define REST                                                                                       \
@@ -276,6 +276,7 @@ static bool is_cl100k_pattern(text pattern)
     "|\\s+(?!\\S)|\\s+"
     return text_is(pattern, "(?i:'s|'t|'re|'ve|'m|'ll|'d)" REST) ||
            text_is(pattern, "'(?i:[sdmt]|ll|ve|re)" REST) ||
+           text_is(pattern, "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])" REST) ||
            text_is(pattern, "('s|'S|'t|'T|'re|'rE|'Re|'RE|'ve|'vE|'Ve|'VE|'m|'M|'ll|'lL|'Ll|'LL|'d"
                             "|'D)" REST);
 #undef REST
@@ -319,10 +320,13 @@ static status steps_check(const json_t *root, error *err)
     if (!before || json_is_null(before)) return OK;
     const json_t *steps = json_object_get(before, "pretokenizers");
     if (!json_is_array(steps)) return split_check(before, err);
-    status s = OK;
     size_t i;
-    json_array_foreach(steps, i, step) if (s == OK) s = split_check(step, err);
-    return s;
+    json_array_foreach(steps, i, step)
+    {
+        status s = split_check(step, err);
+        if (s != OK) return s;
+    }
+    return OK;
 }
 
 status tokenizer_json_load(struct vocabulary *v, const char *path, error *err)

@@ -1,3 +1,5 @@
+/* Checks run over what was collected, not while it comes in: files may name the same special twice,
+ * and a gap in the ranks is filled by a special that another file names. */
 #include "tokenizer/vocabulary.h"
 
 #include <stddef.h>

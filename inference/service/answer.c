@@ -290,20 +290,42 @@ static bool answer_whole(struct exchange *x, struct answer *a)
     return http_reply_json(x, 200, &body);
 }
 
-static void put_chunk(struct answer *a, size_t i)
+static void chunk_begin(struct answer *a, size_t i)
 {
-    struct choice *c = &a->choices[i];
     buffer_put_text(&a->out, TEXT("data: "));
     put_head(&a->out, a, a->form->chunk_object);
     buffer_print(&a->out, "{\"index\":%zu,", i);
-    a->form->put_delta(&a->out, a, c, !c->begun);
+}
+
+static void chunk_end(struct answer *a)
+{
     buffer_put_text(&a->out, TEXT("}]"));
-    if (a->request.include_usage) buffer_put_text(&a->out, TEXT(",\"usage\":null"));
+    if (a->request.include_usage && a->request.continuous_usage)
+        put_usage(&a->out, a);
+    else if (a->request.include_usage)
+        buffer_put_text(&a->out, TEXT(",\"usage\":null"));
     buffer_put_text(&a->out, TEXT("}\n\n"));
+}
+
+static void put_chunk(struct answer *a, size_t i)
+{
+    struct choice *c = &a->choices[i];
+    chunk_begin(a, i);
+    a->form->put_delta(&a->out, a, c);
+    chunk_end(a);
     buffer_clear(&c->text);
     c->log.n = 0;
-    c->begun = true;
     c->ended = c->finish != FINISH_NONE;
+}
+
+static void stream_begin(struct answer *a)
+{
+    a->begun = true;
+    for (size_t i = 0; a->form->put_opening && i < a->n_choices; i++) {
+        chunk_begin(a, i);
+        a->form->put_opening(&a->out);
+        chunk_end(a);
+    }
 }
 
 static void stream_end(struct answer *a)
@@ -360,7 +382,10 @@ static ssize_t answer_read(struct http_source *source, char *out, size_t room)
         if (http_peer_gone(a->fd)) return -1;
         buffer_clear(&a->out);
         a->sent = 0;
-        stream_step(a);
+        if (a->begun)
+            stream_step(a);
+        else
+            stream_begin(a);
         if (a->out.failed) return -1;
     }
     size_t n = a->out.size - a->sent < room ? a->out.size - a->sent : room;

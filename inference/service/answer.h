@@ -30,7 +30,7 @@ struct choice {
     struct token_log log;
     size_t told_characters; /* of tokens told: text_offset of the next one */
     enum finish_reason finish;
-    bool begun, ended; /* in a stream: its first and last chunk are out */
+    bool ended; /* in a stream: its last chunk is out */
 };
 
 struct answer;
@@ -42,10 +42,11 @@ struct answer_form {
     /* The ids of prompt i. */
     status (*prompt)(token_list *out, const struct answer *a, size_t i,
                      struct request_fault *fault);
-    /* The inside of {"index": i, ...} up to the finish reason: the whole choice, or what is new of
-     * it; `first` on a choice's first chunk. */
+    /* The inside of {"index": i, ...}: the whole choice; in a stream what is new of it; and what a
+     * choice's stream opens with before any token (NULL: nothing). */
     void (*put_choice)(buffer *out, const struct answer *a, struct choice *c);
-    void (*put_delta)(buffer *out, const struct answer *a, struct choice *c, bool first);
+    void (*put_delta)(buffer *out, const struct answer *a, struct choice *c);
+    void (*put_opening)(buffer *out);
 };
 
 struct answer {
@@ -66,7 +67,7 @@ struct answer {
 
     buffer out; /* streaming: bytes to be sent from `sent` on */
     size_t sent;
-    bool ended;
+    bool begun, ended;
     int64_t spoken_us;
 };
 

@@ -27,7 +27,11 @@ static void put_entry(buffer *out, const struct answer *a, int32_t id, float log
     buffer_put_text(out, TEXT(",\"logprob\":"));
     put_logprob(out, logprob);
     buffer_put_text(out, TEXT(",\"bytes\":"));
-    put_bytes(out, bytes);
+    /* A control token stands for no bytes of the text. */
+    if (tokenizer_is_special(engine_tokenizer(a->engine), id))
+        buffer_put_text(out, TEXT("null"));
+    else
+        put_bytes(out, bytes);
 }
 
 /* {"content": [{"token", "logprob", "bytes", "top_logprobs": []}, ...]} */
@@ -69,10 +73,16 @@ static void put_choice(buffer *out, const struct answer *a, struct choice *c)
     put_end(out, a, c);
 }
 
-static void put_delta(buffer *out, const struct answer *a, struct choice *c, bool first)
+/* OpenAI's first chunk: the role alone. Clients build their message on it. */
+static void put_opening(buffer *out)
 {
-    buffer_put_text(out, first ? TEXT("\"delta\":{\"role\":\"assistant\",\"content\":")
-                               : TEXT("\"delta\":{\"content\":"));
+    buffer_put_text(out, TEXT("\"delta\":{\"role\":\"assistant\",\"content\":\"\"},"
+                              "\"logprobs\":null,\"finish_reason\":null"));
+}
+
+static void put_delta(buffer *out, const struct answer *a, struct choice *c)
+{
+    buffer_put_text(out, TEXT("\"delta\":{\"content\":"));
     json_put_string(out, buffer_text(&c->text));
     buffer_put_char(out, '}');
     put_end(out, a, c);
@@ -89,6 +99,7 @@ bool chat_handle(struct exchange *x)
         .prompt = messages_ids,
         .put_choice = put_choice,
         .put_delta = put_delta,
+        .put_opening = put_opening,
     };
     return answer_handle(x, &form);
 }

@@ -16,12 +16,14 @@ static status prompt_ids(token_list *out, const struct answer *a, size_t i,
     return OK;
 }
 
-/* Characters begun in the bytes: all but UTF-8's continuation bytes. */
-static size_t characters_count(text bytes)
+/* Characters of the text that begin in a token: all bytes but UTF-8's continuation bytes; none for a
+ * control token, which is not in the text. */
+static size_t characters_of(const tokenizer *t, int32_t id)
 {
+    text bytes = tokenizer_token_bytes(t, id);
     size_t n = 0;
     for (size_t i = 0; i < bytes.size; i++) n += (bytes.bytes[i] & 0xC0) != 0x80;
-    return n;
+    return tokenizer_is_special(t, id) ? 0 : n;
 }
 
 static void put_pair(buffer *out, const struct answer *a, int32_t id, float logprob, bool first)
@@ -79,9 +81,8 @@ static void put_logprobs(buffer *out, const struct answer *a, struct choice *c)
     put_top(out, a, log);
     buffer_put_text(out, TEXT(",\"text_offset\":["));
     for (size_t i = 0; i < log->n; i++) {
-        text bytes = tokenizer_token_bytes(engine_tokenizer(a->engine), log->ids[i]);
         buffer_print(out, "%s%zu", i ? "," : "", c->told_characters);
-        c->told_characters += characters_count(bytes);
+        c->told_characters += characters_of(engine_tokenizer(a->engine), log->ids[i]);
     }
     buffer_put_text(out, TEXT("]}"));
 }
@@ -95,12 +96,6 @@ static void put_choice(buffer *out, const struct answer *a, struct choice *c)
     put_finish(out, a, c);
 }
 
-static void put_delta(buffer *out, const struct answer *a, struct choice *c, bool first)
-{
-    (void)first;
-    put_choice(out, a, c);
-}
-
 bool completions_handle(struct exchange *x)
 {
     static const struct answer_form form = {
@@ -111,7 +106,7 @@ bool completions_handle(struct exchange *x)
         .default_max_tokens = 16, /* OpenAI's */
         .prompt = prompt_ids,
         .put_choice = put_choice,
-        .put_delta = put_delta,
+        .put_delta = put_choice, /* a part has the shape of the whole */
     };
     return answer_handle(x, &form);
 }

@@ -165,6 +165,8 @@ static status body_load(json_t **out, text body, struct request_fault *fault)
     status s = json_measure(body, err);
     if (s != OK) return s;
     *out = json_loadb(body.bytes, body.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
+    if (!*out && json_error_code(&where) == json_error_out_of_memory)
+        return fail(err, ERR_MEMORY, "body: out of memory");
     if (!*out)
         return fail(err, ERR_FORMAT, "body is not JSON: line %d, column %d: %s", where.line,
                     where.column, where.text);
@@ -459,8 +461,9 @@ static status stream_get(struct completion_request *r, const json_t *body,
     if (!json_is_object(options) || !r->stream)
         return fail(blame(fault, "stream_options"), ERR_USAGE,
                     "stream_options: expected an object, and only with \"stream\": true");
-    return inside(flag_get(options, "include_usage", &r->include_usage, fault), "stream_options",
-                  fault);
+    s = flag_get(options, "include_usage", &r->include_usage, fault);
+    if (s == OK) s = flag_get(options, "continuous_usage_stats", &r->continuous_usage, fault);
+    return inside(s, "stream_options", fault);
 }
 
 /* Rules that need more than one field. */

@@ -48,7 +48,8 @@ struct completion_request {
     int64_t n_choices;  /* per prompt; n_prompts * n_choices <= HTTP_CHOICES_MAX */
     int64_t n_logprobs; /* -1: none wanted; else alternatives per token */
     bool stream, include_usage;
-    bool ignore_eos; /* go on behind stop ids: benchmarks */
+    bool continuous_usage; /* with include_usage: in every chunk, not only in the last */
+    bool ignore_eos;       /* go on behind stop ids: benchmarks */
 
     enum priority priority;
     int64_t deadline_ms; /* 0: none */

@@ -17,7 +17,7 @@
 
 #include "base/clock.h"
 
-enum { BACKLOG = 128, ASK_AGAIN_US = 20000 };
+enum { ASK_AGAIN_US = 20000 };
 
 static status address_unix(struct sockaddr_un *out, const char *path, error *err)
 {
@@ -86,7 +86,7 @@ static status bind_unix(struct listener *out, const struct sockaddr_un *address,
     if (out->fd < 0) return fail(err, ERR_IO, "socket: %s", strerror(errno));
     mode_t before = umask(0177);
     bool bound = bind(out->fd, (const struct sockaddr *)address, sizeof *address) == 0 &&
-                 listen(out->fd, BACKLOG) == 0 && lstat(path, &st) == 0;
+                 listen(out->fd, SOMAXCONN) == 0 && lstat(path, &st) == 0;
     int reason = errno;
     umask(before);
     if (!bound) {
@@ -157,7 +157,7 @@ status listen_tcp(struct listener *out, const char *host, int port, error *err)
     int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) return fail(err, ERR_IO, "socket: %s", strerror(errno));
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, (const struct sockaddr *)&address, size) != 0 || listen(fd, BACKLOG) != 0) {
+    if (bind(fd, (const struct sockaddr *)&address, size) != 0 || listen(fd, SOMAXCONN) != 0) {
         int reason = errno;
         close(fd);
         return fail(err, reason == EADDRINUSE ? ERR_BUSY : ERR_IO, "port %d of %s: %s", port,

@@ -21,20 +21,21 @@ enum {
     TICK_MS = 100,
     FAILURE_SHOWN_US = 2000000,   /* for clients that ask twice a second */
     DRAIN_MAX_US = 10000000,      /* running answers get this long after a SIGTERM */
+    LAST_WORDS_US = 300000,       /* for idle streams after a device fault */
     GOODBYE_MAX_US = 1000000,     /* for streams to write their last event */
     SOCKET_PATIENCE_US = 1000000, /* a killed engine's lock goes before its socket */
 };
 
 struct loader {
     struct service *service;
-    const struct service_options *options;
+    struct service_options options; /* a copy: the thread may outlive its caller */
 };
 
 static void on_progress(void *context, double fraction) { service_set_progress(context, fraction); }
 
 static status model_load(struct loader *l, engine **e, error *err)
 {
-    const struct service_options *o = l->options;
+    const struct service_options *o = &l->options;
     if (!o->model_dir)
         return fail(err, ERR_USAGE,
                     "no model: expected --model DIR, DBRX_MODEL or the directory "
@@ -59,11 +60,13 @@ static void *load_main(void *context)
     struct loader *l = context;
     error err;
     engine *e = NULL;
-    status s = model_load(l, &e, &err);
-    service_set_loaded(l->service, e, s == OK ? NULL : &err);
-    if (s == OK)
-        log_line(LOG_INFO, "serve: %s on %s ready after %.1f s", engine_model_name(e),
-                 engine_backend_name(e), (double)(clock_us() - l->service->started_us) * 1e-6);
+    if (model_load(l, &e, &err) != OK) {
+        service_set_failed(l->service, &err);
+        return NULL;
+    }
+    log_line(LOG_INFO, "serve: %s on %s ready after %.1f s", engine_model_name(e),
+             engine_backend_name(e), (double)(clock_us() - l->service->started_us) * 1e-6);
+    service_set_loaded(l->service, e); /* the last use of e here: now others may close it */
     return NULL;
 }
 
@@ -96,11 +99,16 @@ static status failure_show(struct service *s, const sigset_t *signals, error *er
 static status device_failure(struct service *s, const sigset_t *signals, error *err)
 {
     struct service_view view;
-    int64_t until_us = clock_us() + GOODBYE_MAX_US;
-    service_drain(s, -1);
-    do service_look(s, &view);
-    while (view.n_work > 0 && clock_us() < until_us && !signal_wait(signals));
-    return fail(err, ERR_DEVICE, "the compute device failed; the engine ends");
+    int64_t now_us = clock_us(), least_us = now_us + LAST_WORDS_US,
+            most_us = now_us + GOODBYE_MAX_US;
+    fail(err, ERR_DEVICE, "the compute device failed; the engine ends");
+    service_set_failed(s, err);
+    do {
+        if (signal_wait(signals)) break;
+        service_look(s, &view);
+        now_us = clock_us();
+    } while (now_us < least_us || (view.n_work > 0 && now_us < most_us));
+    return ERR_DEVICE;
 }
 
 /* Lets running answers finish. A second signal means now. */
@@ -209,7 +217,7 @@ status service_run(const struct service_options *options, error *err)
         listener_remove(&listener);
     if (result != OK) return result;
     listening_tell(s, &listener);
-    loader = (struct loader){s, options};
+    loader = (struct loader){s, *options};
     if (pthread_create(&thread, NULL, load_main, &loader) == 0) {
         pthread_detach(thread);
         result = service_watch(s, options, err);

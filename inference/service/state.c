@@ -78,19 +78,22 @@ void service_set_progress(struct service *s, double progress)
     change_end(s);
 }
 
-void service_set_loaded(struct service *s, engine *e, const error *failure)
+void service_set_loaded(struct service *s, engine *e)
 {
     pthread_mutex_lock(&s->mutex);
-    if (failure) {
-        s->failure = *failure;
-        s->state = SERVICE_FAILED;
-    } else {
-        s->engine = e;
-        s->progress = 1;
-        if (s->state == SERVICE_LOADING) s->state = SERVICE_READY;
-        /* Whoever waited for the model gets the full idle time to come back. */
-        s->active_us = clock_us();
-    }
+    s->engine = e;
+    s->progress = 1;
+    if (s->state == SERVICE_LOADING) s->state = SERVICE_READY;
+    /* Whoever waited for the model gets the full idle time to come back. */
+    s->active_us = clock_us();
+    change_end(s);
+}
+
+void service_set_failed(struct service *s, const error *failure)
+{
+    pthread_mutex_lock(&s->mutex);
+    s->failure = *failure;
+    s->state = SERVICE_FAILED;
     change_end(s);
 }
 

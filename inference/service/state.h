@@ -65,8 +65,11 @@ void service_wait(struct service *s, uint64_t version, int timeout_ms);
 
 void service_set_progress(struct service *s, double progress);
 
-/* The end of loading: ready, or failed with *failure. A draining service stays so. */
-void service_set_loaded(struct service *s, engine *e, const error *failure);
+/* Loading has ended well: ready, unless it is draining already. */
+void service_set_loaded(struct service *s, engine *e);
+
+/* Loading or the device has failed; there is no engine to be used any more. */
+void service_set_failed(struct service *s, const error *failure);
 
 /* No new work from now on. With if_idle_us >= 0 only if it has been idle for that long, decided in
  * one step with the admission of leases and work. True when it is draining now. */

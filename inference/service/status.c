@@ -46,7 +46,7 @@ bool reply_not_ready(struct exchange *x, const struct service_view *view)
 {
     struct http_error e;
     if (view->state == SERVICE_FAILED)
-        http_refuse(&e, 503, "model_failed", "the model cannot be loaded: %s", view->reason);
+        http_refuse(&e, 503, "failed", "the engine cannot work: %s", view->reason);
     else if (view->state == SERVICE_DRAINING)
         http_refuse(&e, 503, "draining", "the engine is about to stop");
     else

@@ -7,19 +7,31 @@
 #include "lsp/cli/command.h"
 #include "tokenizer/tokenizer.h"
 
-/* One line per id, or one JSON array. */
-static void ids_print(buffer *out, const token_list *ids, bool json)
+enum { CHUNK_BYTES = 65536 };
+
+/* One id a line, or one JSON array; written in chunks, since a large text has many ids. */
+static status ids_write(const token_list *ids, bool json, error *err)
 {
-    if (json) buffer_put_char(out, '[');
-    for (size_t i = 0; i < ids->n; i++)
-        buffer_print(out, json ? (i ? ",%d" : "%d") : "%d\n", ids->ids[i]);
-    if (json) buffer_put_text(out, TEXT("]\n"));
+    char chunk[CHUNK_BYTES];
+    size_t size = 0;
+    if (json) chunk[size++] = '[';
+    for (size_t i = 0; i < ids->n; i++) {
+        if (json && i) chunk[size++] = ',';
+        size += (size_t)snprintf(chunk + size, 16, "%d", ids->ids[i]);
+        if (!json) chunk[size++] = '\n';
+        if (size < CHUNK_BYTES - 32) continue;
+        status s = command_write((text){chunk, size}, err);
+        if (s != OK) return s;
+        size = 0;
+    }
+    if (json) size += (size_t)snprintf(chunk + size, 16, "]\n");
+    return command_write((text){chunk, size}, err);
 }
 
 static status tokenize(const char *model, bool specials, bool json, error *err)
 {
     tokenizer *t = NULL;
-    buffer input = {0}, output = {0};
+    buffer input = {0};
     token_list ids = {0};
     status s = tokenizer_open(&t, model, err);
     if (s != OK) goto out;
@@ -31,14 +43,12 @@ static status tokenize(const char *model, bool specials, bool json, error *err)
         tokenizer_encode_specials(t, &ids, buffer_text(&input));
     else
         tokenizer_encode(t, &ids, buffer_text(&input));
-    ids_print(&output, &ids, json);
-    if (ids.failed || output.failed)
+    if (ids.failed)
         s = fail(err, ERR_MEMORY, "stdin: out of memory for the ids of %zu bytes", input.size);
     else
-        s = command_write(buffer_text(&output), err);
+        s = ids_write(&ids, json, err);
 out:
     token_list_free(&ids);
-    buffer_free(&output);
     buffer_free(&input);
     tokenizer_close(t);
     return s;

@@ -341,19 +341,25 @@ static void call_closed(uv_handle_t *handle)
     client_handle_closed(c);
 }
 
+void engine_call_snapshot(const engine_call *call, struct engine_answer *out)
+{
+    *out = (struct engine_answer){.code = call->code,
+                                  .reason = call->reason,
+                                  .cut = call->cut,
+                                  .finish = call->finish,
+                                  .n_prompt = call->n_prompt,
+                                  .n_cached = call->n_cached,
+                                  .n_output = call->n_output,
+                                  .total_us = clock_us() - call->begun_us};
+    if (call->first_us) out->ttft_us = call->first_us - call->begun_us;
+}
+
 void calls_answer_ended(engine_client *c)
 {
     while (c->ended) {
         engine_call *call = c->ended;
-        struct engine_answer answer = {.code = call->code,
-                                       .reason = call->reason,
-                                       .cut = call->cut,
-                                       .finish = call->finish,
-                                       .n_prompt = call->n_prompt,
-                                       .n_cached = call->n_cached,
-                                       .n_output = call->n_output,
-                                       .total_us = clock_us() - call->begun_us};
-        if (call->first_us) answer.ttft_us = call->first_us - call->begun_us;
+        struct engine_answer answer;
+        engine_call_snapshot(call, &answer);
         c->ended = call->next;
         c->n_calls--;
         call->callbacks.on_done(call->callbacks.context, &answer);

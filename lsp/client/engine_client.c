@@ -25,7 +25,10 @@ static void status_of_remote(const engine_client *c, struct engine_status *s)
     case REMOTE_STARTING: words_set(s, ENGINE_LOADING, "the engine is starting"); break;
     case REMOTE_LOADING: words_set(s, ENGINE_LOADING, "the model is loading"); break;
     case REMOTE_DRAINING: words_set(s, ENGINE_STARTING, "the engine is shutting down"); break;
-    case REMOTE_FAILED: words_set(s, ENGINE_OFF, "the engine could not load its model"); break;
+    case REMOTE_FAILED:
+        s->state = ENGINE_OFF;
+        snprintf(s->reason, sizeof s->reason, "the engine failed: %s", c->engine.reason);
+        break;
     case REMOTE_READY:
         if (!c->tokenizer)
             words_set(s, ENGINE_LOADING, "the tokenizer is being fetched");

@@ -107,6 +107,10 @@ status engine_client_complete(engine_client *c, const struct engine_request *req
                               const struct engine_callbacks *callbacks, engine_call **out,
                               error *err);
 
+/* What is known of a call under way: counts and times so far. Engines that know
+ * continuous_usage_stats say the counts with every piece, others at the end. */
+void engine_call_snapshot(const engine_call *call, struct engine_answer *out);
+
 /* Closes the stream at once; on_done comes from the loop, with ERR_CANCELLED. No more text comes. */
 void engine_call_cancel(engine_call *call);
 

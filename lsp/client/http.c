@@ -34,11 +34,12 @@ struct http_transfer {
     buffer fresh; /* of the body, not yet delivered */
     size_t header_bytes, answer_bytes;
     int64_t wait_until_us, end_us; /* INT64_MAX: no limit */
-    bool began, finished, delivering, dead;
+    bool sent, began, finished, delivering, dead;
     CURLcode ended;
     status failure; /* our own reason to stop it, when not OK */
     bool timed_out;
-    char reason[CURL_ERROR_SIZE];
+    char reason[128];                 /* ours */
+    char curl_words[CURL_ERROR_SIZE]; /* curl's */
 };
 
 struct http_pool {
@@ -74,6 +75,20 @@ static void transfer_refuse(http_transfer *t, status code, const char *reason)
     if (t->failure != OK) return;
     t->failure = code;
     snprintf(t->reason, sizeof t->reason, "%s", reason);
+}
+
+/* Called when a request is about to go out. curl sends a second time by itself when a kept
+ * connection turns out to be closed; whether anything is sent twice is the caller's decision. */
+static int request_leaves(void *context, char *local_ip, char *ip, int local_port, int port)
+{
+    http_transfer *t = context;
+    (void)local_ip, (void)ip, (void)local_port, (void)port;
+    if (!t->sent) {
+        t->sent = true;
+        return CURL_PREREQFUNC_OK;
+    }
+    transfer_refuse(t, ERR_NETWORK, "the connection was closed before an answer");
+    return CURL_PREREQFUNC_ABORT;
 }
 
 static size_t header_came(char *bytes, size_t size, size_t n, void *context)
@@ -305,7 +320,8 @@ static void transfer_finish(http_transfer *t)
     bool refused = t->failure == OK && t->ended == CURLE_COULDNT_CONNECT;
     if (refused) refusal_describe(t);
     if (t->failure == OK && t->ended != CURLE_OK && !t->reason[0])
-        snprintf(t->reason, sizeof t->reason, "%s", curl_easy_strerror(t->ended));
+        snprintf(t->reason, sizeof t->reason, "%.127s",
+                 t->curl_words[0] ? t->curl_words : curl_easy_strerror(t->ended));
     struct http_result result = {.code = result_code(t),
                                  .reason = t->reason,
                                  .refused = refused,
@@ -375,7 +391,9 @@ static bool easy_common(http_transfer *t)
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)t->limits.connect_ms);
     curl_easy_setopt(e, CURLOPT_PRIVATE, t);
-    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->reason);
+    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->curl_words);
+    curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, request_leaves);
+    curl_easy_setopt(e, CURLOPT_PREREQDATA, t);
     curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, header_came);
     curl_easy_setopt(e, CURLOPT_HEADERDATA, t);
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, body_came);

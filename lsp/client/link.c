@@ -138,6 +138,7 @@ static void event_take(engine_client *c, const struct lease_event *event)
     bool turned_ready = event->state == REMOTE_READY && c->engine.state != REMOTE_READY;
     c->engine.state = event->state;
     c->engine.progress = event->progress;
+    memcpy(c->engine.reason, event->reason, sizeof c->engine.reason);
     c->n_queued = event->n_queued > 0 ? event->n_queued : 0;
     /* What the handshake could not say while loading, it can now. */
     if (turned_ready) link_connect(c);
@@ -180,9 +181,11 @@ static void lease_done(void *context, const struct http_result *result)
     c->n_failures = 0;
     if (clock_us() - c->up_since_us > LINK_STABLE_MS * (int64_t)1000) c->n_retries = 0;
     if (c->local) local_lost(c);
-    link_down(c, c->local ? ENGINE_STARTING : ENGINE_OFF,
-              c->engine.state == REMOTE_READY ? "the engine went away"
-                                              : "the engine went away while loading");
+    if (c->engine.state == REMOTE_FAILED)
+        link_down(c, ENGINE_OFF, "the engine failed: %s", c->engine.reason);
+    else
+        link_down(c, c->local ? ENGINE_STARTING : ENGINE_OFF, "the engine went away%s",
+                  c->engine.state == REMOTE_LOADING ? " while loading" : "");
     retry_later(c);
 }
 

@@ -79,11 +79,12 @@ static pid_t holder_read(int lock_fd)
     return *end == '\n' && pid > 1 && pid <= INT_MAX ? (pid_t)pid : 0;
 }
 
-/* A line of the log that says why an engine ended: its own last error, or what the loader said;
- * ordinary log lines are no reason. */
+/* A line of the log that says why an engine ended: its own last error, or what the dynamic loader
+ * said; what an engine in good health tells is no reason. */
 static bool is_reason(text line)
 {
     bool is_log = text_find(line, TEXT("dbrx-ls["), 0) != SIZE_MAX;
+    if (text_starts(line, TEXT("dbrx-ls serve: listening on "))) return false;
     return line.size && (!is_log || text_find(line, TEXT("] error: "), 0) != SIZE_MAX);
 }
 

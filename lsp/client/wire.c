@@ -131,6 +131,7 @@ static status handshake_read(struct handshake *out, const json_t *root, error *e
                     "state: expected starting, loading, ready, draining or failed");
     words_copy(out->backend, sizeof out->backend, json_object_get(root, "backend"));
     words_copy(out->model, sizeof out->model, json_object_get(root, "model"));
+    words_copy(out->reason, sizeof out->reason, json_object_get(root, "reason"));
     out->features = features_read(json_object_get(root, "features"));
     out->progress = fraction_get(root, "progress");
     out->demo = json_is_true(json_object_get(root, "demo"));
@@ -174,6 +175,7 @@ status lease_event_parse(struct lease_event *out, text json, error *err)
         s = fail(err, ERR_FORMAT,
                  "lease event: state: expected starting, loading, ready, draining or failed");
     out->progress = fraction_get(root, "progress");
+    words_copy(out->reason, sizeof out->reason, json_object_get(root, "reason"));
     out->n_queued = integer_get(root, "queue", 0);
     out->n_running = integer_get(root, "running", 0);
     json_decref(root);
@@ -255,10 +257,11 @@ static void own_fields_add(json_t *root, const struct engine_request *request, u
 status completion_write(buffer *out, const struct engine_request *request, const char *model,
                         unsigned features, error *err)
 {
-    json_t *root = json_pack(
-        "{s:I, s:f, s:I, s:b, s:{s:b}}", "max_tokens", (json_int_t)request->max_tokens,
-        "temperature", (double)request->temperature, "seed",
-        (json_int_t)(request->seed & INT64_MAX), "stream", 1, "stream_options", "include_usage", 1);
+    json_t *root =
+        json_pack("{s:I, s:f, s:I, s:b, s:{s:b, s:b}}", "max_tokens",
+                  (json_int_t)request->max_tokens, "temperature", (double)request->temperature,
+                  "seed", (json_int_t)(request->seed & INT64_MAX), "stream", 1, "stream_options",
+                  "include_usage", 1, "continuous_usage_stats", 1);
     if (!root) return fail(err, ERR_MEMORY, "request: out of memory");
     status s = stops_add(root, request, err);
     if (model) json_object_set_new(root, "model", json_string(model));

@@ -35,6 +35,7 @@ struct handshake {
     unsigned features; /* of enum engine_feature */
     enum remote_state state;
     double progress;
+    char reason[200]; /* of REMOTE_FAILED, in its words */
     bool demo;
 };
 
@@ -45,6 +46,7 @@ status handshake_parse(struct handshake *out, text json, error *err);
 struct lease_event {
     enum remote_state state;
     double progress;
+    char reason[200];
     int64_t n_queued, n_running;
 };
 

@@ -52,7 +52,7 @@ void method_initialize(struct server *s, const struct message *m)
     server_reply(s, m->id, capabilities_json(s->encoding, popup));
     s->phase = PHASE_RUNNING; /* before the reply nothing else may be sent */
     lifetime_watch(&s->lifetime, p.process_id);
-    engine_open(s);
+    server_engine_open(s);
 }
 
 static void configuration_ask(struct server *s)

@@ -63,7 +63,7 @@ void server_profile(struct server *s, const char *method, int64_t began_us, size
 void server_end(struct server *s, const char *reason);
 
 /* engine.c: the engine and the assistant, opened by initialize. */
-void engine_open(struct server *s);
+void server_engine_open(struct server *s);
 void assistant_reopen(struct server *s); /* after the budget changed */
 void settings_recompute(struct server *s);
 

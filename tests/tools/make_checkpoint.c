@@ -16,10 +16,23 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "tokenizer/tokenizer.h"
 
 enum { CHUNK_VALUES = 65536, NAME_MAX_BYTES = 96, GGUF_ALIGNMENT = 32 };
 
 enum dtype { DTYPE_F32, DTYPE_BF16, DTYPE_F16 };
+
+static const char usage[] =
+    "usage: make_checkpoint [--out DIR] [--gguf FILE] [OPTIONS]\n\n"
+    "Writes a seeded random DBRX checkpoint as safetensors, as GGUF (F32), or as both.\n\n"
+    "  --d-model N  --n-heads N  --kv-n-heads N  --n-layers N  --ffn N  --experts N  --top-k N\n"
+    "  --vocab N  --max-seq-len N  --rope-theta X  --clip X  the model's shape\n"
+    "  --dtype f32|bf16|f16     of the safetensors; GGUF holds the same, rounded, values\n"
+    "  --routes-spread X        standard deviation of the router's logits\n"
+    "  --shards N               files besides the index\n"
+    "  --seed N                 the same seed gives the same bytes\n"
+    "  --tokenizer none|embedded  also write cl100k's ranks and DBRX's specials\n"
+    "  --demo                   mark the model as a stand-in in config.json\n";
 
 static const char *const dtype_names[] = {"F32", "BF16", "F16"};
 
@@ -316,6 +329,50 @@ static int config_write(const struct options *o)
     return rc;
 }
 
+static const struct {
+    const char *spelling;
+    int32_t id; /* DBRX's */
+} specials[] = {{"<|endoftext|>", 100257},  {"<|fim_prefix|>", 100258},  {"<|fim_middle|>", 100259},
+                {"<|fim_suffix|>", 100260}, {"<|endofprompt|>", 100276}, {"<|pad|>", 100277},
+                {"<|im_start|>", 100278},   {"<|im_end|>", 100279}};
+enum { N_SPECIALS = sizeof specials / sizeof *specials, DBRX_VOCABULARY = 100280 };
+
+/* The first n lines: any prefix of a rank list is a tokenizer of its own. */
+static void ranks_cut(buffer *ranks, long n)
+{
+    text rest = buffer_text(ranks), line;
+    for (long i = 0; i < n; i++)
+        if (!text_next_line(&rest, &line)) return;
+    ranks->size -= rest.size;
+}
+
+/* cl100k's ranks and DBRX's specials; in a smaller vocabulary fewer ranks, and the specials last. */
+static int tokenizer_write(const struct options *o)
+{
+    buffer ranks = {0}, config = {0};
+    tokenizer *t = NULL;
+    error err = {0};
+    bool small = o->vocab < DBRX_VOCABULARY;
+    if (o->vocab < 256 + N_SPECIALS)
+        return complain("--tokenizer embedded", "--vocab has no room for 256 bytes and 8 specials");
+    if (tokenizer_open(&t, NULL, &err) != OK) return complain("--tokenizer", err.message);
+    tokenizer_write_ranks(t, &ranks);
+    if (small) ranks_cut(&ranks, o->vocab - N_SPECIALS);
+    buffer_print(&config, "{\n  \"tokenizer_class\": \"GPT2Tokenizer\",\n"
+                          "  \"added_tokens_decoder\": {");
+    for (int32_t i = 0; i < N_SPECIALS; i++)
+        buffer_print(&config, "%s\n    \"%d\": {\"content\": \"%s\", \"special\": true}",
+                     i ? "," : "", small ? (int32_t)o->vocab - N_SPECIALS + i : specials[i].id,
+                     specials[i].spelling);
+    buffer_print(&config, "\n  }\n}\n");
+    int rc = text_file_write(o->out, "cl100k_base.tiktoken", &ranks);
+    if (rc == 0) rc = text_file_write(o->out, "tokenizer_config.json", &config);
+    tokenizer_close(t);
+    buffer_free(&ranks);
+    buffer_free(&config);
+    return rc;
+}
+
 /* config.json comes last: a directory with one is a whole model. */
 static int safetensors_write(const struct model *m)
 {
@@ -326,6 +383,7 @@ static int safetensors_write(const struct model *m)
     if (rc == 0 && m->o.shards > 1)
         rc = text_file_write(m->o.out, "model.safetensors.index.json", &index);
     buffer_free(&index);
+    if (rc == 0 && strcmp(m->o.tokenizer, "embedded") == 0) rc = tokenizer_write(&m->o);
     return rc ? rc : config_write(&m->o);
 }
 
@@ -472,6 +530,7 @@ static const struct {
     {"--out", OPTION_TEXT, offsetof(struct options, out)},
     {"--gguf", OPTION_TEXT, offsetof(struct options, gguf)},
     {"--dtype", OPTION_TEXT, offsetof(struct options, dtype)},
+    {"--tokenizer", OPTION_TEXT, offsetof(struct options, tokenizer)},
     {"--d-model", OPTION_LONG, offsetof(struct options, d_model)},
     {"--n-heads", OPTION_LONG, offsetof(struct options, n_heads)},
     {"--kv-n-heads", OPTION_LONG, offsetof(struct options, kv_n_heads)},
@@ -522,6 +581,8 @@ static int options_read(struct options *o, int argc, char **argv)
     for (o->type = DTYPE_F32; o->type <= DTYPE_F16 && strcmp(o->dtype, types[o->type]) != 0;)
         o->type++;
     if (o->type > DTYPE_F16) return 1 + complain("--dtype is not f32, bf16 or f16", o->dtype);
+    if (strcmp(o->tokenizer, "none") != 0 && strcmp(o->tokenizer, "embedded") != 0)
+        return 1 + complain("--tokenizer is not none or embedded", o->tokenizer);
     const long *counts[] = {&o->d_model, &o->n_heads, &o->kv_n_heads,  &o->n_layers, &o->ffn,
                             &o->experts, &o->vocab,   &o->max_seq_len, &o->shards};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
@@ -536,6 +597,7 @@ static int options_read(struct options *o, int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct model m = {.o = {.dtype = "bf16",
+                            .tokenizer = "none",
                             .d_model = 64,
                             .n_heads = 4,
                             .kv_n_heads = 2,
@@ -550,6 +612,7 @@ int main(int argc, char **argv)
                             .rope_theta = 500000,
                             .clip = 8,
                             .routes_spread = 1}};
+    if (argc == 2 && strcmp(argv[1], "--help") == 0) return fputs(usage, stdout) < 0;
     int rc = options_read(&m.o, argc, argv);
     if (rc) return rc;
     if (!model_list(&m)) return complain("out of memory", "list of tensors");

@@ -47,7 +47,7 @@ void assistant_reopen(struct server *s)
     assistant_start(s);
 }
 
-void engine_open(struct server *s)
+void server_engine_open(struct server *s)
 {
     const json_t *given = s->init_options;
     const struct engine_choice user = {
