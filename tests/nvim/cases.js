@@ -235,18 +235,32 @@ export const cases = {
     },
 
     async 'the real engine with its stand-in model shows something'(t) {
-        const nvim = new Neovim(t.nvim, t.sandbox);
+        const nvim = new Neovim(t.nvim, t.sandbox, { keys: { complete: '<C-L>' } });
         t.atEnd(() => nvim.close());
-        t.sandbox.write({ [FILE]: cutAt(8, '    return') });
+        t.sandbox.write({ [FILE]: TRUTH });
         await nvim.start(FILE);
         await nvim.untilState('ready', 60000);
-        // Random words: now and then the first one is a new line, which is nothing to show.
-        for (let i = 0; i < 20; i++) {
-            await nvim.keys(`<Esc>9G0C    return v${i} +`);
-            await sleep(1500);
-            if ((await nvim.ghost()) !== '') return;
+        // Random words: often they are nothing to show, so several places are tried.
+        for (let i = 0; i < 25; i++) {
+            await nvim.keys(`<Esc>6G0C    size_t n_${i} = ${i};<Esc>9G0C    return `);
+            await sleep(200);
+            await nvim.keys('<C-L>');
+            for (let waited = 0; waited < 3500; waited += 100, await sleep(100))
+                if ((await nvim.ghost()) !== '') return;
         }
-        assert.fail(`no ghost text in 20 places: ${JSON.stringify(await nvim.status())}`);
+        assert.fail(`no ghost text in 25 places: ${JSON.stringify(await nvim.status())}`);
+    },
+
+    async 'what is asked while the engine is away is answered when it is there'(t) {
+        const { engine, nvim } = await open(t, { text: cutAt(6, FOR_HEAD.slice(0, -1)) });
+        engine.setState('loading', 0.5);
+        await nvim.untilState('loading');
+        assert.equal(await nvim.lua('require("dbrx").statusline()'), 'dbrx 50%');
+        await nvim.keys('7GA;');
+        await sleep(500);
+        assert.equal(await nvim.ghost(), '');
+        engine.setState('ready');
+        await ghostIs(nvim, FOR_REST);
     },
 
     async 'a real screen shows it behind the cursor'(t) {
@@ -278,7 +292,7 @@ export const cases = {
         };
         await screenHas('return n_even');
         await engine.until(() => engine.leases.size > 0, 'the server');
-        tmux('send-keys', '7GA;');
+        tmux('send-keys', '7GA\\;'); // a bare ; would end tmux's command
         await screenHas(FOR);
         tmux('send-keys', '-l', ' i');
         await screenHas(FOR);
