@@ -38,6 +38,7 @@ all: build
 include context/grammars.mk
 include tests/tests.mk
 include editors/editors.mk
+include tests/check/check.mk
 
 build: cuda-notice $(PROGRAM) $(MODEL_DEMO)
 
@@ -55,14 +56,14 @@ $(LIBRARY): $(filter-out $(MAIN),$(OBJECTS)) $(GRAMMAR_OBJECTS)
 	$(Q)ar qcs $@ $^
 
 # A kernel file's name ends in the instruction set it is compiled for; it is chosen at run time.
-$(BUILD)/obj/%_avx2.o: ISA := -mavx2 -mfma -mf16c
-$(BUILD)/obj/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
+isa_of = $(if $(filter %_avx2.c,$(1)),-mavx2 -mfma -mf16c)$(if $(filter %_avx512.c,$(1)),-mavx512f \
+         -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c)
 $(BUILD)/obj/kernels/cpu/%.o: OPTIMISE := -O3 -g -ffp-contract=off
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "cc $<"
-	$(Q)$(CC) $(CFLAGS_ALL) $(ISA) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) $(call isa_of,$<) -MMD -MP -c -o $@ $<
 
 $(BUILD)/obj/%.o: %.S
 	@mkdir -p $(@D)

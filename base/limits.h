@@ -113,7 +113,5 @@
 #define TOKENIZERS_CACHED_MAX 8
 /* The local engine's log is moved aside at its start when larger. */
 #define ENGINE_LOG_MAX (1 * MIB)
-/* A loop that ran this late was itself suspended or starved: its timeouts prove nothing. */
-#define LOOP_LATE_MAX_US 1000000
 
 #endif

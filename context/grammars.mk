@@ -37,3 +37,4 @@ $(GRAMMAR_DIR)/%:
 
 # Only these files see tree-sitter.
 $(BUILD)/obj/context/syn%.o: PACKAGE_FLAGS += -isystem $(TREE_SITTER)/include
+$(BUILD)/obj/context/syntax.o: $(TREE_SITTER)/include/tree_sitter/api.h

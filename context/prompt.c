@@ -173,8 +173,8 @@ static void user_turn_put(struct layout *l)
 static size_t empty_turn_count(struct layout *l)
 {
     size_t before = l->out->ids.n, n_blocks = l->out->n_blocks, block_from = l->block_from;
-    l->cut = (struct prompt_cut){TEXT("\n"), TEXT("\n"), TEXT("\n"), TEXT("\n"), TEXT(""),
-                                 "",         "",         "",         false};
+    text line = TEXT("\n");
+    l->cut = (struct prompt_cut){.window = line, .tail = line, .suffix = line, .behind_line = line};
     user_turn_put(l);
     size_t n = l->out->ids.n - before;
     l->out->ids.n = before;
@@ -195,7 +195,7 @@ static status budgets_make(struct prompt_budgets *out, struct layout *l, size_t 
     size_t file = budget_tokens - fixed;
     out->tail = file / 4 < 512 ? file / 4 : 512;
     out->behind = file / 8 < 128 ? file / 8 : 128;
-    out->suffix = file / 8;
+    out->suffix = file / 10; /* and half of the window: a jump costs half of the budget */
     out->window = file - out->tail - out->behind - out->suffix;
     return OK;
 }
@@ -262,7 +262,7 @@ static void session_compare(prompt_session *s, struct prompt *p)
     size_t limit = p->ids.n < s->previous.n ? p->ids.n : s->previous.n, at = 0;
     while (p->n_reused < limit && p->ids.ids[p->n_reused] == s->previous.ids[p->n_reused])
         p->n_reused++;
-    struct block_trace traces[BLOCKS_MAX];
+    struct block_trace traces[BLOCKS_MAX] = {{0, 0}};
     for (size_t i = 0; i < p->n_blocks; i++) {
         struct prompt_block *b = &p->blocks[i];
         uint64_t hash = block_hash(p->ids.ids + at, b->n_tokens);

@@ -115,18 +115,19 @@ static size_t unit_cost(struct unit_cache *c, text unit)
     return n > floor ? n : floor;
 }
 
-/* A fresh window holds all above when that fits, else half of its budget: it will grow, and a jump
- * of the cursor costs no more than that. */
+/* A fresh window holds all above when that fits, else half of its budget: it will grow. Behind newly
+ * pinned text nothing is in the cache anyway, so there it is at most half, and a jump of the cursor
+ * costs no more than that. */
 static void window_cut(struct prompt_cut *out, struct prompt_anchors *a, struct unit_cache *c,
                        text content, size_t end, size_t budget)
 {
     size_t anchor = anchor_find(&a->window, content, a->document_size), at = end, sum = 0;
-    size_t half = end, three_quarters = end;
+    size_t half = end, three_quarters = end, limit = out->pinned_anew ? budget / 2 : budget;
     bool kept = false, more = false;
     while (at > 0 && !kept && !more) {
         size_t from = unit_start_before(content, at);
         size_t cost = from == SIZE_MAX ? 0 : unit_cost(c, text_slice(content, from, at));
-        more = from == SIZE_MAX || sum + cost > budget;
+        more = from == SIZE_MAX || sum + cost > limit;
         if (more) break;
         sum += cost;
         at = from;
@@ -135,7 +136,7 @@ static void window_cut(struct prompt_cut *out, struct prompt_anchors *a, struct 
         kept = at == anchor && (at == 0 || sum >= budget / 4);
     }
     size_t from = at;
-    if (!kept && more) from = anchor < at ? three_quarters : half;
+    if (!kept && more) from = anchor < at && !out->pinned_anew ? three_quarters : half;
     out->window = text_slice(content, from, end);
     out->window_is_new = !kept || !a->window.set;
     out->window_reason = from == 0 ? "the file from its beginning"
@@ -267,6 +268,7 @@ static void below_cut(struct prompt_cut *out, struct prompt_anchors *a, struct u
     if (at == SIZE_MAX || !fits(c, text_slice(below, 0, at), share) ||
         !fits(c, buffer_text(&a->suffix), budgets->suffix)) {
         suffix_pin(a, out, c, below, budgets->suffix);
+        out->pinned_anew = true;
         at = 0;
     }
     out->behind_lines = text_slice(below, 0, at);
@@ -281,8 +283,8 @@ status prompt_cut_make(struct prompt_cut *out, struct prompt_anchors *a, struct 
     tail_cut(out, a, c, content, cursor_byte, budgets->tail);
     size_t tail_from = (size_t)(out->tail.bytes - content.bytes);
     if (content.size == 0) tail_from = 0;
-    window_cut(out, a, c, content, line_start(content, tail_from), budgets->window);
     below_cut(out, a, c, content, cursor_byte, budgets);
+    window_cut(out, a, c, content, line_start(content, tail_from), budgets->window);
     a->document_size = content.size;
     if (a->suffix.failed || a->suffix_head.failed || c->counting.failed || c->unix_lines.failed)
         return fail(err, ERR_MEMORY, "prompt: no memory for the parts of the document");

@@ -42,6 +42,7 @@ struct prompt_cut {
     text window, tail, suffix, behind_line, behind_lines;
     const char *window_reason, *tail_reason, *suffix_reason;
     bool window_is_new; /* another first line than in the prompt before */
+    bool pinned_anew;   /* another suffix than in the prompt before */
 };
 
 /* Chooses the parts of content around cursor_byte, which must not split a character or a line end.

@@ -15,9 +15,10 @@
 #include "base/memory.h"
 #include "base/utf.h"
 #include "context/trim_body.h"
+#include "context/trim_syntax.h"
 
 enum {
-    ABOVE_BYTES_MAX = 2048,
+    ABOVE_BYTES_MAX = 8192,
     WAIT_LINES_MAX = 12,
     LINE_BYTES_MAX = 8192 /* an unfinished line is looked at again with every piece */
 };
@@ -32,7 +33,7 @@ struct trim {
     size_t line_from;   /* of the line in clean that is not complete yet */
     size_t inside_from, n_taken, n_matched, n_waited;
     enum stage stage;
-    bool prose_is_text; /* the document is prose itself */
+    bool prose_is_text; /* the gap lies in prose itself: a comment, a string, a text */
     bool mismatch;      /* the answer did not begin as it must */
     bool broken;        /* it ended by a fault: what is not whole is not shown */
     bool windows_lines; /* "\r\n" in the document */
@@ -85,6 +86,22 @@ static void copy_around(trim *t, text content, size_t cursor)
     t->windows_lines = first != SIZE_MAX && first > 0 && content.bytes[first - 1] == '\r';
 }
 
+/* By the gap's line alone: behind a comment's sign or an odd quote. */
+static bool gap_in_words(const struct trim_place *p)
+{
+    if (!p->language || !p->language->quotes[0] || p->balance.in_comment) return true;
+    text line = p->before;
+    if (p->language->line_comment &&
+        text_find(line, text_of(p->language->line_comment), 0) != SIZE_MAX)
+        return true;
+    for (const char *quote = p->language->quotes; *quote; quote++) {
+        size_t n = 0;
+        for (size_t i = 0; i < line.size; i++) n += line.bytes[i] == *quote;
+        if (n % 2) return true;
+    }
+    return false;
+}
+
 static void place_make(trim *t, const struct trim_options *options)
 {
     const struct document_view *d = &options->document;
@@ -92,13 +109,13 @@ static void place_make(trim *t, const struct trim_options *options)
     size_t cursor = utf8_floor(d->content, options->cursor_byte);
     copy_around(t, d->content, cursor);
     p->language = language_find(d->language_id, d->path);
-    t->prose_is_text = !p->language || p->language->quotes[0] == 0;
     p->before = buffer_text(&t->before);
     p->rest = buffer_text(&t->rest);
     p->fence_size = options->fence.size ? options->fence.size : 3;
     p->many_lines = options->many_lines;
     p->style = trim_text_indent_style(d->content, cursor, &p->indent_unit);
     bracket_balance_make(&p->balance, p->language, d->content, cursor);
+    t->prose_is_text = gap_in_words(p);
     text below = buffer_text(&t->below), line;
     while (p->n_below < BELOW_LINES_MAX && text_next_line(&below, &line))
         if (!trim_text_is_blank(line)) p->below[p->n_below++] = line;
@@ -124,9 +141,14 @@ status trim_open(trim **out, const struct trim_options *options, error *err)
 void trim_close(trim *t)
 {
     if (!t) return;
-    buffer *all[] = {&t->must_start, &t->before, &t->rest,  &t->below,
-                     &t->above,      &t->held,   &t->clean, &t->out};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) buffer_free(all[i]);
+    buffer_free(&t->must_start);
+    buffer_free(&t->before);
+    buffer_free(&t->rest);
+    buffer_free(&t->below);
+    buffer_free(&t->above);
+    buffer_free(&t->held);
+    buffer_free(&t->clean);
+    buffer_free(&t->out);
     trim_body_free(&t->body);
     memory_free(t);
 }
@@ -157,6 +179,18 @@ static void body_feed(trim *t, size_t from, size_t to)
         if (!trim_body_line(&t->body, line)) break;
 }
 
+/* How much of content says again what stands before the gap: `head` itself, or one line of it
+ * without its indentation. White space alone counts only where some had to come first. */
+static size_t repeated_head(const trim *t, text content, text head)
+{
+    text plain = text_trim(head);
+    if (plain.size == 0 && t->must_start.size == 0) return 0;
+    if (text_starts(content, head)) return head.size;
+    if (plain.size == 0 || text_find(head, TEXT("\n"), 0) != SIZE_MAX) return 0;
+    text unindented = text_slice(head, (size_t)(plain.bytes - head.bytes), head.size);
+    return text_starts(content, unindented) ? unindented.size : 0;
+}
+
 /* Content of a fence that was opened again may begin with the must-start bytes, or with lines that
  * stand above the gap, or go on directly. SIZE_MAX: it belongs somewhere else. */
 static size_t head_to_drop(const trim *t, text content)
@@ -164,16 +198,10 @@ static size_t head_to_drop(const trim *t, text content)
     text must = buffer_text(&t->must_start), above = buffer_text(&t->above);
     if (must.size && text_starts(content, must)) return must.size;
     for (size_t at = 0; at < above.size;) {
-        text head = text_slice(above, at, above.size);
-        if (text_starts(content, head)) return head.size;
-        if (text_starts(content, text_trim(head)) && text_find(head, TEXT("\n"), 0) == SIZE_MAX &&
-            text_trim(head).size)
-            return text_trim(head).size +
-                   (head.size - (size_t)(text_trim(head).bytes - head.bytes) -
-                    text_trim(head).size);
+        size_t n = repeated_head(t, content, text_slice(above, at, above.size));
+        if (n) return n;
         size_t next = text_find(above, TEXT("\n"), at);
-        if (next == SIZE_MAX) break;
-        at = next + 1;
+        at = next == SIZE_MAX ? above.size : next + 1;
     }
     bool blank = trim_text_is_blank(t->place.before);
     return blank || must.size == 0 ? 0 : SIZE_MAX;
@@ -189,6 +217,18 @@ static enum trim_state inside_end(trim *t, size_t to)
     return over(t, t->body.ended ? t->body.reason : "the closing fence");
 }
 
+/* The bytes that had to come first may have been met by chance: "S" by "Sure". */
+static bool is_prose(const trim *t, text line)
+{
+    if (t->prose_is_text) return false;
+    buffer whole = {0};
+    buffer_put_text(&whole, text_trim(buffer_text(&t->must_start)));
+    buffer_put_text(&whole, line);
+    bool prose = !whole.failed && trim_text_is_prose(buffer_text(&whole));
+    buffer_free(&whole);
+    return prose;
+}
+
 /* Code, a fence opened again, or words around it? */
 static enum trim_state start_line(trim *t, text line)
 {
@@ -198,8 +238,7 @@ static enum trim_state start_line(trim *t, text line)
         t->inside_from = (size_t)(line.bytes - t->clean.bytes) + line.size + 1;
         return TRIM_MORE;
     }
-    bool may_be_prose = !t->prose_is_text && trim_text_is_blank(t->place.before) && !t->n_matched;
-    if (waiting || (may_be_prose && trim_text_is_prose(line))) {
+    if (waiting || is_prose(t, line)) {
         if (++t->n_waited < WAIT_LINES_MAX) return TRIM_MORE;
         return over(t, t->mismatch ? "the answer does not begin with what stands before the gap"
                                    : "the answer is prose");
@@ -305,10 +344,24 @@ static text cut_overlap(const trim *t, text insert)
     return insert;
 }
 
+/* What of the body may be shown; its first line goes on where the gap's line ends. */
+static text body_shown(const trim *t)
+{
+    size_t ends[BODY_LINES_MAX];
+    size_t n = trim_body_ends(&t->body, !t->broken, ends);
+    text all = buffer_text(&t->body.accepted);
+    if (n == 0) return TEXT("");
+    size_t size = ends[n - 1];
+    if (t->place.rest.size == 0)
+        size = trim_syntax_end(t->place.language, buffer_text(&t->above), all,
+                               buffer_text(&t->below), ends, n);
+    return text_slice(all, 0, size);
+}
+
 static void out_make(trim *t)
 {
-    size_t size = trim_body_size(&t->body, !t->broken);
-    text insert = text_slice(buffer_text(&t->body.accepted), 0, size);
+    text insert = body_shown(t);
+    size_t size = insert.size;
     while (insert.size && strchr(" \t\n", insert.bytes[insert.size - 1])) insert.size--;
     insert = cut_overlap(t, insert);
     buffer_clear(&t->out);

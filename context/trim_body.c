@@ -169,6 +169,16 @@ static void begin_block(struct trim_body *b, text whole)
     b->in_block_by_line = opens_block(b, whole);
 }
 
+/* Where the first line stops to say something new: at the closer that is not its own, or before it
+ * where it repeats the rest of the gap's line. An offset behind the gap. */
+static size_t end_of_news(const struct trim_place *p, text whole, size_t closer)
+{
+    while (trim_text_is_blank(text_slice(whole, whole.size - 1, whole.size))) whole.size--;
+    size_t repeat = p->rest.size && text_ends(whole, p->rest) ? whole.size - p->rest.size : closer;
+    size_t end_of = repeat < closer ? repeat : closer;
+    return end_of > p->before.size ? end_of - p->before.size : 0;
+}
+
 static bool first_line(struct trim_body *b, text line)
 {
     const struct trim_place *p = b->place;
@@ -183,7 +193,7 @@ static bool first_line(struct trim_body *b, text line)
         more = end(b, "the answer repeats what stands below");
     } else {
         size_t bad = follow_brackets(b, all, p->before.size);
-        text good = bad == SIZE_MAX ? line : text_slice(line, 0, bad - p->before.size);
+        text good = bad == SIZE_MAX ? line : text_slice(line, 0, end_of_news(p, all, bad));
         if (!trim_text_is_blank(all)) begin_block(b, all);
         accept(b, good);
         if (!before_blank) b->n_visible = 1;
@@ -247,13 +257,13 @@ static bool closed_by_file(const struct trim_body *b)
     return true;
 }
 
-size_t trim_body_size(const struct trim_body *b, bool finished)
+size_t trim_body_ends(const struct trim_body *b, bool finished, size_t ends[BODY_LINES_MAX])
 {
-    if (b->n_lines == 0) return 0;
-    size_t n = b->n_lines;
+    size_t n = b->n_lines, n_ends = 0;
     bool whole = b->stack.n == 0 || (finished && closed_by_file(b));
-    if (!whole && n > 1) {
-        while (n > 1 && (!b->lines[n - 1].balanced || b->lines[n - 1].blank)) n--;
-    }
-    return b->lines[n - 1].end;
+    while (!whole && n > 1 && (!b->lines[n - 1].balanced || b->lines[n - 1].blank)) n--;
+    for (size_t i = 0; i < n; i++)
+        if (i + 1 == n || (b->lines[i].balanced && !b->lines[i].blank))
+            ends[n_ends++] = b->lines[i].end;
+    return n_ends;
 }

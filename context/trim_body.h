@@ -54,9 +54,10 @@ void trim_body_begin(struct trim_body *b, struct trim_place *place);
 /* Takes a line without its line end. False once the body has ended. */
 bool trim_body_line(struct trim_body *b, text line);
 
-/* Bytes of `accepted` to show. A body that was not finished goes back to the last line behind which
- * all brackets are closed, if there is one. */
-size_t trim_body_size(const struct trim_body *b, bool finished);
+/* Where `accepted` may be cut, ascending: behind lines that leave no bracket open. The last one is
+ * the whole, unless brackets are open that the file does not close: then the body goes back to the
+ * last line without, or to its first line. Returns how many, 0 when there is nothing. */
+size_t trim_body_ends(const struct trim_body *b, bool finished, size_t ends[BODY_LINES_MAX]);
 
 void trim_body_free(struct trim_body *b);
 

@@ -26,6 +26,7 @@ struct engine {
 
     pthread_t worker;
     bool worker_runs;
+    _Atomic bool pressed; /* real work was posted since the last step boundary */
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t work;
     bool closing, woken;
@@ -33,6 +34,8 @@ struct engine {
     int64_t n_posted;
     struct engine_stats stats; /* as of the last step boundary */
 };
+
+static bool event_pressed(void *context) { return atomic_load(&((engine *)context)->pressed); }
 
 static void event_admitted(void *context, struct sequence *s)
 {
@@ -132,7 +135,7 @@ static status scheduler_start(engine *e, const struct engine_options *o, error *
         .rows_max = rows,
         .seqs_max = rows < ENGINE_SEQUENCES_MAX ? rows : ENGINE_SEQUENCES_MAX,
         .sampler = &e->sampler,
-        .events = {NULL, event_admitted, event_token, event_finished},
+        .events = {e, event_pressed, event_admitted, event_token, event_finished},
     };
     return scheduler_open(&e->scheduler, &options, err);
 }
@@ -144,6 +147,7 @@ static generation *posted_take(engine *e)
     e->posted = NULL;
     e->posted_end = &e->posted;
     e->n_posted = 0;
+    atomic_store(&e->pressed, false);
     return first;
 }
 
@@ -306,6 +310,7 @@ static status post(engine *e, generation *g, error *err)
     *e->posted_end = g;
     e->posted_end = &g->next;
     e->n_posted++;
+    if (g->sequence.priority != PRIORITY_WARM) atomic_store(&e->pressed, true);
     pthread_cond_signal(&e->work);
     return OK;
 }

@@ -44,7 +44,7 @@ const struct model_shape *engine_shape(const engine *e);
 const tokenizer *engine_tokenizer(const engine *e);
 const char *engine_model_name(const engine *e);   /* the model directory's last component */
 const char *engine_backend_name(const engine *e); /* "cpu avx2", ... */
-bool engine_is_demo(const engine *e); /* config.json: "dbrx_ls": {"demo": true} */
+bool engine_is_demo(const engine *e);             /* config.json: "dbrx_ls": {"demo": true} */
 
 struct generation_spec {
     const int32_t *prompt; /* [n_prompt] copied; 1 <= n_prompt < max_seq_len */

@@ -4,10 +4,15 @@
 #include "base/file.h"
 #include "base/limits.h"
 
-/* Counts brackets outside strings. Wrong nesting is left to the parser. */
-static status containers_check(text t, const char *name, error *err)
+/* What a scan of brackets and commas outside strings finds. Wrong nesting is left to the parser. */
+struct json_extent {
+    size_t n_containers, n_commas, depth_max;
+};
+
+static struct json_extent json_measure(text t)
 {
-    size_t n = 0, depth = 0;
+    struct json_extent found = {0};
+    size_t depth = 0;
     bool in_string = false;
     for (size_t i = 0; i < t.size; i++) {
         char c = t.bytes[i];
@@ -17,26 +22,22 @@ static status containers_check(text t, const char *name, error *err)
         } else if (c == '"') {
             in_string = true;
         } else if (c == '{' || c == '[') {
-            n++;
-            if (++depth > JSON_DEPTH_MAX)
-                return fail(err, ERR_LIMIT, "%s: JSON nested deeper than %d", name, JSON_DEPTH_MAX);
+            found.n_containers++;
+            if (++depth > found.depth_max) found.depth_max = depth;
         } else if ((c == '}' || c == ']') && depth) {
             depth--;
+        } else if (c == ',') {
+            found.n_commas++;
         }
     }
-    if (n > MODEL_JSON_CONTAINERS_MAX)
-        return fail(err, ERR_LIMIT, "%s: %zu JSON objects and arrays, at most %d allowed", name, n,
-                    MODEL_JSON_CONTAINERS_MAX);
-    return OK;
+    return found;
 }
 
-status json_text_parse(json_t **out, text t, const char *name, error *err)
+static status object_load(json_t **out, text t, size_t flags, const char *name, error *err)
 {
     json_error_t why;
-    *out = NULL;
-    status s = containers_check(t, name, err);
-    if (s != OK) return s;
-    json_t *value = json_loadb(t.bytes ? t.bytes : "", t.size, JSON_REJECT_DUPLICATES, &why);
+    json_t *value =
+        json_loadb(t.bytes ? t.bytes : "", t.size, JSON_REJECT_DUPLICATES | flags, &why);
     if (!value && json_error_code(&why) == json_error_out_of_memory)
         return fail(err, ERR_MEMORY, "%s: out of memory", name);
     if (!value) return fail(err, ERR_FORMAT, "%s: line %d: %s", name, why.line, why.text);
@@ -46,6 +47,33 @@ status json_text_parse(json_t **out, text t, const char *name, error *err)
     }
     *out = value;
     return OK;
+}
+
+static status depth_check(const struct json_extent *found, const char *name, error *err)
+{
+    if (found->depth_max <= JSON_DEPTH_MAX) return OK;
+    return fail(err, ERR_LIMIT, "%s: JSON nested deeper than %d", name, JSON_DEPTH_MAX);
+}
+
+status json_text_parse(json_t **out, text t, const char *name, error *err)
+{
+    struct json_extent found = json_measure(t);
+    *out = NULL;
+    status s = depth_check(&found, name, err);
+    if (s == OK && found.n_containers > MODEL_JSON_CONTAINERS_MAX)
+        s = fail(err, ERR_LIMIT, "%s: %zu JSON objects and arrays, at most %d allowed", name,
+                 found.n_containers, MODEL_JSON_CONTAINERS_MAX);
+    return s == OK ? object_load(out, t, 0, name, err) : s;
+}
+
+status json_body_parse(json_t **out, text t, const char *name, error *err)
+{
+    struct json_extent found = json_measure(t);
+    *out = NULL;
+    status s = depth_check(&found, name, err);
+    if (s == OK && found.n_containers + found.n_commas > HTTP_JSON_VALUES_MAX)
+        s = fail(err, ERR_LIMIT, "%s: more than %d JSON values", name, HTTP_JSON_VALUES_MAX);
+    return s == OK ? object_load(out, t, JSON_ALLOW_NUL, name, err) : s;
 }
 
 status json_file_parse(json_t **out, const char *path, error *err)

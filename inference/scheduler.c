@@ -15,12 +15,11 @@
 #include "inference/prefix_cache.h"
 
 enum {
-    SLICE_TARGET_US =
-        100000, /* a step boundary, where work can be cancelled, at least this often */
-    SLICE_ROWS_MIN = 32,
-    SLICE_ROWS_FIRST = 64,   /* before anything was measured */
-    SLICE_ROWS_TIMED = 16,   /* fewer rows say little about the cost of one */
-    RATE_WINDOW_US = 1000000 /* of decoding */
+    SLICE_TARGET_US = 250000, /* others join at a step boundary: at least this often */
+    SLICE_ROWS_MIN = 128,     /* fewer read all experts for little work, at half the speed */
+    SLICE_ROWS_TIMED = 16,    /* fewer rows say little about the cost of one */
+    GROUP_TARGET_US = 50000,  /* a slice can be given up between two groups of layers */
+    RATE_WINDOW_US = 1000000  /* of decoding */
 };
 
 struct sequence_list {
@@ -343,7 +342,7 @@ static void rows_add(scheduler *s, struct sequence *q, int32_t n)
 /* How many rows of prompts a step may carry, so that its boundary comes in time. */
 static int32_t slice_rows(const scheduler *s)
 {
-    double rows = s->row_us > 0 ? SLICE_TARGET_US / s->row_us : SLICE_ROWS_FIRST;
+    double rows = s->row_us > 0 ? SLICE_TARGET_US / s->row_us : SLICE_ROWS_MIN;
     if (rows < SLICE_ROWS_MIN) rows = SLICE_ROWS_MIN;
     return rows < s->o.rows_max ? (int32_t)rows : s->o.rows_max;
 }
@@ -442,9 +441,38 @@ static void time_record(scheduler *s, int64_t us)
     if (s->window_us >= RATE_WINDOW_US) s->window_us = s->window_tokens = 0;
 }
 
+/* Every sequence of this step was cancelled; or it is warm, and real work has come meanwhile. */
+static bool step_unwanted(const scheduler *s)
+{
+    bool pressed = s->o.events.pressed && s->o.events.pressed(s->o.events.context);
+    for (int32_t i = 0; i < s->n_running; i++) {
+        const struct sequence *q = s->running[i];
+        if (q->n_rows == 0 || atomic_load(&q->cancelled)) continue;
+        if (q->priority != PRIORITY_WARM || !pressed) return false;
+    }
+    return true;
+}
+
+/* A long step goes by groups of layers and is given up between two when nobody wants it any more:
+ * what it wrote lies behind n_computed, where it does not count. */
+static bool step_compute(scheduler *s)
+{
+    int32_t n_layers = s->o.model->config.shape.n_layers, group = n_layers;
+    double layer_us = s->row_us * s->b.step.n_rows / n_layers;
+    if (layer_us * n_layers > GROUP_TARGET_US) group = (int32_t)(GROUP_TARGET_US / layer_us);
+    if (group < 1) group = 1;
+    for (int32_t from = 0; from < n_layers; from += group) {
+        int32_t to = n_layers - from < group ? n_layers : from + group;
+        if (from > 0 && step_unwanted(s)) return false;
+        forward_layers(s->o.model, s->o.device, &s->b.step, from, to);
+    }
+    return true;
+}
+
 bool scheduler_step(scheduler *s)
 {
     struct step_result result;
+    bool whole = false;
     if (s->failed) device_fail(s);
     cancelled_end(s);
     admit_all(s);
@@ -454,13 +482,14 @@ bool scheduler_step(scheduler *s)
     int64_t begin_us = clock_us();
     status rc = safetensors_check_files(s->o.model->files, &s->failure);
     if (rc == OK) {
-        forward(s->o.model, s->o.device, &s->b.step);
+        whole = step_compute(s);
         rc = s->kernels->collect(s->o.device, &result, &s->failure);
     }
     if (rc != OK) {
         device_fail(s);
         return true;
     }
+    if (!whole) return true;
     time_record(s, clock_us() - begin_us > 0 ? clock_us() - begin_us : 1);
     results_take(s, &result);
     return true;

@@ -43,6 +43,8 @@ struct sequence {
 /* Called from inside scheduler_step. */
 struct scheduler_events {
     void *context;
+    /* Has real work come that the scheduler was not given yet? May be NULL. */
+    bool (*pressed)(void *context);
     void (*admitted)(void *context, struct sequence *s);
     /* A token was appended. FINISH_NONE: go on; FINISH_ERROR fills *why. */
     enum finish_reason (*token)(void *context, struct sequence *s,

@@ -46,7 +46,7 @@ static void top_logprobs(struct sample_result *out, const float *logits, int32_t
     }
 }
 
-/* Penalised logits in weight, -inf where the mask forbids. From the raw logit each time, so an id
+/* Penalised logits, -inf where the mask forbids. From the raw logit each time, so an id
  * that stands twice in the history is penalised once. */
 static void adjust(float *p, const float *logits, int32_t n, const struct sample_row *row,
                    const uint32_t *mask)

@@ -18,6 +18,9 @@ $(BUILD)/tests/%: tests/unit/%.c $(LIBRARY)
 
 $(BUILD)/tests/test_kernels: tests/unit/support/rig.c tests/unit/support/rig.h
 
+CLIENT_FIXTURE := $(addprefix tests/unit/support/,client_fixture.c scripted_server.c)
+$(BUILD)/tests/test_client $(BUILD)/tests/test_client_link: $(CLIENT_FIXTURE) $(CLIENT_FIXTURE:.c=.h)
+
 $(BUILD)/tools/%: tests/tools/%.c $(LIBRARY)
 	@mkdir -p $(@D)
 	@echo "cc $<"

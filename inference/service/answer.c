@@ -251,11 +251,12 @@ static void put_usage(buffer *out, const struct answer *a)
         sum.prefill_us = larger(sum.prefill_us, one.prefill_us);
         sum.decode_us = larger(sum.decode_us, one.decode_us);
     }
+    int64_t n_total = sum.n_prompt + sum.n_output;
     buffer_print(out,
                  ",\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,"
                  "\"total_tokens\":%lld,\"prompt_tokens_details\":{\"cached_tokens\":%lld}}",
-                 (long long)sum.n_prompt, (long long)sum.n_output,
-                 (long long)(sum.n_prompt + sum.n_output), (long long)sum.n_cached);
+                 (long long)sum.n_prompt, (long long)sum.n_output, (long long)n_total,
+                 (long long)sum.n_cached);
     buffer_print(out, ",\"dbrx\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f%s}",
                  (double)sum.queue_us / 1e3, (double)sum.prefill_us / 1e3,
                  (double)sum.decode_us / 1e3, a->late ? ",\"finish_detail\":\"deadline\"" : "");
@@ -436,7 +437,7 @@ static bool reply_fault(struct exchange *x, status s, const struct request_fault
     unsigned http = s == ERR_BUSY ? 503 : s == ERR_MEMORY || s == ERR_DEVICE ? 500 : 400;
     const char *code = s == ERR_UNSUPPORTED ? "unsupported" : NULL;
     if (s == ERR_BUSY) code = "queue_full";
-    if (s == ERR_LIMIT) code = "context_length_exceeded";
+    if (s == ERR_LIMIT && fault->param[0]) code = "context_length_exceeded";
     if (strcmp(fault->param, "model") == 0 && s == ERR_USAGE) {
         http = 404;
         code = "model_not_found";
@@ -458,6 +459,7 @@ bool answer_handle(struct exchange *x, const struct answer_form *form)
     if (!a) return false;
     status s = completion_request_parse(&a->request, &a->memory, buffer_text(&x->body), form->chat,
                                         &fault);
+    buffer_free(&x->body); /* up to 8 MiB that the answer need not carry along */
     if (s == OK) s = model_check(a, &fault);
     if (s == OK) s = answer_submit(a, &fault);
     if (a->request.deadline_ms) a->deadline_us = a->spoken_us + a->request.deadline_ms * 1000;

@@ -78,10 +78,10 @@ bool http_reply_json(struct exchange *x, unsigned http_status, buffer *body)
     return response_queue(x, http_status, response_of(body), "application/json");
 }
 
-bool http_reply_shared(struct exchange *x, const char *type, text body)
+bool http_reply_shared(struct exchange *x, const char *type, const buffer *body)
 {
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        body.size, (void *)(uintptr_t)body.bytes, MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(body->size, body->bytes, MHD_RESPMEM_PERSISTENT);
     return response_queue(x, MHD_HTTP_OK, response, type);
 }
 

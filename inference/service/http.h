@@ -63,8 +63,8 @@ const char *http_header(const struct exchange *x, const char *name);
 /* Each answers the request, once, and returns what the handler is to return: false means that no
  * reply can be had and the connection is to be closed. */
 bool http_reply_json(struct exchange *x, unsigned http_status, buffer *body); /* takes the buffer */
-bool http_reply_shared(struct exchange *x, const char *type, text body); /* body outlives all */
-bool http_reply_stream(struct exchange *x, struct http_source *source);  /* takes the source */
+bool http_reply_shared(struct exchange *x, const char *type, const buffer *body); /* outlives all */
+bool http_reply_stream(struct exchange *x, struct http_source *source); /* takes the source */
 bool http_reply_error(struct exchange *x, const struct http_error *e);
 
 /* Fills *e; the message is cut to one line. */

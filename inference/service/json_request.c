@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "inference/json_text.h"
+
 /* Names the field at fault; the result goes to fail(). */
 __attribute__((format(printf, 2, 3))) static error *blame(struct request_fault *fault,
                                                           const char *format, ...)
@@ -130,48 +132,6 @@ static status string_get(const json_t *object, const char *name, text *out,
                     type_name(value));
     *out = string_view(value);
     return OK;
-}
-
-/* Depth and number of values, counted outside strings: jansson takes about 100 bytes per value, and
- * recurses per level. */
-static status json_measure(text body, error *err)
-{
-    size_t depth = 0, n_values = 1;
-    bool in_string = false;
-    for (size_t i = 0; i < body.size; i++) {
-        char c = body.bytes[i];
-        if (in_string) {
-            if (c == '\\') i++;
-            if (c == '"') in_string = false;
-            continue;
-        }
-        if (c == '"') in_string = true;
-        if (c == '[' || c == '{') depth++;
-        if ((c == ']' || c == '}') && depth) depth--;
-        if (c == ',' || c == ':' || c == '[') n_values++;
-        if (depth > JSON_DEPTH_MAX)
-            return fail(err, ERR_FORMAT, "body: nested deeper than %d levels", JSON_DEPTH_MAX);
-        if (n_values > HTTP_JSON_VALUES_MAX)
-            return fail(err, ERR_FORMAT, "body: more than %d JSON values", HTTP_JSON_VALUES_MAX);
-    }
-    return OK;
-}
-
-static status body_load(json_t **out, text body, struct request_fault *fault)
-{
-    json_error_t where;
-    error *err = blame(fault, "%s", "");
-    if (body.size == 0) return fail(err, ERR_FORMAT, "body: empty, expected a JSON object");
-    status s = json_measure(body, err);
-    if (s != OK) return s;
-    *out = json_loadb(body.bytes, body.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
-    if (!*out && json_error_code(&where) == json_error_out_of_memory)
-        return fail(err, ERR_MEMORY, "body: out of memory");
-    if (!*out)
-        return fail(err, ERR_FORMAT, "body is not JSON: line %d, column %d: %s", where.line,
-                    where.column, where.text);
-    if (json_is_object(*out)) return OK;
-    return fail(err, ERR_FORMAT, "body: found %s, expected a JSON object", type_name(*out));
 }
 
 static status ids_get(struct request_prompt *out, arena *a, const json_t *list, const char *name,
@@ -497,7 +457,7 @@ status completion_request_parse(struct completion_request *out, arena *a, text b
                                        .n_choices = 1,
                                        .n_logprobs = -1};
     const struct integer_field newer = {"max_completion_tokens", 1, INT32_MAX, &out->max_tokens};
-    status s = body_load(&out->root, body, fault);
+    status s = json_body_parse(&out->root, body, "body", blame(fault, "%s", ""));
     if (s != OK) goto out;
     const json_t *root = out->root;
     s = string_get(root, "model", &out->model, fault);

@@ -203,11 +203,12 @@ static void listening_tell(const struct service *s, const struct listener *l)
 
 status service_run(const struct service_options *options, error *err)
 {
-    static struct service service; /* threads may outlive this call by moments: see the header */
+    /* Threads may outlive this call by moments: see the header. */
+    static struct service service;
     static struct loader loader;
+    static struct http_server *server;
     struct service *s = &service;
     struct listener listener;
-    struct http_server *server = NULL;
     pthread_t thread;
     sigset_t signals;
     signals_block(&signals);

@@ -128,5 +128,5 @@ bool tokenizer_handle(struct exchange *x)
     struct service_view view;
     service_look(x->service, &view);
     if (!view.engine) return reply_not_ready(x, &view);
-    return http_reply_shared(x, "text/plain; charset=utf-8", buffer_text(&x->service->ranks));
+    return http_reply_shared(x, "text/plain; charset=utf-8", &x->service->ranks);
 }

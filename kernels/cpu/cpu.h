@@ -4,6 +4,7 @@
 #define KERNELS_CPU_CPU_H
 
 #include "base/arena.h"
+#include "base/limits.h"
 #include "kernels/cpu/math.h"
 #include "kernels/cpu/pool.h"
 #include "kernels/kernels.h"
@@ -76,7 +77,7 @@ struct device {
     int32_t *route; /* [rows][top_k] experts chosen; -1 for padding */
     float *gate;    /* [rows][top_k] */
     int32_t *slot;  /* [rows][top_k] entry of (row, rank) among the rows sorted by expert */
-    int32_t expert_first[65];       /* entries of expert e: [first[e], first[e + 1]) */
+    int32_t expert_first[EXPERTS_MAX + 1]; /* entries of expert e: [first[e], first[e + 1]) */
     float *entry_y, *hidden, *down; /* [entries][d_model], [entries][ffn], [entries][d_model] */
     float *partial;                 /* [PARTIAL_ROWS_MAX * top_k][ffn blocks][d_model] */
 

@@ -14,12 +14,12 @@ struct experts_job {
     const struct layer_weights *w;
     int32_t n_tiles; /* tasks per expert */
     int32_t n_active;
-    int32_t active[64];
+    int32_t active[EXPERTS_MAX];
 };
 
 void cpu_experts_sort(device *d)
 {
-    int32_t k = d->s.moe_top_k, n = d->step->n_rows * k, count[64] = {0};
+    int32_t k = d->s.moe_top_k, n = d->step->n_rows * k, count[EXPERTS_MAX] = {0};
     for (int32_t i = 0; i < n; i++)
         if (d->route[i] >= 0) count[d->route[i]]++;
     d->expert_first[0] = 0;

@@ -84,6 +84,22 @@ static inline float row_e4m3(uint8_t code)
     return f * 0x1p120f;
 }
 
+/* Adding 8 and taking it off again, in unsigned and in float, extends the nibble's sign. */
+static void row_int4(float *out, const uint8_t *row, const unsigned char *scales, int64_t n)
+{
+    for (int64_t from = 0; from < n; from += INT4_GROUP) {
+        int64_t pairs = (n - from < INT4_GROUP ? n - from : INT4_GROUP) / 2;
+        uint16_t bits;
+        memcpy(&bits, scales + from / INT4_GROUP * 2, sizeof bits);
+        float scale = bf16_value(bits);
+        for (int64_t i = 0; i < pairs; i++) {
+            int byte = row[from / 2 + i] ^ 0x88;
+            out[from + 2 * i] = (float)((byte & 15) - 8) * scale;
+            out[from + 2 * i + 1] = (float)((byte >> 4) - 8) * scale;
+        }
+    }
+}
+
 static void row_decode(float *out, enum weight_format format, const void *row, const void *scales,
                        int64_t n)
 {
@@ -98,6 +114,8 @@ static void row_decode(float *out, enum weight_format format, const void *row, c
     } else if (format == WEIGHT_INT8_ROW) {
         const int8_t *from = row;
         for (int64_t i = 0; i < n; i++) out[i] = (float)from[i] * scale;
+    } else if (format == WEIGHT_INT4_G128) {
+        row_int4(out, row, scales, n);
     } else {
         format_decode(out, format, row, scales, n);
     }

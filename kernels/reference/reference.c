@@ -209,7 +209,7 @@ void reference_head(device *d, const weight *norm_f, const weight *lm_head)
 void reference_sample(device *d)
 {
     int64_t n = d->s.vocab_size;
-    if (!d->step) return;
+    if (!d->step || !d->step->sample) return;
     for (int32_t i = 0; i < d->step->n_outs; i++) {
         const struct sample_row *row = &d->step->sample[i];
         const uint32_t *mask = row->mask < 0 ? NULL : d->step->mask + row->mask * ((n + 31) / 32);

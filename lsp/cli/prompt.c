@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/utf.h"
+#include "context/exclude.h"
 #include "context/prompt.h"
 #include "lsp/cli/command.h"
 
@@ -66,6 +67,9 @@ static status place_open(struct place *p, const char *word, error *err)
     uint32_t column = number_cut(p->path), line = column ? number_cut(p->path) : 0;
     if (line == 0)
         return fail(err, ERR_USAGE, "found \"%s\", expected FILE:LINE:COL, both from 1", word);
+    const char *excluded = exclude_reason(text_of(p->path));
+    if (excluded)
+        return fail(err, ERR_UNSUPPORTED, "%s never reaches a model: %s", p->path, excluded);
     int64_t from_us = clock_us();
     status code = file_read(&p->content, p->path, DOCUMENT_MODEL_MAX, err);
     if (code != OK) return code;

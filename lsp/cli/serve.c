@@ -76,7 +76,7 @@ int command_serve(int argc, char **argv)
          INT_MAX},
         {0}};
     int n_rest, exit_code;
-    buffer found = {0};
+    static buffer found; /* not freed: after a failure the loader may still read it */
     error err;
     if (!command_parse(argc, argv, options, usage, &n_rest, &exit_code)) return exit_code;
     o.port = (int)port;
@@ -89,6 +89,5 @@ int command_serve(int argc, char **argv)
     if (s == OK) s = idle_parse(&o.idle_s, idle, o.port >= 0, &err);
     if (s == OK) s = service_run(&o, &err);
     exit_code = s == OK ? EXIT_DONE : command_fail(argv[0], &err);
-    /* `found` is not freed: after a failure the loader may still read it. */
     return exit_code;
 }

@@ -179,6 +179,7 @@ static void http_error_take(engine_call *call, const struct http_head *head)
     } else if (code >= 400 && code < 500) {
         call_end(call, ERR_USAGE, false, "the engine refuses the request (HTTP %d)%s%.200s", code,
                  words[0] ? ": " : "", words);
+        if (code == 404 && c->up) link_connect(c); /* it may serve another model now */
     } else {
         call_end(call, ERR_NETWORK, false, "the engine fails (HTTP %d)%s%.200s", code,
                  words[0] ? ": " : "", words);

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/paths.h"
 #include "lsp/client/client.h"
@@ -174,6 +175,17 @@ static status key_check(const char *key, error *err)
     return OK;
 }
 
+/* A key over plain HTTP is the team's own decision (a tunnel, a closed network), but said. */
+static void key_warn(const char *url, const struct engine_client_options *o)
+{
+    static const char *const loopbacks[] = {"http://127.", "http://localhost", "http://[::1]"};
+    if (!o->api_key || !o->endpoint || strncmp(url, "http://", 7) != 0) return;
+    if (strncmp(o->endpoint, "unix:", 5) == 0) return;
+    for (size_t i = 0; i < sizeof loopbacks / sizeof *loopbacks; i++)
+        if (strncmp(url, loopbacks[i], strlen(loopbacks[i])) == 0) return;
+    log_line(LOG_WARN, "engine: the key goes to %s without TLS", url);
+}
+
 /* Where requests go: *url and, for Unix sockets, *socket_path. */
 static status origin_find(buffer *url, buffer *socket_path, const char *endpoint, error *err)
 {
@@ -267,6 +279,7 @@ status engine_client_open(engine_client **out, const struct engine_client_option
         s = fail(err, ERR_IO, "engine client: no descriptor left for the loop");
         goto out;
     }
+    key_warn(url.bytes, options);
     handles_open(c);
     status_compute(c, &c->status);
     link_retry_in(c, 0);

@@ -14,6 +14,8 @@
 #include "base/limits.h"
 #include "base/memory.h"
 
+enum { SECOND_LOOK_US = 10000 };
+
 struct socket_watch {
     uv_poll_t poll;
     http_pool *pool;
@@ -35,6 +37,7 @@ struct http_transfer {
     size_t header_bytes, answer_bytes;
     int64_t wait_until_us, end_us; /* INT64_MAX: no limit */
     bool sent, began, finished, delivering, dead;
+    bool overdue; /* a limit had passed when we looked last */
     CURLcode ended;
     status failure; /* our own reason to stop it, when not OK */
     bool timed_out;
@@ -227,16 +230,18 @@ static int timer_wanted(CURLM *multi, long timeout_ms, void *context)
     return 0;
 }
 
+static int64_t until_us(const http_transfer *t)
+{
+    return t->wait_until_us < t->end_us ? t->wait_until_us : t->end_us;
+}
+
+/* A limit has passed only when it is still passed after another look at the socket: until then we
+ * may have been the slow one (busy, suspended), and the bytes wait there. */
 static void transfer_expire(http_transfer *t, int64_t now_us)
 {
-    int64_t until_us = t->wait_until_us < t->end_us ? t->wait_until_us : t->end_us;
-    if (t->finished || now_us < until_us) return;
-    if (now_us - until_us > LOOP_LATE_MAX_US) {
-        /* We were asleep ourselves (suspended, stopped): what came meanwhile is read first. */
-        t->wait_until_us = t->wait_until_us == INT64_MAX ? INT64_MAX : now_us + LOOP_LATE_MAX_US;
-        t->end_us = t->end_us == INT64_MAX ? INT64_MAX : now_us + LOOP_LATE_MAX_US;
-        return;
-    }
+    bool again = t->overdue;
+    t->overdue = !t->finished && now_us >= until_us(t);
+    if (!t->overdue || !again) return;
     bool total = t->end_us <= t->wait_until_us;
     char why[96];
     if (total)
@@ -263,9 +268,8 @@ static void limits_arm(http_pool *pool)
 {
     int64_t next_us = INT64_MAX;
     for (const http_transfer *t = pool->transfers; t; t = t->next) {
-        if (t->finished) continue;
-        if (t->wait_until_us < next_us) next_us = t->wait_until_us;
-        if (t->end_us < next_us) next_us = t->end_us;
+        int64_t t_us = t->overdue ? clock_us() + SECOND_LOOK_US : until_us(t);
+        if (!t->finished && t_us < next_us) next_us = t_us;
     }
     if (next_us == INT64_MAX || next_us >= pool->limit_armed_us) return;
     int64_t wait_us = next_us - clock_us();
@@ -388,6 +392,8 @@ static bool easy_common(http_transfer *t)
     ok = ok && curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    /* A cancel must not wait for the thread that resolves the name. */
+    curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)t->limits.connect_ms);
     curl_easy_setopt(e, CURLOPT_PRIVATE, t);
@@ -439,6 +445,7 @@ status http_send(http_pool *pool, const struct http_request *request, http_trans
     buffer_print(&t->url, "%s%s", pool->url, request->path);
     buffer_put_text(&t->body, request->body);
     t->easy = curl_easy_init();
+    if (t->easy && request->fresh) curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, 1L);
     bool ok = t->easy && !t->url.failed && !t->body.failed && easy_common(t) &&
               easy_body(t, request->body.bytes != NULL) &&
               curl_multi_add_handle(pool->multi, t->easy) == CURLM_OK;

@@ -62,6 +62,7 @@ struct http_result {
 struct http_request {
     const char *path; /* "/v1/..." */
     text body;        /* bytes NULL: GET; else POST of JSON, copied */
+    bool fresh;       /* on a new connection: proves that one can still be made */
     struct http_limits limits;
     void (*on_bytes)(void *context, const struct http_head *head, text bytes);
     void (*on_done)(void *context, const struct http_result *result); /* the handle is gone then */

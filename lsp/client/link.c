@@ -101,6 +101,7 @@ void link_ask_health(engine_client *c)
     if (clock_us() - c->health_asked_us < CALL_SILENT_MS * (int64_t)1000) return;
     struct http_request request = {
         .path = c->foreign ? "/v1/models" : "/health",
+        .fresh = true,
         .limits = {.total_ms = HANDSHAKE_ANSWER_MS, .answer_bytes_max = ENGINE_JSON_MAX},
         .on_done = health_done,
         .context = c};
@@ -377,6 +378,7 @@ static void probe_send(engine_client *c, const char *path,
 {
     error err;
     struct http_request request = {.path = path,
+                                   .fresh = true,
                                    .limits = {.connect_ms = HANDSHAKE_CONNECT_MS,
                                               .first_byte_ms = HANDSHAKE_ANSWER_MS,
                                               .total_ms = HANDSHAKE_TOTAL_MS,

@@ -73,7 +73,9 @@ static void found_held(engine_client *c)
         local_stop(c, life->stopping_since_us ? life->stop_grace_us / 1000 : KILL_AFTER_MS);
         return;
     }
-    if (!c->up && life->log_offset < 0 && life->n_failed_starts == 0)
+    if (missing && !c->up && life->log_offset < 0)
+        link_down(c, ENGINE_OFF, "engine.lock is held by a process that opens no socket");
+    else if (!c->up && life->log_offset < 0 && life->n_failed_starts == 0)
         link_down(c, ENGINE_STARTING, "waiting for the local engine");
     look_again(c);
 }

@@ -179,16 +179,38 @@ static text line_text(const document *d, size_t line, size_t *start)
     return text_slice(all, *start, end);
 }
 
+static const uint64_t low_bits = 0x0101010101010101u;
+
+/* How many bytes continue a character (10xxxxxx): their lowest bits, summed by a product. */
+static size_t continuations(uint64_t w)
+{
+    return (size_t)(((w >> 7) & ~(w >> 6) & low_bits) * low_bits >> 56);
+}
+
+/* How many bytes begin a character of four bytes (1111xxxx). */
+static size_t astral_starts(uint64_t w)
+{
+    return (size_t)((w >> 7 & w >> 6 & w >> 5 & w >> 4 & low_bits) * low_bits >> 56);
+}
+
 /* Code units of a well-formed piece: a character counts at its first byte, and twice in UTF-16 when
- * it has four bytes. */
+ * it has four bytes. Eight bytes at a time: lines of a megabyte exist. */
 static uint32_t block_units(const char *bytes, size_t n, enum position_encoding encoding)
 {
-    uint32_t units = 0;
+    size_t units = n, at = 0;
     if (encoding == ENCODING_UTF8) return (uint32_t)n;
-    for (size_t i = 0; i < n; i++) units += ((unsigned char)bytes[i] & 0xC0) != 0x80;
-    if (encoding == ENCODING_UTF32) return units;
-    for (size_t i = 0; i < n; i++) units += (unsigned char)bytes[i] >= 0xF0;
-    return units;
+    for (uint64_t w; n - at >= sizeof w; at += sizeof w) {
+        memcpy(&w, bytes + at, sizeof w);
+        if ((w & low_bits << 7) == 0) continue;
+        units -= continuations(w);
+        if (encoding == ENCODING_UTF16) units += astral_starts(w);
+    }
+    for (; at < n; at++) {
+        unsigned char c = (unsigned char)bytes[at];
+        units -= (c & 0xC0) == 0x80;
+        units += encoding == ENCODING_UTF16 && c >= 0xF0;
+    }
+    return (uint32_t)units;
 }
 
 /* End of the block that begins at `at`: about BLOCK_BYTES on, between characters. */
@@ -199,27 +221,45 @@ static size_t block_end(text line, size_t at)
     return end;
 }
 
-static size_t column_seek(text line, uint32_t column, enum position_encoding encoding)
+/* Byte of a column; *left is what remains of it: past the end, or of a character it cuts in two. */
+static size_t column_seek(text line, uint32_t column, enum position_encoding encoding,
+                          uint32_t *left)
 {
     size_t at = 0;
+    *left = column;
     while (at < line.size) {
         size_t end = block_end(line, at);
         uint32_t units = block_units(line.bytes + at, end - at, encoding);
-        if (units > column) break;
-        column -= units;
+        if (units > *left) break;
+        *left -= units;
         at = end;
     }
-    size_t stop = at < line.size ? block_end(line, at) : line.size;
-    return at + column_to_byte(text_slice(line, at, stop), column, encoding);
+    if (at == line.size) return at;
+    text block = text_slice(line, at, block_end(line, at));
+    size_t inside = column_to_byte(block, *left, encoding);
+    *left -= block_units(block.bytes, inside, encoding);
+    return at + inside;
+}
+
+/* *cut is true when the position lies inside a character, so that its byte is not what was meant. */
+static size_t place_find(const document *d, struct position p, enum position_encoding encoding,
+                         bool *cut)
+{
+    size_t start;
+    uint32_t left;
+    *cut = false;
+    if (!document_in_step(d)) return 0;
+    if (p.line >= line_index_count(&d->lines)) return d->content.size;
+    text line = line_text(d, p.line, &start);
+    size_t byte = column_seek(line, p.character, encoding, &left);
+    *cut = left > 0 && byte < line.size;
+    return start + byte;
 }
 
 size_t document_byte(const document *d, struct position p, enum position_encoding encoding)
 {
-    size_t start;
-    if (!document_in_step(d)) return 0;
-    if (p.line >= line_index_count(&d->lines)) return d->content.size;
-    text line = line_text(d, p.line, &start);
-    return start + column_seek(line, p.character, encoding);
+    bool cut;
+    return place_find(d, p, encoding, &cut);
 }
 
 struct position document_position(const document *d, size_t byte, enum position_encoding encoding)
@@ -229,18 +269,6 @@ struct position document_position(const document *d, size_t byte, enum position_
     size_t end = byte < d->content.size ? byte : d->content.size;
     uint32_t column = block_units(d->content.bytes + start, end - start, encoding);
     return (struct position){(uint32_t)line, column};
-}
-
-/* True when `p` names the inside of a character, so that its clamped byte is not what was meant. */
-static bool cuts_character(const document *d, struct position p, size_t byte,
-                           enum position_encoding encoding)
-{
-    if (p.line >= line_index_count(&d->lines)) return false;
-    struct position meant = document_position(d, byte, encoding);
-    size_t start, end;
-    text line = line_text(d, p.line, &start);
-    end = start + line.size;
-    return byte < end && meant.character < p.character;
 }
 
 /* content[from, to) becomes `replacement`. */
@@ -265,9 +293,10 @@ static status range_change(document *d, const struct range *range, text replacem
     struct position a = range->start, b = range->end;
     if (a.line > b.line || (a.line == b.line && a.character > b.character))
         return fail(err, ERR_FORMAT, "a change's range ends before it begins");
-    size_t from = document_byte(d, a, encoding), to = document_byte(d, b, encoding);
-    if (cuts_character(d, a, from, encoding) || cuts_character(d, b, to, encoding))
-        return fail(err, ERR_FORMAT, "a change cuts a character in two");
+    bool cuts_a, cuts_b = false, insertion = a.line == b.line && a.character == b.character;
+    size_t from = place_find(d, a, encoding, &cuts_a);
+    size_t to = insertion ? from : place_find(d, b, encoding, &cuts_b);
+    if (cuts_a || cuts_b) return fail(err, ERR_FORMAT, "a change cuts a character in two");
     size_t kept = d->content.size - (to - from);
     size_t others = all->total_bytes - d->content.size;
     if (replacement.size > DOCUMENT_TRACK_MAX - kept ||

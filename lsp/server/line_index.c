@@ -1,5 +1,5 @@
 /* Whether a line starts at byte i depends on bytes i - 1 and i alone. So an edit of [from, old_to)
- * can only change the starts in [from, old_to], both ends included, and the rest moves as a block. */
+ * changes only the starts in [from, old_to], both ends included, and the rest moves as a block. */
 #include "lsp/server/line_index.h"
 
 #include <string.h>

@@ -305,6 +305,7 @@ void method_inline_completion(struct server *s, const struct message *m)
     bool readable = completion_read(&q, m->params);
     const document *d = documents_find(s->documents, q.uri);
     const char *reason = readable ? document_refusal(s, d) : "the request names no place";
+    if (m->repaired) reason = "the request is no Unicode";
     if (!reason && s->n_pending < LSP_PENDING_MAX) {
         completion_begin(s, m, d, &q);
         return;

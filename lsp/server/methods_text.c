@@ -65,11 +65,11 @@ static status change_apply(struct server *s, document *d, const json_t *change, 
         return document_change(d, NULL, replacement, s->encoding, err);
     }
     if (!range_read(&range, where)) return fail(err, ERR_FORMAT, "a change with a broken range");
-    size_t from = document_byte(d, range.start, s->encoding);
-    bool inserts = from == document_byte(d, range.end, s->encoding);
-    status code = document_change(d, &range, replacement, s->encoding, err);
-    popup_changed(d, inserts ? from : SIZE_MAX, replacement);
-    return code;
+    bool inserts =
+        range.start.line == range.end.line && range.start.character == range.end.character;
+    size_t from = inserts && popup_waits(d) ? document_byte(d, range.start, s->encoding) : SIZE_MAX;
+    popup_changed(d, from, replacement);
+    return document_change(d, &range, replacement, s->encoding, err);
 }
 
 static status changes_apply(struct server *s, document *d, const struct message *m, error *err)

@@ -107,6 +107,12 @@ static void popup_free_if_done(struct popup *p)
     memory_free(p);
 }
 
+bool popup_waits(const document *d)
+{
+    const struct companion *c = d->companion;
+    return c && c->popup && c->popup->state != POPUP_EMPTY;
+}
+
 void popup_changed(document *d, size_t at, text typed)
 {
     struct companion *c = d->companion;

@@ -11,7 +11,7 @@
 #include "base/memory.h"
 #include "lsp/server/state.h"
 
-enum { GUARD_MS = 3000 };
+enum { GUARD_MS = 4000 };
 
 struct method {
     const char *name;
@@ -78,7 +78,8 @@ void server_profile(struct server *s, const char *method, int64_t began_us, size
 {
     double ms = (double)(clock_us() - began_us) / 1000;
     log_line(LOG_DEBUG, "%s: %.2f ms, %zu bytes", method, ms, size_bytes);
-    if (!s->trace || transport_queued_bytes(s->wire) > LSP_OUTPUT_IDLE_MAX) return;
+    if (!s->trace || s->phase != PHASE_RUNNING) return;
+    if (transport_queued_bytes(s->wire) > LSP_OUTPUT_IDLE_MAX) return;
     char line[256];
     snprintf(line, sizeof line, "%s: %.2f ms, %zu bytes", method, ms, size_bytes);
     server_notify(s, "$/logTrace", json_pack("{s:s}", "message", line));
@@ -124,15 +125,15 @@ static void message_dispatch(struct server *s, const struct message *m)
 }
 
 /* A message was lost: the document it changed, or all when that cannot be told, are out of step. */
-static void documents_lose(struct server *s, const struct message_traces *traces)
+static void documents_lose(struct server *s, const struct message_traces *traces, bool may_change)
 {
     const char *method = json_string_value(traces->method);
     static const char reason[] = "a message about it could not be read";
-    if (method && strncmp(method, "textDocument/did", 16) != 0) return;
     text uri = {json_string_value(traces->uri), json_string_length(traces->uri)};
-    document *d = documents_find(s->documents, uri);
-    if (d) document_put_out_of_step(d, reason);
-    for (size_t i = 0; method && !traces->uri && (d = documents_at(s->documents, i)); i++)
+    document *named = documents_find(s->documents, uri), *d;
+    if (method ? strncmp(method, "textDocument/did", 16) != 0 : !may_change) return;
+    if (named) document_put_out_of_step(named, reason);
+    for (size_t i = 0; !traces->uri && (d = documents_at(s->documents, i)); i++)
         document_put_out_of_step(d, reason);
 }
 
@@ -140,10 +141,13 @@ static void message_lost(struct server *s, text bytes, int code, const char *why
 {
     struct message_traces traces;
     message_trace(&traces, text_slice(bytes, 0, LSP_DRAIN_KEPT_MAX));
-    documents_lose(s, &traces);
+    /* What mentions no document changed none; of what was drained the end was not seen. */
+    bool drained = code != RPC_PARSE_ERROR;
+    bool mentions = text_find(bytes, TEXT("\"textDocument\""), 0) != SIZE_MAX;
+    documents_lose(s, &traces, drained || mentions);
     log_line(LOG_WARN, "message refused: %s", why);
     /* JSON that cannot be read has no id to trust; a message that is only too large has one. */
-    server_reply_error(s, code == RPC_PARSE_ERROR ? NULL : traces.id, code, why);
+    server_reply_error(s, drained ? traces.id : NULL, code, why);
     message_traces_free(&traces);
 }
 

@@ -62,7 +62,7 @@ void server_profile(struct server *s, const char *method, int64_t began_us, size
 /* Ends soon, from the loop. Any number of calls. */
 void server_end(struct server *s, const char *reason);
 
-/* engine.c: the engine and the assistant, opened by initialize. */
+/* engine_link.c: the engine and the assistant, opened by initialize. */
 void server_engine_open(struct server *s);
 void assistant_reopen(struct server *s); /* after the budget changed */
 void settings_recompute(struct server *s);
@@ -111,6 +111,7 @@ void method_completion(struct server *s, const struct message *m);
 bool popup_cancel(struct server *s, const json_t *id);
 /* The document changed: by an insertion of `typed` at `at`, or in any other way (at SIZE_MAX). */
 void popup_changed(document *d, size_t at, text typed);
+bool popup_waits(const document *d); /* there is a generation a change could agree with */
 void popup_close(document *d);
 
 /* What the server keeps with a document. */

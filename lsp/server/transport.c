@@ -8,7 +8,7 @@
 #include "base/limits.h"
 #include "base/memory.h"
 
-enum { READ_BYTES = 65536, DRAIN_MS = 1000 };
+enum { READ_BYTES = 65536, DRAIN_MS = 3000 };
 
 /* One end: exactly one of the handles lives, chosen by uv_guess_handle. */
 struct endpoint {
@@ -33,6 +33,7 @@ struct transport {
     size_t queued_bytes;
     int n_open; /* handles and file reads whose end is still to come */
     bool paused, reading, ended, closing, closing_handles;
+    bool broken; /* output can no longer be written */
     void (*closed)(void *context);
     void *closed_context;
     char input[READ_BYTES];
@@ -50,6 +51,12 @@ static void transport_end(transport *t, const char *reason)
     if (t->ended) return;
     t->ended = true;
     t->handler.on_end(t->handler.context, reason);
+}
+
+static void output_break(transport *t, const char *reason)
+{
+    t->broken = true;
+    transport_end(t, reason);
 }
 
 static void input_feed(transport *t, text bytes)
@@ -166,8 +173,8 @@ static void on_written(uv_write_t *request, int rc)
     transport *t = o->owner;
     t->queued_bytes -= o->size;
     memory_free(o);
-    if (rc < 0 && rc != UV_ECANCELED) transport_end(t, uv_strerror(rc));
-    if (t->closing && t->queued_bytes == 0) handles_close(t);
+    if (rc < 0 && rc != UV_ECANCELED) output_break(t, uv_strerror(rc));
+    if (t->closing && (t->queued_bytes == 0 || t->broken)) handles_close(t);
     if (!t->closing) input_pause_or_resume(t);
 }
 
@@ -177,7 +184,7 @@ static void file_write_all(transport *t, text bytes)
     while (bytes.size > 0) {
         ssize_t n = write(t->out.fd, bytes.bytes, bytes.size);
         if (n <= 0) {
-            transport_end(t, "output cannot be written");
+            output_break(t, "output cannot be written");
             return;
         }
         bytes = text_slice(bytes, (size_t)n, bytes.size);
@@ -210,7 +217,7 @@ void transport_send(transport *t, text message)
     if (rc < 0) {
         t->queued_bytes -= o->size;
         memory_free(o);
-        transport_end(t, uv_strerror(rc));
+        output_break(t, uv_strerror(rc));
         return;
     }
     input_pause_or_resume(t);
@@ -269,7 +276,7 @@ void transport_close(transport *t, void (*closed)(void *context), void *context)
     t->closed = closed;
     t->closed_context = context;
     input_stop(t);
-    if (t->queued_bytes == 0 || t->ended)
+    if (t->queued_bytes == 0 || t->broken)
         handles_close(t);
     else
         uv_timer_start(&t->drain_timer, on_drain_timer, DRAIN_MS, 0);

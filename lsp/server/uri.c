@@ -30,8 +30,8 @@ void uri_to_path(buffer *out, text uri)
             high = hex_value(path.bytes[i + 1]);
             low = hex_value(path.bytes[i + 2]);
         }
-        bool escape = high >= 0 && low >= 0 && (high | low) != 0;
-        char decoded = (char)(high << 4 | low);
+        bool escape = high >= 0 && low >= 0 && high + low > 0;
+        char decoded = (char)(high * 16 + low);
         buffer_put_char(out, escape ? decoded : path.bytes[i]);
         if (escape) i += 2;
     }

@@ -147,6 +147,17 @@ describe('one service on its socket', () => {
         assert.deepEqual(chunks.map((c) => c.choices[0].finish_reason).filter(Boolean), ['length']);
     });
 
+    test('usage in every chunk, for clients that may close early', async () => {
+        const stream = await service.stream('POST', '/v1/completions', { ...GREEDY, prompt: [5, 6],
+            max_tokens: 300, stream: true,
+            stream_options: { include_usage: true, continuous_usage_stats: true } });
+        await stream.done;
+        const counts = stream.objects.map((o) => o.usage.completion_tokens);
+        assert.deepEqual(counts, counts.toSorted((a, b) => a - b));
+        assert.equal(counts.at(-1), 300);
+        assert.ok(stream.objects.every((o) => o.usage.prompt_tokens === 2));
+    });
+
     test('text is what the bytes of the tokens decode to', async () => {
         // Random tokens below rank 256 are single bytes: most of it is ill-formed UTF-8, which the
         // platform's own decoder has to read the same way.
@@ -208,6 +219,33 @@ describe('one service on its socket', () => {
         assert.equal(plain.json.usage.prompt_tokens, parts.json.usage.prompt_tokens);
     });
 
+    test('a warm request computes the prompt for its owner alone', async () => {
+        const prompt = Array.from({ length: 200 }, (_, i) => 300 + i);
+        const cached = async (dbrx) => (await service.complete({ ...GREEDY, prompt, max_tokens: 1, dbrx }))
+            .json.usage.prompt_tokens_details.cached_tokens;
+        const warm = await service.complete({ prompt, max_tokens: 0, dbrx: { priority: 'warm' } });
+        assert.equal(warm.status, 200);
+        assert.equal(warm.json.usage.completion_tokens, 0);
+        assert.equal(warm.json.choices[0].text, '');
+        assert.ok(await cached({}) >= 192);
+        assert.equal(await cached({ cache_salt: 'another' }), 0);
+        assert.ok(await cached({ cache_salt: 'another', priority: 'action' }) >= 192);
+    });
+
+    test('another user is refused, whatever the modes of the files',
+        { skip: process.getuid() !== 0 && 'needs root' }, () => {
+            for (const [file, mode] of [[sandbox.directory, 0o711], [sandbox.runtime, 0o711],
+                [path.dirname(service.socketPath), 0o711], [service.socketPath, 0o666]])
+                fs.chmodSync(file, mode);
+            const script = 'import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);' +
+                's.sendall(b"GET /health HTTP/1.0\\r\\n\\r\\n"); print(s.recv(4096).decode())';
+            const ask = (ids) => spawnSync('/usr/bin/python3', ['-c', script, service.socketPath],
+                { ...ids, encoding: 'utf8' }).stdout;
+            assert.match(ask({ uid: 65534, gid: 65534 }), /^HTTP\/1\.[01] 403 /);
+            assert.match(ask({}), /^HTTP\/1\.[01] 200 /);
+            fs.chmodSync(service.socketPath, 0o600);
+        });
+
     test('a deadline ends an answer in time', async () => {
         const { json } = await service.complete({ ...LONG, dbrx: { deadline_ms: 30 } });
         assert.equal(json.dbrx.finish_detail, 'deadline');
@@ -224,11 +262,12 @@ describe('one service on its socket', () => {
         ['OPTIONS', completions, undefined, 405, null, /OPTIONS/],
         ['GET', completions, undefined, 405, null, /GET/],
         ['DELETE', '/health', undefined, 405, null, /DELETE/],
-        ['POST', completions, '', 400, null, /empty/],
+        ['POST', completions, '', 400, null, /body: line 1/],
         ['POST', completions, '{"prompt": ', 400, null, /line 1/],
         ['POST', completions, '{"prompt": "x", "prompt": "y"}', 400, null, /duplicate/],
         ['POST', completions, '['.repeat(200), 400, null, /128/],
-        ['POST', completions, Buffer.from([0x7b, 0xff, 0x7d]), 400, null, /JSON/],
+        ['POST', completions, Buffer.from([0x7b, 0xff, 0x7d]), 400, null, /0xff/],
+        ['POST', completions, '[]', 400, null, /object/],
         ['POST', completions, {}, 400, 'prompt', /prompt/],
         ['POST', completions, { prompt: [] }, 400, 'prompt', /empty/],
         ['POST', completions, { prompt: '' }, 400, 'prompt', /empty/],
@@ -237,7 +276,7 @@ describe('one service on its socket', () => {
         ['POST', completions, { prompt: [tiny.deadId] }, 400, 'prompt[0]', /not used/],
         ['POST', completions, { prompt: tooLong }, 400, 'prompt', /4096 tokens, at most 4095/],
         ['POST', completions, { prompt: 'x', max_tokens: -1 }, 400, 'max_tokens', /-1/],
-        ['POST', completions, '{"prompt": "x", "temperature": NaN}', 400, null, /JSON/],
+        ['POST', completions, '{"prompt": "x", "temperature": NaN}', 400, null, /line 1/],
         ['POST', completions, { prompt: 'x', n: 5 }, 400, 'n', /1 to 4/],
         ['POST', completions, { prompt: 'x', stop: Array(17).fill('a') }, 400, 'stop', /16/],
         ['POST', completions, { prompt: 'x', logprobs: 21 }, 400, 'logprobs', /20/],
@@ -565,7 +604,10 @@ describe('the end', () => {
     test('SIGTERM: running answers finish, new ones are refused, exit 0', () => withService([], async (service) => {
         await service.ready();
         const lease = await service.lease();
-        const request = { ...GREEDY, prompt: [5, 6, 7], max_tokens: 1500, n: 2 };
+        // About a second of work on this machine: longer than the test needs, shorter than a drain.
+        const probe = await service.complete({ ...GREEDY, prompt: [5, 6, 7], max_tokens: 101 });
+        const max_tokens = Math.min(Math.ceil(1e5 / probe.json.dbrx.decode_ms), tiny.maxModelLen);
+        const request = { ...GREEDY, prompt: [5, 6, 7], max_tokens };
         const running = await service.stream('POST', '/v1/completions', { ...request, stream: true });
         await eventually('running', () => running.events.length > 3);
         service.signal('SIGTERM');

@@ -2,7 +2,7 @@
 // lists of our own). Random text has fixed seeds.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,6 +21,7 @@ const folder = mkdtempSync(join(tmpdir(), 'dbrx-tokenizer-'));
 after(() => {
     rmSync(folder, { recursive: true });
     reference.free();
+    pairsReference.free();
 });
 
 function run(args, input) {
@@ -40,9 +41,24 @@ function detokenize(ids, ...args) {
     return stdout;
 }
 
-// The ids must be tiktoken's.
+// In cl100k most cuts between rare characters change no id, since no token reaches across them. With
+// every pair of bytes a token, almost any cut in another place does: the same text is compared again
+// under this list.
+const pairs = Array.from({ length: 256 + 65536 }, (_, i) =>
+    Buffer.from(i < 256 ? [i] : [(i - 256) >> 8, (i - 256) & 255]).toString('base64'));
+const pairsReference = new Tiktoken(`! 0 ${pairs.join(' ')}`, {}, cl100k.pat_str);
+const pairsFolder = join(folder, 'pairs');
+mkdirSync(pairsFolder);
+writeFileSync(join(pairsFolder, 'pairs.tiktoken'), pairs.map((t, rank) => `${t} ${rank}\n`).join(''));
+
+// The ids must be tiktoken's, under both lists; gives back cl100k's.
 function compare(text, name) {
-    const found = tokenize(text), expected = reference.encode(text, [], []);
+    compareWith(pairsReference, text, `${name}, pairs of bytes`, '--model', pairsFolder);
+    return compareWith(reference, text, name);
+}
+
+function compareWith(oracle, text, name, ...args) {
+    const found = tokenize(text, ...args), expected = oracle.encode(text, [], []);
     const at = expected.findIndex((id, i) => id !== found[i]);
     if (at >= 0 || found.length !== expected.length)
         assert.fail(`${name}: id ${at} of ${expected.length}: found ${found.slice(at, at + 4)}, ` +
@@ -85,9 +101,9 @@ const SOURCE = {
 
 test('source code in twelve languages', () => {
     for (const [language, text] of Object.entries(SOURCE)) {
-        assert.equal(detokenize(compare(text, language)).toString(), text);
-        compare(text.replaceAll('\n', '\r\n').repeat(3), `${language}, CRLF`);
-        compare(text.replace(/^[ \t]+/gm, (s) => s.repeat(5)), `${language}, indented`);
+        assert.equal(detokenize(compareWith(reference, text, language)).toString(), text);
+        compareWith(reference, text.replaceAll('\n', '\r\n').repeat(3), `${language}, CRLF`);
+        compareWith(reference, text.replace(/^[ \t]+/gm, (s) => s.repeat(5)), `${language}, indented`);
     }
 });
 
@@ -95,17 +111,17 @@ test('this repository', () => {
     for (const directory of ['base', 'tokenizer', 'tests/unit', 'tests/node', 'lsp/cli', '.'])
         for (const entry of readdirSync(join(root, directory), { withFileTypes: true }))
             if (entry.isFile() && !entry.name.endsWith('.bin'))
-                compare(readFileSync(join(root, directory, entry.name), 'utf8'), entry.name);
+                compareWith(reference, readFileSync(join(root, directory, entry.name), 'utf8'), entry.name);
 });
 
-// Between letters a letter joins them, between numbers a number, between spaces white space: so each
-// code point's class shows in the ids. Behind U+32400 nothing but tags and selectors is assigned.
+// "xcx" is one piece if c is a letter, "1c1" if it is a number, "  " if it is white space. Behind
+// U+32400 nothing but tags and selectors is assigned.
 test('the class of every code point is that of tiktoken', () => {
     const text = [];
     for (let c = 0; c < 0x110000; c++) {
         if (c >= 0xd800 && c <= 0xdfff) continue;
         const s = String.fromCodePoint(c);
-        if (c < 0x32400 || (c >= 0xe0000 && c < 0xe0200)) text.push(`x${s}x1${s}1 ${s} `);
+        if (c < 0x32400 || (c >= 0xe0000 && c < 0xe0200)) text.push(`x${s}x1${s}1  ${s}x`);
         else text.push(c % 64 ? s : `${s}\n`);
     }
     for (let at = 0; at < text.length; at += 100000)
@@ -118,7 +134,7 @@ test('runs and mixes that the pattern is about', () => {
         const runs = [1, 2, 3, 4, 7, 16, 63, 64, 65, 95, 96, 97, 98, 130, 1000].map((n) => unit.repeat(n));
         compare(runs.map((run) => `x${run}y ${run}1`).join(''), `runs of ${JSON.stringify(unit)}`);
         for (const run of runs.slice(0, 4)) // and where the text ends
-            compare(`x${run}`, `${JSON.stringify(run)} at the end`);
+            compareWith(reference, `x${run}`, `${JSON.stringify(run)} at the end`);
     }
     compare('a'.repeat(3000) + 'b'.repeat(3000) + 'ab'.repeat(3000), 'long pieces');
 });
@@ -130,14 +146,14 @@ test('contractions', () => {
         compare(['', ' ', 'x', 'é', '1', "'", '\n', 'l', 'e', 'ſ'].flatMap((behind) =>
             ['', ' '].flatMap((between) => all.map((e) => `${before}'${e}${behind}${between}`))).join(''),
         `contractions behind ${JSON.stringify(before)}`);
-    for (const e of [...all, 'r', 'v', 'l', 'x', '']) compare(`it'${e}`, `'${e} at the end`);
+    for (const e of [...all, 'r', 'v', 'l', 'x', '']) compareWith(reference, `it'${e}`, `'${e} at the end`);
 });
 
 test('random mixes', () => {
     const pieces = [' ', ' ', ' ', '  ', '\n', '\r\n', '\r', '\t', "'", "'s", "'LL", "'ſ", 'ſ', 'K', 'a', 'the', 'foo_bar', 'HTTPServer',
         '0', '12', '3456', '٣', '½', '!', '//', '()', '{', '};', '\u00a0', '\u2028', '\u3000', '\u0085', '\u180e', '\u200b', '\ufeff', 'é', 'e\u0301', 'ß', 'д', 'ش',
         '好', '日本', '한', '😀', '👩‍👩‍👧', '\u0000', '\u001f', '\u007f', '\u{10ffff}', '\u{1d7d8}', '\u{20000}', '\ufffd'];
-    for (let seed = 1; seed <= 40; seed++) {
+    for (let seed = 1; seed <= 16; seed++) {
         const text = mixed(seed, 20000, pieces);
         assert.equal(detokenize(compare(text, `mix ${seed}`)).toString(), text);
     }
@@ -278,7 +294,7 @@ test('prefixes of the rank list are tokenizers', () => {
 });
 
 test('several megabytes, and a megabyte in one piece', { timeout: 60000 }, () => {
-    compare(SAMPLE.repeat(200), 'large');
+    compareWith(reference, SAMPLE.repeat(200), 'large');
     for (const unit of ['a', 'ab', '=', ' ', '好']) {
         const text = unit.repeat(1000000 / unit.length);
         assert.equal(detokenize(tokenize(text)).toString(), text);

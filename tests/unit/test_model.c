@@ -261,7 +261,7 @@ static void progress_is_told(void **state)
     error err;
     model_make("progress", "");
     struct engine_options options = {
-        .model_dir = model_path("progress"), .backend = "reference", .progress = progress_note};
+        .model_dir = model_path("progress"), .backend = "cpu", .progress = progress_note};
     assert_int_equal(engine_open(&e, &options, &err), ERR_FORMAT);
     assert_non_null(strstr(err.message, "no tokenizer"));
     tokenizer_make("progress");
@@ -275,7 +275,7 @@ static void progress_is_told(void **state)
     progress_last = 0;
     status s = engine_open(&e, &options, &err); /* 512 bytes each */
     assert_int_equal(s, ERR_MEMORY);
-    assert_non_null(strstr(err.message, "not enough memory"));
+    if (!strstr(err.message, "not enough memory")) fail_msg("%s", err.message);
 }
 
 /* 264 GB of DBRX's true shapes, as holes: opened by its headers alone. */

@@ -157,13 +157,13 @@ static void test_bounds_of_json(void **state)
     buffer_put_text(&deep, TEXT("{\"prompt\": \"x\", \"a\": "));
     for (int i = 0; i < JSON_DEPTH_MAX; i++) buffer_put_char(&deep, '[');
     parse(&p, buffer_text(&deep), false);
-    assert_int_equal(p.code, ERR_FORMAT);
+    assert_int_equal(p.code, ERR_LIMIT);
     assert_non_null(strstr(p.fault.error.message, "128"));
     buffer_put_text(&wide, TEXT("{\"prompt\": [1"));
     for (int i = 0; i < HTTP_JSON_VALUES_MAX; i++) buffer_put_text(&wide, TEXT(",1"));
     buffer_put_text(&wide, TEXT("]}"));
     parse(&p, buffer_text(&wide), false);
-    assert_int_equal(p.code, ERR_FORMAT);
+    assert_int_equal(p.code, ERR_LIMIT);
     assert_non_null(strstr(p.fault.error.message, "1000000"));
     buffer_free(&deep);
     buffer_free(&wide);
@@ -197,7 +197,8 @@ static void test_every_field(void **state)
           TEXT("{\"model\": \"m\", \"prompt\": [[1, 2], [3]], \"max_tokens\": 16.0, "
                "\"temperature\": 0, \"top_p\": 0.5, \"min_p\": 0.25, \"top_k\": 40, "
                "\"repetition_penalty\": 1.5, \"seed\": -1, \"stop\": [\"a\", \"bc\"], \"n\": 2, "
-               "\"logprobs\": 3, \"stream\": true, \"stream_options\": {\"include_usage\": true}, "
+               "\"logprobs\": 3, \"stream\": true, \"stream_options\": {\"include_usage\": true, "
+               "\"continuous_usage_stats\": true}, \"ignore_eos\": true, "
                "\"echo\": false, \"suffix\": null, \"logit_bias\": {}, \"best_of\": 2, "
                "\"dbrx\": {\"priority\": \"warm\", \"deadline_ms\": 250, \"cache_salt\": \"s\", "
                "\"session\": \"x\", \"must_start_with\": \"\"}}"),
@@ -217,7 +218,7 @@ static void test_every_field(void **state)
     assert_true(text_is(r->stops[1], "bc"));
     assert_int_equal(r->n_choices, 2);
     assert_int_equal(r->n_logprobs, 3);
-    assert_true(r->stream && r->include_usage);
+    assert_true(r->stream && r->include_usage && r->continuous_usage && r->ignore_eos);
     assert_int_equal(r->priority, PRIORITY_WARM);
     assert_int_equal(r->deadline_ms, 250);
     assert_true(text_is(r->cache_salt, "s"));

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/limits.h"
@@ -200,6 +201,42 @@ static void test_files(void **state)
     buffer_free(&s.events);
 }
 
+/* Output that is not read yet when input ends still arrives: more than a pipe holds. */
+static void test_output_drains(void **state)
+{
+    (void)state;
+    struct session s = {0};
+    int in[2], out[2];
+    static char body[MIB];
+    memset(body, 'a', sizeof body);
+    assert_int_equal(pipe(in) | pipe(out), 0);
+    pid_t writer = fork();
+    if (writer == 0) {
+        dprintf(in[1], "Content-Length: %zu\r\n\r\n", sizeof body);
+        for (size_t at = 0; at < sizeof body;) {
+            ssize_t n = write(in[1], body + at, sizeof body - at);
+            if (n > 0) at += (size_t)n;
+        }
+        _exit(0);
+    }
+    close(in[1]);
+    pid_t reader = fork();
+    if (reader == 0) { /* its exit code: did all arrive? */
+        size_t size = 0;
+        close(out[1]);
+        usleep(200000);
+        for (ssize_t n; (n = read(out[0], body, sizeof body)) > 0;) size += (size_t)n;
+        _exit(size == sizeof body + strlen("Content-Length: 1048576\r\n\r\n") ? 0 : 1);
+    }
+    close(out[0]);
+    session_run(&s, in[0], out[1]);
+    int code;
+    waitpid(writer, NULL, 0);
+    waitpid(reader, &code, 0);
+    assert_int_equal(code, 0);
+    buffer_free(&s.events);
+}
+
 /* A reader that is gone ends the session. */
 static void test_broken_output(void **state)
 {
@@ -220,7 +257,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_frames),        cmocka_unit_test(test_long_header),
         cmocka_unit_test(test_large_message), cmocka_unit_test(test_pipes),
-        cmocka_unit_test(test_files),         cmocka_unit_test(test_broken_output),
+        cmocka_unit_test(test_files),         cmocka_unit_test(test_output_drains),
+        cmocka_unit_test(test_broken_output),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

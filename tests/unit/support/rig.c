@@ -175,7 +175,8 @@ void rig_open(struct rig *r, const struct kernels *k, const struct rig_options *
     if (k->open(&r->d, &options, &err) != OK) fail_msg("%s", err.message);
     enum weight_format f = o->format;
     int64_t d = o->shape.d_model, vocab = o->shape.vocab_size;
-    r->wte = weight_make(r, "wte", f, vocab, d, 1, false, 1, 0);
+    double deviation = o->wte_deviation > 0 ? o->wte_deviation : 1;
+    r->wte = weight_make(r, "wte", f, vocab, d, 1, false, deviation, 0);
     r->norm_f = weight_make(r, "norm_f", WEIGHT_F32, 1, d, 1, false, 0.1, 1);
     r->head = weight_make(r, "lm_head", f, vocab, d, 1, false, 2 / sqrt((double)d), 0);
     for (int32_t l = 0; l < o->shape.n_layers; l++) layer_make(r, &r->layer[l]);

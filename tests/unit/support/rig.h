@@ -25,6 +25,7 @@ struct rig_options {
     const char *variant;
     int32_t n_threads, rows_max, seqs_max, slices_max, n_pages;
     bool mirror;
+    double wte_deviation; /* of the embedding; 0 means 1 */
 };
 
 struct rig {

@@ -1,21 +1,13 @@
-/* A peer that answers from a script: raw bytes per route, then a way to go on. For test_client.c.
+/* A peer that answers from a script: raw bytes per route, then a way to go on. For test_client*.c.
  *
  * One thread accepts, one per connection answers; everything ends with server_stop. It parses no
  * more of HTTP than the path and the length of the body. */
-#ifndef TESTS_UNIT_SCRIPTED_SERVER_H
-#define TESTS_UNIT_SCRIPTED_SERVER_H
+#ifndef TESTS_UNIT_SUPPORT_SCRIPTED_SERVER_H
+#define TESTS_UNIT_SUPPORT_SCRIPTED_SERVER_H
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <strings.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <stdbool.h>
 
 enum after {
     AFTER_KEEP,  /* wait for the next request */
@@ -33,15 +25,12 @@ struct reply {
 
 enum { ROUTES = 5, CONNECTIONS_MAX = 256 };
 
-/* Replies in this order: handshake, events, tokenizer, completions, models. */
-static const char *const route_paths[ROUTES] = {"GET /v1/dbrx ", "GET /v1/dbrx/events ",
-                                                "GET /v1/dbrx/tokenizer ", "POST /v1/completions ",
-                                                "GET /v1/models "};
+/* What it answers to: handshake, events, tokenizer, completions, models. */
 enum route { ROUTE_HANDSHAKE, ROUTE_EVENTS, ROUTE_TOKENIZER, ROUTE_COMPLETIONS, ROUTE_MODELS };
 
 struct server {
     struct reply replies[ROUTES];
-    struct reply completion_later; /* from the second completion on, where bytes is set */
+    struct reply later[ROUTES]; /* from the second request on, where bytes is set */
     atomic_int n_requests[ROUTES], n_hung_up;
     int listen_fd, port;
     pthread_t thread, connections[CONNECTIONS_MAX];
@@ -51,144 +40,7 @@ struct server {
     char last_body[65536], last_head[8192]; /* of a completion, under the lock */
 };
 
-struct connection {
-    struct server *server;
-    int fd;
-};
-
-static bool send_all(int fd, const char *bytes, size_t size)
-{
-    while (size) {
-        ssize_t n = send(fd, bytes, size, MSG_NOSIGNAL);
-        if (n <= 0) return false;
-        bytes += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
-/* False when the peer or the test ends it. */
-static bool wait_readable(const struct server *s, int fd)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    while (!atomic_load(&s->stopping))
-        if (poll(&p, 1, 10) > 0) return true;
-    return false;
-}
-
-/* Reads one request into head and body; false at the end of the connection. */
-static bool request_read(const struct server *s, int fd, char *head, size_t head_room, char *body,
-                         size_t body_room)
-{
-    size_t size = 0, body_size = 0;
-    head[0] = body[0] = 0;
-    while (!strstr(head, "\r\n\r\n")) {
-        if (!wait_readable(s, fd) || size + 1 >= head_room) return false;
-        ssize_t n = recv(fd, head + size, 1, 0);
-        if (n <= 0) return false;
-        head[++size] = 0;
-    }
-    const char *length = strcasestr(head, "Content-Length:");
-    size_t wanted = length ? strtoul(length + 15, NULL, 10) : 0;
-    while (body_size < wanted && body_size + 1 < body_room) {
-        if (!wait_readable(s, fd)) return false;
-        ssize_t n = recv(fd, body + body_size, wanted - body_size, 0);
-        if (n <= 0) return false;
-        body_size += (size_t)n;
-        body[body_size] = 0;
-    }
-    return true;
-}
-
-/* Sends until the peer has closed; what it still sends is thrown away. */
-static void go_on_until_closed(struct server *s, int fd, const struct reply *r)
-{
-    char thrown[256];
-    while (!atomic_load(&s->stopping)) {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        bool talks = r->after == AFTER_FLOOD || r->after == AFTER_DRIP;
-        if (talks && !send_all(fd, r->flood, strlen(r->flood))) break;
-        int wait_ms = r->after == AFTER_FLOOD ? 0 : 20;
-        if (poll(&p, 1, wait_ms) > 0 && recv(fd, thrown, sizeof thrown, 0) <= 0) break;
-    }
-    if (!atomic_load(&s->stopping)) atomic_fetch_add(&s->n_hung_up, 1);
-}
-
-static void *connection_run(void *context)
-{
-    struct connection c = *(struct connection *)context;
-    struct server *s = c.server;
-    char *head = malloc(8192), *body = malloc(65536);
-    free(context);
-    while (head && body && request_read(s, c.fd, head, 8192, body, 65536)) {
-        struct reply r = {.after = AFTER_CLOSE};
-        for (int i = 0; i < ROUTES; i++) {
-            if (strncmp(head, route_paths[i], strlen(route_paths[i])) != 0) continue;
-            int before = atomic_fetch_add(&s->n_requests[i], 1);
-            r = s->replies[i];
-            if (i != ROUTE_COMPLETIONS) continue;
-            if (before > 0 && s->completion_later.bytes) r = s->completion_later;
-            pthread_mutex_lock(&s->lock);
-            memcpy(s->last_body, body, 65536);
-            memcpy(s->last_head, head, 8192);
-            pthread_mutex_unlock(&s->lock);
-        }
-        if (strncmp(head, "GET /health ", 12) == 0)
-            r = (struct reply){.bytes = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"};
-        if (r.bytes && !send_all(c.fd, r.bytes, strlen(r.bytes))) break;
-        if (r.after == AFTER_CLOSE) break;
-        if (r.after != AFTER_KEEP) {
-            go_on_until_closed(s, c.fd, &r);
-            break;
-        }
-    }
-    free(head);
-    free(body);
-    close(c.fd);
-    return NULL;
-}
-
-static void *server_run(void *context)
-{
-    struct server *s = context;
-    while (wait_readable(s, s->listen_fd) && s->n_connections < CONNECTIONS_MAX) {
-        struct connection *c = malloc(sizeof *c);
-        if (!c) break;
-        *c = (struct connection){.server = s, .fd = accept(s->listen_fd, NULL, NULL)};
-        if (c->fd < 0 ||
-            pthread_create(&s->connections[s->n_connections], NULL, connection_run, c) != 0) {
-            if (c->fd >= 0) close(c->fd);
-            free(c);
-            continue;
-        }
-        s->n_connections++;
-    }
-    return NULL;
-}
-
-static void server_start(struct server *s)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof address;
-    pthread_mutex_init(&s->lock, NULL);
-    s->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(s->listen_fd, (struct sockaddr *)&address, size) != 0 ||
-        listen(s->listen_fd, 64) != 0 ||
-        getsockname(s->listen_fd, (struct sockaddr *)&address, &size) != 0 ||
-        pthread_create(&s->thread, NULL, server_run, s) != 0) {
-        perror("scripted server");
-        exit(1);
-    }
-    s->port = ntohs(address.sin_port);
-}
-
-static void server_stop(struct server *s)
-{
-    atomic_store(&s->stopping, true);
-    pthread_join(s->thread, NULL);
-    for (int i = 0; i < s->n_connections; i++) pthread_join(s->connections[i], NULL);
-    close(s->listen_fd);
-    pthread_mutex_destroy(&s->lock);
-}
+void server_start(struct server *s); /* on a free port of the loopback */
+void server_stop(struct server *s);
 
 #endif

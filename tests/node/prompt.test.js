@@ -1,0 +1,95 @@
+// `dbrx-ls prompt` as scripts see it: shape, errors, and what a second prompt shares with the first.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { after, before, test } from "node:test";
+
+const program = resolve(process.env.BUILD ?? "build", "dbrx-ls");
+let folder;
+
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), "dbrx-prompt-"));
+  writeFileSync(join(folder, "a.c"), "int add(int a, int b)\n{\n    return a + b;\n}\n");
+  writeFileSync(join(folder, "é:1.py"), 'x = "漢字"\n');
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+function run(args, input = "") {
+  const env = { PATH: process.env.PATH, HOME: folder, XDG_RUNTIME_DIR: folder };
+  const result = spawnSync(program, ["prompt", ...args], { cwd: folder, input, env });
+  return { code: result.status, out: result.stdout.toString(), err: result.stderr.toString() };
+}
+
+test("one place as JSON", () => {
+  const { code, out } = run(["a.c:3:16", "--json"]);
+  assert.equal(code, 0);
+  const prompt = JSON.parse(out);
+  assert.deepEqual(Object.keys(prompt).sort(), ["blocks", "ms", "text", "tokens", "tokens_reused"]);
+  const kinds = prompt.blocks.map((block) => block.kind);
+  assert.deepEqual(kinds, [
+    ...["system", "example", "example", "example"],
+    ...["task", "suffix", "prefix", "behind", "tail"],
+  ]);
+  for (const block of prompt.blocks)
+    assert.deepEqual(Object.keys(block).sort(), [
+      ...["age", "cached", "kind", "path", "reason", "score", "tokens"],
+    ]);
+  assert.equal(
+    prompt.blocks.reduce((sum, block) => sum + block.tokens, 0),
+    prompt.tokens,
+  );
+  assert.ok(prompt.text.startsWith("<|im_start|>system\n"));
+  assert.ok(prompt.text.includes("Right behind the gap:\n```c\nb;\n```\n"));
+  assert.ok(prompt.text.includes("<|im_end|>\n<|im_start|>assistant\n```c\n{\n    return"));
+});
+
+test("columns are characters, and a path may hold colons", () => {
+  const { code, out } = run(["é:1.py:1:8", "--json"]);
+  assert.equal(code, 0);
+  assert.ok(JSON.parse(out).text.includes('Right behind the gap:\n```python\n"\n```'));
+});
+
+test("a table for people", () => {
+  const { code, out } = run(["a.c:3:5"]);
+  assert.equal(code, 0);
+  assert.match(out, /^block +tokens cached score +age +reason\n/);
+  assert.match(out, /\ntail +\d+ no +1\.00 +0 +the lines up to the gap \(a\.c\)\n/);
+});
+
+test("a batch shares one session per file", () => {
+  const { code, out } = run(["--batch"], "a.c:3:5\na.c:3:6\na.c:1:1\n");
+  assert.equal(code, 0);
+  const rows = out.trim().split("\n").map((line) => JSON.parse(line));
+  assert.equal(rows.length, 3);
+  assert.equal(rows[0].tokens_reused, 0);
+  assert.ok(rows[1].tokens_reused > rows[1].tokens - 32);
+  assert.ok(rows[1].blocks[0].cached && rows[1].blocks[0].age === 1);
+});
+
+test("wrong use and bad input: one line that says what was expected", () => {
+  for (const [args, code, message] of [
+    [["a.c"], 2, /FILE:LINE:COL/],
+    [["a.c:0:1"], 2, /FILE:LINE:COL/],
+    [[], 2, /FILE:LINE:COL/],
+    [["a.c:1:1", "--budget", "0"], 2, /--budget/],
+    [["missing.c:1:1"], 1, /missing\.c/],
+    [[".env:1:1"], 1, /\.env never reaches a model/],
+    [["a.c:1:1", "--budget", "100"], 1, /budget of 100 tokens/],
+    [["a.c:1:1", "--model", "nowhere"], 1, /nowhere/],
+  ]) {
+    const result = run(args);
+    assert.equal(result.code, code, args.join(" "));
+    assert.match(result.err, message);
+    assert.equal(result.err.trim().split("\n").length, 1);
+  }
+});
+
+test("a bad line of a batch is reported in its place", () => {
+  const { code, out } = run(["--batch"], "a.c:1:1\nnonsense\na.c:2:1\n");
+  assert.equal(code, 1 + 1);
+  const rows = out.trim().split("\n").map((line) => JSON.parse(line));
+  assert.equal(rows.length, 3);
+  assert.match(rows[1].error, /FILE:LINE:COL/);
+});

@@ -1,0 +1,240 @@
+/* Languages and what tree-sitter says about them. Offsets are found by searching the source text, so
+ * that the expected value stands beside it in words. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "context/syntax.h"
+
+/* Last: it has a macro named fail. */
+#include <cmocka.h>
+
+static syntax *parse(const char *path, text content)
+{
+    syntax *s;
+    error err = {0};
+    status code = ERR_LIMIT;
+    /* On a busy machine a parse may lose its time to others. */
+    for (int tries = 0; code == ERR_LIMIT && tries < 50; tries++)
+        code = syntax_parse(&s, language_find(TEXT(""), text_of(path)), content, &err);
+    if (code != OK) print_error("%s: %s\n", path, err.message);
+    assert_int_equal(code, OK);
+    return s;
+}
+
+static void test_languages_are_found(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *id, *path, *name;
+    } rows[] = {{"", "a/b.c", "C"},
+                {"", "X.H", "C"},
+                {"python", "x", "Python"},
+                {"", "a.tsx", "TSX"},
+                {"", "dir.c/Makefile", "Makefile"},
+                {"", "a.mk", "Makefile"},
+                {"shellscript", "x.c", "Bash"},
+                {"", "a.json", "JSON"},
+                {"", "README.md", "Markdown"},
+                {"nonsense", "a.rs", "Rust"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct language *l = language_find(text_of(rows[i].id), text_of(rows[i].path));
+        assert_non_null(l);
+        assert_string_equal(l->name, rows[i].name);
+    }
+    assert_null(language_find(TEXT(""), TEXT("noextension")));
+    assert_null(language_find(TEXT(""), TEXT("a.unknown")));
+    assert_null(language_find(TEXT(""), TEXT("")));
+}
+
+static void test_rows_are_distinct_and_whole(void **state)
+{
+    (void)state;
+    const struct language *a, *b;
+    size_t n_grammars = 0;
+    for (size_t i = 0; (a = language_at(i)); i++) {
+        assert_true(a->name[0] && a->fence[0] && a->quotes);
+        assert_true(!a->comment_open == !a->comment_close);
+        n_grammars += a->grammar != NULL;
+        for (size_t k = 0; a->extensions[k]; k++) {
+            char path[32];
+            snprintf(path, sizeof path, "x.%s", a->extensions[k]);
+            assert_ptr_equal(language_find(TEXT(""), text_of(path)), a);
+        }
+        for (size_t j = 0; (b = language_at(j)) && j < i; j++)
+            assert_string_not_equal(a->name, b->name);
+    }
+    assert_int_equal(n_grammars, 11);
+}
+
+static void test_unknown_languages_have_no_tree(void **state)
+{
+    (void)state;
+    assert_null(parse("a.unknown", TEXT("x")));
+    assert_null(parse("a.md", TEXT("# x")));
+    size_t from, to;
+    assert_int_equal(syntax_error_count(NULL, 0, 10), 0);
+    assert_false(syntax_enclosing_block(NULL, 0, &from, &to));
+    assert_false(syntax_statement_end(NULL, 0, &to));
+    assert_false(syntax_in_comment(NULL, 0));
+    syntax_free(NULL);
+}
+
+static void test_real_files_have_no_errors(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"tests/fixtures/shelf.py",
+                                        "tests/fixtures/queue.js",
+                                        "tests/fixtures/matrix.go",
+                                        "tests/fixtures/words.rs",
+                                        "tests/fixtures/Account.java",
+                                        "tests/fixtures/stack.lua",
+                                        "tests/fixtures/backup.sh",
+                                        "tests/fixtures/shapes.ts",
+                                        "tests/package.json",
+                                        "context/syntax.c",
+                                        "context/trim.c"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        buffer content = {0};
+        error err;
+        assert_int_equal(file_read(&content, paths[i], MIB, &err), OK);
+        syntax *s = parse(paths[i], buffer_text(&content));
+        assert_non_null(s);
+        assert_int_equal(syntax_error_count(s, 0, content.size), 0);
+        syntax_free(s);
+        buffer_free(&content);
+    }
+}
+
+static void test_errors_are_counted_where_they_are(void **state)
+{
+    (void)state;
+    text t = TEXT("int a;\nint f(void) { return (1; }\nint b;\nint c = ;\n");
+    syntax *s = parse("a.c", t);
+    size_t second = text_find(t, TEXT("int f"), 0), third = text_find(t, TEXT("int b"), 0);
+    size_t fourth = text_find(t, TEXT("int c"), 0);
+    assert_int_equal(syntax_error_count(s, 0, second), 0);
+    assert_int_equal(syntax_error_count(s, second, third), 1); /* the missing ")" */
+    assert_int_equal(syntax_error_count(s, third, fourth), 0);
+    assert_true(syntax_error_count(s, fourth, t.size) > 0);
+    assert_true(syntax_error_count(s, 0, t.size) >= 2);
+    syntax_free(s);
+}
+
+static const text program = {
+    "#include <x.h>\n"
+    "/* a comment */\n"
+    "int f(int n)\n"
+    "{\n"
+    "    if (n) {\n"
+    "        g(\"a string\", 'c'); // end\n"
+    "        h();\n"
+    "    }\n"
+    "    return n;\n"
+    "}\n",
+    sizeof "#include <x.h>\n/* a comment */\nint f(int n)\n{\n    if (n) {\n"
+           "        g(\"a string\", 'c'); // end\n        h();\n    }\n    return n;\n}\n" -
+        1};
+
+static size_t at(const char *word, size_t more)
+{
+    size_t found = text_find(program, text_of(word), 0);
+    assert_true(found != SIZE_MAX);
+    return found + more;
+}
+
+static void test_blocks_and_statements(void **state)
+{
+    (void)state;
+    syntax *s = parse("a.c", program);
+    size_t from, to, end;
+    assert_true(syntax_enclosing_block(s, at("h();", 0), &from, &to));
+    assert_int_equal(from, at("{\n        g", 0));
+    assert_int_equal(to, at("    }\n    return", 5));
+    assert_true(syntax_enclosing_block(s, at("return", 0), &from, &to));
+    assert_int_equal(from, at("{\n    if", 0));
+    assert_int_equal(to, program.size - 1);
+    assert_false(syntax_enclosing_block(s, 2, &from, &to));
+    assert_true(syntax_statement_end(s, at("h();", 1), &end));
+    assert_int_equal(end, at("h();", 4));
+    assert_true(syntax_statement_end(s, at("return", 2), &end));
+    assert_int_equal(end, at("return n;", 9));
+    assert_true(syntax_statement_end(s, at("if (n)", 4), &end));
+    assert_int_equal(end, at("    }\n    return", 5));
+    assert_true(syntax_statement_end(s, at("int f", 2), &end));
+    assert_int_equal(end, program.size - 1);
+    syntax_free(s);
+}
+
+static void test_comments_and_strings(void **state)
+{
+    (void)state;
+    syntax *s = parse("a.c", program);
+    assert_true(syntax_in_comment(s, at("a comment", 3)));
+    assert_false(syntax_in_comment(s, at("*/", 2)));
+    assert_true(syntax_in_comment(s, at("// end", 3)));
+    assert_true(syntax_in_comment(s, at("// end", 6)));
+    assert_false(syntax_in_comment(s, at("// end", 7)));
+    assert_false(syntax_in_comment(s, at("h();", 1)));
+    assert_true(syntax_in_string(s, at("a string", 1)));
+    assert_true(syntax_in_string(s, at("'c'", 1)));
+    assert_false(syntax_in_string(s, at("'c'", 3)));
+    assert_false(syntax_in_string(s, at("g(", 2)));
+    syntax_free(s);
+    text python = TEXT("x = f\"a {name} b\"  # why\n");
+    s = parse("a.py", python);
+    assert_true(syntax_in_string(s, text_find(python, TEXT("a {"), 0) + 1));
+    assert_false(syntax_in_string(s, text_find(python, TEXT("name"), 0) + 2));
+    assert_true(syntax_in_string(s, text_find(python, TEXT(" b\""), 0) + 1));
+    assert_true(syntax_in_comment(s, python.size - 1));
+    syntax_free(s);
+}
+
+static void test_hostile_texts_are_bounded(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"{", "((", "a[", "if(x)", "\"", "/*", "\xff", "f(){", "}"};
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        buffer b = {0};
+        while (b.size < MIB) buffer_put_text(&b, text_of(pieces[i]));
+        syntax *s;
+        error err;
+        size_t from, to;
+        status code = syntax_parse(&s, language_find(TEXT("c"), TEXT("")), buffer_text(&b), &err);
+        assert_true(code == OK || code == ERR_LIMIT);
+        if (s) {
+            syntax_error_count(s, 0, b.size);
+            syntax_enclosing_block(s, b.size / 2, &from, &to);
+            syntax_in_string(s, b.size);
+        }
+        syntax_free(s);
+        buffer_free(&b);
+    }
+    buffer large = {0};
+    syntax *s;
+    error err;
+    while (large.size <= DOCUMENT_PARSE_MAX) buffer_put_text(&large, TEXT("int x;\n"));
+    assert_int_equal(
+        syntax_parse(&s, language_find(TEXT("c"), TEXT("")), buffer_text(&large), &err), ERR_LIMIT);
+    assert_null(s);
+    buffer_free(&large);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_languages_are_found),
+        cmocka_unit_test(test_rows_are_distinct_and_whole),
+        cmocka_unit_test(test_unknown_languages_have_no_tree),
+        cmocka_unit_test(test_real_files_have_no_errors),
+        cmocka_unit_test(test_errors_are_counted_where_they_are),
+        cmocka_unit_test(test_blocks_and_statements),
+        cmocka_unit_test(test_comments_and_strings),
+        cmocka_unit_test(test_hostile_texts_are_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

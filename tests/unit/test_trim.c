@@ -1,0 +1,521 @@
+/* Post-processing: one table row per rule, then an oracle whose answer is the file's own text. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/random.h"
+#include "base/utf.h"
+#include "context/syntax.h"
+#include "context/trim.h"
+#include "tokenizer/tokenizer.h"
+
+/* Last: it has a macro named fail. */
+#include <cmocka.h>
+
+/* `document` has its gap at "|"; the answer is put in pieces of `piece` bytes. */
+struct example {
+    const char *rule, *path, *document, *answer, *expected;
+    bool many;
+    const char *must;
+    size_t replaced;
+    bool cut; /* the answer was cut off */
+};
+
+static const struct example examples[] = {
+    {.rule = "one line ends at the line's end", "a.c", "int x|\n", " = 1;\nint y;\n", " = 1;"},
+    {.rule = "an answer that ends is a line", "a.c", "int x|\n", " = 1;", " = 1;"},
+    {.rule = "a line that was cut off is not shown", "a.c", "int x|\n", " = 1", "", .cut = true},
+    {.rule = "the closing fence ends it", "a.py", "x = |\n", "1\n```\nmore", "1", true},
+    {.rule = "an immediate fence means nothing", "a.c", "f();\n|\n", "```", ""},
+    {.rule = "must-start bytes are dropped",
+     "a.c",
+     "int val|\n",
+     " value = 1;",
+     "ue = 1;",
+     .must = " val"},
+    {.rule = "must-start bytes that differ refuse it",
+     "a.c",
+     "int val|\n",
+     " other = 1;\nb\nc\n",
+     "",
+     .must = " val"},
+    {.rule = "must-start bytes cut off refuse it", "a.c", "int val|\n", " v", "", .must = " val"},
+    {.rule = "prose before a fence is dropped",
+     "a.c",
+     "|\n",
+     "Sure, here is:\n```c\nint x;\n```\nBye.",
+     "int x;"},
+    {.rule = "prose before a bare fence",
+     "a.c",
+     "|\n",
+     "Here is the code:\n\n```\nint x;\n```",
+     "int x;"},
+    {.rule = "prose without code is nothing", "a.c", "|\n", "Sure, here is the code:", ""},
+    {.rule = "a reopened fence repeats the line",
+     "a.c",
+     "a();\nint val|\n",
+     "```c\nint value;\n```",
+     "ue;",
+     .must = " val"},
+    {.rule = "a reopened fence repeats lines",
+     "a.c",
+     "a();\nint val|\n",
+     "Sure:\n```c\na();\nint value;\n```",
+     "ue;",
+     .must = " val"},
+    {.rule = "a closer behind the gap is not doubled", "a.c", "f(|)\n", "a, b)", "a, b"},
+    {.rule = "a closer behind the gap is replaced when more follows",
+     "a.c",
+     "f(|)\n",
+     "a, b);\n",
+     "a, b);",
+     .replaced = 1},
+    {.rule = "two closers behind the gap", "a.c", "if (f(|))\n", "a)) {\n", "a)) {", .replaced = 2},
+    {.rule = "a closer below is not doubled",
+     "a.c",
+     "void f(void)\n{\n    |\n}\n",
+     "a();\n}\n",
+     "a();",
+     true},
+    {.rule = "a closer the file lacks is allowed",
+     "a.c",
+     "void f(void)\n{\n    |\n",
+     "a();\n}\nint x;\n",
+     "a();\n}",
+     true},
+    {.rule = "a bracket in a string is no bracket",
+     "a.c",
+     "void f(void)\n{\n    |\n}\n",
+     "a(\")}\");\n    b();\n}\n",
+     "a(\")}\");\n    b();",
+     true},
+    {.rule = "a bracket in a comment is no bracket",
+     "a.c",
+     "void f(void)\n{\n    |\n}\n",
+     "a(); // :)\n    b();\n}\n",
+     "a(); // :)\n    b();",
+     true},
+    {.rule = "the rest of the line is said once",
+     "a.py",
+     "x = [|, 3]\n",
+     "1, 2, 3]",
+     "1, 2",
+     .many = false},
+    {.rule = "the line below is not repeated",
+     "a.c",
+     "a();\n|\nreturn total;\n",
+     "b();\nreturn total;\n",
+     "b();",
+     true},
+    {.rule = "the line below instead of an answer",
+     "a.c",
+     "a();\n|\nreturn total;\n",
+     "return total;\n",
+     ""},
+    {.rule = "dedent ends a block",
+     "a.py",
+     "def f():\n    |\n\nx = 1\n",
+     "a()\n    b()\ndef g():\n    c()\n",
+     "a()\n    b()",
+     true},
+    {.rule = "a block opened on the gap's line",
+     "a.py",
+     "if x|\n",
+     ":\n    a()\n    b()\nc()\n",
+     ":\n    a()\n    b()",
+     true},
+    {.rule = "a definition at the top ends before the next",
+     "a.c",
+     "|\n",
+     "int f(void)\n{\n    return 1;\n}\n\nint g(void)\n{\n",
+     "int f(void)\n{\n    return 1;\n}",
+     true},
+    {.rule = "an open bracket at the cut goes back",
+     "a.c",
+     "void f(void)\n{\n    |\n}\n",
+     "a();\n    if (x) {\n        b();\n    c",
+     "a();",
+     true,
+     .cut = true},
+    {.rule = "a block without brackets that was cut off goes back",
+     "a.lua",
+     "function f(x)\n  |\nend\n",
+     "a()\n  for i = 1, 2 do\n    b()\n",
+     "a()",
+     true,
+     .cut = true},
+    {.rule = "a block without brackets that is complete stays",
+     "a.lua",
+     "function f(x)\n  |\nend\n",
+     "a()\n  for i = 1, 2 do\n    b()\n  end\nend\n",
+     "a()\n  for i = 1, 2 do\n    b()\n  end",
+     true},
+    {.rule = "a line loop is cut",
+     "a.py",
+     "|\n",
+     "a = 1\nb = 2\nb = 2\nb = 2\nb = 2\n",
+     "a = 1\nb = 2",
+     true},
+    {.rule = "a token loop is refused",
+     "a.py",
+     "x = |\n",
+     "no no no no no no no no no no no no no no no no no no no no no no no no no no no no\n",
+     ""},
+    {.rule = "only white space is nothing", "a.c", "x|\n", "   \n", ""},
+    {.rule = "CRLF as in the file",
+     "a.c",
+     "a();\r\n|\r\n",
+     "b();\nc();\n```",
+     "b();\r\nc();",
+     true},
+    {.rule = "CRLF in the answer", "a.c", "a();\n|\n", "b();\r\nc();\r\n```", "b();\nc();", true},
+    {.rule = "tabs as in the file",
+     "a.go",
+     "func f() {\n\ta()\n\t|\n}\n",
+     "if x {\n        b()\n    }\n```",
+     "if x {\n\t\tb()\n\t}",
+     true},
+    {.rule = "escape sequences end it", "a.c", "|\n", "a();\nb(\x1b[31m);\n", "a();", true},
+    {.rule = "direction marks end it", "a.c", "|\n", "a();\nb(\xE2\x80\xAE);\n", "a();", true},
+    {.rule = "ill-formed UTF-8 ends it", "a.c", "|\n", "a();\nb(\xC3\x28);\n", "a();", true},
+    {.rule = "other alphabets stay", "a.py", "|\n", "x = \"漢字 é\"\n", "x = \"漢字 é\""},
+};
+
+static text document_of(const struct example *e, buffer *content, size_t *cursor)
+{
+    const char *gap = strchr(e->document, '|');
+    *cursor = (size_t)(gap - e->document);
+    buffer_put(content, e->document, *cursor);
+    buffer_put_text(content, text_of(gap + 1));
+    return buffer_text(content);
+}
+
+static void check(const struct example *e, size_t piece)
+{
+    buffer content = {0};
+    error err;
+    struct trim_options options = {.fence = TEXT("```"), .many_lines = e->many};
+    options.document = (struct document_view){text_of(e->path), TEXT(""),
+                                              document_of(e, &content, &options.cursor_byte)};
+    options.must_start_with = text_of(e->must);
+    trim *t;
+    assert_int_equal(trim_open(&t, &options, &err), OK);
+    text answer = text_of(e->answer);
+    for (size_t at = 0; at < answer.size; at += piece)
+        if (trim_put(t, text_slice(answer, at, at + piece)) == TRIM_DONE) break;
+    struct trim_result result;
+    trim_finish(t, !e->cut, &result);
+    if (!text_is(result.insert, e->expected) || result.replace_bytes != e->replaced ||
+        !result.reason)
+        fail_msg("%s: found \"%.*s\" (replaces %zu, %s), expected \"%s\"", e->rule,
+                 (int)result.insert.size, result.insert.bytes ? result.insert.bytes : "",
+                 result.replace_bytes, result.reason, e->expected);
+    trim_close(t);
+    buffer_free(&content);
+}
+
+static void test_rules(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof examples / sizeof *examples; i++)
+        for (size_t piece = 1; piece < 9; piece += 1 + piece / 3) check(&examples[i], piece);
+}
+
+static tokenizer *cl100k;
+
+static const char *const sources[] = {"tests/fixtures/shelf.py",
+                                      "tests/fixtures/queue.js",
+                                      "tests/fixtures/matrix.go",
+                                      "tests/fixtures/words.rs",
+                                      "tests/fixtures/Account.java",
+                                      "tests/fixtures/stack.lua",
+                                      "tests/fixtures/backup.sh",
+                                      "tests/fixtures/shapes.ts",
+                                      "context/prompt_window.c",
+                                      "base/utf.c",
+                                      "context/trim.c"};
+enum { SOURCES = sizeof sources / sizeof *sources };
+
+enum wrapping { PLAIN, FENCED, PROSE, REPEATED, CUT, WRAPPINGS };
+
+/* A place in a file whose text [at, to) is missing and is the answer. */
+struct oracle {
+    const char *path;
+    text whole;
+    size_t at, to;
+    enum wrapping wrapping;
+    bool many;
+};
+
+static void oracle_answer(const struct oracle *o, text must, buffer *out)
+{
+    text truth = text_slice(o->whole, o->at, o->to);
+    if (o->wrapping == PROSE) buffer_put_text(out, TEXT("Sure, here is the code:\n\n```c\n"));
+    if (o->wrapping == FENCED) buffer_put_text(out, TEXT("```c\n"));
+    buffer_put_text(out, must);
+    buffer_put_text(out, truth);
+    if (o->wrapping == REPEATED) buffer_put_text(out, text_slice(o->whole, o->to, o->to + 300));
+    if (o->wrapping == CUT) return;
+    buffer_put_text(out, TEXT("\n```"));
+    if (o->wrapping == PROSE) buffer_put_text(out, TEXT("\nI hope this helps!"));
+}
+
+/* The end of a line, or in front of a closer. */
+static bool ends_well(text truth, size_t size)
+{
+    while (size < truth.size && (truth.bytes[size] == ' ' || truth.bytes[size] == '\t')) size++;
+    return size >= truth.size || strchr("\r\n)]}", truth.bytes[size]);
+}
+
+/* What the prompt rolls back from the end of the lines before the gap. */
+static text must_of(text before)
+{
+    size_t from = before.size;
+    for (int lines = 0; from > 0 && lines < 3; from--) lines += before.bytes[from - 1] == '\n';
+    text tail = text_slice(before, from, before.size);
+    size_t end = tokenizer_stable_boundary(cl100k, tail, tail.size);
+    return text_slice(tail, end, tail.size);
+}
+
+/* Returns whether anything is shown. */
+static bool oracle_check(const struct oracle *o, uint64_t seed)
+{
+    buffer content = {0}, answer = {0};
+    buffer_put_text(&content, text_slice(o->whole, 0, o->at));
+    buffer_put_text(&content, text_slice(o->whole, o->to, o->whole.size));
+    struct trim_options options = {.cursor_byte = o->at, .fence = TEXT("```")};
+    options.document = (struct document_view){text_of(o->path), TEXT(""), buffer_text(&content)};
+    options.many_lines = o->many;
+    options.must_start_with = must_of(text_slice(o->whole, 0, o->at));
+    oracle_answer(o, options.must_start_with, &answer);
+    trim *t;
+    error err;
+    assert_int_equal(trim_open(&t, &options, &err), OK);
+    size_t at = 0;
+    for (uint64_t i = 0; at < answer.size; i++) {
+        size_t n = 1 + random_at(seed, i) % 12;
+        if (o->wrapping == CUT && i > 40) break;
+        if (trim_put(t, text_slice(buffer_text(&answer), at, at + n)) == TRIM_DONE) break;
+        at += n;
+    }
+    struct trim_result r;
+    trim_finish(t, o->wrapping != CUT, &r);
+    text truth = text_slice(o->whole, o->at, o->wrapping == REPEATED ? o->whole.size : o->to);
+    if (!text_starts(truth, r.insert) || (r.insert.size && !ends_well(truth, r.insert.size)))
+        fail_msg("%s at byte %zu, wrapping %d, many %d: found \"%.*s\" (%s), the file has \"%.*s\"",
+                 o->path, o->at, o->wrapping, o->many, (int)r.insert.size, r.insert.bytes, r.reason,
+                 (int)(truth.size < 200 ? truth.size : 200), truth.bytes);
+    bool shown = r.insert.size > 0;
+    trim_close(t);
+    buffer_free(&content);
+    buffer_free(&answer);
+    return shown;
+}
+
+static size_t line_end_after(text whole, size_t at, size_t n_lines)
+{
+    size_t end = text_find(whole, TEXT("\n"), at);
+    for (; n_lines > 0 && end != SIZE_MAX; n_lines--) end = text_find(whole, TEXT("\n"), end + 1);
+    return end == SIZE_MAX ? whole.size : end;
+}
+
+static void test_oracle(void **state)
+{
+    (void)state;
+    size_t n[WRAPPINGS] = {0}, shown[WRAPPINGS] = {0};
+    for (size_t i = 0; i < SOURCES; i++) {
+        buffer content = {0};
+        error err;
+        assert_int_equal(file_read(&content, sources[i], MIB, &err), OK);
+        for (uint64_t k = 0; k < 400; k++) {
+            struct oracle o = {.path = sources[i], .whole = buffer_text(&content)};
+            o.at = utf8_floor(o.whole, random_at(i, k) % content.size);
+            o.many = random_at(i + 50, k) % 2;
+            o.to = line_end_after(o.whole, o.at, o.many ? random_at(i + 100, k) % 12 : 0);
+            /* Behind the last character of a line there is nothing to say on it. */
+            if (text_trim(text_slice(o.whole, o.at, line_end_after(o.whole, o.at, 0))).size == 0)
+                continue;
+            for (int w = 0; w < WRAPPINGS; w++) {
+                o.wrapping = (enum wrapping)w;
+                n[w]++;
+                shown[w] += oracle_check(&o, k);
+            }
+        }
+        buffer_free(&content);
+    }
+    for (int w = 0; w < WRAPPINGS; w++)
+        print_message("oracle, wrapping %d: %zu of %zu shown\n", w, shown[w], n[w]);
+    assert_true(shown[PLAIN] * 10 >= n[PLAIN] * 9);
+    assert_true(shown[REPEATED] * 10 >= n[REPEATED] * 9);
+}
+
+/* Where the run of closers and punctuation at the end of the line [at, end) begins. */
+static size_t closers_of(text whole, size_t at, size_t end)
+{
+    while (end > at && strchr(")]};,:", whole.bytes[end - 1])) end--;
+    return end;
+}
+
+/* The editor closed the brackets of a line already; the answer says the whole line. Nothing is said
+ * twice: the line becomes what it is in the file, or a beginning of that before the closers. */
+static bool closers_check(const char *path, text whole, size_t at, size_t closers, size_t end)
+{
+    buffer content = {0}, line = {0};
+    buffer_put_text(&content, text_slice(whole, 0, at));
+    buffer_put_text(&content, text_slice(whole, closers, whole.size));
+    struct trim_options options = {.cursor_byte = at, .fence = TEXT("```")};
+    options.document = (struct document_view){text_of(path), TEXT(""), buffer_text(&content)};
+    trim *t;
+    error err;
+    assert_int_equal(trim_open(&t, &options, &err), OK);
+    trim_put(t, text_slice(whole, at, end + 1));
+    struct trim_result r;
+    trim_finish(t, true, &r);
+    buffer_put_text(&line, r.insert);
+    buffer_put_text(&line, text_slice(whole, closers + r.replace_bytes, end));
+    text news = text_slice(whole, at, closers);
+    bool same = text_equal(buffer_text(&line), text_slice(whole, at, end));
+    if (!same && (r.replace_bytes || !text_starts(news, r.insert)))
+        fail_msg("%s at byte %zu: the line ends in \"%.*s\" (%s), in the file in \"%.*s\"", path,
+                 at, (int)line.size, line.bytes, r.reason, (int)(end - at), whole.bytes + at);
+    trim_close(t);
+    buffer_free(&content);
+    buffer_free(&line);
+    return same;
+}
+
+static void test_oracle_before_closers(void **state)
+{
+    (void)state;
+    size_t n = 0, n_same = 0;
+    for (size_t i = 0; i < SOURCES; i++) {
+        buffer content = {0};
+        error err;
+        assert_int_equal(file_read(&content, sources[i], MIB, &err), OK);
+        text whole = buffer_text(&content);
+        for (uint64_t k = 0; k < 300; k++) {
+            size_t at = utf8_floor(whole, random_at(i + 7, k) % content.size);
+            size_t end = line_end_after(whole, at, 0), closers = closers_of(whole, at, end);
+            if (closers == end || closers == at || whole.bytes[closers] != ')') continue;
+            n++;
+            n_same += closers_check(sources[i], whole, at, closers, end);
+        }
+        buffer_free(&content);
+    }
+    print_message("before closers: %zu of %zu lines as in the file\n", n_same, n);
+    assert_true(n > 300 && n_same * 10 >= n * 9);
+}
+
+static void test_hostile_answers(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"\0",      "{",    "}",  "((((",    "\"",
+                                         "`",       "\n",   "x",  "\xff",    "```\n",
+                                         "Sure:\n", "    ", "\r", "\xF0\x9F"};
+    for (uint64_t round = 0; round < 400; round++) {
+        struct trim_options options = {.document = {TEXT("a.c"), TEXT(""), TEXT("f(\n\n)\n")},
+                                       .cursor_byte = 3,
+                                       .fence = TEXT("```"),
+                                       .many_lines = round % 2};
+        trim *t;
+        error err;
+        struct trim_result r;
+        assert_int_equal(trim_open(&t, &options, &err), OK);
+        for (uint64_t i = 0; i < 300; i++) {
+            size_t which = random_at(round, i) % (sizeof pieces / sizeof *pieces);
+            text piece = which ? text_of(pieces[which]) : (text){"\0", 1};
+            if (trim_put(t, piece) == TRIM_DONE) break;
+        }
+        trim_finish(t, round % 3, &r);
+        assert_true(utf8_valid(r.insert));
+        assert_null(r.insert.size ? memchr(r.insert.bytes, 0, r.insert.size) : NULL);
+        trim_close(t);
+    }
+}
+
+/* Ten megabytes: bounded, and over long before. */
+static void test_endless_answers(void **state)
+{
+    (void)state;
+    static const char *const loops[] = {
+        "x",     "a b\n", "if (x) {\n", "\"\\", "`", "{", "\n", "é", "Sure, here is the code:\n",
+        "```c\n"};
+    for (size_t i = 0; i < sizeof loops / sizeof *loops; i++) {
+        struct trim_options options = {.document = {TEXT("a.c"), TEXT(""), TEXT("\n")},
+                                       .fence = TEXT("```"),
+                                       .many_lines = true};
+        trim *t;
+        error err;
+        struct trim_result r;
+        assert_int_equal(trim_open(&t, &options, &err), OK);
+        size_t n = 0, max = 10 * MIB / strlen(loops[i]);
+        while (n < max && trim_put(t, text_of(loops[i])) == TRIM_MORE) n++;
+        assert_true(n < max);
+        trim_finish(t, true, &r);
+        assert_true(r.insert.size <= TRIM_ANSWER_MAX);
+        trim_close(t);
+    }
+}
+
+static void check_place(const char *path, const char *marked, bool fit, bool many)
+{
+    struct example e = {.document = marked};
+    buffer content = {0};
+    size_t cursor;
+    const char *reason;
+    struct document_view d = {text_of(path), TEXT(""), document_of(&e, &content, &cursor)};
+    assert_int_equal(trim_place_is_fit(&d, cursor, false, &reason), fit);
+    assert_true((reason[0] == 0) == fit);
+    assert_int_equal(trim_wants_many_lines(&d, cursor, false), many);
+    buffer_free(&content);
+}
+
+static void test_places(void **state)
+{
+    (void)state;
+    check_place("a.c", "int x = |", true, false);
+    check_place("a.c", "f(|);\n", true, false);
+    check_place("a.c", "f(|, y);\n", false, false);
+    check_place("a.c", "in|t x;\n", false, false);
+    check_place("a.c", "void f(void)\n{\n    |\n}\n", true, true);
+    check_place("a.c", "void f(void)\n{\n    |\n    a();\n}\n", true, false);
+    check_place("a.c", "a();\n|\nb();\n", true, false);
+    check_place("a.py", "def f():|\n", true, true);
+    check_place("a.py", "def f():\n    |", true, true);
+    check_place("a.py", "x = {\n    |\n}\n", true, true);
+    check_place("a.lua", "function f(a)\n  |\nend\n", true, true);
+    check_place("a.sh", "if true; then\n    |\nfi\n", true, true);
+    check_place("a.md", "Note:\n|\n", true, false);
+    check_place("", "|", true, false);
+}
+
+static int open_tokenizer(void **state)
+{
+    (void)state;
+    error err;
+    return tokenizer_open(&cl100k, NULL, &err) == OK ? 0 : -1;
+}
+
+static int close_tokenizer(void **state)
+{
+    (void)state;
+    tokenizer_close(cl100k);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_oracle),
+        cmocka_unit_test(test_oracle_before_closers),
+        cmocka_unit_test(test_hostile_answers),
+        cmocka_unit_test(test_endless_answers),
+        cmocka_unit_test(test_places),
+    };
+    return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
+}
