@@ -85,6 +85,9 @@
 #define HTTP_JSON_VALUES_MAX 1000000
 /* A connection that says nothing for this long is closed; streams say something every 10 s. */
 #define HTTP_TIMEOUT_S 60
+/* Bytes an output can be made to begin with: the tail a prompt was rolled back by is a word or a run
+ * of spaces; each costs one pass over binary searches per token. */
+#define MUST_START_MAX (4 * KIB)
 /* Requests waiting for the engine; one more is answered 503 with Retry-After. */
 #define ENGINE_QUEUE_MAX 256
 /* Sequences that share one step: beyond it a step's decode rows cost more than a second step. */

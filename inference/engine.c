@@ -8,6 +8,7 @@
 
 #include "base/limits.h"
 #include "base/memory.h"
+#include "inference/constraint.h"
 #include "inference/generation.h"
 #include "inference/kv_pages.h"
 
@@ -20,6 +21,7 @@ struct engine {
     model *model;
     tokenizer *tokenizer;
     sampler sampler;
+    token_order order;
     kv_pool *kv;
     int32_t n_pages;
     scheduler *scheduler; /* the worker's, with all above but the tokenizer */
@@ -41,6 +43,13 @@ static void event_admitted(void *context, struct sequence *s)
 {
     (void)context;
     generation_admitted((generation *)s);
+}
+
+static bool event_mask(void *context, const struct sequence *q, uint32_t *mask, int32_t n_words)
+{
+    const engine *e = context;
+    text rest = generation_must_say((const generation *)q);
+    return rest.size > 0 && token_order_allow(&e->order, rest, mask, (size_t)n_words) > 0;
 }
 
 static enum finish_reason event_token(void *context, struct sequence *s,
@@ -121,7 +130,8 @@ static status tokenizer_load(engine *e, const char *model_dir, error *err)
         return fail(err, ERR_FORMAT,
                     "%s: the tokenizer has ids up to %d, but vocab_size of config.json is %d",
                     model_dir, needed - 1, rows);
-    return sampler_open(&e->sampler, e->tokenizer, rows, err);
+    s = sampler_open(&e->sampler, e->tokenizer, rows, err);
+    return s == OK ? token_order_open(&e->order, e->tokenizer, rows, err) : s;
 }
 
 static status scheduler_start(engine *e, const struct engine_options *o, error *err)
@@ -135,7 +145,7 @@ static status scheduler_start(engine *e, const struct engine_options *o, error *
         .rows_max = rows,
         .seqs_max = rows < ENGINE_SEQUENCES_MAX ? rows : ENGINE_SEQUENCES_MAX,
         .sampler = &e->sampler,
-        .events = {e, event_pressed, event_admitted, event_token, event_finished},
+        .events = {e, event_pressed, event_admitted, event_mask, event_token, event_finished},
     };
     return scheduler_open(&e->scheduler, &options, err);
 }
@@ -237,6 +247,7 @@ void engine_close(engine *e)
     if (e->kv) e->kernels->kv_close(e->kv);
     model_close(e->model);
     if (e->device) e->kernels->close(e->device);
+    token_order_close(&e->order);
     sampler_close(&e->sampler);
     tokenizer_close(e->tokenizer);
     pthread_cond_destroy(&e->work);
@@ -289,6 +300,9 @@ static status spec_check(const engine *e, const struct generation_spec *spec, er
     status s = lengths_check(e, spec, err);
     if (s == OK) s = sampler_check(spec, err);
     if (s == OK) s = stops_check(spec, err);
+    if (s == OK && spec->must_start_with.size > MUST_START_MAX)
+        s = fail(err, ERR_USAGE, "must_start_with: %zu bytes, at most %zu",
+                 spec->must_start_with.size, MUST_START_MAX);
     if (s == OK && (unsigned)spec->priority > PRIORITY_WARM)
         s = fail(err, ERR_USAGE, "priority is %d, expected 0 to %d", (int)spec->priority,
                  PRIORITY_WARM);

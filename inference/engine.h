@@ -61,6 +61,7 @@ struct generation_spec {
     int32_t n_logprobs; /* 0..20 */
     const text *stops;  /* [n_stops] byte strings that end the output and are not in it */
     size_t n_stops;
+    text must_start_with; /* copied; the output begins with these bytes, whatever the tokens */
     bool ignore_stop_ids; /* benchmarks: go on behind endoftext and im_end */
 };
 

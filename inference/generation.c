@@ -39,6 +39,9 @@ static status arrays_take(generation *g, const struct generation_spec *spec)
         (spec->n_logprobs > 0 && !g->details))
         return ERR_MEMORY;
     memcpy(s->tokens, spec->prompt, spec->n_prompt * sizeof *s->tokens);
+    g->must_start.bytes = memory_copy(spec->must_start_with.bytes, spec->must_start_with.size);
+    g->must_start.size = spec->must_start_with.size;
+    if (!g->must_start.bytes) return ERR_MEMORY;
     return stops_copy(g, spec);
 }
 
@@ -90,6 +93,7 @@ void generation_release(generation *g)
         memory_free((void *)(uintptr_t)g->stops.stops[i].bytes);
     memory_free((void *)(uintptr_t)g->stops.stops);
     stop_free(&g->stops);
+    memory_free((void *)(uintptr_t)g->must_start.bytes);
     memory_free(g->sequence.tokens);
     memory_free(g->sequence.pages);
     memory_free(g->ends);
@@ -142,6 +146,11 @@ static void ids_release_to_stop(generation *g)
     ids_release(g);
     size_t begin = g->n_ready ? g->ends[g->n_ready - 1] : 0;
     if (g->n_ready < g->n_ids && begin < g->n_bytes_released) g->n_ready++;
+}
+
+text generation_must_say(const generation *g)
+{
+    return text_slice(g->must_start, g->n_bytes, g->must_start.size);
 }
 
 enum finish_reason generation_put_token(generation *g, const struct sample_result *result,

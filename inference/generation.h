@@ -23,6 +23,7 @@ struct generation {
     struct stop_matcher stops;
     size_t n_bytes, n_bytes_released, n_ids;
     size_t *ends;
+    text must_start; /* owned */
 
     /* Written by the worker behind what `lock` says is released; read up to there. */
     float *logprobs;
@@ -51,6 +52,9 @@ void generation_release(generation *g);
 
 /* The scheduler's events, on the worker. */
 void generation_admitted(generation *g);
+
+/* What of must_start is still to be said; empty: the output is free. */
+text generation_must_say(const generation *g);
 enum finish_reason generation_put_token(generation *g, const struct sample_result *result,
                                         const char **why);
 void generation_end(generation *g, enum finish_reason reason, const char *why);

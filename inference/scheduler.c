@@ -35,6 +35,7 @@ struct scheduler {
     batch b;
     struct sequence_list queued[N_PRIORITIES];
     struct sequence **running; /* [seqs_max] strictest priority first, then by admission */
+    uint32_t *masks; /* [masks of the sampler + seqs_max][n_words] what a step's outputs may be */
     int32_t n_running;
     int32_t n_promised; /* pages that running sequences may still take */
     double row_us;      /* of prefill, smoothed; 0: not measured */
@@ -43,6 +44,17 @@ struct scheduler {
     bool failed;
     error failure;
 };
+
+/* The sampler's masks stay in front; room for one of each sequence's own behind them. */
+static status masks_open(scheduler *s, error *err)
+{
+    const sampler *fixed = s->o.sampler;
+    size_t words = (size_t)fixed->n_words, n_fixed = (size_t)fixed->n_masks;
+    s->masks = memory_take((n_fixed + (size_t)s->o.seqs_max) * words, sizeof *s->masks);
+    if (!s->masks) return fail(err, ERR_MEMORY, "out of memory for the masks of allowed ids");
+    memcpy(s->masks, fixed->mask, n_fixed * words * sizeof *s->masks);
+    return OK;
+}
 
 status scheduler_open(scheduler **out, const struct scheduler_options *options, error *err)
 {
@@ -54,6 +66,7 @@ status scheduler_open(scheduler **out, const struct scheduler_options *options, 
     s->kernels = options->model->kernels;
     s->running = memory_take((size_t)options->seqs_max, sizeof(struct sequence *));
     status rc = s->running ? OK : fail(err, ERR_MEMORY, "out of memory for the scheduler");
+    if (rc == OK) rc = masks_open(s, err);
     if (rc == OK) rc = kv_pages_open(&s->pages, options->n_pages, err);
     if (rc == OK) rc = prefix_cache_open(&s->cache, s->pages, err);
     if (rc == OK)
@@ -73,6 +86,7 @@ void scheduler_close(scheduler *s)
     prefix_cache_close(s->cache);
     kv_pages_close(s->pages);
     memory_free(s->running);
+    memory_free(s->masks);
     memory_free(s);
 }
 
@@ -336,6 +350,9 @@ static void rows_add(scheduler *s, struct sequence *q, int32_t n)
     if (to < q->n_tokens || q->n_tokens_max == q->n_prompt) return;
     struct sample_row row =
         sampler_row_at(&q->sample, q->tokens, q->n_tokens, q->n_tokens - q->n_prompt);
+    uint32_t *mask = s->masks + (size_t)s->b.step.n_masks * (size_t)s->o.sampler->n_words;
+    if (s->o.events.mask && s->o.events.mask(s->o.events.context, q, mask, s->o.sampler->n_words))
+        row.mask = s->b.step.n_masks++;
     q->out = batch_add_out(&s->b, s->b.step.n_rows - 1, row);
 }
 
@@ -351,8 +368,7 @@ static int32_t slice_rows(const scheduler *s)
  * warm work for every other row. */
 static void choose_rows(scheduler *s)
 {
-    const sampler *masks = s->o.sampler;
-    batch_begin(&s->b, s->o.kv, masks->mask, masks->n_masks);
+    batch_begin(&s->b, s->o.kv, s->masks, s->o.sampler->n_masks);
     for (int32_t i = 0; i < s->n_running; i++) {
         s->running[i]->n_rows = 0;
         s->running[i]->out = -1;

@@ -46,6 +46,9 @@ struct scheduler_events {
     /* Has real work come that the scheduler was not given yet? May be NULL. */
     bool (*pressed)(void *context);
     void (*admitted)(void *context, struct sequence *s);
+    /* Fills the mask of allowed ids for the next output, and returns true; false: only dead ids are
+     * forbidden. May be NULL. */
+    bool (*mask)(void *context, const struct sequence *s, uint32_t *mask, int32_t n_words);
     /* A token was appended. FINISH_NONE: go on; FINISH_ERROR fills *why. */
     enum finish_reason (*token)(void *context, struct sequence *s,
                                 const struct sample_result *result, const char **why);

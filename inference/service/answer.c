@@ -62,6 +62,7 @@ static struct generation_spec spec_of(const struct answer *a, const token_list *
         .n_logprobs = r->n_logprobs > 0 ? (int32_t)r->n_logprobs : 0,
         .stops = r->stops,
         .n_stops = r->n_stops,
+        .must_start_with = buffer_text(&r->must_start_with),
         .ignore_stop_ids = r->ignore_eos,
     };
     uint64_t seed = r->has_seed ? r->seed : random_at(a->service->random, (uint64_t)clock_us());

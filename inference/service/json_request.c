@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/base64.h"
+#include "base/limits.h"
 #include "inference/json_text.h"
 
 /* Names the field at fault; the result goes to fail(). */
@@ -306,8 +308,7 @@ static bool is_neutral(const json_t *value)
 static const char *const refused_fields[] = {
     "echo",  "suffix",    "logit_bias", "presence_penalty",  "frequency_penalty",
     "tools", "functions", "audio",      "web_search_options"};
-static const char *const refused_dbrx_fields[] = {"must_start_with", "forbid_first",
-                                                  "forbid_unopened", "score"};
+static const char *const refused_dbrx_fields[] = {"forbid_first", "forbid_unopened", "score"};
 
 static status refused_check(const json_t *object, const char *const *names, size_t n_names,
                             struct request_fault *fault)
@@ -348,6 +349,22 @@ static status priority_get(struct completion_request *r, const json_t *dbrx,
                 wanted.bytes);
 }
 
+static status must_start_get(struct completion_request *r, const json_t *dbrx,
+                             struct request_fault *fault)
+{
+    text encoded = {0};
+    status s = string_get(dbrx, "must_start_with", &encoded, fault);
+    if (s != OK || encoded.size == 0) return s;
+    if (!base64_decode(&r->must_start_with, encoded))
+        return fail(blame(fault, "must_start_with"), ERR_USAGE,
+                    "must_start_with: expected base64 with padding");
+    if (r->must_start_with.size > MUST_START_MAX)
+        return fail(blame(fault, "must_start_with"), ERR_USAGE,
+                    "must_start_with: %zu bytes, at most %zu", r->must_start_with.size,
+                    MUST_START_MAX);
+    return OK;
+}
+
 static status dbrx_get(struct completion_request *r, const json_t *body,
                        struct request_fault *fault)
 {
@@ -361,6 +378,7 @@ static status dbrx_get(struct completion_request *r, const json_t *body,
     s = refused_check(dbrx, refused_dbrx_fields,
                       sizeof refused_dbrx_fields / sizeof *refused_dbrx_fields, fault);
     if (s == OK) s = priority_get(r, dbrx, fault);
+    if (s == OK) s = must_start_get(r, dbrx, fault);
     if (s == OK) s = integer_get(dbrx, &deadline, fault);
     if (s == OK) s = string_get(dbrx, "cache_salt", &r->cache_salt, fault);
     return inside(s, "dbrx", fault);
@@ -482,5 +500,6 @@ out:
 void completion_request_free(struct completion_request *r)
 {
     json_decref(r->root);
+    buffer_free(&r->must_start_with);
     *r = (struct completion_request){0};
 }

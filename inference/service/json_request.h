@@ -54,6 +54,7 @@ struct completion_request {
     enum priority priority;
     int64_t deadline_ms; /* 0: none */
     text cache_salt;
+    buffer must_start_with; /* decoded; owned */
 
     struct json_t *root; /* the texts above point into it */
 };

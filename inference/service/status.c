@@ -9,7 +9,8 @@
 
 enum { API = 1 };
 
-static const char *const features[] = {"token_ids", "lease", "priority", "deadline", "cache_salt"};
+static const char *const features[] = {"token_ids", "lease",      "priority",
+                                       "deadline",  "cache_salt", "must_start_with"};
 
 bool health_handle(struct exchange *x)
 {

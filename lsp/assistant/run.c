@@ -117,6 +117,9 @@ static status run_ask(struct run *r, int32_t max_tokens, error *err)
         .prompt = r->prompt.ids.ids,
         .n_prompt = r->prompt.ids.n,
         .max_tokens = max_tokens,
+        /* Random weights repeat themselves under greedy decoding; a trained model does not need luck. */
+        .temperature = engine_client_status(a->options.client)->demo ? 1.0F : 0.0F,
+        .seed = r->place.before_hash,
         .priority = "interactive",
         .must_start_with = r->prompt.must_start_with,
         .deadline_ms = BEHIND_MS,

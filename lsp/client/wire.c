@@ -100,7 +100,8 @@ static unsigned features_read(const json_t *list)
         enum engine_feature bit;
     } rows[] = {{"lease", FEATURE_LEASE},
                 {"priority", FEATURE_PRIORITY},
-                {"must_start_with", FEATURE_MUST_START_WITH}};
+                {"must_start_with", FEATURE_MUST_START_WITH},
+                {"deadline", FEATURE_DEADLINE}};
     unsigned found = 0;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *name = json_string_value(json_array_get(list, i));
@@ -241,6 +242,8 @@ static void own_fields_add(json_t *root, const struct engine_request *request, u
     json_t *own = json_object();
     if ((features & FEATURE_PRIORITY) && request->priority)
         json_object_set_new(own, "priority", json_string(request->priority));
+    if ((features & FEATURE_DEADLINE) && request->deadline_ms > 0)
+        json_object_set_new(own, "deadline_ms", json_integer(request->deadline_ms));
     if ((features & FEATURE_MUST_START_WITH) && request->must_start_with.size) {
         buffer encoded = {0};
         base64_encode(&encoded, request->must_start_with);
@@ -314,6 +317,9 @@ status completion_parse(struct completion_piece *piece, buffer *out, text json, 
     else if (choice && !json_is_string(words))
         s = fail(err, ERR_FORMAT, "completion: choices[0].text: expected a string");
     words_copy(piece->finish, sizeof piece->finish, json_object_get(choice, "finish_reason"));
+    const json_t *detail = json_object_get(json_object_get(root, "dbrx"), "finish_detail");
+    if (json_is_string(detail) && strcmp(json_string_value(detail), "deadline") == 0)
+        memcpy(piece->finish, "deadline", sizeof "deadline");
     if (s == OK && words) buffer_put(out, json_string_value(words), json_string_length(words));
     json_decref(root);
     return s;

@@ -19,7 +19,8 @@ enum { ENGINE_API = 1 };
 enum engine_feature {
     FEATURE_LEASE = 1 << 0,
     FEATURE_PRIORITY = 1 << 1,
-    FEATURE_MUST_START_WITH = 1 << 2
+    FEATURE_MUST_START_WITH = 1 << 2,
+    FEATURE_DEADLINE = 1 << 3
 };
 
 /* What an engine says of itself, in the handshake and on the lease stream. */

@@ -29,9 +29,7 @@ static void document_free(document *d)
 {
     buffer_free(&d->content);
     line_index_free(&d->lines);
-    memory_free((void *)(uintptr_t)d->uri.bytes);
-    memory_free((void *)(uintptr_t)d->language_id.bytes);
-    memory_free((void *)(uintptr_t)d->path.bytes);
+    buffer_free(&d->names);
     memory_free(d);
 }
 
@@ -68,26 +66,22 @@ document *documents_find_key(const documents *all, uint64_t key)
 
 document *documents_at(const documents *all, size_t i) { return i < all->n ? all->list[i] : NULL; }
 
-static bool text_keep(text *out, text from)
-{
-    out->bytes = memory_copy(from.bytes, from.size);
-    out->size = from.size;
-    return out->bytes != NULL;
-}
-
 static document *document_new(documents *all, text uri, text language_id)
 {
     document *d = memory_take(1, sizeof *d);
-    buffer path = {0};
     if (!d) return NULL;
-    uri_to_path(&path, uri);
-    bool kept = !path.failed && text_keep(&d->uri, uri) &&
-                text_keep(&d->language_id, language_id) && text_keep(&d->path, buffer_text(&path));
-    buffer_free(&path);
-    if (!kept) {
+    size_t behind_uri = uri.size, behind_language = uri.size + language_id.size;
+    buffer_put_text(&d->names, uri);
+    buffer_put_text(&d->names, language_id);
+    uri_to_path(&d->names, uri);
+    if (d->names.failed) {
         document_free(d);
         return NULL;
     }
+    text names = buffer_text(&d->names);
+    d->uri = text_slice(names, 0, behind_uri);
+    d->language_id = text_slice(names, behind_uri, behind_language);
+    d->path = text_slice(names, behind_language, names.size);
     d->uri_hash = uri_hash(uri);
     d->key = ++all->next_key;
     d->owner = all;
@@ -98,7 +92,7 @@ static bool list_add(documents *all, document *d)
 {
     if (all->n == all->room) {
         size_t room = all->room < 16 ? 16 : all->room * 2;
-        document **list = memory_resize(all->list, room, sizeof *list);
+        document **list = memory_resize(all->list, room, sizeof(void *));
         if (!list) return false;
         all->list = list;
         all->room = room;
@@ -241,7 +235,7 @@ static size_t column_seek(text line, uint32_t column, enum position_encoding enc
     return at + inside;
 }
 
-/* *cut is true when the position lies inside a character, so that its byte is not what was meant. */
+/* *cut: the position lies inside a character, so its byte is not what was meant. */
 static size_t place_find(const document *d, struct position p, enum position_encoding encoding,
                          bool *cut)
 {

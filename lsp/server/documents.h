@@ -22,12 +22,12 @@ struct range {
 typedef struct documents documents;
 
 typedef struct document {
-    text uri, language_id; /* owned */
-    text path;             /* owned: of the URI, decoded; see uri.h */
-    uint64_t key;          /* never given twice: another opening is another document */
-    int64_t version;       /* the client's */
-    int64_t revision;      /* ours: grows with every change, whatever the client counts */
-    buffer content;        /* empty while out of step */
+    buffer names;                /* uri, language_id and path, one behind the other */
+    text uri, language_id, path; /* views of it; path is of the URI, decoded: see uri.h */
+    uint64_t key;                /* never given twice: another opening is another document */
+    int64_t version;             /* the client's */
+    int64_t revision;            /* ours: grows with every change, whatever the client counts */
+    buffer content;              /* empty while out of step */
     struct line_index lines;
     char out_of_step[200]; /* why; "" while in step */
     uint64_t uri_hash;

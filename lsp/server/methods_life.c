@@ -30,7 +30,7 @@ static void folders_add(struct server *s, const json_t *folders)
 {
     size_t i;
     json_t *folder;
-    json_array_foreach(folders, i, folder) folder_add(s, json_text_at(folder, "uri"));
+    json_array_foreach(folders, i, folder) { folder_add(s, json_text_at(folder, "uri")); }
 }
 
 void method_initialize(struct server *s, const struct message *m)
@@ -49,9 +49,9 @@ void method_initialize(struct server *s, const struct message *m)
     if (json_array_size(p.folders) == 0) folder_add(s, p.root_uri);
     settings_recompute(s);
     bool popup = json_flag_at(p.options, "popup", !p.has_inline_completion);
+    lifetime_watch(&s->lifetime, p.process_id); /* a client may end right behind its answer */
     server_reply(s, m->id, capabilities_json(s->encoding, popup));
     s->phase = PHASE_RUNNING; /* before the reply nothing else may be sent */
-    lifetime_watch(&s->lifetime, p.process_id);
     server_engine_open(s);
 }
 
@@ -97,7 +97,9 @@ void method_did_change_folders(struct server *s, const struct message *m)
     size_t i;
     json_t *folder;
     json_array_foreach(json_path(m->params, "event.removed"), i, folder)
+    {
         folder_remove(s, json_text_at(folder, "uri"));
+    }
     folders_add(s, json_path(m->params, "event.added"));
 }
 

@@ -49,15 +49,15 @@ static void server_send(struct server *s, json_t *message)
     free(bytes);
 }
 
-void server_reply(struct server *s, const json_t *id, json_t *result)
+void server_reply(struct server *s, json_t *id, json_t *result)
 {
     server_send(s, json_pack("{s:s, s:O?, s:o}", "jsonrpc", "2.0", "id", id, "result",
                              result ? result : json_null()));
 }
 
-void server_reply_error(struct server *s, const json_t *id, int code, const char *message)
+void server_reply_error(struct server *s, json_t *id, int code, const char *message)
 {
-    json_t *shown = id ? json_incref((json_t *)(uintptr_t)id) : json_null();
+    json_t *shown = id ? json_incref(id) : json_null();
     server_send(s, json_pack("{s:s, s:o, s:{s:i, s:s}}", "jsonrpc", "2.0", "id", shown, "error",
                              "code", code, "message", message));
 }

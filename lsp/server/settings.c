@@ -46,8 +46,11 @@ static bool value_fits(const struct setting *row, const json_t *value)
     if (row->type == JSON_INTEGER) return n >= row->low && n <= row->high;
     size_t i;
     json_t *item;
-    if (row->type == JSON_ARRAY)
-        json_array_foreach(value, i, item) if (!json_is_string(item)) return false;
+    if (row->type != JSON_ARRAY) return true;
+    json_array_foreach(value, i, item)
+    {
+        if (!json_is_string(item)) return false;
+    }
     return true;
 }
 
@@ -63,14 +66,13 @@ static void value_store(struct settings *out, const struct setting *row, const j
         *(const json_t **)(void *)at = value;
 }
 
-void settings_apply(struct settings *out, const json_t *object, enum setting_source source,
+void settings_apply(struct settings *out, json_t *object, enum setting_source source,
                     buffer *refused)
 {
     const char *name;
     json_t *value;
     void *at;
-    for (at = json_object_iter((json_t *)(uintptr_t)object); at;
-         at = json_object_iter_next((json_t *)(uintptr_t)object, at)) {
+    for (at = json_object_iter(object); at; at = json_object_iter_next(object, at)) {
         name = json_object_iter_key(at);
         value = json_object_iter_value(at);
         const struct setting *row = setting_find(name);

@@ -38,7 +38,7 @@ void settings_default(struct settings *out);
 
 /* Applies `object` over *out; it must outlive *out. What is unknown, of a wrong type or not allowed
  * from there is left out and named in `refused`, comma-separated. */
-void settings_apply(struct settings *out, const json_t *object, enum setting_source source,
+void settings_apply(struct settings *out, json_t *object, enum setting_source source,
                     buffer *refused);
 
 /* NULL, or why these settings rule a document out; static. */

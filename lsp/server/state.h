@@ -53,8 +53,8 @@ struct server {
 };
 
 /* server.c. Results and params are taken over; NULL as result is JSON null. */
-void server_reply(struct server *s, const json_t *id, json_t *result);
-void server_reply_error(struct server *s, const json_t *id, int code, const char *message);
+void server_reply(struct server *s, json_t *id, json_t *result);
+void server_reply_error(struct server *s, json_t *id, int code, const char *message);
 void server_notify(struct server *s, const char *method, json_t *params);
 void server_request(struct server *s, const char *method, json_t *params);
 /* One line per request for the log and for clients that trace. */

@@ -31,8 +31,8 @@ void transport_send(transport *t, text message);
 /* Bytes the client has not read yet. */
 size_t transport_queued_bytes(const transport *t);
 
-/* Stops reading, lets the queue drain for at most three seconds, closes; `closed` is called on the loop
- * when the transport is gone and freed. */
+/* Stops reading, lets the queue drain for at most three seconds, closes; `closed` is called on the
+ * loop when the transport is gone and freed. */
 void transport_close(transport *t, void (*closed)(void *context), void *context);
 
 #endif

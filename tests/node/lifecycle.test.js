@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { answers, engineLog, engines, gone, LONG, PREFILL, SHORT, starts, withFronts }
+import { answers, engineLog, engines, gone, LONG, PREFILL, SHORT, SLOW, starts, withFronts }
     from './support/lifecycle.js';
 import { Sandbox } from './support/sandbox.js';
 import { eventually } from './support/service.js';
@@ -16,8 +16,8 @@ let models, model, other;
 
 before(() => {
     models = new Sandbox();
-    model = makeTinyModel(path.join(models.work, 'tiny-dbrx'));
-    other = makeTinyModel(path.join(models.work, 'other-dbrx'), { seed: 8 });
+    model = makeTinyModel(path.join(models.work, 'tiny-dbrx'), SLOW);
+    other = makeTinyModel(path.join(models.work, 'other-dbrx'), { ...SLOW, seed: 8 });
 });
 after(() => models.close());
 
@@ -143,6 +143,16 @@ describe('one front', { concurrency: 3 }, () => {
         const second = open({ idle: 1 });
         await second.until('ready');
         await answers(second);
+    }));
+
+    test('keeps what came by the deadline', () => withSandbox(async (sandbox, open) => {
+        const driver = open();
+        await driver.until('ready');
+        const id = driver.begin({ ...LONG, deadline_ms: 400 });
+        const done = await driver.done(id);
+        assert.deepEqual([done.code, done.finish, done.cut], ['ok', 'deadline', false]);
+        assert.ok(driver.textOf(id).length > 0);
+        await answers(driver);
     }));
 
     test('cancels at once', () => withSandbox(async (sandbox, open) => {

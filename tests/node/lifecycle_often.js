@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { answers, engines, gone, LONG, PREFILL, SHORT, starts, withFronts }
+import { answers, engines, gone, LONG, PREFILL, SHORT, SLOW, starts, withFronts }
     from './support/lifecycle.js';
 import { Sandbox } from './support/sandbox.js';
 import { makeTinyModel } from './support/tiny_model.js';
 
 const models = new Sandbox();
-const model = makeTinyModel(path.join(models.work, 'tiny-dbrx'));
+const model = makeTinyModel(path.join(models.work, 'tiny-dbrx'), SLOW);
 const seed = Number(process.env.SEED ?? 1);
 let state = seed;
 /** Numbers that a failure can be repeated with (Lehmer 1951, modulus 2^31 - 1). */

@@ -296,11 +296,12 @@ static void test_what_is_sent_and_told(void **state)
     assert_int_equal(f.n_cached, 1);
     assert_int_equal(f.n_output, 7);
     /* Written by hand from the API's description; must_start_with is no feature of this peer. */
-    assert_string_equal(f.server.last_body,
-                        "{\"prompt\":[72,105],\"max_tokens\":7,\"temperature\":0.2,"
-                        "\"seed\":9223372036854775807,\"stream\":true,"
-                        "\"stream_options\":{\"include_usage\":true},"
-                        "\"stop\":[\"\\n\\\"stop\\\"\"],\"dbrx\":{\"priority\":\"interactive\"}}");
+    assert_string_equal(
+        f.server.last_body,
+        "{\"prompt\":[72,105],\"max_tokens\":7,\"temperature\":0.2,"
+        "\"seed\":9223372036854775807,\"stream\":true,"
+        "\"stream_options\":{\"include_usage\":true,\"continuous_usage_stats\":true},"
+        "\"stop\":[\"\\n\\\"stop\\\"\"],\"dbrx\":{\"priority\":\"interactive\"}}");
     check_holds("key", f.server.last_head, "Authorization: Bearer s3cret-key\r\n");
     assert_null(strstr(s->endpoint, "s3cret"));
     fixture_close(&f);

@@ -78,6 +78,13 @@ static void test_piece(void **state)
     assert_int_equal(p.n_cached, 10);
     assert_int_equal(completion_parse(&p, &out, TEXT("{\"choices\":[]}"), NULL), OK);
     assert_int_equal(p.n_prompt, -1);
+    assert_int_equal(
+        completion_parse(&p, &out,
+                         TEXT("{\"choices\":[{\"text\":\"\",\"finish_reason\":\"length\"}],"
+                              "\"dbrx\":{\"finish_detail\":\"deadline\"}}"),
+                         NULL),
+        OK);
+    assert_string_equal(p.finish, "deadline");
     buffer_free(&out);
 }
 

@@ -254,6 +254,8 @@ static void warm_request_is_found(void **state)
     assert_int_equal(other.stats.n_cached, 0);
     output_equal(&fresh, &other);
     output_free(&fresh);
+    output_free(&warm);
+    output_free(&again);
     output_free(&real);
     output_free(&other);
     pages_returned(e);
@@ -313,7 +315,10 @@ static void cancel_after_every_token(void **state)
             generation_free(g);
         } else {
             generation_cancel(g);
-            if (cut.finish == FINISH_NONE) output_finish(&cut, g);
+            if (cut.finish == FINISH_NONE)
+                output_finish(&cut, g);
+            else
+                generation_free(g);
             assert_true(cut.finish == FINISH_CANCELLED || cut.n == 60);
         }
         assert_memory_equal(cut.ids, whole.ids, cut.n * sizeof *cut.ids);
@@ -522,6 +527,7 @@ static void nan_logits_end_the_request(void **state)
     assert_false(stats.device_failed);
     assert_int_equal(stats.failed, 1);
     pages_returned(e);
+    output_free(&out);
     engine_close(e);
 }
 
@@ -550,6 +556,28 @@ static void file_cut_while_in_use_is_an_error(void **state)
     assert_true(stats.device_failed);
     assert_int_equal(engine_submit(e, &spec, &g, &err), ERR_DEVICE);
     output_free(&good);
+    output_free(&bad);
+    engine_close(e);
+}
+
+/* Whatever allocation fails first while a model is opened: a status, and nothing left behind. */
+static void every_failing_allocation_is_an_error(void **state)
+{
+    (void)state;
+    engine *e = NULL;
+    error err;
+    status s = ERR_MEMORY;
+    int64_t n = 0;
+    struct engine_options options = {
+        .model_dir = model_path("bf16"), .backend = "cpu", .n_threads = 1, .kv_type = KV_F32};
+    while (s != OK && n < 20000) {
+        memory_fail_at(++n);
+        s = engine_open(&e, &options, &err);
+        memory_fail_at(0);
+        if (s != OK && s != ERR_MEMORY) fail_msg("allocation %ld: %s", (long)n, err.message);
+    }
+    assert_int_equal(s, OK);
+    assert_true(n > 100);
     engine_close(e);
 }
 
@@ -582,6 +610,7 @@ int main(void)
         cmocka_unit_test(logprobs_come_with_details),
         cmocka_unit_test(nan_logits_end_the_request),
         cmocka_unit_test(file_cut_while_in_use_is_an_error),
+        cmocka_unit_test(every_failing_allocation_is_an_error),
     };
     return cmocka_run_group_tests(tests, models_make, model_root_remove);
 }

@@ -76,7 +76,9 @@ static const struct {
     {"\"dbrx\": {\"priority\": \"now\"}", "dbrx.priority", ERR_USAGE},
     {"\"dbrx\": {\"deadline_ms\": 0}", "dbrx.deadline_ms", ERR_USAGE},
     {"\"dbrx\": {\"cache_salt\": 0}", "dbrx.cache_salt", ERR_USAGE},
-    {"\"dbrx\": {\"must_start_with\": \"YQ==\"}", "dbrx.must_start_with", ERR_UNSUPPORTED},
+    {"\"dbrx\": {\"must_start_with\": \"YQ=\"}", "dbrx.must_start_with", ERR_USAGE},
+    {"\"dbrx\": {\"must_start_with\": 7}", "dbrx.must_start_with", ERR_USAGE},
+    {"\"dbrx\": {\"score\": [1]}", "dbrx.score", ERR_UNSUPPORTED},
     {"\"dbrx\": {\"score\": [1]}", "dbrx.score", ERR_UNSUPPORTED},
     {"\"n\": 1, \"n\": 1", "", ERR_FORMAT},
     {"\"a\": [[[[", "", ERR_FORMAT},
@@ -201,10 +203,11 @@ static void test_every_field(void **state)
                "\"continuous_usage_stats\": true}, \"ignore_eos\": true, "
                "\"echo\": false, \"suffix\": null, \"logit_bias\": {}, \"best_of\": 2, "
                "\"dbrx\": {\"priority\": \"warm\", \"deadline_ms\": 250, \"cache_salt\": \"s\", "
-               "\"session\": \"x\", \"must_start_with\": \"\"}}"),
+               "\"session\": \"x\", \"must_start_with\": \"cmU=\"}}"),
           false);
     assert_int_equal(p.code, OK);
     assert_true(text_is(r->model, "m"));
+    assert_true(text_is(buffer_text(&r->must_start_with), "re"));
     assert_int_equal(r->n_prompts, 2);
     assert_int_equal(r->prompts[0].n_ids, 2);
     assert_int_equal(r->prompts[0].ids[1], 2);

@@ -6,8 +6,10 @@ import { Driver } from './driver.js';
 import { Sandbox } from './sandbox.js';
 import { eventually } from './service.js';
 
+/** A model whose long answers take seconds: there must be time to kill it. */
+export const SLOW = { width: 256, layers: 12, endless: true };
 export const SHORT = { tokens: [5, 6, 7], max_tokens: 4 };
-export const LONG = { tokens: [5, 6, 7], max_tokens: 3000 };
+export const LONG = { tokens: [5, 6, 7], max_tokens: 1000 };
 export const PREFILL = { tokens: Array.from({ length: 3000 }, (_, i) => 5 + (i * 7) % 900), max_tokens: 4 };
 
 /** A sandbox with its fronts, which must all close in order. `body` gets it and a way to open one. */

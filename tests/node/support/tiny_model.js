@@ -23,15 +23,18 @@ function rankList(n) {
     return tokens.slice(0, n).map((token, rank) => `${token} ${rank}\n`).join('');
 }
 
-/** Writes the model into `directory`; `demo` as in config.json's dbrx_ls object. */
-export function makeTinyModel(directory, { demo = false, seed = 7 } = {}) {
-    const flags = ['--out', directory, '--d-model', '64', '--n-heads', '4', '--kv-n-heads', '2',
-        '--n-layers', '2', '--ffn', '64', '--experts', '4', '--top-k', '2',
+/** Writes the model into `directory`; `demo` as in config.json's dbrx_ls object; more layers and
+ *  width where its answers must take their time; endless: no id ends them. */
+export function makeTinyModel(directory,
+    { demo = false, seed = 7, layers = 2, width = 64, endless = false } = {}) {
+    const flags = ['--out', directory, '--d-model', `${width}`, '--n-heads', '4', '--kv-n-heads', '2',
+        '--n-layers', `${layers}`, '--ffn', `${width}`, '--experts', '4', '--top-k', '2',
         '--vocab', `${tiny.vocabularySize}`, '--max-seq-len', `${tiny.maxModelLen}`,
         '--seed', `${seed}`];
     if (demo) flags.push('--demo');
     execFileSync(path.join(build, 'tools/make_checkpoint'), flags, { stdio: 'ignore' });
     const decoder = Object.entries(tiny.specials)
+        .filter(([name]) => !endless || !['endoftext', 'im_end'].includes(name))
         .map(([name, id]) => [id, { content: `<|${name}|>`, special: true }]);
     fs.writeFileSync(path.join(directory, 'cl100k_first.tiktoken'), rankList(RANKS));
     fs.writeFileSync(path.join(directory, 'tokenizer_config.json'),
