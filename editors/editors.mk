@@ -7,7 +7,7 @@ demo: setup
 .PHONY: try-nvim vscode
 try-nvim: setup
 	+@$(MAKE) --no-print-directory build
-	@DBRX_TRY_BUILD=$(abspath $(BUILD)) nvim --clean -u editors/neovim/try.lua README.md
+	@DBRX_TRY_BUILD=$(abspath $(BUILD)) nvim --clean -u editors/neovim/try.lua base/utf.c
 
 # The extension is built beside its npm packages; the result is one file anyone can install.
 VSCODE_DIR := $(BUILD)/npm/vscode
