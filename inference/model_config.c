@@ -149,23 +149,23 @@ static status weights_read(struct model_config *out, const struct config_object 
                 own->path, name);
 }
 
+static const char *const activation_names[] = {[ACTIVATION_F32] = "f32",
+                                               [ACTIVATION_BF16] = "bf16",
+                                               [ACTIVATION_E4M3] = "e4m3",
+                                               [ACTIVATION_INT8] = "int8"};
+
 status activation_parse(enum activation_type *out, const char *name, error *err)
 {
-    static const struct {
-        const char *name;
-        enum activation_type type;
-    } activations[] = {{"bf16", ACTIVATION_BF16},
-                       {"f32", ACTIVATION_F32},
-                       {"e4m3", ACTIVATION_E4M3},
-                       {"int8", ACTIVATION_INT8}};
-    for (size_t i = 0; i < sizeof activations / sizeof *activations; i++) {
-        if (strcmp(activations[i].name, name) != 0) continue;
-        *out = activations[i].type;
+    for (size_t i = 0; i < sizeof activation_names / sizeof *activation_names; i++) {
+        if (strcmp(activation_names[i], name) != 0) continue;
+        *out = (enum activation_type)i;
         return OK;
     }
     return fail(err, ERR_UNSUPPORTED, "activations is \"%s\", expected bf16, f32, e4m3 or int8",
                 name);
 }
+
+const char *activation_name(enum activation_type type) { return activation_names[type]; }
 
 /* Our own object: what the weights and activations are stored as. */
 static status own_read(struct model_config *out, const struct config_object *root, error *err)

@@ -23,5 +23,6 @@ status model_config_read(struct model_config *out, const char *model_dir, error 
 
 /* "bf16", "f32", "e4m3", "int8": dbrx_ls.activations. ERR_UNSUPPORTED lists them. */
 status activation_parse(enum activation_type *out, const char *name, error *err);
+const char *activation_name(enum activation_type type);
 
 #endif
