@@ -70,13 +70,18 @@ status journal_head(json_t **out, const struct quantize_plan *plan,
     return s;
 }
 
+static const char *result_format(const struct quantize_result *r)
+{
+    return r->format == WEIGHT_BF16 ? "copied" : format_name(r->format);
+}
+
 static json_t *shard_json(const struct quantize_plan *plan, const struct quantize_shard *shard)
 {
     json_t *tensors = json_array();
     for (int32_t i = shard->first; i < shard->first + shard->n; i++) {
         const struct quantize_result *r = &plan->items[i].result;
         json_array_append_new(tensors, json_pack("{s:s, s:s, s:f, s:f}", "name", r->name, "format",
-                                                 format_name(r->format), "error_max", r->error_max,
+                                                 result_format(r), "error_max", r->error_max,
                                                  "error_relative", r->error_relative));
     }
     return json_pack("{s:s, s:o}", "file", shard->name, "tensors", tensors);

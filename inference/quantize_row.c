@@ -51,7 +51,7 @@ static void row_e4m3(uint8_t *codes, float scale, const float *values, int64_t n
 {
     for (int64_t i = 0; i < n; i++) {
         codes[i] = scale > 0 ? e4m3_from(values[i] / scale) : 0;
-        rounding_add(rounding, (double)(e4m3_fast(codes[i]) * scale), (double)values[i]);
+        rounding_add(rounding, (double)e4m3_fast(codes[i]) * (double)scale, (double)values[i]);
     }
 }
 
@@ -61,7 +61,7 @@ static void row_int8(uint8_t *codes, float scale, const float *values, int64_t n
     for (int64_t i = 0; i < n; i++) {
         float q = scale > 0 ? round_even(clamp(values[i] / scale, -INT8_LARGEST, INT8_LARGEST)) : 0;
         codes[i] = (uint8_t)(int8_t)q;
-        rounding_add(rounding, (double)(q * scale), (double)values[i]);
+        rounding_add(rounding, (double)q * (double)scale, (double)values[i]);
     }
 }
 
@@ -111,7 +111,7 @@ static void row_int4(uint8_t *codes, unsigned char *scales, const float *values,
             float q = scale > 0 ? int4_code(values[i], scale) : 0;
             uint8_t nibble = (uint8_t)((int)q & 15);
             codes[i / 2] = i & 1 ? (uint8_t)(codes[i / 2] | nibble << 4) : nibble;
-            rounding_add(rounding, (double)(q * scale), (double)values[i]);
+            rounding_add(rounding, (double)q * (double)scale, (double)values[i]);
         }
     }
 }
