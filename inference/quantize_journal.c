@@ -87,11 +87,11 @@ static json_t *shard_json(const struct quantize_plan *plan, const struct quantiz
     return json_pack("{s:s, s:o}", "file", shard->name, "tensors", tensors);
 }
 
-status journal_write(const struct quantize_plan *plan, const json_t *head, const char *directory,
+status journal_write(const struct quantize_plan *plan, json_t *head, const char *directory,
                      error *err)
 {
     buffer path = {0};
-    json_t *shards = json_array(), *all = json_copy((json_t *)(uintptr_t)head);
+    json_t *shards = json_array(), *all = json_copy(head);
     size_t n_done = 0;
     json_object_set_new(all, "shards", shards);
     for (int32_t i = 0; i < plan->n_shards; i++)
@@ -110,11 +110,11 @@ status journal_write(const struct quantize_plan *plan, const json_t *head, const
 }
 
 /* Names the first difference. */
-static status head_compare(const json_t *old, const json_t *head, const char *path, error *err)
+static status head_compare(const json_t *old, json_t *head, const char *path, error *err)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)head, key, value)
+    json_object_foreach(head, key, value)
     {
         if (!json_equal(json_object_get(old, key), value))
             return fail(err, ERR_USAGE,
@@ -190,12 +190,11 @@ static status leftovers_remove(char *stranger, size_t size, const char *director
     return OK;
 }
 
-status journal_resume(struct quantize_plan *plan, const json_t *head, const char *directory,
-                      error *err)
+status journal_resume(struct quantize_plan *plan, json_t *head, const char *directory, error *err)
 {
     buffer path = {0};
     json_t *old = NULL;
-    char stranger[256];
+    char stranger[256] = "";
     buffer_print(&path, "%s/" QUANTIZE_JOURNAL, directory);
     status s = path.failed ? fail(err, ERR_MEMORY, "out of memory")
                            : leftovers_remove(stranger, sizeof stranger, directory, err);

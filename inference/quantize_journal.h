@@ -18,11 +18,10 @@ status journal_head(json_t **out, const struct quantize_plan *plan,
 
 /* Marks the shards done that `directory`'s journal lists and that lie there whole, and takes their
  * results. Without a journal the directory must be empty. ERR_USAGE: it was begun otherwise. */
-status journal_resume(struct quantize_plan *plan, const json_t *head, const char *directory,
-                      error *err);
+status journal_resume(struct quantize_plan *plan, json_t *head, const char *directory, error *err);
 
 /* The shards that are done, behind `head`. */
-status journal_write(const struct quantize_plan *plan, const json_t *head, const char *directory,
+status journal_write(const struct quantize_plan *plan, json_t *head, const char *directory,
                      error *err);
 
 #endif

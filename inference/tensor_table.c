@@ -10,10 +10,9 @@ enum kind { KIND_PLAIN, KIND_DENSE, KIND_EXPERTS };
 
 struct table_row {
     const char *name;
-    bool vector;
     int64_t n_rows, n_columns;
     enum kind kind;
-    bool transposed;
+    bool vector, transposed;
 };
 
 int32_t model_tensor_count(const struct model_shape *s)
@@ -25,9 +24,9 @@ static struct table_row row_outer(const struct model_shape *s, int32_t i)
 {
     int64_t vocabulary = s->vocab_size, d = s->d_model;
     const struct table_row rows[OUTER_TENSORS] = {
-        {"transformer.wte.weight", false, vocabulary, d, KIND_PLAIN, false},
-        {"transformer.norm_f.weight", true, 1, d, KIND_PLAIN, false},
-        {"lm_head.weight", false, vocabulary, d, KIND_DENSE, false},
+        {"transformer.wte.weight", vocabulary, d, KIND_PLAIN, false, false},
+        {"transformer.norm_f.weight", 1, d, KIND_PLAIN, true, false},
+        {"lm_head.weight", vocabulary, d, KIND_DENSE, false, false},
     };
     return rows[i];
 }
@@ -38,14 +37,14 @@ static struct table_row row_in_layer(const struct model_shape *s, int32_t part)
     int64_t qkv = attention + 2 * (int64_t)s->kv_n_heads * s->head_dim;
     int64_t all_ffn = (int64_t)s->moe_num_experts * s->ffn_hidden_size;
     const struct table_row rows[LAYER_TENSORS] = {
-        {"norm_attn_norm.norm_1.weight", true, 1, d, KIND_PLAIN, false},
-        {"norm_attn_norm.attn.Wqkv.weight", false, qkv, d, KIND_DENSE, false},
-        {"norm_attn_norm.attn.out_proj.weight", false, d, attention, KIND_DENSE, false},
-        {"norm_attn_norm.norm_2.weight", true, 1, d, KIND_PLAIN, false},
-        {"ffn.router.layer.weight", false, s->moe_num_experts, d, KIND_PLAIN, false},
-        {"ffn.experts.mlp.w1", false, all_ffn, d, KIND_EXPERTS, false},
-        {"ffn.experts.mlp.v1", false, all_ffn, d, KIND_EXPERTS, false},
-        {"ffn.experts.mlp.w2", false, all_ffn, d, KIND_EXPERTS, true},
+        {"norm_attn_norm.norm_1.weight", 1, d, KIND_PLAIN, true, false},
+        {"norm_attn_norm.attn.Wqkv.weight", qkv, d, KIND_DENSE, false, false},
+        {"norm_attn_norm.attn.out_proj.weight", d, attention, KIND_DENSE, false, false},
+        {"norm_attn_norm.norm_2.weight", 1, d, KIND_PLAIN, true, false},
+        {"ffn.router.layer.weight", s->moe_num_experts, d, KIND_PLAIN, false, false},
+        {"ffn.experts.mlp.w1", all_ffn, d, KIND_EXPERTS, false, false},
+        {"ffn.experts.mlp.v1", all_ffn, d, KIND_EXPERTS, false, false},
+        {"ffn.experts.mlp.w2", all_ffn, d, KIND_EXPERTS, false, true},
     };
     return rows[part];
 }

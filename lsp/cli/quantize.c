@@ -127,16 +127,16 @@ static status report_print(const struct quantize_report *r, const char *destinat
     return s;
 }
 
-static status quantize_run(struct quantize_options *options, bool json, error *err)
+static status quantize_run(struct quantize_options options, bool json, error *err)
 {
     struct quantize_report report;
     struct meter meter = {.terminal = isatty(STDERR_FILENO) != 0, .begun_us = clock_us()};
-    options->progress = progress_show;
-    options->context = &meter;
-    status s = quantize(&report, options, err);
+    options.progress = progress_show;
+    options.context = &meter;
+    status s = quantize(&report, &options, err);
     if (s != OK && meter.terminal && meter.shown_us) fputc('\n', stderr);
     if (s == OK)
-        s = json ? report_json(&report, err) : report_print(&report, options->destination_dir, err);
+        s = json ? report_json(&report, err) : report_print(&report, options.destination_dir, err);
     quantize_report_free(&report);
     return s;
 }
@@ -168,7 +168,7 @@ int command_quantize(int argc, char **argv)
         options.destination_dir = argv[2];
         options.n_threads = (int32_t)n_threads;
         options.shard_bytes = (size_t)shard_mib * MIB;
-        s = quantize_run(&options, json, &err);
+        s = quantize_run(options, json, &err);
     }
     return s == OK ? EXIT_DONE : command_fail("quantize", &err);
 }
