@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/utf.h"
 #include "lsp/assistant/assistant.h"
 #include "lsp/cli/command.h"
 #include "lsp/cli/engine_settings.h"
@@ -29,7 +30,7 @@ static const char usage[] =
     "Completes FILE at LINE and COL (both from 1, COL in characters), as an editor would ask: the\n"
     "line, or with --many as much as the place takes. Starts the local engine when none runs.";
 
-enum { N_SIGNALS = 3 };
+enum { N_SIGNALS = 3, SHOWN_BYTES = 400 }; /* of a line on each side of the cursor */
 static const int signals[N_SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
 
 struct complete_request {
@@ -101,16 +102,18 @@ static void print_numbers(const struct completion_report *r, bool demo)
 /* The line as it would look in an editor: what stands, the ghost, what stays behind it. */
 static void print_human(const struct place *p, const struct completion_answer *a, bool demo)
 {
-    terminal_print(place_line_before(p));
+    text before = place_line_before(p), behind = place_line_behind(p, a->to_byte);
+    size_t from = before.size > SHOWN_BYTES ? utf8_floor(before, before.size - SHOWN_BYTES) : 0;
+    terminal_print(text_slice(before, from, before.size));
     terminal_print_grey(a->insert);
-    terminal_print(place_line_behind(p, a->to_byte));
+    terminal_print(text_slice(behind, 0, utf8_floor(behind, SHOWN_BYTES)));
     putchar('\n');
     if (a->insert.size == 0) {
         printf("nothing to show: ");
         terminal_print(text_of(a->reason));
         putchar('\n');
     }
-    print_numbers(&a->report, demo);
+    if (a->report.n_prompt > 0) print_numbers(&a->report, demo); /* 0: nothing was asked */
 }
 
 static status answer_print(const struct complete_run *r, const struct completion_answer *a)

@@ -2,6 +2,7 @@
  * the client never starts one. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -139,24 +140,41 @@ static bool check_socket(struct report *r, buffer *socket_path)
     return fits;
 }
 
+/* An engine goes by its directory's name; one that runs is not replaced because of it. */
+static void check_model_name(struct report *r, const struct engine_settings *s, const char *running)
+{
+    buffer found = {0};
+    const char *dir = model_find(s->model_dir, &found);
+    char *real = dir ? realpath(dir, NULL) : NULL;
+    const char *slash = real ? strrchr(real, '/') : NULL;
+    if (running[0] && slash && strcmp(slash + 1, running) != 0)
+        report_put(r, "engine's model", VERDICT_WARN, "close the windows that use it, or end it",
+                   "%s runs, not %s", running, slash + 1);
+    free(real);
+    buffer_free(&found);
+}
+
 /* Asks the engine that holds the lock. */
-static void check_running(struct report *r, pid_t holder, const char *socket_path)
+static void check_running(struct report *r, const struct engine_settings *s, pid_t holder,
+                          const char *socket_path)
 {
     buffer endpoint = {0};
     struct engine_status now;
     error err;
     report_put(r, "engine lock", VERDICT_OK, "", "held by pid %ld", (long)holder);
     buffer_print(&endpoint, "unix:%s", socket_path);
-    if (endpoint.failed)
+    if (endpoint.failed) {
         report_put(r, "engine", VERDICT_FAIL, "", "out of memory");
-    else if (engine_probe(&now, endpoint.bytes, NULL, &err) != OK)
+    } else if (engine_probe(&now, endpoint.bytes, NULL, &err) != OK) {
         report_put(r, "engine", VERDICT_FAIL, "", "%s", err.message);
-    else
+    } else {
         put_engine(r, "engine", &now, "end the process that holds the lock; editors start another");
+        check_model_name(r, s, now.model);
+    }
     buffer_free(&endpoint);
 }
 
-static void check_local(struct report *r)
+static void check_local(struct report *r, const struct engine_settings *s)
 {
     const struct local_engine_spec nothing = {0};
     struct local_finding found;
@@ -166,7 +184,7 @@ static void check_local(struct report *r)
     if (local_engine_look(&found, &nothing, false, -1, &err) != OK)
         report_put(r, "engine lock", VERDICT_FAIL, "see the runtime directory", "%s", err.message);
     else if (found.outcome == LOCAL_HELD)
-        check_running(r, found.holder, socket_path.bytes);
+        check_running(r, s, found.holder, socket_path.bytes);
     else
         report_put(r, "engine", VERDICT_OK, "", "not running; it starts when an editor does");
 out:
@@ -178,5 +196,5 @@ void doctor_engine(struct report *r, const struct engine_settings *s)
     if (s->endpoint)
         check_endpoint(r, s);
     else
-        check_local(r);
+        check_local(r, s);
 }

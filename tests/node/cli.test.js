@@ -117,6 +117,16 @@ test('nothing to show is no failure, and says why', async () => {
     });
 });
 
+test('of a line without end only what is near the cursor is shown', async () => {
+    sandbox.write({ 'wide.c': '\u6f22'.repeat(1000000) });
+    await withEngine({ script: '```' }, async (engine) => {
+        const { code, out } = await run(['complete', 'wide.c:1:500000', '--endpoint', engine.endpoint]);
+        assert.equal(code, 0);
+        assert.match(out, /^\u6f22{100,300}\n/);
+        assert.ok(out.length < 1000);
+    });
+});
+
 test('escape sequences of an answer do not reach the terminal', async () => {
     await withEngine({ script: ' + "\x1b[31m\u009b";\n```' }, async (engine) => {
         const { out } = await run(['complete', 'a.c:3:17', '--endpoint', engine.endpoint]);
@@ -149,6 +159,12 @@ test('the local engine is started, used, and used again', async () => {
     assert.equal(code, 0, out);
     assert.equal(rows['engine lock'].value, `held by pid ${sandbox.enginePid()}`);
     assert.equal(rows.engine.value, `ready, model tiny, context ${tiny.maxModelLen}`);
+
+    const other = path.join(sandbox.directory, 'other');
+    fs.symlinkSync(sandbox.work, other);
+    const differs = rowsOf((await run(['doctor', '--json', '--model', other])).out);
+    assert.equal(differs["engine's model"].verdict, 'warn');
+    assert.equal(differs["engine's model"].value, 'tiny runs, not work');
 });
 
 const failures = [
