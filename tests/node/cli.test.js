@@ -207,7 +207,7 @@ const engineFailures = [
     ['an error', { script: { status: 500, message: 'scripted 500' } }, [], /scripted 500|HTTP 500/],
     ['a stream that breaks', { script: { text: 'abc'.repeat(100), cutAfterBytes: 10 } }, [], /\S/],
     ['a wrong key', { key: 'secret' }, [], /key/],
-    ['no word', { script: { hang: true } }, ['--timeout', '0.5'], /no whole line within the time allowed/],
+    ['no word', { script: { hang: true } }, ['--timeout', '3'], /no whole line within the time allowed/],
     ['a model that never loads', { handshake: { state: 'loading' } }, ['--timeout', '0.5'], /no engine within 0\.5 s: the model is loading/],
 ];
 
