@@ -29,6 +29,9 @@ MAIN    := $(BUILD)/obj/lsp/cli/main.o
 LIBRARY := $(BUILD)/libdbrx.a
 PROGRAM := $(BUILD)/dbrx-ls
 
+# Builds that follow a set-up use all cores without being told.
+JOBS := -j$(shell nproc)
+
 # V=1 shows whole commands.
 Q := $(if $(V),,@)
 
