@@ -24,6 +24,7 @@ check-format:
 # Warnings are errors in every build; the program's own build is gcc's.
 check-gcc: tests
 	@echo "gcc: no warnings"
+	@python3 tests/check/readme.py $(BUILD)
 
 # clang only has to read the sources; nothing it would build is used. Objects of our rooms only.
 check-clang: $(patsubst %.c,$(CHECK_CLANG)/%.ok,$(CHECK_SOURCES))
