@@ -12,6 +12,7 @@ import { places } from './places.js';
 import { Screen } from './screen.js';
 
 const LIMIT_MS = 115000;
+const SEARCH_MS = 55000;
 const WANTED = 3;
 
 const screen = new Screen(process.stdout);
@@ -120,9 +121,11 @@ function figuresOf(completion) {
 // Several places are tried: a model may say nothing that can be shown.
 async function showCompletions(candidates, wanted) {
     const shown = [];
+    const from = Date.now();
     let empty = 0;
     for (const place of candidates) {
-        if (shown.length === wanted || empty >= 12) break;
+        if (shown.length === wanted || Date.now() - from > SEARCH_MS) break;
+        screen.transient(`completing at ${place.file}:${place.line + 1}`);
         const completion = await completeAt(place);
         const ghost = ghostOf(completion);
         if (ghost.trim() === '') {
@@ -130,11 +133,13 @@ async function showCompletions(candidates, wanted) {
             continue;
         }
         shown.push(completion);
+        screen.progressDone('');
         screen.line();
         screen.heading(`${shown.length}. ${place.file}:${place.line + 1}`);
         screen.excerpt(completion.lines, place.line, ghost);
         screen.line(`   ${figuresOf(completion)}`);
     }
+    screen.progressDone('');
     if (empty > 0)
         screen.line(`   (at ${empty} other place${empty > 1 ? 's' : ''} nothing visible came)`);
     if (shown.length < wanted)

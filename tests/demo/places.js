@@ -5,29 +5,28 @@ import path from 'node:path';
 
 const FILES = [
     'lsp/server/documents.c',
-    'context/prompt.c',
     'base/utf.c',
-    'inference/sampler.c',
-    'tokenizer/tokenizer.c',
-    'base/arena.c',
     'base/text.c',
+    'inference/sampler.c',
+    'base/arena.c',
+    'context/prompt.c',
+    'tokenizer/tokenizer.c',
 ];
-const STATEMENT = /^ {4,}(?:return |if \(|for \(|\w+ \*?\w+ = |\w+->\w+ = )/;
+const STATEMENT = /^ {4,}(?:return |\w+ \*?\w+ = |\w+->\w+ = )/;
+const SHARES = [0.5, 0.25, 0.75, 0.4, 0.6, 0.1, 0.9]; // of a file; functions are not at its ends
 
-// The column behind the first word and its blank: "return |", "size_t n = |".
+// Behind "return " or " = ".
 function columnOf(line) {
-    const head = /^ +(?:return |if \(|for \(|.*? = )/.exec(line);
-    return head ? head[0].length : line.length;
+    return /^ +(?:return |.*? = )/.exec(line)[0].length;
 }
 
-// From the middle of a file outwards is where functions are; three spread over it.
 function placesIn(repository, file) {
     const lines = fs.readFileSync(path.join(repository, file), 'utf8').split('\n');
     const fit = lines
-        .map((line, i) => ({ line: i, text: line }))
+        .map((text, line) => ({ line, text }))
         .filter(({ line, text }) => line > 8 && STATEMENT.test(text) && text.length < 90);
-    return [0.5, 0.25, 0.75]
-        .map((share) => fit[Math.floor(share * fit.length)])
+    const chosen = new Set(SHARES.map((share) => fit[Math.floor(share * fit.length)]));
+    return [...chosen]
         .filter(Boolean)
         .map(({ line, text }) => ({ file, line, column: columnOf(text) }));
 }
@@ -37,5 +36,5 @@ export function places(repository) {
     const lists = FILES.filter((file) => fs.existsSync(path.join(repository, file))).map((file) =>
         placesIn(repository, file),
     );
-    return [0, 1, 2].flatMap((i) => lists.map((list) => list[i]).filter(Boolean));
+    return SHARES.flatMap((_, i) => lists.map((list) => list[i]).filter(Boolean));
 }

@@ -37,6 +37,11 @@ export class Screen {
         return this.stream.write(`\r\x1b[K${text.slice(0, this.width - 1)}`);
     }
 
+    /** What a terminal shows until the next thing comes; nothing elsewhere. */
+    transient(text) {
+        if (this.isTerminal) this.progress(text);
+    }
+
     progressDone(text) {
         if (this.inProgress) this.stream.write('\r\x1b[K');
         this.inProgress = false;

@@ -58,13 +58,18 @@ function agreementBefore(user, truth, at) {
  * The oracle model: continues every prompt with the file's real text.
  * files: { path: the full true text }; the path must be named in the prompt, and of several the one
  * whose text agrees. lines: how many lines are given (to the end of the line the cursor is in, and
- * so on); absent: to the end of the file. until: the answer ends before this text. The answer ends
- * with the closing fence, as the examples in the prompt teach.
+ * so on); absent: to the end of the file. until: the answer ends before this text. elsewhere: what
+ * is said to a prompt that continues none of the files; absent: the test fails. The answer ends with
+ * the closing fence, as the examples in the prompt teach.
  */
-export function oracle(files, { lines, until } = {}) {
+export function oracle(files, { lines, until, elsewhere } = {}) {
     return (request) => {
         const place = findPlace(files, request.prompt);
-        if (!place) throw new Error('the prompt continues none of the files the oracle knows');
+        if (!place && elsewhere !== undefined) return elsewhere;
+        if (!place) {
+            const tail = JSON.stringify(openTurnOf(request.prompt)?.tail);
+            throw new Error(`none of the files the oracle knows goes on behind ${tail}`);
+        }
         let text = place.truth.slice(place.at);
         if (until !== undefined && text.includes(until)) text = text.slice(0, text.indexOf(until));
         if (lines !== undefined) text = text.split('\n').slice(0, lines).join('\n');

@@ -49,6 +49,8 @@ export class ScriptedEngine {
     }
 
     async listen() {
+        decode(encode('warm')); // the first use of the tokenizer takes longer than an editor waits
+        rankList();
         this.server = http.createServer((req, res) => {
             this.#route(req, res).catch((thrown) => this.#fail(res, thrown));
         });

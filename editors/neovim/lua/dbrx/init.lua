@@ -20,6 +20,7 @@ local function watch()
     on({ 'InsertLeave', 'BufLeave', 'WinLeave' }, suggestion.stop)
     on('ColorScheme', suggestion.define_highlight)
     on('VimLeavePre', server.stop)
+    server.on_ready = suggestion.retry
 end
 
 --- Starts the plugin; see |dbrx-setup| for the options.

@@ -4,6 +4,7 @@ local config = require('dbrx.config')
 
 local M = {
     status = { state = 'off', reason = 'not started' },
+    on_ready = function() end, -- the engine can be used from now on
 }
 
 local is_0_11 = vim.fn.has('nvim-0.11') == 1
@@ -25,7 +26,10 @@ local function tell(text)
     vim.api.nvim_echo({ { vim.fn.strcharpart(line, 0, width) } }, false, {})
 end
 
+local usable = { ready = true, busy = true, degraded = true }
+
 local function set_status(status)
+    local is_news = usable[status.state] and not usable[M.status.state]
     M.status = status
     local reason = status.reason or ''
     if (status.state == 'off' or status.state == 'degraded') and reason ~= '' then
@@ -33,6 +37,9 @@ local function set_status(status)
     end
     pcall(vim.api.nvim_exec_autocmds, 'User', { pattern = 'DbrxStatus', modeline = false })
     vim.cmd('redrawstatus')
+    if is_news then
+        M.on_ready()
+    end
 end
 
 function M.report_off(reason)

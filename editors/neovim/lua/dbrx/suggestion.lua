@@ -219,6 +219,12 @@ function M.changed()
     end
 end
 
+--- Asks again at a place where there could be no answer before.
+function M.retry()
+    last = nil
+    M.changed()
+end
+
 --- Forgets everything: insert mode or the window was left.
 function M.stop()
     last = nil
