@@ -116,6 +116,16 @@ status model_open(model **out, const char *model_dir, error *err)
     return OK;
 }
 
+int64_t model_parameters(const model *m)
+{
+    int64_t n = 0;
+    for (int32_t i = 0; i < m->n_weights; i++) {
+        struct model_tensor t = tensor_at(m, i);
+        n += t.n_rows * t.n_columns;
+    }
+    return n;
+}
+
 size_t model_stored_bytes(const model *m)
 {
     size_t bytes = 0;

@@ -26,6 +26,9 @@ typedef struct model {
  * expected. Closed by model_close. */
 status model_open(model **out, const char *model_dir, error *err);
 
+/* Numbers in all weights, however they are stored; scales are none. */
+int64_t model_parameters(const model *m);
+
 /* Bytes of all weights as stored, and of those that a copy is made of (F16, scales). */
 size_t model_stored_bytes(const model *m);
 size_t model_copied_bytes(const model *m);

@@ -10,8 +10,8 @@ CHECK_CLANG  := $(BUILD)/check-clang
 check:
 	@sh tests/setup.sh $(BUILD) --check
 	+@$(MAKE) --no-print-directory check-structure check-format
-	+@$(MAKE) --no-print-directory -j$(shell nproc) check-gcc
-	+@$(MAKE) --no-print-directory -j$(shell nproc) check-clang
+	+@$(MAKE) --no-print-directory $(JOBS) check-gcc
+	+@$(MAKE) --no-print-directory $(JOBS) check-clang
 	+@$(MAKE) --no-print-directory check-tidy check-cppcheck
 	@echo "check: everything holds"
 
@@ -24,6 +24,7 @@ check-format:
 # Warnings are errors in every build; the program's own build is gcc's.
 check-gcc: tests
 	@echo "gcc: no warnings"
+	@python3 tests/check/readme.py $(BUILD)
 
 # clang only has to read the sources; nothing it would build is used. Objects of our rooms only.
 check-clang: $(patsubst %.c,$(CHECK_CLANG)/%.ok,$(CHECK_SOURCES))
@@ -38,7 +39,7 @@ $(CHECK_CLANG)/%.ok: %.c
 
 # One stamp per file, so that a second run only looks at what changed.
 check-tidy:
-	+@$(MAKE) --no-print-directory -j$(shell nproc) $(patsubst %.c,$(BUILD)/check-tidy/%.ok,$(SOURCES))
+	+@$(MAKE) --no-print-directory $(JOBS) $(patsubst %.c,$(BUILD)/check-tidy/%.ok,$(SOURCES))
 	@echo "clang-tidy: no findings"
 
 $(BUILD)/check-tidy/%.ok: %.c .clang-tidy
@@ -48,6 +49,6 @@ $(BUILD)/check-tidy/%.ok: %.c .clang-tidy
 
 check-cppcheck:
 	@cppcheck --quiet --std=c11 --language=c --enable=warning,portability,performance --inline-suppr \
-	  --error-exitcode=1 --library=posix --library=gnu -j$(shell nproc) -I. -D_GNU_SOURCE \
+	  --error-exitcode=1 --library=posix --library=gnu $(JOBS) -I. -D_GNU_SOURCE \
 	  --suppress=missingIncludeSystem --suppress=*:*/generated/* $(SOURCES)
 	@echo "cppcheck: no findings"

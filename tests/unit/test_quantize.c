@@ -140,6 +140,9 @@ static void memory_runs_out(void **state)
     /* scales are what is copied: 2 bytes per group, 4 per row of the FP8 ones */
     size_t groups = 2 * 3 * (4 * 64), rows = 512 + 2 * (128 + 64);
     assert_int_equal(model_copied_bytes(m), 2 * groups + 4 * rows);
+    /* embedding and head; norms; attention, router and experts of two layers */
+    assert_int_equal(model_parameters(m),
+                     2 * 512 * 64 + 5 * 64 + 2 * (128 * 64 + 64 * 64 + 4 * 64 + 3 * 256 * 64));
     model_close(m);
 }
 
