@@ -158,7 +158,8 @@ static status shards_make(struct work *w, error *err)
         if (shard->done) continue;
         buffer_print(&path, "%s/%s", w->directory.bytes, shard->name);
         status s = path.failed ? fail(err, ERR_MEMORY, "out of memory")
-                               : quantize_shard_write(&w->plan, i, path.bytes, &workers, err);
+                               : safetensors_check_files(w->source->files, err);
+        if (s == OK) s = quantize_shard_write(&w->plan, i, path.bytes, &workers, err);
         buffer_free(&path);
         if (s == OK && fsync(w->lock) != 0)
             s = fail(err, ERR_IO, "%s: cannot sync: %s", w->directory.bytes, strerror(errno));
