@@ -140,6 +140,8 @@ static void test_places(void **state)
     }
 }
 
+static size_t below(uint64_t *seed, size_t n) { return (size_t)(random_mix(++*seed) % n); }
+
 /* The naive cache: the whole text as it was, and what it would be with the answer in it. It fits
  * where putting the rest into the text as it is now gives exactly that. */
 struct naive {
@@ -186,9 +188,9 @@ static void text_edit(char *content, size_t from, size_t to, const char *by)
  * coincidences. No brackets: their rule stands in the table. */
 static void random_edit(uint64_t *seed, char *content, size_t *cursor, const char *next)
 {
-    size_t size = strlen(content), at = (size_t)(random_next(seed) % (size + 1));
-    char letter[2] = {(char)('a' + random_next(seed) % 2), 0};
-    switch (random_next(seed) % 12) {
+    size_t size = strlen(content), at = below(seed, size + 1);
+    char letter[2] = {(char)('a' + (char)below(seed, 2)), 0};
+    switch (below(seed, 40)) {
     case 0: /* elsewhere */
         if (size < 40) text_edit(content, at, at, letter);
         if (at < *cursor) ++*cursor;
@@ -205,7 +207,7 @@ static void random_edit(uint64_t *seed, char *content, size_t *cursor, const cha
         break;
     default:
         if (size >= 60) break;
-        if (*next && random_next(seed) % 4) letter[0] = *next;
+        if (*next && below(seed, 4)) letter[0] = *next;
         text_edit(content, *cursor, *cursor, letter);
         ++*cursor;
     }
@@ -221,9 +223,9 @@ static void test_random_edits(void **state)
     struct completion_cache cache = {0};
     for (int round = 0; round < ROUNDS; round++) {
         char content[512] = "abba\nab", insert[32] = "", behind[512];
-        size_t cursor = (size_t)(random_next(&seed) % 8), size = random_next(&seed) % 8;
-        for (size_t i = 0; i < size; i++) insert[i] = (char)('a' + random_next(&seed) % 2);
-        size_t replace = (size_t)(random_next(&seed) % (8 - cursor));
+        size_t cursor = below(&seed, 8), size = below(&seed, 8);
+        for (size_t i = 0; i < size; i++) insert[i] = (char)('a' + (char)below(&seed, 2));
+        size_t replace = below(&seed, 8 - cursor);
         struct naive naive;
         strcpy(behind, content + cursor);
         naive_put(&naive, text_of(content), cursor, text_of(insert), replace);
@@ -242,7 +244,7 @@ static void test_random_edits(void **state)
             random_edit(&seed, content, &cursor, fits ? expected : "");
         }
     }
-    assert_true(n_hits > 10000 && n_misses > 10000);
+    assert_true(n_hits > 5000 && n_misses > 10000);
     completion_cache_free(&cache);
 }
 
