@@ -106,6 +106,16 @@ function only(items, position) {
     return items[0];
 }
 
+/** The one item of an Automatic request. On a machine that is too busy to answer in time the
+ *  generation goes on, and who asks again joins it: so asking again hides nothing. */
+async function shown(client, uri, position) {
+    for (let i = 0; i < 20; i++) {
+        const items = await client.complete(uri, position);
+        if (items.length > 0) return only(items, position);
+    }
+    return assert.fail('nothing is shown');
+}
+
 /** A script that waits until it is opened; then it is `script`. */
 function gate(script) {
     let open;
@@ -195,7 +205,7 @@ test('a line that is whole is answered at once, and the stream is closed', async
     await session({ engine: { script } }, async (client, engine) => {
         const { text, position } = upTo('return first');
         const uri = client.open('a.c', text);
-        const item = only(await client.complete(uri, position), position);
+        const item = await shown(client, uri, position);
         assert.equal(client.accepted(uri, item), TRUTH);
         await engine.until(() => engine.requests[0].closedBy, 'the stream to close');
         assert.equal(engine.requests[0].closedBy, 'client');
@@ -220,11 +230,11 @@ test('a newer request at another place answers the older as cancelled and closes
             assert.deepEqual((await Promise.all(answers)),
                 [{ code: CANCELLED }, { code: CANCELLED }, { code: CANCELLED }, { items: [] }]);
             await engine.until(() => engine.requests.every((r) => r.closedBy === 'client'), 'closing');
-            only(await client.complete(uri, position), position);
+            await shown(client, uri, position);
             engine.script = HANG;
             const old = settled(client.complete(uri, BLANK, { invoked }));
             await engine.until(() => engine.requests.length === 5, 'the request');
-            only(await client.complete(uri, position), position); // from the cache
+            await shown(client, uri, position); // from the cache
             assert.deepEqual(await old, { code: CANCELLED });
             await engine.until(() => engine.requests[4].closedBy === 'client', 'closing');
         });
@@ -246,15 +256,15 @@ test('typing along a shown suggestion is answered from the cache without a reque
     await session({ engine: { script: [oracle(FILES, { lines: 1 }), HANG] } }, async (client, engine) => {
         const { text, position } = upTo('return first');
         const uri = client.open('a.c', text);
-        only(await client.complete(uri, position), position);
+        await shown(client, uri, position);
         let at = position;
         for (const character of ' + secon') {
             at = client.type(uri, at, character);
-            assert.equal(client.accepted(uri, only(await client.complete(uri, at), at)), TRUTH);
+            assert.equal(client.accepted(uri, await shown(client, uri, at)), TRUTH);
         }
         client.change(uri, { start: after(at, -2), end: at }, ''); // and back again
         at = after(at, -2);
-        assert.equal(client.accepted(uri, only(await client.complete(uri, at), at)), TRUTH);
+        assert.equal(client.accepted(uri, await shown(client, uri, at)), TRUTH);
         assert.equal(engine.requests.length, 1);
         client.type(uri, at, 'x');
         const other = settled(client.complete(uri, after(at, 1)));
@@ -268,16 +278,16 @@ test('a bracket that the editor closes agrees: the range extends over the closer
     await session({ engine: { script: [oracle(FILES, { lines: 1 }), HANG] } }, async (client, engine) => {
         const { text, position } = upTo('int sum = add');
         const uri = client.open('a.c', text);
-        const whole = only(await client.complete(uri, position), position);
+        const whole = await shown(client, uri, position);
         assert.equal(whole.insertText, '(value, value);');
         client.change(uri, { start: position, end: position }, '()');
         let at = after(position, 1);
-        const item = only(await client.complete(uri, at), at);
+        const item = await shown(client, uri, at);
         assert.equal(item.insertText, 'value, value);');
         assert.deepEqual(item.range, { start: at, end: after(at, 1) });
         assert.equal(client.accepted(uri, item), TRUTH);
         at = client.type(uri, at, 'value, ');
-        assert.equal(client.accepted(uri, only(await client.complete(uri, at), at)), TRUTH);
+        assert.equal(client.accepted(uri, await shown(client, uri, at)), TRUTH);
         assert.equal(engine.requests.length, 1);
     });
 });
@@ -331,7 +341,7 @@ test('Automatic does not wait for a slow engine, Invoked does; the late line is 
         late.open();
         only(await invoked, position);
         await engine.until(() => engine.requests.every((r) => r.closedBy), 'the ends');
-        only(await client.complete(uri, position), position);
+        await shown(client, uri, position);
         assert.equal(engine.requests.length, 2);
     });
 });
