@@ -16,11 +16,15 @@ char bracket_closer(char opener)
     }
 }
 
-static bool is_bracket(char c) { return c && strchr("()[]{}", c); }
+static bool is_bracket(char c)
+{
+    return c == '(' || c == ')' || c == '[' || c == ']' || c == '{' || c == '}';
+}
 
 static bool starts_with(text line, size_t at, const char *word)
 {
-    return word && text_starts(text_slice(line, at, line.size), text_of(word));
+    return word && at < line.size && line.bytes[at] == word[0] &&
+           text_starts(text_slice(line, at, line.size), text_of(word));
 }
 
 /* "#" begins a comment only at the line's start or behind a space: not in "$#" or "${#x}". */
