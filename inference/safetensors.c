@@ -426,3 +426,38 @@ status safetensors_check_files(const safetensors *s, error *err)
     }
     return OK;
 }
+
+/* IEEE 754 binary16 to binary32, exact. */
+static float half_to_float(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31;
+    uint32_t mantissa = half & 0x3ffu;
+    union {
+        uint32_t bits;
+        float value;
+    } out;
+    if (exponent == 0) { /* zero or subnormal: mantissa * 2^-24 */
+        out.value = (float)mantissa * 0x1p-24f;
+        out.bits |= sign;
+    } else {
+        out.bits = sign | (exponent == 31 ? 255u : exponent + 112u) << 23 | mantissa << 13;
+    }
+    return out.value;
+}
+
+void tensor_widen(float *out, const struct tensor *t, size_t first, size_t n)
+{
+    const unsigned char *from = t->bytes + first * tensor_dtype_bytes(t->dtype);
+    if (t->dtype == DTYPE_F32) memcpy(out, from, n * sizeof *out);
+    if (t->dtype == DTYPE_BF16)
+        for (size_t i = 0; i < n; i++) {
+            uint32_t bits = (uint32_t)from[2 * i] << 16 | (uint32_t)from[2 * i + 1] << 24;
+            memcpy(out + i, &bits, sizeof bits);
+        }
+    if (t->dtype == DTYPE_F16)
+        for (size_t i = 0; i < n; i++) {
+            uint16_t value;
+            memcpy(&value, from + 2 * i, sizeof value);
+            out[i] = half_to_float(value);
+        }
+}
