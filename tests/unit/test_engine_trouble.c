@@ -227,8 +227,10 @@ static int models_make(void **state)
     return 0;
 }
 
-int main(void)
+/* An argument such as "warm_*" runs only the tests it matches. */
+int main(int argc, char **argv)
 {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reader_that_never_reads),
         cmocka_unit_test(requests_without_memory),

@@ -438,8 +438,10 @@ static int model_setup(void **state)
     return 0;
 }
 
-int main(void)
+/* An argument such as "warm_*" runs only the tests it matches. */
+int main(int argc, char **argv)
 {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cancelled_at_every_step),
         cmocka_unit_test(warm_work_waits),
