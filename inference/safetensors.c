@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "inference/json_text.h"
+#include "inference/mapping_guard.h"
 
 struct shard {
     char *name; /* as the index spells it; NULL for a single file */
@@ -249,6 +250,7 @@ static status shard_open(safetensors *s, const char *dir, const char *name, erro
     shard->name = memory_copy(name, strlen(name));
     if (path.failed || !shard->name) return fail(err, ERR_MEMORY, "%s: out of memory", dir);
     status result = file_map_open(&shard->map, shard->path, err);
+    mapping_guard_add(shard->map.bytes, shard->map.size, shard->path);
     if (result == OK && stat(shard->path, &shard->identity) != 0)
         result = fail(err, ERR_IO, "%s: %s", shard->path, strerror(errno));
     return result == OK ? shard_read(s, shard, err) : result;
@@ -393,6 +395,7 @@ void safetensors_close(safetensors *s)
     if (!s) return;
     for (size_t i = 0; i < s->n_tensors; i++) memory_free((void *)(uintptr_t)s->tensors[i].name);
     for (size_t i = 0; i < s->n_shards; i++) {
+        mapping_guard_remove(s->shards[i].map.bytes);
         file_map_close(&s->shards[i].map);
         memory_free(s->shards[i].name);
         memory_free(s->shards[i].path);
