@@ -46,8 +46,9 @@ $(BUILD)/check-tidy/%.ok: %.c .clang-tidy
 	@clang-tidy --quiet $< -- $(CFLAGS_ALL) $(call isa_of,$<) -isystem $(TREE_SITTER)/include \
 	  >$(@:.ok=.log) 2>&1 && touch $@ || { cat $(@:.ok=.log); exit 1; }
 
+# readdir on a stream of one's own is safe in any thread (POSIX.1-2024; in glibc always).
 check-cppcheck:
 	@cppcheck --quiet --std=c11 --language=c --enable=warning,portability,performance --inline-suppr \
 	  --error-exitcode=1 --library=posix --library=gnu -j$(shell nproc) -I. -D_GNU_SOURCE \
-	  --suppress=missingIncludeSystem --suppress=*:*/generated/* $(SOURCES)
+	  --suppress=missingIncludeSystem --suppress=readdirCalled --suppress=*:*/generated/* $(SOURCES)
 	@echo "cppcheck: no findings"
