@@ -36,12 +36,13 @@ $(CHECK_CLANG)/%.ok: %.c
 
 -include $(wildcard $(CHECK_CLANG)/*/*.d $(CHECK_CLANG)/*/*/*.d)
 
-# One stamp per file, so that a second run only looks at what changed.
+# One stamp per file, so that a second run only looks at what changed; which headers a file reads is
+# known to check-clang.
 check-tidy:
 	+@$(MAKE) --no-print-directory -j$(shell nproc) $(patsubst %.c,$(BUILD)/check-tidy/%.ok,$(SOURCES))
 	@echo "clang-tidy: no findings"
 
-$(BUILD)/check-tidy/%.ok: %.c .clang-tidy
+$(BUILD)/check-tidy/%.ok: %.c .clang-tidy $(CHECK_CLANG)/%.ok
 	@mkdir -p $(@D)
 	@clang-tidy --quiet $< -- $(CFLAGS_ALL) $(call isa_of,$<) -isystem $(TREE_SITTER)/include \
 	  >$(@:.ok=.log) 2>&1 && touch $@ || { cat $(@:.ok=.log); exit 1; }
