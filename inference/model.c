@@ -147,6 +147,16 @@ status model_open(model **out, const char *model_dir, error *err)
     return OK;
 }
 
+int64_t model_parameters(const model *m)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < safetensors_count(m->files); i++) {
+        const struct tensor *t = safetensors_at(m->files, i);
+        n += (int64_t)(t->size_bytes / tensor_dtype_bytes(t->dtype));
+    }
+    return n;
+}
+
 size_t model_stored_bytes(const model *m)
 {
     size_t bytes = 0;

@@ -23,6 +23,9 @@ typedef struct model {
  * ERR_FORMAT names file, tensor, found and expected. Closed by model_close. */
 status model_open(model **out, const char *model_dir, error *err);
 
+/* Numbers in all weights. */
+int64_t model_parameters(const model *m);
+
 /* Bytes of all weights as stored, and of those that a copy is made of (F16). */
 size_t model_stored_bytes(const model *m);
 size_t model_copied_bytes(const model *m);

@@ -43,10 +43,10 @@ tests: build tools $(UNIT_TESTS)
 tools: $(TOOLS)
 
 test: setup
-	+@$(MAKE) --no-print-directory tests
+	+@$(MAKE) --no-print-directory $(JOBS) tests
 	@python3 tests/run.py --build $(BUILD)
 
 test-all:
 	@sh tests/setup.sh $(BUILD) --all
-	+@$(MAKE) --no-print-directory tests
+	+@$(MAKE) --no-print-directory $(JOBS) tests
 	@python3 tests/run.py --build $(BUILD) --all

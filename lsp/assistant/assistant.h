@@ -40,6 +40,7 @@ struct completion_answer {
     text insert;               /* empty: nothing to show, and reason says why */
     size_t from_byte, to_byte; /* range of the document it replaces; contains the cursor */
     bool cancelled;            /* by the caller or by a newer query of the same document */
+    bool failed;               /* the engine did not answer, or not in time: reason says why */
     const char *reason;        /* static or living as long as the callback */
     struct completion_report report;
 };

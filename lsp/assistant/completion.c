@@ -47,6 +47,13 @@ void completion_due_cancelled(struct completion *c)
     completion_due(c, TEXT(""), 0, "no longer wanted");
 }
 
+void completion_due_failed(struct completion *c, const char *reason)
+{
+    if (c->due) return;
+    c->failed = true;
+    completion_due(c, TEXT(""), 0, reason);
+}
+
 /* Takes it off the list, calls back and frees. */
 static void completion_answer(struct completion *c)
 {
@@ -58,6 +65,7 @@ static void completion_answer(struct completion *c)
         .from_byte = c->cursor_byte,
         .to_byte = c->cursor_byte + c->replace_bytes,
         .cancelled = c->cancelled,
+        .failed = c->failed,
         .reason = c->reason,
         .report = c->report,
     };
@@ -72,7 +80,7 @@ static void completion_answer(struct completion *c)
 static void completion_expire(struct completion *c)
 {
     if (c->run->assistant && c->run->seen_line) run_settle(c->run, false);
-    completion_due(c, TEXT(""), 0, "no whole line within the time allowed");
+    completion_due_failed(c, "no whole line within the time allowed");
 }
 
 void completions_answer(assistant *a, bool all)
@@ -191,7 +199,7 @@ static status completion_begin(struct completion *c, const struct completion_que
     }
     error why;
     if (run_for(&run, a, session, q, &why) != OK) {
-        completion_due(c, TEXT(""), 0, why.message);
+        completion_due_failed(c, why.message);
         return OK;
     }
     run->n_references++;
@@ -199,11 +207,11 @@ static status completion_begin(struct completion *c, const struct completion_que
     return OK;
 }
 
-static int64_t deadline_of(const assistant *a, bool invoked)
+int64_t completion_deadline_ms(const assistant *a, bool invoked)
 {
     int64_t ms = invoked ? a->options.invoked_deadline_ms : a->options.automatic_deadline_ms;
     if (ms <= 0) ms = invoked ? INVOKED_MS : AUTOMATIC_MS;
-    return clock_us() + ms * 1000;
+    return ms;
 }
 
 status assistant_complete(assistant *a, const struct completion_query *q,
@@ -215,7 +223,7 @@ status assistant_complete(assistant *a, const struct completion_query *q,
     c->assistant = a;
     c->document_key = q->document_key;
     c->cursor_byte = q->cursor_byte;
-    c->deadline_us = deadline_of(a, q->invoked);
+    c->deadline_us = clock_us() + completion_deadline_ms(a, q->invoked) * 1000;
     c->on_answer = on_answer;
     c->context = context;
     status s = completion_begin(c, q, err);

@@ -49,13 +49,17 @@ void run_report(const struct run *r, struct completion_report *out)
         out->tokens_per_s = (double)(now.n_output - 1) * 1e6 / (double)decode_us;
 }
 
-/* Everyone who waits for it gets the same answer. */
+/* Everyone who waits for it gets the same answer, or the same reason why there is none. */
 static void run_answer(struct run *r, text insert, size_t replace_bytes, const char *reason)
 {
-    for (struct completion *c = r->assistant->completions; c; c = c->next) {
-        if (c->run != r || c->due) continue;
-        completion_due(c, insert, replace_bytes, reason);
-    }
+    for (struct completion *c = r->assistant->completions; c; c = c->next)
+        if (c->run == r) completion_due(c, insert, replace_bytes, reason);
+}
+
+static void run_fail(struct run *r, const char *reason)
+{
+    for (struct completion *c = r->assistant->completions; c; c = c->next)
+        if (c->run == r) completion_due_failed(c, reason);
 }
 
 void run_settle(struct run *r, bool finished)
@@ -94,7 +98,7 @@ static void on_done(void *context, const struct engine_answer *answer)
     if (r->assistant && answer->code == OK && !answer->cut) {
         run_settle(r, strcmp(answer->finish, "stop") == 0);
     } else if (r->assistant) {
-        run_answer(r, TEXT(""), 0, answer->reason ? answer->reason : "the engine failed");
+        run_fail(r, answer->reason ? answer->reason : "the engine failed");
         run_detach(r);
     }
     /* The words live with the call, which is gone when this returns. */
@@ -122,7 +126,7 @@ static status run_ask(struct run *r, int32_t max_tokens, error *err)
         .seed = r->place.before_hash,
         .priority = "interactive",
         .must_start_with = r->prompt.must_start_with,
-        .deadline_ms = BEHIND_MS,
+        .deadline_ms = completion_deadline_ms(a, r->invoked) + BEHIND_MS,
     };
     const struct engine_callbacks callbacks = {on_text, on_done, r};
     return engine_client_complete(a->options.client, &request, &callbacks, &r->call, err);

@@ -44,7 +44,7 @@ struct completion {
     int64_t deadline_us;
     void (*on_answer)(void *context, const struct completion_answer *answer);
     void *context;
-    bool due, cancelled;
+    bool due, cancelled, failed;
     buffer insert;
     size_t replace_bytes;
     char reason[256];
@@ -66,6 +66,8 @@ struct assistant {
 /* The answer is known; the first one counts. */
 void completion_due(struct completion *c, text insert, size_t replace_bytes, const char *reason);
 void completion_due_cancelled(struct completion *c);
+void completion_due_failed(struct completion *c, const char *reason);
+int64_t completion_deadline_ms(const assistant *a, bool invoked);
 void completions_answer(assistant *a, bool all); /* those due; all: the others as cancelled */
 void assistant_wake(assistant *a); /* arms the timer for what is due or has a deadline */
 
