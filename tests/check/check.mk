@@ -51,11 +51,6 @@ $(BUILD)/check-tidy/%.ok: %.c .clang-tidy $(CHECK_CLANG)/%.ok
 # readdir on a stream of one's own is safe in any thread (POSIX.1-2024; in glibc always).
 check-cppcheck:
 	@cppcheck --quiet --std=c11 --language=c --enable=warning,portability,performance --inline-suppr \
-<<<<<<< HEAD
-	  --error-exitcode=1 --library=posix --library=gnu -j$(shell nproc) -I. -D_GNU_SOURCE \
-	  --suppress=missingIncludeSystem --suppress=readdirCalled --suppress=*:*/generated/* $(SOURCES)
-=======
 	  --error-exitcode=1 --library=posix --library=gnu $(JOBS) -I. -D_GNU_SOURCE \
-	  --suppress=missingIncludeSystem --suppress=*:*/generated/* $(SOURCES)
->>>>>>> main
+	  --suppress=missingIncludeSystem --suppress=readdirCalled --suppress=*:*/generated/* $(SOURCES)
 	@echo "cppcheck: no findings"
