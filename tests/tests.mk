@@ -36,6 +36,7 @@ $(MODEL_DEMO): tests/tools/make_checkpoint.c tests/tests.mk | $(BUILD)/tools/mak
 -include $(UNIT_TESTS:=.d) $(TOOLS:=.d)
 
 include tests/oracle/oracle.mk
+include tests/fuzz/fuzz.mk
 
 .PHONY: tests tools
 tests: build tools $(UNIT_TESTS)
@@ -45,6 +46,7 @@ test: setup
 	+@$(MAKE) --no-print-directory $(JOBS) tests
 	@python3 tests/run.py --build $(BUILD)
 
-test-all: setup
+test-all:
+	@sh tests/setup.sh $(BUILD) --all
 	+@$(MAKE) --no-print-directory $(JOBS) tests
 	@python3 tests/run.py --build $(BUILD) --all
