@@ -129,12 +129,18 @@ static status answer_print(const struct complete_run *r, const struct completion
     return s;
 }
 
+/* Asked, and not a word within the time: on a command line that is a failure. */
+static bool is_silence(const struct completion_answer *a)
+{
+    return a->insert.size == 0 && a->report.prompt && a->report.ttft_us == 0;
+}
+
 static void on_answer(void *context, const struct completion_answer *answer)
 {
     struct complete_run *r = context;
     r->handle = NULL;
     if (r->ended) return;
-    if (answer->failed)
+    if (answer->failed || (is_silence(answer) && !answer->cancelled))
         run_end(r, fail(r->err, ERR_NETWORK, "%s", answer->reason));
     else if (answer->cancelled)
         run_end(r, fail(r->err, ERR_CANCELLED, "%s", answer->reason));
