@@ -28,7 +28,7 @@ struct engine {
 
     pthread_t worker;
     bool worker_runs;
-    _Atomic bool pressed; /* real work was posted since the last step boundary */
+    _Atomic int pressed;  /* strictest priority posted since the last step boundary, or warm */
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t work;
     bool closing, woken;
@@ -37,7 +37,10 @@ struct engine {
     struct engine_stats stats; /* as of the last step boundary */
 };
 
-static bool event_pressed(void *context) { return atomic_load(&((engine *)context)->pressed); }
+static enum priority event_pressed(void *context)
+{
+    return (enum priority)atomic_load(&((engine *)context)->pressed);
+}
 
 static void event_admitted(void *context, struct sequence *s)
 {
@@ -157,7 +160,7 @@ static generation *posted_take(engine *e)
     e->posted = NULL;
     e->posted_end = &e->posted;
     e->n_posted = 0;
-    atomic_store(&e->pressed, false);
+    atomic_store(&e->pressed, PRIORITY_WARM);
     return first;
 }
 
@@ -354,7 +357,8 @@ static status post(engine *e, generation *g, error *err)
     *e->posted_end = g;
     e->posted_end = &g->next;
     e->n_posted++;
-    if (g->sequence.priority != PRIORITY_WARM) atomic_store(&e->pressed, true);
+    if ((int)g->sequence.priority < atomic_load(&e->pressed))
+        atomic_store(&e->pressed, (int)g->sequence.priority);
     pthread_cond_signal(&e->work);
     return OK;
 }

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "inference/json_text.h"
+#include "inference/mapping_guard.h"
 
 struct shard {
     char *name; /* as the index spells it; NULL for a single file */
@@ -250,6 +251,7 @@ static status shard_open(safetensors *s, const char *dir, const char *name, erro
     shard->name = memory_copy(name, strlen(name));
     if (path.failed || !shard->name) return fail(err, ERR_MEMORY, "%s: out of memory", dir);
     status result = file_map_open(&shard->map, shard->path, err);
+    mapping_guard_add(shard->map.bytes, shard->map.size, shard->path);
     if (result == OK && stat(shard->path, &shard->identity) != 0)
         result = fail(err, ERR_IO, "%s: %s", shard->path, strerror(errno));
     return result == OK ? shard_read(s, shard, err) : result;
@@ -394,6 +396,7 @@ void safetensors_close(safetensors *s)
     if (!s) return;
     for (size_t i = 0; i < s->n_tensors; i++) memory_free((void *)(uintptr_t)s->tensors[i].name);
     for (size_t i = 0; i < s->n_shards; i++) {
+        mapping_guard_remove(s->shards[i].map.bytes);
         file_map_close(&s->shards[i].map);
         memory_free(s->shards[i].name);
         memory_free(s->shards[i].path);
@@ -426,4 +429,39 @@ status safetensors_check_files(const safetensors *s, error *err)
                         shard->path, (long long)st.st_size, shard->map.size);
     }
     return OK;
+}
+
+/* IEEE 754 binary16 to binary32, exact. */
+static float half_to_float(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31;
+    uint32_t mantissa = half & 0x3ffu;
+    union {
+        uint32_t bits;
+        float value;
+    } out;
+    if (exponent == 0) { /* zero or subnormal: mantissa * 2^-24 */
+        out.value = (float)mantissa * 0x1p-24f;
+        out.bits |= sign;
+    } else {
+        out.bits = sign | (exponent == 31 ? 255u : exponent + 112u) << 23 | mantissa << 13;
+    }
+    return out.value;
+}
+
+void tensor_widen(float *out, const struct tensor *t, size_t first, size_t n)
+{
+    const unsigned char *from = t->bytes + first * tensor_dtype_bytes(t->dtype);
+    if (t->dtype == DTYPE_F32) memcpy(out, from, n * sizeof *out);
+    if (t->dtype == DTYPE_BF16)
+        for (size_t i = 0; i < n; i++) {
+            uint32_t bits = (uint32_t)from[2 * i] << 16 | (uint32_t)from[2 * i + 1] << 24;
+            memcpy(out + i, &bits, sizeof bits);
+        }
+    if (t->dtype == DTYPE_F16)
+        for (size_t i = 0; i < n; i++) {
+            uint16_t value;
+            memcpy(&value, from + 2 * i, sizeof value);
+            out[i] = half_to_float(value);
+        }
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inference/mapping_guard.h"
 #include "inference/service/service.h"
 #include "lsp/cli/command.h"
 #include "lsp/cli/engine_settings.h"
@@ -73,6 +74,7 @@ int command_serve(int argc, char **argv)
     o.model_dir = model_find(model, &found);
     status s = options_check(&o, n_rest, argv, &err);
     if (s == OK) s = idle_parse(&o.idle_s, idle, o.port >= 0, &err);
+    if (s == OK) s = mapping_guard_install(&err);
     if (s == OK) s = service_run(&o, &err);
     exit_code = s == OK ? EXIT_DONE : command_fail(argv[0], &err);
     return exit_code;
