@@ -132,6 +132,7 @@ class Copy:
                 shutil.copy2(source, self.at / name)
         for part in ("obj", "grammars", "tools", "libdbrx.a", "dbrx-ls"):
             self.copy_built(part)
+        self.kept = None
         for part in ("npm", "model"):
             (self.at / BUILD / part).symlink_to((ROOT / BUILD / part).resolve())
         (self.at / "tests/node_modules").symlink_to((ROOT / BUILD / "npm/tests/node_modules").resolve())
@@ -140,6 +141,10 @@ class Copy:
         source, to = ROOT / BUILD / part, self.at / BUILD / part
         to.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-a", str(source), str(to)], check=True)
+
+    def keep_objects(self):
+        """Those of the source without faults, now that all tests were built once."""
+        subprocess.run(["cp", "-a", "obj", "obj-kept"], cwd=self.at / BUILD, check=True)
 
     def build(self, test):
         """Builds what the test needs; returns why it cannot, or None."""
@@ -164,20 +169,23 @@ class Copy:
 
     def change(self, name, replacements):
         """Returns why a replacement has no place, or None."""
-        content = (ROOT / name).read_text()
+        content = (self.at / name).read_text()
         for old, new in replacements:
             if content.count(old) != 1:
                 return f"{name}: found {content.count(old)} times, expected once: {old.strip()}"
             content = content.replace(old, new)
+        self.kept = self.at / BUILD / "source-kept"
+        shutil.copy2(self.at / name, self.kept)
         (self.at / name).write_text(content)
         return None
 
     def restore(self, name, since):
-        """The source with its old time; objects made since then, from the original, with a new one."""
-        shutil.copy2(ROOT / name, self.at / name)
-        for made in (self.at / BUILD / "obj").rglob("*.o"):
+        """The source with its old time; objects made since then, as they were, with a new one."""
+        shutil.copy2(self.kept, self.at / name)
+        objects = self.at / BUILD / "obj"
+        for made in objects.rglob("*.o"):
             if made.stat().st_mtime >= since:
-                shutil.copyfile(ROOT / BUILD / made.relative_to(self.at / BUILD), made)
+                shutil.copyfile(self.at / BUILD / "obj-kept" / made.relative_to(objects), made)
 
 
 def caught(copy, fault):
@@ -214,6 +222,7 @@ def main():
             if why or not copy.run(test, argument):
                 print(f"not ok {test} {argument or ''} - fails without any fault {why or ''}", flush=True)
                 return 1
+        copy.keep_objects()
         for fault in faults:
             begun = time.monotonic()
             why = caught(copy, fault)
