@@ -640,8 +640,10 @@ static int models_make(void **state)
     return 0;
 }
 
-int main(void)
+/* An argument such as "warm_*" runs only the tests it matches. */
+int main(int argc, char **argv)
 {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_is_argmax_of_logits),
         cmocka_unit_test(penalty_counts_prompt_and_output),
