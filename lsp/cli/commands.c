@@ -9,5 +9,6 @@ const struct command commands[] = {
     {"detokenize", command_detokenize, "text of the token ids on stdin"},
     {"logits", command_logits, "print all logits of a text given as token ids"},
     {"prompt", command_prompt, "show what the model would be asked for a completion"},
+    {"index", command_index, "bring a repository's index up to date; look up a definition"},
     {NULL, NULL, NULL},
 };
