@@ -93,7 +93,7 @@
 #define REPOSITORY_DEPTH_MAX 128
 /* The database; SQLite itself keeps to it. Below the floor, its size is not worth a thought. */
 #define INDEX_DATABASE_MAX   (4 * GIB)
-#define INDEX_DATABASE_FLOOR (16 * MIB)
+#define INDEX_DATABASE_FLOOR (4 * MIB)
 /* One transaction: long enough to share one commit, short enough that others can write between and
  * that little is lost with a kill. */
 #define INDEX_BATCH_FILES 256

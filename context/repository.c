@@ -131,18 +131,19 @@ static bool git_open(repository *r, const char *path)
 {
     git_buf found = {0};
     char name[PATH_MAX + 64];
-    bool regular = false;
+    bool regular = false, is_ours = false;
+    struct stat st;
     if (git_repository_discover(&found, path, 0, NULL) == 0) {
         regular = git_files_regular(found.ptr, name, sizeof name);
+        is_ours = stat(found.ptr, &st) == 0 && st.st_uid == geteuid();
         if (!regular) snprintf(r->notice, sizeof r->notice, "%.230s is no regular file", name);
     } else if (git_error_last() && git_error_last()->klass != GIT_ERROR_REPOSITORY) {
         snprintf(r->notice, sizeof r->notice, "%.255s", git_reason());
     }
     git_buf_dispose(&found);
     if (!regular) return false;
-    int code = git_repository_open_ext(&r->git, path, 0, NULL);
-    if (code == GIT_EOWNER) return git_refuse(r, "they belong to another user");
-    if (code != 0) return git_refuse(r, git_reason());
+    if (git_repository_open_ext(&r->git, path, 0, NULL) != 0)
+        return git_refuse(r, is_ours ? git_reason() : "they belong to another user");
     r->common = canonical(git_repository_commondir(r->git));
     if (!r->common) return git_refuse(r, "their common directory is missing");
     if (!git_files_regular(r->common, name, sizeof name))

@@ -223,12 +223,13 @@ static bool is_value_kind(const char *kind)
            strcmp(kind, "field") == 0;
 }
 
-/* Where the head of a definition ends: before its body or its value. */
+/* Where the head of a definition ends: before its body or its value; the value of a type is what it
+ * is. */
 static size_t head_end(const struct reading *r, TSNode node, const char *kind)
 {
     static const char *const fields[] = {"body", "value", "right"};
     size_t end = ts_node_end_byte(node);
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+    for (size_t i = 0; i < sizeof fields / sizeof *fields && strcmp(kind, "type") != 0; i++) {
         uint32_t size = (uint32_t)strlen(fields[i]);
         TSNode part = ts_node_child_by_field_name(node, fields[i], size);
         if (ts_node_is_null(part)) continue;

@@ -42,7 +42,7 @@ struct tag_import {
 struct tags {
     struct tag *definitions;          /* in the order of the text */
     struct tag_reference *references; /* by name, each once */
-    struct tag_import *imports;       /* in the order of the text, each once */
+    struct tag_import *imports;       /* in the order of the text */
     size_t n_definitions, n_references, n_imports;
     bool cut; /* TAGS_MAX was reached: there are more */
     arena memory;

@@ -6,6 +6,8 @@
 (interface_declaration name: (_) @name) @definition.interface
 (type_alias_declaration name: (_) @name) @definition.type
 (enum_declaration name: (_) @name) @definition.enum
+(enum_body name: (property_identifier) @name @definition.constant)
+(enum_assignment name: (property_identifier) @name) @definition.constant
 (internal_module name: (_) @name) @definition.module
 (method_definition name: [(property_identifier) (private_property_identifier)] @name)
   @definition.method
