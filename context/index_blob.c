@@ -205,30 +205,41 @@ static status is_over(bool *over, code_index *x, error *err)
     return code;
 }
 
-/* One transaction's worth; *any tells whether there was something to delete. */
-static status evict_some(bool *any, code_index *x, error *err)
+/* The n contents that have been unused for the longest, in short transactions. */
+static status drop_unused(code_index *x, int64_t n, error *err)
 {
+    status code = OK;
     int64_t blob = 1;
-    *any = false;
-    status code = index_begin(x, err);
-    for (size_t n = 0; code == OK && blob && n < 64; n++) {
-        code = first_number(&blob, x, SQL(x, SQL_BLOB_UNUSED), err);
+    for (int64_t i = 0; code == OK && blob && i < n; i++) {
+        code = index_begin(x, err);
+        if (code == OK) code = first_number(&blob, x, SQL(x, SQL_BLOB_UNUSED), err);
         if (code == OK && blob) code = blob_drop(x, blob, err);
-        *any = *any || blob;
+        if (code == OK) code = index_share(x, err);
     }
     return code == OK ? index_commit(x, err) : code;
 }
 
+/* FTS5 only marks what is deleted until its segments are merged, and names are shared: so both are
+ * cleaned per round, and a round drops a quarter of what can be dropped. */
+static status evict_round(int64_t *n_unused, code_index *x, error *err)
+{
+    static const enum index_sql cleaning[] = {SQL_NAMES_PRUNE, SQL_WORDS_MERGE, SQL_SHRINK};
+    status code = first_number(n_unused, x, SQL(x, SQL_BLOBS_UNUSED), err);
+    if (code != OK || *n_unused == 0) return code;
+    code = drop_unused(x, *n_unused / 4 + 1, err);
+    for (size_t i = 0; code == OK && i < sizeof cleaning / sizeof *cleaning; i++)
+        code = index_run(x, SQL(x, cleaning[i]), err);
+    return code;
+}
+
 status blobs_evict(code_index *x, error *err)
 {
-    bool over = true, any = true, evicted = false;
+    bool over = true;
+    int64_t n_unused = 1;
     status code = is_over(&over, x, err);
-    while (code == OK && over && any) {
-        code = evict_some(&any, x, err);
-        evicted = evicted || any;
+    while (code == OK && over && n_unused) {
+        code = evict_round(&n_unused, x, err);
         if (code == OK) code = is_over(&over, x, err);
     }
-    if (code == OK && evicted) code = index_run(x, SQL(x, SQL_NAMES_PRUNE), err);
-    if (code == OK && evicted) code = index_run(x, SQL(x, SQL_SHRINK), err);
     return code;
 }

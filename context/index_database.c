@@ -75,6 +75,8 @@ static const char *const statements[N_INDEX_SQL] = {
     [SQL_BLOB_DROP] = "DELETE FROM blobs WHERE id = ?1",
     [SQL_BLOB_UNUSED] = "SELECT id FROM blobs b WHERE NOT EXISTS"
                         " (SELECT 1 FROM files f WHERE f.blob = b.id) ORDER BY used, id LIMIT 1",
+    [SQL_BLOBS_UNUSED] = "SELECT count(*) FROM blobs b WHERE NOT EXISTS"
+                         " (SELECT 1 FROM files f WHERE f.blob = b.id)",
     [SQL_NAME_FIND] = "SELECT id FROM names WHERE name = ?1",
     [SQL_NAME_ADD] = "INSERT INTO names(name) VALUES(?1)",
     [SQL_NAMES_PRUNE] = "DELETE FROM names WHERE id NOT IN"
@@ -90,6 +92,7 @@ static const char *const statements[N_INDEX_SQL] = {
                      " UNION SELECT name FROM symbols WHERE blob = ?1) ORDER BY id",
     [SQL_WORDS_ADD] = "INSERT INTO words(rowid, names) VALUES(?1, ?2)",
     [SQL_WORDS_DROP] = "INSERT INTO words(words, rowid, names) VALUES('delete', ?1, ?2)",
+    [SQL_WORDS_MERGE] = "INSERT INTO words(words) VALUES('optimize')",
     [SQL_SUMS] = "WITH here AS (SELECT DISTINCT blob AS id FROM files WHERE tree = ?1) SELECT"
                  " (SELECT count(*) FROM here JOIN symbols s ON s.blob = here.id),"
                  " (SELECT total(s.count) FROM here JOIN refs s ON s.blob = here.id)",

@@ -18,7 +18,7 @@
 /* cmocka has a macro of the name of our `fail`: its header comes last. */
 #include <cmocka.h>
 
-static char workspace[] = "/tmp/dbrx-ls-test-XXXXXX";
+static char workspace[] = "/tmp/dbrx-ls-repo-XXXXXX";
 
 /* Runs a shell command in the workspace; it must succeed. */
 static inline void __attribute__((format(printf, 1, 2))) shell(const char *format, ...)
