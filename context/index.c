@@ -281,10 +281,10 @@ static status update_files(struct update *u)
         const struct repository_file *f = i < u->list.n ? &u->list.files[i] : NULL;
         const struct known_file *old = k < u->known.n ? &u->known.files[k] : NULL;
         int order = !f ? 1 : !old ? -1 : compare_paths(f->path, old->path);
-        if (order > 0) {
+        if (old && order > 0) {
             u->report->n_removed++;
             code = file_forget(u, old);
-        } else {
+        } else if (f) {
             code = update_file(u, f, order == 0 ? old : NULL);
         }
         i += order <= 0;
@@ -385,8 +385,6 @@ status index_update(struct index_report *out, code_index *x, repository *r,
     return code;
 }
 
-static text column_text(arena *a, sqlite3_stmt *s, int at) { return column_bytes(a, s, at); }
-
 status index_find(struct index_places *out, code_index *x, const repository *r, text name,
                   size_t n_max, error *err)
 {
@@ -401,8 +399,8 @@ status index_find(struct index_places *out, code_index *x, const repository *r, 
     while (code == OK && found && out->n < n_max) {
         out->places[out->n++] = (struct index_place){
             .path = column_bytes(&out->memory, s, 0),
-            .kind = column_text(&out->memory, s, 1),
-            .signature = column_text(&out->memory, s, 2),
+            .kind = column_bytes(&out->memory, s, 1),
+            .signature = column_bytes(&out->memory, s, 2),
             .line = (uint32_t)sqlite3_column_int64(s, 3),
             .from = (uint32_t)sqlite3_column_int64(s, 4),
             .to = (uint32_t)sqlite3_column_int64(s, 5),

@@ -187,6 +187,7 @@ static status walk_directory(struct walk *w, int fd, const struct level *outer)
     here.device = st.st_dev;
     here.inode = st.st_ino;
     here.unruled = (outer && outer->unruled) || !ignore_file_usable(fd);
+    /* cppcheck-suppress readdirCalled ; a DIR of our own: readdir is thread-safe */
     for (struct dirent *d; code == OK && !w->out->truncated && (d = readdir(dir));)
         code = see_name(w, fd, d->d_name, &here);
     closedir(dir);
