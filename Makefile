@@ -29,6 +29,9 @@ MAIN    := $(BUILD)/obj/lsp/cli/main.o
 LIBRARY := $(BUILD)/libdbrx.a
 PROGRAM := $(BUILD)/dbrx-ls
 
+# Builds that follow a set-up use all cores without being told.
+JOBS := -j$(shell nproc)
+
 # V=1 shows whole commands.
 Q := $(if $(V),,@)
 
@@ -77,13 +80,21 @@ $(BUILD)/obj/tokenizer/embedded.o: tokenizer/data/cl100k.bin
 setup:
 	@sh tests/setup.sh $(BUILD)
 
-install: build
+# What is compiled into the program and is not ours: each with its licence, as the licences ask.
+$(BUILD)/THIRD-PARTY: $(GRAMMAR_OBJECTS) Makefile
+	@{ printf '== tiktoken cl100k_base ranks\n\n'; cat tokenizer/data/LICENSE; \
+	  for d in $(GRAMMAR_DIR)/tree-sitter* $(GRAMMAR_DIR)/@tree-sitter-grammars/*; do \
+	    printf '\n== %s\n\n' "$${d##*/}"; cat "$$d/LICENSE" 2>/dev/null || \
+	    sed -n 's/.*"\(license\|author\)": *\(.*\)/\1: \2/p' "$$d/package.json"; done; } >$@
+
+install: build $(BUILD)/THIRD-PARTY
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/dbrx-ls
 	install -d $(DESTDIR)$(PREFIX)/share/dbrx-ls/model
 	install -m 644 $(MODEL_DEMO_DIR)/* $(DESTDIR)$(PREFIX)/share/dbrx-ls/model/
 	install -d $(DESTDIR)$(PREFIX)/share/dbrx-ls/neovim
 	cp -R editors/neovim/. $(DESTDIR)$(PREFIX)/share/dbrx-ls/neovim/
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls/LICENSE
+	install -m 644 $(BUILD)/THIRD-PARTY $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls/
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/dbrx-ls

@@ -10,7 +10,7 @@ static void message_clean(char *message)
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
 }
 
-status fail(error *err, status code, const char *format, ...)
+status(fail)(error *err, status code, const char *format, ...)
 {
     if (!err) return code;
     va_list args;
@@ -22,16 +22,17 @@ status fail(error *err, status code, const char *format, ...)
     return code;
 }
 
-status fail_in(error *err, status code, const char *format, ...)
+status(fail_in)(error *err, status code, const char *format, ...)
 {
     if (!err) return code;
-    char whole[2 * sizeof err->message + 4];
+    char below[sizeof err->message];
     va_list args;
+    memcpy(below, err->message, sizeof below);
     va_start(args, format);
-    vsnprintf(whole, sizeof err->message, format, args);
+    vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
-    strcat(strcat(whole, ": "), err->message);
-    memcpy(err->message, whole, sizeof err->message - 1);
+    size_t n = strlen(err->message);
+    snprintf(err->message + n, sizeof err->message - n, ": %s", below);
     message_clean(err->message);
     return code;
 }

@@ -35,6 +35,12 @@ status fail(error *err, status code, const char *format, ...) __attribute__((for
 status fail_in(error *err, status code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The analyser reads one file at a time and would follow the paths on which a failure were OK. */
+#ifdef __clang_analyzer__
+#define fail(err, code, ...)    (fail(err, code, __VA_ARGS__), (code))
+#define fail_in(err, code, ...) (fail_in(err, code, __VA_ARGS__), (code))
+#endif
+
 /* "format", "io", ...: the stable name of a status, for JSON and logs. */
 const char *status_name(status code);
 

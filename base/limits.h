@@ -16,6 +16,10 @@
 #define TENSOR_DIMENSIONS_MAX 8
 /* Shards of a checkpoint: DBRX ships in 61. Each is one mapping and one descriptor at open. */
 #define SHARDS_MAX 4096
+/* Values a quantiser's thread holds at once: the longest row a shape allows, 4 MiB as fp32. */
+#define QUANTIZE_CHUNK_VALUES ((size_t)16 * D_MODEL_MAX)
+/* Shards it writes: large enough for few, small enough that little is lost when it is killed. */
+#define QUANTIZE_SHARD_BYTES (4 * GIB)
 /* config.json, tokenizer_config.json, index.json: a real index of DBRX's 323 tensors has 40 KiB. */
 #define MODEL_JSON_MAX (64 * MIB)
 /* tokenizer.json of cl100k is 4 MiB, pretty-printed 7 MiB. */

@@ -7,7 +7,7 @@
 /* 0: off. Otherwise counts down to 1, and stays there: from then on every allocation fails. */
 static _Atomic int64_t fail_countdown;
 
-void memory_fail_at(int64_t n) { atomic_store(&fail_countdown, n); }
+bool memory_fail_at(int64_t n) { return atomic_exchange(&fail_countdown, n) == 1; }
 
 static bool allocation_allowed(void)
 {

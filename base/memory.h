@@ -20,8 +20,9 @@ char *memory_copy(const char *bytes, size_t size);
 
 void memory_free(void *block);
 
-/* Test seam: the n-th allocation from now (1-based) and all after it fail; 0 turns it off. */
-void memory_fail_at(int64_t n);
+/* Test seam: the n-th allocation from now (1-based) and all after it fail; 0 turns it off. Returns
+ * whether the n of the call before was reached: then an allocation has failed, or the next would. */
+bool memory_fail_at(int64_t n);
 
 /* *out = a + b, *out = a * b; false when the result does not fit. For all sizes that come from
  * files or peers. */

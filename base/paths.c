@@ -9,13 +9,18 @@
 
 #include "base/file.h"
 
-/* The home directory: $HOME, else the password database (services have no HOME). */
-static const char *home(void)
+/* Appends the home directory: $HOME, else the password database's (services have no HOME). */
+static bool home_put(buffer *out)
 {
     const char *path = getenv("HOME");
-    if (path && path[0] == '/') return path;
-    struct passwd *entry = getpwuid(geteuid());
-    return entry ? entry->pw_dir : NULL;
+    char room[4096]; /* an entry is a line of /etc/passwd */
+    struct passwd entry, *found = NULL;
+    if (!path || path[0] != '/') {
+        if (getpwuid_r(geteuid(), &entry, room, sizeof room, &found) != 0 || !found) return false;
+        path = found->pw_dir;
+    }
+    buffer_print(out, "%s", path);
+    return true;
 }
 
 /* XDG base directories must be absolute; a relative one is to be ignored (XDG specification 0.8). */
@@ -39,13 +44,14 @@ static status path_finish(buffer *out, const char *name, bool make, error *err)
 static status path_user(buffer *out, const char *variable, const char *below_home, const char *name,
                         bool make, error *err)
 {
-    const char *base = xdg(variable), *user = home();
+    const char *base = xdg(variable);
     buffer_clear(out);
-    if (!base && !user) return fail(err, ERR_IO, "neither %s nor HOME is set", variable);
     if (base)
         buffer_print(out, "%s/dbrx-ls", base);
+    else if (home_put(out))
+        buffer_print(out, "/%s/dbrx-ls", below_home);
     else
-        buffer_print(out, "%s/%s/dbrx-ls", user, below_home);
+        return fail(err, ERR_IO, "neither %s nor HOME is set", variable);
     return path_finish(out, name, make, err);
 }
 

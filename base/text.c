@@ -12,7 +12,7 @@ text text_slice(text t, size_t from, size_t to)
 {
     if (to > t.size) to = t.size;
     if (from > to) from = to;
-    return (text){t.bytes ? t.bytes + from : NULL, to - from};
+    return (text){from ? t.bytes + from : t.bytes, to - from};
 }
 
 bool text_equal(text a, text b)

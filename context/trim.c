@@ -247,7 +247,7 @@ static enum trim_state start_line(trim *t, text line)
     return trim_body_line(&t->body, line) ? TRIM_MORE : over(t, t->body.reason);
 }
 
-static enum trim_state take_line(trim *t, text line)
+static enum trim_state line_take(trim *t, text line)
 {
     bool bare;
     switch (t->stage) {
@@ -260,6 +260,19 @@ static enum trim_state take_line(trim *t, text line)
     case OVER: break;
     }
     return TRIM_DONE;
+}
+
+/* Some engines spell the end of the turn out; a document that does so itself means it. */
+static enum trim_state take_line(trim *t, text line)
+{
+    static const text turn_end = {"<|im_end|>", 10};
+    size_t end = text_find(line, turn_end, 0);
+    if (end == SIZE_MAX || text_find(buffer_text(&t->above), turn_end, 0) != SIZE_MAX ||
+        text_find(buffer_text(&t->below), turn_end, 0) != SIZE_MAX)
+        return line_take(t, line);
+    if (end > 0) line_take(t, text_slice(line, 0, end));
+    if (t->stage == INSIDE) return inside_end(t, (size_t)(line.bytes - t->clean.bytes) + end);
+    return t->stage == OVER ? TRIM_DONE : over(t, "the end of the turn");
 }
 
 static void take_lines(trim *t)

@@ -1,12 +1,12 @@
 # Editors: what is built and tried from here.
 
 demo: setup
-	+@$(MAKE) --no-print-directory build
+	+@$(MAKE) --no-print-directory $(JOBS) build
 	@BUILD=$(BUILD) $(NODE) tests/demo/demo.js
 
 .PHONY: try-nvim vscode
 try-nvim: setup
-	+@$(MAKE) --no-print-directory build
+	+@$(MAKE) --no-print-directory $(JOBS) build
 	@DBRX_TRY_BUILD=$(abspath $(BUILD)) nvim --clean -u editors/neovim/try.lua base/utf.c
 
 # The extension is built beside its npm packages; the result is one file anyone can install.

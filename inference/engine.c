@@ -28,7 +28,7 @@ struct engine {
 
     pthread_t worker;
     bool worker_runs;
-    _Atomic bool pressed; /* real work was posted since the last step boundary */
+    _Atomic int pressed;  /* strictest priority posted since the last step boundary, or warm */
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t work;
     bool closing, woken;
@@ -37,7 +37,10 @@ struct engine {
     struct engine_stats stats; /* as of the last step boundary */
 };
 
-static bool event_pressed(void *context) { return atomic_load(&((engine *)context)->pressed); }
+static enum priority event_pressed(void *context)
+{
+    return (enum priority)atomic_load(&((engine *)context)->pressed);
+}
 
 static void event_admitted(void *context, struct sequence *s)
 {
@@ -94,27 +97,27 @@ static status device_open(engine *e, const struct engine_options *o, error *err)
 }
 
 /* How many pages the pool gets: what was asked for, or what fits between one context and four. */
-static status pages_plan(engine *e, const struct engine_options *o, error *err)
+static status pages_plan(engine *e, struct memory_plan *plan, const struct engine_options *o,
+                         error *err)
 {
-    struct memory_plan plan;
     int64_t context = e->model->config.shape.max_seq_len;
     int64_t tokens = o->kv_tokens ? o->kv_tokens : CONTEXTS_DEFAULT * context;
-    status s = e->kernels->plan(e->device, o->kv_type, &plan, err);
+    status s = e->kernels->plan(e->device, o->kv_type, plan, err);
     if (s != OK) return s;
     if (o->kv_tokens < 0 || tokens > (int64_t)INT32_MAX * KV_PAGE_TOKENS / 2)
         return fail(err, ERR_USAGE, "--kv-tokens: found %lld, expected 1 to %lld",
                     (long long)tokens, (long long)INT32_MAX * KV_PAGE_TOKENS / 2);
-    size_t fixed = plan.workspace_bytes + model_copied_bytes(e->model);
-    size_t rest = plan.free_bytes > fixed ? plan.free_bytes - fixed : 0;
-    size_t page_bytes = plan.kv_bytes_per_page ? plan.kv_bytes_per_page : 1;
+    size_t fixed = plan->workspace_bytes + model_copied_bytes(e->model);
+    size_t rest = plan->free_bytes > fixed ? plan->free_bytes - fixed : 0;
+    size_t page_bytes = plan->kv_bytes_per_page ? plan->kv_bytes_per_page : 1;
     int64_t fit = (int64_t)(rest / page_bytes), pages = kv_pages_for_tokens(tokens);
     int64_t least = o->kv_tokens ? pages : kv_pages_for_tokens(context);
-    bool known = plan.free_bytes > 0;
+    bool known = plan->free_bytes > 0;
     if (known && fit < least)
         return fail(err, ERR_MEMORY,
                     "not enough memory: %zu MiB free, expected %zu MiB for weights and work and "
                     "%zu MiB for %lld KV tokens",
-                    plan.free_bytes / MIB, fixed / MIB, (size_t)least * page_bytes / MIB,
+                    plan->free_bytes / MIB, fixed / MIB, (size_t)least * page_bytes / MIB,
                     (long long)least * KV_PAGE_TOKENS);
     e->n_pages = (int32_t)(known && fit < pages ? fit : pages);
     return OK;
@@ -157,7 +160,7 @@ static generation *posted_take(engine *e)
     e->posted = NULL;
     e->posted_end = &e->posted;
     e->n_posted = 0;
-    atomic_store(&e->pressed, false);
+    atomic_store(&e->pressed, PRIORITY_WARM);
     return first;
 }
 
@@ -202,10 +205,11 @@ static status worker_start(engine *e, error *err)
     return OK;
 }
 
-status engine_open(engine **out, const struct engine_options *options, error *err)
+/* Everything before the weights; *out is to be closed also after a failure. */
+static status engine_prepare(engine **out, struct memory_plan *plan,
+                             const struct engine_options *options, error *err)
 {
-    engine *e = memory_take(1, sizeof *e);
-    *out = NULL;
+    engine *e = *out = memory_take(1, sizeof *e);
     if (!e) return fail(err, ERR_MEMORY, "out of memory for the engine");
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->work, NULL);
@@ -215,7 +219,36 @@ status engine_open(engine **out, const struct engine_options *options, error *er
     if (s == OK) s = model_open(&e->model, options->model_dir, err);
     if (s == OK) s = tokenizer_load(e, options->model_dir, err);
     if (s == OK) s = device_open(e, options, err);
-    if (s == OK) s = pages_plan(e, options, err);
+    if (s == OK) s = pages_plan(e, plan, options, err);
+    return s;
+}
+
+status engine_plan(struct engine_plan *out, const struct engine_options *options, error *err)
+{
+    engine *e;
+    struct memory_plan plan;
+    status s = engine_prepare(&e, &plan, options, err);
+    if (s == OK)
+        *out = (struct engine_plan){
+            .shape = e->model->config.shape,
+            .demo = e->model->config.demo,
+            .n_parameters = model_parameters(e->model),
+            .stored_bytes = model_stored_bytes(e->model),
+            .kv_tokens = (int64_t)e->n_pages * KV_PAGE_TOKENS,
+            .kv_bytes = (size_t)e->n_pages * plan.kv_bytes_per_page,
+            .work_bytes = plan.workspace_bytes + model_copied_bytes(e->model),
+            .free_bytes = plan.free_bytes,
+        };
+    engine_close(e);
+    return s;
+}
+
+status engine_open(engine **out, const struct engine_options *options, error *err)
+{
+    engine *e;
+    struct memory_plan plan;
+    status s = engine_prepare(&e, &plan, options, err);
+    *out = NULL;
     if (s == OK)
         s = model_load(e->model, e->kernels, e->device, options->progress,
                        options->progress_context, err);
@@ -324,7 +357,8 @@ static status post(engine *e, generation *g, error *err)
     *e->posted_end = g;
     e->posted_end = &g->next;
     e->n_posted++;
-    if (g->sequence.priority != PRIORITY_WARM) atomic_store(&e->pressed, true);
+    if ((int)g->sequence.priority < atomic_load(&e->pressed))
+        atomic_store(&e->pressed, (int)g->sequence.priority);
     pthread_cond_signal(&e->work);
     return OK;
 }

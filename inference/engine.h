@@ -37,6 +37,19 @@ struct engine_options {
 /* Loads the model; minutes for a large one. ERR_* name file, field, value and expectation. */
 status engine_open(engine **out, const struct engine_options *options, error *err);
 
+/* What an engine would have, without loading weights. */
+struct engine_plan {
+    struct model_shape shape;
+    bool demo;
+    int64_t n_parameters;
+    size_t stored_bytes;                     /* weights as stored */
+    int64_t kv_tokens;                       /* of the KV pool */
+    size_t kv_bytes, work_bytes, free_bytes; /* free_bytes 0: the machine does not say */
+};
+
+/* Makes the checks of engine_open up to the loading, with the same errors. */
+status engine_plan(struct engine_plan *out, const struct engine_options *options, error *err);
+
 /* Cancels everything, waits for the worker, frees. Generations must have been freed before. */
 void engine_close(engine *e);
 

@@ -1,8 +1,9 @@
 /* A DBRX checkpoint: configuration and weights, checked against each other, then handed to a backend.
  *
  * Opening needs no device and reads headers only. Loading gives every tensor to the backend as it is
- * stored; BF16 and F32 are borrowed from the mapping, F16 is widened to F32 (exact). It knows no
- * tokenizer, no KV and no request. One thread at a time. */
+ * stored; BF16, F32 and quantised numbers are borrowed from the mapping, F16 is widened to F32
+ * (exact), scales are checked and copied. FORMATS.md says what lies in a quantised checkpoint. It
+ * knows no tokenizer, no KV and no request. One thread at a time. */
 #ifndef INFERENCE_MODEL_H
 #define INFERENCE_MODEL_H
 
@@ -15,15 +16,20 @@ typedef struct model {
     const struct kernels *kernels; /* NULL until loaded */
     weight **weights;              /* [n_weights] in the order of the tensor table */
     int32_t n_weights;
+    size_t n_stored; /* tensors in the files: a quantised weight has two */
     const weight *wte, *norm_f, *lm_head;
     struct layer_weights *layers; /* [n_layers] */
 } model;
 
-/* All tensors must be there with their shapes and a dtype of BF16, F16 or F32, and no others:
- * ERR_FORMAT names file, tensor, found and expected. Closed by model_close. */
+/* All tensors must be there with their shapes and a dtype of BF16, F16 or F32 or, quantised, the one
+ * of their format with their scales, and no others: ERR_FORMAT names file, tensor, found and
+ * expected. Closed by model_close. */
 status model_open(model **out, const char *model_dir, error *err);
 
-/* Bytes of all weights as stored, and of those that a copy is made of (F16). */
+/* Numbers in all weights, however they are stored; scales are none. */
+int64_t model_parameters(const model *m);
+
+/* Bytes of all weights as stored, and of those that a copy is made of (F16, scales). */
 size_t model_stored_bytes(const model *m);
 size_t model_copied_bytes(const model *m);
 

@@ -126,37 +126,59 @@ static status experts_read(struct model_shape *shape, const struct config_object
     return s == OK ? activation_function_check(&ffn, err) : s;
 }
 
-/* Our own object: what the weights and activations are stored as. */
-static status own_read(struct model_config *out, const struct config_object *root, error *err)
+static status weights_read(struct model_config *out, const struct config_object *own, error *err)
 {
     static const struct {
         const char *name;
-        enum activation_type type;
-    } activations[] = {{"bf16", ACTIVATION_BF16},
-                       {"f32", ACTIVATION_F32},
-                       {"e4m3", ACTIVATION_E4M3},
-                       {"int8", ACTIVATION_INT8}};
-    struct config_object own;
-    status s = object_read(&own, root, "dbrx_ls", "dbrx_ls.", err);
-    if (s != OK) return s;
-    out->demo = json_is_true(json_object_get(own.json, "demo"));
-    const char *weights = json_string_value(json_object_get(own.json, "weights"));
-    if (weights && strcmp(weights, "bf16") != 0 && strcmp(weights, "f32") != 0 &&
-        strcmp(weights, "f16") != 0)
-        return fail(err, ERR_UNSUPPORTED,
-                    "%s: dbrx_ls.weights is \"%s\", expected bf16, f16 or f32", root->path,
-                    weights);
-    const char *name = json_string_value(json_object_get(own.json, "activations"));
-    out->shape.activations = ACTIVATION_BF16;
+        enum weight_format format;
+    } formats[] = {{"bf16", WEIGHT_BF16},   {"f16", WEIGHT_BF16},      {"f32", WEIGHT_BF16},
+                   {"fp8", WEIGHT_FP8_ROW}, {"int8", WEIGHT_INT8_ROW}, {"int4", WEIGHT_INT4_G128}};
+    const char *name = json_string_value(json_object_get(own->json, "weights"));
+    out->weights = WEIGHT_BF16;
+    for (size_t i = 0; name && i < sizeof formats / sizeof *formats; i++) {
+        double group;
+        if (strcmp(formats[i].name, name) != 0) continue;
+        out->weights = formats[i].format;
+        if (!json_object_get(own->json, "group_size") || out->weights != WEIGHT_INT4_G128)
+            return OK;
+        return number_read(&group, own, "group_size", INT4_GROUP, INT4_GROUP, err);
+    }
     if (!name) return OK;
-    for (size_t i = 0; i < sizeof activations / sizeof *activations; i++) {
-        if (strcmp(activations[i].name, name) != 0) continue;
-        out->shape.activations = activations[i].type;
+    return fail(err, ERR_UNSUPPORTED,
+                "%s: dbrx_ls.weights is \"%s\", expected bf16, f16, f32, fp8, int8 or int4",
+                own->path, name);
+}
+
+static const char *const activation_names[] = {[ACTIVATION_F32] = "f32",
+                                               [ACTIVATION_BF16] = "bf16",
+                                               [ACTIVATION_E4M3] = "e4m3",
+                                               [ACTIVATION_INT8] = "int8"};
+
+status activation_parse(enum activation_type *out, const char *name, error *err)
+{
+    for (size_t i = 0; i < sizeof activation_names / sizeof *activation_names; i++) {
+        if (strcmp(activation_names[i], name) != 0) continue;
+        *out = (enum activation_type)i;
         return OK;
     }
-    return fail(err, ERR_UNSUPPORTED,
-                "%s: dbrx_ls.activations is \"%s\", expected bf16, f32, e4m3 or int8", root->path,
+    return fail(err, ERR_UNSUPPORTED, "activations is \"%s\", expected bf16, f32, e4m3 or int8",
                 name);
+}
+
+const char *activation_name(enum activation_type type) { return activation_names[type]; }
+
+/* Our own object: what the weights and activations are stored as. */
+static status own_read(struct model_config *out, const struct config_object *root, error *err)
+{
+    struct config_object own;
+    status s = object_read(&own, root, "dbrx_ls", "dbrx_ls.", err);
+    if (s == OK) s = weights_read(out, &own, err);
+    if (s != OK) return s;
+    out->demo = json_is_true(json_object_get(own.json, "demo"));
+    const char *name = json_string_value(json_object_get(own.json, "activations"));
+    out->shape.activations = ACTIVATION_BF16;
+    if (name) s = activation_parse(&out->shape.activations, name, err);
+    return s == OK ? OK : fail_in(err, s, "%s: dbrx_ls", root->path);
 }
 
 static status shape_read(struct model_shape *shape, const struct config_object *root, error *err)

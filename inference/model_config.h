@@ -13,10 +13,16 @@
 
 struct model_config {
     struct model_shape shape;
-    bool demo; /* dbrx_ls.demo: a stand-in that speaks no sense */
+    enum weight_format
+        weights; /* dbrx_ls.weights; WEIGHT_BF16: not quantised, whatever the dtype */
+    bool demo;   /* dbrx_ls.demo: a stand-in that speaks no sense */
 };
 
 /* Reads DIR/config.json. */
 status model_config_read(struct model_config *out, const char *model_dir, error *err);
+
+/* "bf16", "f32", "e4m3", "int8": dbrx_ls.activations. ERR_UNSUPPORTED lists them. */
+status activation_parse(enum activation_type *out, const char *name, error *err);
+const char *activation_name(enum activation_type type);
 
 #endif

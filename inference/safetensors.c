@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "inference/json_text.h"
+#include "inference/mapping_guard.h"
 
 struct shard {
     char *name; /* as the index spells it; NULL for a single file */
@@ -166,15 +167,17 @@ static int tensor_compare_place(const void *a, const void *b)
     return (x->size_bytes > y->size_bytes) - (x->size_bytes < y->size_bytes);
 }
 
-/* The tensors of one file must follow each other without hole or overlap to its very end. An empty
- * tensor may stand on a border only: inside another it would be a second name for its bytes. */
-static status layout_check(struct tensor *tensors, size_t n, const struct shard *shard,
+/* The tensors of one file, from `first` on, must follow each other without hole or overlap to its
+ * very end. An empty tensor may stand on a border only: inside another it would be a second name for
+ * its bytes. */
+static status layout_check(safetensors *s, size_t first, const struct shard *shard,
                            size_t header_bytes, error *err)
 {
     const unsigned char *data = shard->map.bytes + 8 + header_bytes, *at = data;
-    if (n) qsort(tensors, n, sizeof *tensors, tensor_compare_place);
-    for (size_t i = 0; i < n; i++) {
-        const struct tensor *t = &tensors[i];
+    size_t n = s->n_tensors - first;
+    if (n) qsort(s->tensors + first, n, sizeof *s->tensors, tensor_compare_place);
+    for (size_t i = first; i < s->n_tensors; i++) {
+        const struct tensor *t = &s->tensors[i];
         if (t->bytes != at)
             return fail(err, ERR_FORMAT, "%s: tensor %s: begins at byte %zu, expected %zu (%s)",
                         shard->path, t->name, (size_t)(t->bytes - data), (size_t)(at - data),
@@ -233,8 +236,7 @@ static status shard_read(safetensors *s, const struct shard *shard, error *err)
                      : tensor_append(s, shard, name, entry, header_bytes, err);
         if (result != OK) break;
     }
-    if (result == OK)
-        result = layout_check(s->tensors + first, s->n_tensors - first, shard, header_bytes, err);
+    if (result == OK) result = layout_check(s, first, shard, header_bytes, err);
     json_decref(header);
     return result;
 }
@@ -249,6 +251,7 @@ static status shard_open(safetensors *s, const char *dir, const char *name, erro
     shard->name = memory_copy(name, strlen(name));
     if (path.failed || !shard->name) return fail(err, ERR_MEMORY, "%s: out of memory", dir);
     status result = file_map_open(&shard->map, shard->path, err);
+    mapping_guard_add(shard->map.bytes, shard->map.size, shard->path);
     if (result == OK && stat(shard->path, &shard->identity) != 0)
         result = fail(err, ERR_IO, "%s: %s", shard->path, strerror(errno));
     return result == OK ? shard_read(s, shard, err) : result;
@@ -393,6 +396,7 @@ void safetensors_close(safetensors *s)
     if (!s) return;
     for (size_t i = 0; i < s->n_tensors; i++) memory_free((void *)(uintptr_t)s->tensors[i].name);
     for (size_t i = 0; i < s->n_shards; i++) {
+        mapping_guard_remove(s->shards[i].map.bytes);
         file_map_close(&s->shards[i].map);
         memory_free(s->shards[i].name);
         memory_free(s->shards[i].path);
@@ -425,4 +429,39 @@ status safetensors_check_files(const safetensors *s, error *err)
                         shard->path, (long long)st.st_size, shard->map.size);
     }
     return OK;
+}
+
+/* IEEE 754 binary16 to binary32, exact. */
+static float half_to_float(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31;
+    uint32_t mantissa = half & 0x3ffu;
+    union {
+        uint32_t bits;
+        float value;
+    } out;
+    if (exponent == 0) { /* zero or subnormal: mantissa * 2^-24 */
+        out.value = (float)mantissa * 0x1p-24f;
+        out.bits |= sign;
+    } else {
+        out.bits = sign | (exponent == 31 ? 255u : exponent + 112u) << 23 | mantissa << 13;
+    }
+    return out.value;
+}
+
+void tensor_widen(float *out, const struct tensor *t, size_t first, size_t n)
+{
+    const unsigned char *from = t->bytes + first * tensor_dtype_bytes(t->dtype);
+    if (t->dtype == DTYPE_F32) memcpy(out, from, n * sizeof *out);
+    if (t->dtype == DTYPE_BF16)
+        for (size_t i = 0; i < n; i++) {
+            uint32_t bits = (uint32_t)from[2 * i] << 16 | (uint32_t)from[2 * i + 1] << 24;
+            memcpy(out + i, &bits, sizeof bits);
+        }
+    if (t->dtype == DTYPE_F16)
+        for (size_t i = 0; i < n; i++) {
+            uint16_t value;
+            memcpy(&value, from + 2 * i, sizeof value);
+            out[i] = half_to_float(value);
+        }
 }

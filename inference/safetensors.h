@@ -67,4 +67,7 @@ const struct tensor *safetensors_find(const safetensors *s, const char *name);
  * SIGBUS). One stat per file: cheap enough to ask before every step. */
 status safetensors_check_files(const safetensors *s, error *err);
 
+/* Values [first, first + n) of a BF16, F16 or F32 tensor as fp32, exactly. */
+void tensor_widen(float *out, const struct tensor *t, size_t first, size_t n);
+
 #endif

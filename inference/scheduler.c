@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "inference/batch.h"
 #include "inference/forward.h"
@@ -17,7 +18,7 @@
 enum {
     SLICE_TARGET_US = 250000, /* others join at a step boundary: at least this often */
     SLICE_ROWS_MIN = 128,     /* fewer read all experts for little work, at half the speed */
-    SLICE_ROWS_TIMED = 16,    /* fewer rows say little about the cost of one */
+    SLICE_ROWS_TIMED = 16,    /* fewer rows say little about the cost of one; they go at once */
     GROUP_TARGET_US = 50000,  /* a slice can be given up between two groups of layers */
     RATE_WINDOW_US = 1000000  /* of decoding */
 };
@@ -63,6 +64,9 @@ status scheduler_open(scheduler **out, const struct scheduler_options *options, 
     *out = NULL;
     if (!s) return fail(err, ERR_MEMORY, "out of memory for the scheduler");
     s->o = *options;
+    if (s->o.slice_target_us == 0) s->o.slice_target_us = SLICE_TARGET_US;
+    if (s->o.group_target_us == 0) s->o.group_target_us = GROUP_TARGET_US;
+    if (s->o.slice_rows_min == 0) s->o.slice_rows_min = SLICE_ROWS_MIN;
     s->kernels = options->model->kernels;
     s->running = memory_take((size_t)options->seqs_max, sizeof(struct sequence *));
     status rc = s->running ? OK : fail(err, ERR_MEMORY, "out of memory for the scheduler");
@@ -359,8 +363,9 @@ static void rows_add(scheduler *s, struct sequence *q, int32_t n)
 /* How many rows of prompts a step may carry, so that its boundary comes in time. */
 static int32_t slice_rows(const scheduler *s)
 {
-    double rows = s->row_us > 0 ? SLICE_TARGET_US / s->row_us : SLICE_ROWS_MIN;
-    if (rows < SLICE_ROWS_MIN) rows = SLICE_ROWS_MIN;
+    double least = s->o.slice_rows_min;
+    double rows = s->row_us > 0 ? (double)s->o.slice_target_us / s->row_us : least;
+    if (rows < least) rows = least;
     return rows < s->o.rows_max ? (int32_t)rows : s->o.rows_max;
 }
 
@@ -405,6 +410,7 @@ static void computed_end(scheduler *s)
 
 static void device_fail(scheduler *s)
 {
+    if (!s->failed) log_line(LOG_ERROR, "engine: %s", s->failure.message);
     s->failed = true;
     scheduler_end_all(s, FINISH_ERROR, s->failure.message);
 }
@@ -457,26 +463,36 @@ static void time_record(scheduler *s, int64_t us)
     if (s->window_us >= RATE_WINDOW_US) s->window_us = s->window_tokens = 0;
 }
 
-/* Every sequence of this step was cancelled; or it is warm, and real work has come meanwhile. */
+/* Every sequence of this step was cancelled; or nobody waits for it (batch, warm) and somebody
+ * stricter has come meanwhile. */
 static bool step_unwanted(const scheduler *s)
 {
-    bool pressed = s->o.events.pressed && s->o.events.pressed(s->o.events.context);
+    enum priority come =
+        s->o.events.pressed ? s->o.events.pressed(s->o.events.context) : PRIORITY_WARM;
     for (int32_t i = 0; i < s->n_running; i++) {
         const struct sequence *q = s->running[i];
         if (q->n_rows == 0 || atomic_load(&q->cancelled)) continue;
-        if (q->priority != PRIORITY_WARM || !pressed) return false;
+        if (q->priority < PRIORITY_BATCH || q->priority <= come) return false;
     }
     return true;
+}
+
+/* How many layers run before the next look at who still wants this step. Before the first slice was
+ * timed nothing is known but that it may be slow: then one. */
+static int32_t group_layers(const scheduler *s)
+{
+    int32_t n_layers = s->o.model->config.shape.n_layers, n_rows = s->b.step.n_rows;
+    double layer_us = s->row_us * n_rows / n_layers, target_us = (double)s->o.group_target_us;
+    if (s->row_us <= 0) return n_rows < SLICE_ROWS_TIMED ? n_layers : 1;
+    if (layer_us * n_layers <= target_us) return n_layers;
+    return layer_us < target_us ? (int32_t)(target_us / layer_us) : 1;
 }
 
 /* A long step goes by groups of layers and is given up between two when nobody wants it any more:
  * what it wrote lies behind n_computed, where it does not count. */
 static bool step_compute(scheduler *s)
 {
-    int32_t n_layers = s->o.model->config.shape.n_layers, group = n_layers;
-    double layer_us = s->row_us * s->b.step.n_rows / n_layers;
-    if (layer_us * n_layers > GROUP_TARGET_US) group = (int32_t)(GROUP_TARGET_US / layer_us);
-    if (group < 1) group = 1;
+    int32_t n_layers = s->o.model->config.shape.n_layers, group = group_layers(s);
     for (int32_t from = 0; from < n_layers; from += group) {
         int32_t to = n_layers - from < group ? n_layers : from + group;
         if (from > 0 && step_unwanted(s)) return false;

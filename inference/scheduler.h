@@ -43,8 +43,9 @@ struct sequence {
 /* Called from inside scheduler_step. */
 struct scheduler_events {
     void *context;
-    /* Has real work come that the scheduler was not given yet? May be NULL. */
-    bool (*pressed)(void *context);
+    /* The strictest priority among what has come and the scheduler was not given yet;
+     * PRIORITY_WARM when nothing stricter waits there. Asked between groups of layers. May be NULL. */
+    enum priority (*pressed)(void *context);
     void (*admitted)(void *context, struct sequence *s);
     /* Fills the mask of allowed ids for the next output, and returns true; false: only dead ids are
      * forbidden. May be NULL. */
@@ -64,6 +65,11 @@ struct scheduler_options {
     int32_t rows_max, seqs_max; /* as the device was opened */
     const sampler *sampler;
     struct scheduler_events events;
+    /* How long things may take; 0: the default. Others join at a step boundary, so a slice of a
+     * prompt takes slice_target_us or has slice_rows_min rows; it runs in groups of layers of
+     * group_target_us, between which it can be given up. */
+    int64_t slice_target_us, group_target_us;
+    int32_t slice_rows_min;
 };
 
 /* Copies the options; what they point to must outlive the scheduler. */

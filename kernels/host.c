@@ -1,7 +1,11 @@
 /* A backend never trusts a size it was given; a wrong one is reported, not computed with. */
 #include "kernels/host.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "base/limits.h"
+#include "base/memory.h"
 #include "kernels/format.h"
 #include "kernels/pages.h"
 
@@ -93,4 +97,33 @@ status step_check(const struct step *s, const struct device_options *o, int32_t 
     status rc = rows_check(s, o, n_slots, err);
     if (rc == OK && s->routes_forced) rc = routes_check(s, &o->shape, err);
     return rc != OK ? rc : pages_check(s, err);
+}
+
+size_t meminfo_available(text meminfo)
+{
+    size_t at = text_find(meminfo, TEXT("MemAvailable:"), 0), kib = 0, bytes = 0;
+    if (at == SIZE_MAX || (at > 0 && meminfo.bytes[at - 1] != '\n')) return 0;
+    text rest = text_slice(meminfo, at + sizeof "MemAvailable:" - 1, meminfo.size);
+    size_t i = 0, digits;
+    while (i < rest.size && rest.bytes[i] == ' ') i++;
+    for (digits = i; i < rest.size && rest.bytes[i] >= '0' && rest.bytes[i] <= '9'; i++)
+        if (!size_mul(kib, 10, &kib) || !size_add(kib, (size_t)(rest.bytes[i] - '0'), &kib))
+            return 0;
+    bool whole = i > digits && text_find(rest, TEXT(" kB\n"), 0) == i;
+    return whole && size_mul(kib, KIB, &bytes) ? bytes : 0;
+}
+
+size_t host_memory_available(void)
+{
+    char content[4096]; /* the line is the third */
+    ssize_t size = 0;
+    int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        size = read(fd, content, sizeof content);
+        close(fd);
+    }
+    size_t bytes = size > 0 ? meminfo_available((text){content, (size_t)size}) : 0;
+    long pages = sysconf(_SC_AVPHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+    if (bytes > 0 || pages <= 0 || page_bytes <= 0) return bytes;
+    return (size_t)pages * (size_t)page_bytes;
 }

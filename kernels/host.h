@@ -1,7 +1,8 @@
-/* Checks that every backend on the host makes. Any thread. */
+/* What every backend on the host needs: checks, and how much memory there is. Any thread. */
 #ifndef KERNELS_HOST_H
 #define KERNELS_HOST_H
 
+#include "base/text.h"
 #include "kernels/kernels.h"
 
 /* Shape, row and output bounds of an open; ERR_UNSUPPORTED or ERR_USAGE by field name. */
@@ -14,5 +15,13 @@ status weight_spec_check(const struct weight_spec *spec, error *err);
  * n_slots: outputs of the last step that sampled. ERR_DEVICE, for the step cannot be computed. */
 status step_check(const struct step *s, const struct device_options *options, int32_t n_slots,
                   error *err);
+
+/* Bytes that can be had without swapping, page cache that can be dropped among them: mapped weights
+ * must not look like memory in use. 0 when the system does not say. */
+size_t host_memory_available(void);
+
+/* The same as a text of /proc/meminfo says it (proc(5): MemAvailable, in kB, which are KiB); 0 when
+ * it does not. */
+size_t meminfo_available(text meminfo);
 
 #endif

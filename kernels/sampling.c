@@ -73,7 +73,8 @@ static int32_t best_id(const float *p, int32_t n)
 /* The heap's order: larger weight first, then the lower id. */
 static bool comes_before(const float *p, int32_t a, int32_t b)
 {
-    return p[a] > p[b] || (p[a] == p[b] && a < b);
+    if (p[a] != p[b]) return p[a] > p[b];
+    return a < b;
 }
 
 static void heap_sift(int32_t *heap, int32_t n, int32_t at, const float *p)

@@ -24,7 +24,9 @@ def arguments():
     parser.add_argument("--build", default="build", help="build directory")
     parser.add_argument("--all", action="store_true", help="also tests/all: editors, long runs")
     parser.add_argument("--jobs", type=int, default=2, help="test programs at a time")
-    parser.add_argument("--timeout", type=int, default=300, help="seconds for one test program")
+    parser.add_argument("--timeout", type=int, default=300, help="seconds for one test program;"
+                        " those of tests/all are runs of many and get ten times as long")
+    parser.add_argument("--tap", action="store_true", help="TAP: one line for each test program")
     parser.add_argument("patterns", nargs="*", help="only programs whose name contains one of these")
     return parser.parse_args()
 
@@ -83,7 +85,7 @@ def run_one(program, build, timeout):
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
                                stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        code = process.wait(timeout)
+        code = process.wait(10 * timeout if kind == "tap" else timeout)
     except subprocess.TimeoutExpired:
         code = None
     try:
@@ -120,11 +122,18 @@ def main():
             extra = f", {failed} failed" if failed else ""
             extra += f", {skipped} skipped" if skipped else ""
             extra += f" ({why})" if why else ""
+            if options.tap:
+                said = "".join(f"# {line}\n" for line in output[-12000:].splitlines())
+                print(said * bool(failed) + ("not ok" if failed else "ok") +
+                      f" {name}: {passed} passed{extra}  {seconds:.1f} s", flush=True)
+                continue
             print(f"{name:32} {passed:5} passed{extra}  {seconds:.1f} s", flush=True)
             if failed:
                 failures.append((name, output))
     for name, output in failures:
         print(f"\n--- {name}\n{output[-12000:]}", flush=True)
+    if options.tap:
+        return 1 if totals[1] or totals[0] == 0 else 0
     closing = f"{totals[0]} passed, {totals[1]} failed"
     print(closing + (f", {totals[2]} skipped" if totals[2] else ""), flush=True)
     return 1 if totals[1] or totals[0] == 0 else 0

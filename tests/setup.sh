@@ -11,6 +11,8 @@ packages='build-essential pkg-config git ca-certificates libjansson-dev libgit2-
 libcurl4-openssl-dev libmicrohttpd-dev libsqlite3-dev libcmocka-dev python3 python3-numpy npm neovim'
 # With --check also what `make check` needs.
 [ "${2:-}" = --check ] && packages="$packages clang clang-format clang-tidy cppcheck"
+# With --all also what `make test-all` needs: libFuzzer is in clang's runtime.
+[ "${2:-}" = --all ] && packages="$packages clang libclang-rt-14-dev"
 
 missing=
 for p in $packages; do

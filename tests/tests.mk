@@ -36,15 +36,17 @@ $(MODEL_DEMO): tests/tools/make_checkpoint.c tests/tests.mk | $(BUILD)/tools/mak
 -include $(UNIT_TESTS:=.d) $(TOOLS:=.d)
 
 include tests/oracle/oracle.mk
+include tests/fuzz/fuzz.mk
 
 .PHONY: tests tools
 tests: build tools $(UNIT_TESTS)
 tools: $(TOOLS)
 
 test: setup
-	+@$(MAKE) --no-print-directory tests
+	+@$(MAKE) --no-print-directory $(JOBS) tests
 	@python3 tests/run.py --build $(BUILD)
 
-test-all: setup
-	+@$(MAKE) --no-print-directory tests
+test-all:
+	@sh tests/setup.sh $(BUILD) --all
+	+@$(MAKE) --no-print-directory $(JOBS) tests
 	@python3 tests/run.py --build $(BUILD) --all

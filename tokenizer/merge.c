@@ -59,7 +59,7 @@ static void merge_short(const struct rank_table *table, token_list *out, text pi
 {
     struct short_parts p;
     short_begin(table, &p, piece);
-    for (;;) {
+    while (p.n > 1) {
         size_t best = 0;
         for (size_t i = 1; i < p.n; i++)
             if (p.pair[i] < p.pair[best]) best = i;

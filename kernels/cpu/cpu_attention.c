@@ -132,8 +132,9 @@ static void attention_task(void *context, int64_t task, int thread)
                                .head_dim = hd};
     const struct cpu_scratch *c = v.scratch;
     for (int32_t i = 0; i < v.block.n_rows; i++) {
-        size_t row = (size_t)(v.block.row + i), column = (size_t)(v.kv_head * width);
-        memcpy(c->query + (size_t)(i * width), d->qkv + row * (size_t)d->qkv_width + column,
+        size_t row = (size_t)v.block.row + (size_t)i;
+        size_t column = (size_t)v.kv_head * (size_t)width;
+        memcpy(c->query + (size_t)i * (size_t)width, d->qkv + row * (size_t)d->qkv_width + column,
                (size_t)width * sizeof(float));
         memset(d->attended + row * (size_t)d->heads_width + column, 0,
                (size_t)width * sizeof(float));

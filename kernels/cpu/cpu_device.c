@@ -116,12 +116,11 @@ out:
 
 static status cpu_plan(device *d, enum kv_type kv, struct memory_plan *out, error *err)
 {
-    long pages = sysconf(_SC_AVPHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     (void)err;
     *out = (struct memory_plan){
         .workspace_bytes = d->memory.used_bytes,
         .kv_bytes_per_page = pages_bytes(&d->s, kv),
-        .free_bytes = pages > 0 && size > 0 ? (size_t)pages * (size_t)size : 0,
+        .free_bytes = host_memory_available(),
     };
     return OK;
 }

@@ -7,6 +7,7 @@
 status assistant_open(assistant **out, const struct assistant_options *options, error *err)
 {
     assistant *a = memory_take(1, sizeof *a);
+    *out = NULL;
     if (!a) return fail(err, ERR_MEMORY, "out of memory for the assistant");
     a->options = *options;
     int code = uv_timer_init(options->loop, &a->timer);
@@ -19,15 +20,6 @@ status assistant_open(assistant **out, const struct assistant_options *options, 
     return OK;
 }
 
-static void runs_abandon(assistant *a, const struct session *session)
-{
-    struct run *next;
-    for (struct run *r = a->runs; r; r = next) {
-        next = r->next;
-        if (!session || r->session == session) run_abandon(r);
-    }
-}
-
 static void session_free(struct session *s)
 {
     prompt_session_close(s->prompts);
@@ -38,10 +30,15 @@ static void session_free(struct session *s)
 void assistant_forget(assistant *a, uint64_t document_key)
 {
     struct session **at = &a->sessions;
+    for (struct completion *c = a->completions; c; c = c->next)
+        if (c->document_key == document_key) completion_cancel(c);
     while (*at && (*at)->document_key != document_key) at = &(*at)->next;
     struct session *s = *at;
     if (!s) return;
-    runs_abandon(a, s);
+    for (struct run *r = a->runs, *next; r; r = next) {
+        next = r->next;
+        if (r->session == s) run_abandon(r); /* one that went on behind */
+    }
     *at = s->next;
     session_free(s);
 }
@@ -50,7 +47,9 @@ static void timer_closed(uv_handle_t *handle) { memory_free(handle->data); }
 
 void assistant_close(assistant *a)
 {
-    runs_abandon(a, NULL);
+    if (a->closing) return;
+    a->closing = true;
+    while (a->runs) run_abandon(a->runs);
     completions_answer(a, true);
     while (a->sessions) {
         struct session *s = a->sessions;

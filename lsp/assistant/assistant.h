@@ -20,13 +20,14 @@ typedef struct completion completion; /* one query under way */
 struct assistant_options {
     uv_loop_t *loop;
     engine_client *client; /* borrowed */
-    size_t budget_tokens;  /* 0: 8192 */
-    int32_t max_tokens;    /* of one answer; 0: 64 for one line, 256 for many */
+    size_t budget_tokens;  /* of a prompt; 0: 8192. Less where the model is short. */
+    int32_t max_tokens;    /* of one answer; 0: 256. The stream is closed when no more is wanted. */
     int64_t automatic_deadline_ms, invoked_deadline_ms; /* 0: 600 and 3000 */
 };
 
 status assistant_open(assistant **out, const struct assistant_options *options, error *err);
-void assistant_close(assistant *a); /* cancels what runs; their callbacks come first */
+/* Cancels what runs; the callbacks come from inside this call. Freed by the loop. */
+void assistant_close(assistant *a);
 
 /* What one completion cost and what was sent for it: `dbrx/prompt`, `complete --json`, demo. */
 struct completion_report {
@@ -40,6 +41,7 @@ struct completion_answer {
     text insert;               /* empty: nothing to show, and reason says why */
     size_t from_byte, to_byte; /* range of the document it replaces; contains the cursor */
     bool cancelled;            /* by the caller or by a newer query of the same document */
+    bool failed;               /* the engine gave nothing: people should be told the reason */
     const char *reason;        /* static or living as long as the callback */
     struct completion_report report;
 };
@@ -52,15 +54,17 @@ struct completion_query {
     bool invoked; /* the user asked; else typed */
 };
 
-/* Starts; the callback comes exactly once, from the loop, never from inside this call. A newer
- * query of the same document supersedes (answers as cancelled) an older one only if version or
- * cursor differ and it is not an Automatic one at an Invoked one's place; equal ones share one
- * generation. The handle is valid until the callback returns. */
+/* Starts; the callback comes exactly once, from the loop, never from inside this call: when nothing
+ * further can change the answer, or at the deadline with the whole lines that are there. A newer
+ * query of the same document supersedes an older one (which is answered as cancelled) if version,
+ * cursor or text differ; equal ones share one generation, and each gets of it what it wants, in its
+ * own time. From a callback everything of this header may be called. The handle is valid until the
+ * callback returns. ERR_MEMORY; ERR_CANCELLED once the assistant closes: no callback comes then. */
 status assistant_complete(assistant *a, const struct completion_query *query,
                           void (*on_answer)(void *context, const struct completion_answer *answer),
                           void *context, completion **out, error *err);
 
-/* The callback comes with cancelled set. */
+/* The callback comes with cancelled set, from the loop. */
 void completion_cancel(completion *c);
 
 /* A document is gone: its anchors and caches are freed, its queries cancelled. */

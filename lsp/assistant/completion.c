@@ -13,19 +13,20 @@ enum { AUTOMATIC_MS = 600, INVOKED_MS = 3000 };
 
 static void on_timer(uv_timer_t *timer);
 
-void assistant_wake(assistant *a)
+/* Arms the timer for what is due or has a deadline. */
+static void assistant_wake(assistant *a, int64_t least_ms)
 {
     int64_t next_us = INT64_MAX;
     for (const struct completion *c = a->completions; c; c = c->next) {
         int64_t at_us = c->due ? 0 : c->deadline_us;
         if (at_us < next_us) next_us = at_us;
     }
-    if (a->answering) return;
+    if (a->answering || a->closing) return;
     uv_timer_stop(&a->timer);
     if (next_us == INT64_MAX) return;
-    int64_t wait_us = next_us - clock_us();
+    int64_t left_us = next_us - clock_us(), wait_ms = left_us > 0 ? left_us / 1000 + 1 : 0;
     uv_update_time(a->options.loop);
-    uv_timer_start(&a->timer, on_timer, wait_us > 0 ? (uint64_t)(wait_us / 1000 + 1) : 0, 0);
+    uv_timer_start(&a->timer, on_timer, (uint64_t)(wait_ms > least_ms ? wait_ms : least_ms), 0);
 }
 
 void completion_due(struct completion *c, text insert, size_t replace_bytes, const char *reason)
@@ -34,10 +35,15 @@ void completion_due(struct completion *c, text insert, size_t replace_bytes, con
     c->due = true;
     if (c->run) run_report(c->run, &c->report);
     buffer_put_text(&c->insert, insert);
-    if (c->insert.failed) buffer_clear(&c->insert);
+    if (c->insert.failed) {
+        buffer_clear(&c->insert);
+        reason = "out of memory";
+    }
     c->replace_bytes = c->insert.size ? replace_bytes : 0;
     snprintf(c->reason, sizeof c->reason, "%s", reason ? reason : "");
-    assistant_wake(c->assistant);
+    trim_close(c->trim); /* `insert` may have been its */
+    c->trim = NULL;
+    assistant_wake(c->assistant, 0);
 }
 
 void completion_due_cancelled(struct completion *c)
@@ -47,17 +53,37 @@ void completion_due_cancelled(struct completion *c)
     completion_due(c, TEXT(""), 0, "no longer wanted");
 }
 
+void completion_due_failed(struct completion *c, const char *reason)
+{
+    if (c->due) return;
+    c->failed = true;
+    completion_due(c, TEXT(""), 0, reason);
+}
+
+static void completion_append(assistant *a, struct completion *c)
+{
+    struct completion **at = &a->completions;
+    while (*at) at = &(*at)->next;
+    *at = c;
+}
+
+static void completion_remove(assistant *a, struct completion *c)
+{
+    struct completion **at = &a->completions;
+    while (*at && *at != c) at = &(*at)->next;
+    if (*at) *at = c->next;
+}
+
 /* Takes it off the list, calls back and frees. */
 static void completion_answer(struct completion *c)
 {
-    struct completion **at = &c->assistant->completions;
-    while (*at && *at != c) at = &(*at)->next;
-    if (*at) *at = c->next;
+    completion_remove(c->assistant, c);
     struct completion_answer answer = {
         .insert = buffer_text(&c->insert),
         .from_byte = c->cursor_byte,
         .to_byte = c->cursor_byte + c->replace_bytes,
         .cancelled = c->cancelled,
+        .failed = c->failed,
         .reason = c->reason,
         .report = c->report,
     };
@@ -68,18 +94,14 @@ static void completion_answer(struct completion *c)
     memory_free(c);
 }
 
-/* The deadline of one who waits: whole lines that are there end the run; else it goes on alone. */
-static void completion_expire(struct completion *c)
-{
-    if (c->run->assistant && c->run->seen_line) run_settle(c->run, false);
-    completion_due(c, TEXT(""), 0, "no whole line within the time allowed");
-}
-
 void completions_answer(assistant *a, bool all)
 {
+    /* A callback may ask again, cancel or close, so the list is looked at from its head each time;
+     * what it asks is answered in a later turn of the loop. */
+    uint64_t last = a->n_asked;
+    bool outermost = !a->answering;
     a->answering = true;
-    /* A callback may ask again or cancel, so the list is looked at from its head each time. */
-    for (struct completion *c = a->completions; c;) {
+    for (struct completion *c = a->completions; c && c->serial <= last;) {
         if (all) completion_due_cancelled(c);
         if (c->due) {
             completion_answer(c);
@@ -88,7 +110,7 @@ void completions_answer(assistant *a, bool all)
             c = c->next;
         }
     }
-    a->answering = false;
+    if (outermost) a->answering = false;
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -96,29 +118,27 @@ static void on_timer(uv_timer_t *timer)
     assistant *a = timer->data;
     int64_t now_us = clock_us();
     for (struct completion *c = a->completions; c; c = c->next)
-        if (!c->due && c->deadline_us <= now_us) completion_expire(c);
+        if (!c->due && c->deadline_us <= now_us) run_expire(c->run, c);
     completions_answer(a, false);
-    assistant_wake(a);
+    assistant_wake(a, 1); /* never again in this turn */
 }
 
 void completion_cancel(struct completion *c)
 {
     struct run *r = c->run;
-    if (c->due) {
-        c->cancelled = true;
-        return;
-    }
+    bool waited = !c->due;
     completion_due_cancelled(c);
-    const struct completion *other = c->assistant->completions;
-    while (other && (other->run != r || other->due)) other = other->next;
-    if (!other && r->assistant) run_abandon(r);
+    c->cancelled = true;
+    buffer_clear(&c->insert);
+    if (waited && r) run_unwanted(r);
 }
 
 static status session_find(struct session **out, assistant *a, uint64_t document_key, error *err)
 {
     for (struct session *s = a->sessions; s; s = s->next) {
+        if (s->document_key != document_key) continue;
         *out = s;
-        if (s->document_key == document_key) return OK;
+        return OK;
     }
     struct session *s = memory_take(1, sizeof *s);
     if (!s) return fail(err, ERR_MEMORY, "out of memory for a document's session");
@@ -134,39 +154,27 @@ static status session_find(struct session **out, assistant *a, uint64_t document
     return OK;
 }
 
-static bool run_answers(const struct run *r, const struct completion_query *q)
+static bool run_serves(const struct run *r, const struct session *s,
+                       const struct completion_query *q, const struct completion_place *place)
 {
-    return r->version == q->version && r->place.cursor_byte == q->cursor_byte;
+    return r->session == s && r->version == q->version && completion_place_equal(&r->place, place);
 }
 
-/* The run that serves this query: one under way at the same place, or a new one. What runs for the
- * document elsewhere is superseded. An Invoked query that wants more than the Automatic one under
- * way takes that one's place, and who waits moves over. */
-static status run_for(struct run **out, assistant *a, struct session *session,
-                      const struct completion_query *q, error *err)
+/* What runs for the document at another place or of another text is superseded. Returns the run that
+ * serves this query, or NULL. */
+static struct run *session_supersede(assistant *a, const struct session *session,
+                                     const struct completion_query *q,
+                                     const struct completion_place *place)
 {
-    bool many = trim_wants_many_lines(&q->document, q->cursor_byte, q->invoked);
-    struct run *shared = NULL, *next;
+    struct run *serving = NULL, *next;
     for (struct run *r = a->runs; r; r = next) {
         next = r->next;
-        if (r->session != session) continue;
-        if (!run_answers(r, q))
+        if (run_serves(r, session, q, place))
+            serving = r;
+        else if (r->session == session)
             run_abandon(r);
-        else
-            shared = r;
     }
-    *out = shared;
-    if (shared && (shared->many_lines || !many)) return OK;
-    status s = run_begin(out, a, session, q, err);
-    if (s != OK || !shared) return s;
-    for (struct completion *c = a->completions; c; c = c->next) {
-        if (c->run != shared || c->due) continue;
-        (*out)->n_references++;
-        c->run = *out;
-        run_release(shared);
-    }
-    run_abandon(shared);
-    return OK;
+    return serving;
 }
 
 /* Finds what answers the query; *c becomes due here when that is known at once. */
@@ -174,28 +182,27 @@ static status completion_begin(struct completion *c, const struct completion_que
 {
     assistant *a = c->assistant;
     struct session *session = NULL;
-    struct run *run;
-    text rest;
+    text rest, content = q->document.content;
     size_t replace_bytes;
     const char *reason;
+    error why;
     status s = session_find(&session, a, q->document_key, err);
     if (s != OK) return s;
+    const struct completion_place place = completion_place_of(content, q->cursor_byte);
+    struct run *run = session_supersede(a, session, q, &place);
     if (!trim_place_is_fit(&q->document, q->cursor_byte, q->invoked, &reason)) {
         completion_due(c, TEXT(""), 0, reason);
         return OK;
     }
-    if (!q->invoked && completion_cache_get(&session->cache, q->document.content, q->cursor_byte,
-                                            &rest, &replace_bytes)) {
+    if (!q->invoked &&
+        completion_cache_get(&session->cache, content, q->cursor_byte, &rest, &replace_bytes)) {
         completion_due(c, rest, replace_bytes, "typed along the last answer");
         return OK;
     }
-    error why;
-    if (run_for(&run, a, session, q, &why) != OK) {
-        completion_due(c, TEXT(""), 0, why.message);
-        return OK;
-    }
-    run->n_references++;
-    c->run = run;
+    s = run ? OK : run_begin(&run, a, session, q, &place, &why);
+    if (s == OK) s = run_join(run, c, q, &why);
+    if (s != OK) completion_due_failed(c, why.message);
+    if (run) run_unwanted(run);
     return OK;
 }
 
@@ -210,23 +217,25 @@ status assistant_complete(assistant *a, const struct completion_query *q,
                           void (*on_answer)(void *context, const struct completion_answer *answer),
                           void *context, completion **out, error *err)
 {
+    *out = NULL;
+    if (a->closing) return fail(err, ERR_CANCELLED, "the assistant is closing");
     struct completion *c = memory_take(1, sizeof *c);
     if (!c) return fail(err, ERR_MEMORY, "out of memory for a completion");
     c->assistant = a;
     c->document_key = q->document_key;
+    c->serial = ++a->n_asked;
     c->cursor_byte = q->cursor_byte;
     c->deadline_us = deadline_of(a, q->invoked);
     c->on_answer = on_answer;
     c->context = context;
+    completion_append(a, c); /* before it begins: its run is wanted by who is on the list */
     status s = completion_begin(c, q, err);
     if (s != OK) {
+        completion_remove(a, c);
         memory_free(c);
         return s;
     }
-    struct completion **at = &a->completions;
-    while (*at) at = &(*at)->next;
-    *at = c;
     *out = c;
-    assistant_wake(a);
+    assistant_wake(a, 0);
     return OK;
 }

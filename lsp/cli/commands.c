@@ -5,10 +5,13 @@
 
 const struct command commands[] = {
     {"serve", command_serve, "run the engine: an OpenAI-compatible service for this machine"},
+    {"complete", command_complete, "complete a place of a file, as an editor would"},
     {"tokenize", command_tokenize, "token ids of the text on stdin"},
     {"detokenize", command_detokenize, "text of the token ids on stdin"},
     {"logits", command_logits, "print all logits of a text given as token ids"},
+    {"quantize", command_quantize, "write a checkpoint with smaller weights"},
     {"prompt", command_prompt, "show what the model would be asked for a completion"},
+    {"doctor", command_doctor, "check settings, model, memory, directories and engine"},
     {"index", command_index, "bring a repository's index up to date; look up a definition"},
     {NULL, NULL, NULL},
 };

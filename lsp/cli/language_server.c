@@ -1,8 +1,8 @@
 /* No subcommand: the language server on stdin and stdout. */
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "lsp/cli/command.h"
+#include "lsp/cli/engine_settings.h"
 #include "lsp/server/server.h"
 
 static const char usage[] =
@@ -10,19 +10,14 @@ static const char usage[] =
     "The language server: LSP over stdin and stdout, started by an editor. Settings and custom\n"
     "messages are described in lsp/README.md; DBRX_LOG=debug writes a log to stderr.";
 
-static const char *variable(const char *name)
-{
-    const char *value = getenv(name);
-    return value && value[0] ? value : NULL;
-}
-
 int command_language_server(int argc, char **argv)
 {
     struct server_options options = {
         .input_fd = STDIN_FILENO,
         .output_fd = STDOUT_FILENO,
-        .environment = {.model_dir = variable("DBRX_MODEL"), .endpoint = variable("DBRX_ENDPOINT")},
-        .api_key = variable("DBRX_API_KEY"),
+        .environment = {.model_dir = environment_get("DBRX_MODEL"),
+                        .endpoint = environment_get("DBRX_ENDPOINT")},
+        .api_key = environment_get("DBRX_API_KEY"),
     };
     bool stdio = false;
     int64_t n_threads = 0, client_process = 0;

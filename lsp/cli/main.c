@@ -5,6 +5,15 @@
 
 #include "lsp/cli/command.h"
 
+/* README's table of commands; tests/check/readme.py keeps both the same. */
+static int print_table(void)
+{
+    printf("| command | what it does |\n|---|---|\n");
+    for (const struct command *c = commands; c->name; c++)
+        printf("| `dbrx-ls %s` | %s |\n", c->name, c->summary);
+    return EXIT_DONE;
+}
+
 static int print_help(void)
 {
     printf("usage: dbrx-ls [COMMAND] [OPTIONS]\n\n"
@@ -20,6 +29,8 @@ int main(int argc, char **argv)
 {
     /* A peer that went away is an error of a write, not the end of the program. */
     signal(SIGPIPE, SIG_IGN);
+    if (argc == 3 && strcmp(argv[1], "help") == 0 && strcmp(argv[2], "--markdown") == 0)
+        return print_table();
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0))
         return print_help();
     if (argc > 1 && strcmp(argv[1], "--version") == 0) {

@@ -1,19 +1,15 @@
 /* `dbrx-ls prompt`: shows what would be sent for a completion: blocks, reasons, tokens, text. */
-#include <ctype.h>
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/clock.h"
-#include "base/file.h"
 #include "base/limits.h"
-#include "base/utf.h"
-#include "context/exclude.h"
 #include "context/prompt.h"
 #include "lsp/cli/command.h"
+#include "lsp/cli/place.h"
+#include "lsp/cli/terminal.h"
+#include "lsp/server/protocol.h"
 
 static const char usage[] =
     "usage: dbrx-ls prompt FILE:LINE:COL [OPTIONS]\n"
@@ -26,80 +22,10 @@ struct prompt_request {
     int64_t budget;
 };
 
-/* One place of one file, opened. */
-struct place {
-    char path[4096];
-    size_t cursor;
-    buffer content;
-    int64_t read_us;
-};
-
-/* The number behind the last colon of path, which is cut off there; 0 when there is none. */
-static uint32_t number_cut(char *path)
-{
-    char *colon = strrchr(path, ':'), *end;
-    if (!colon || !isdigit((unsigned char)colon[1])) return 0;
-    errno = 0;
-    unsigned long n = strtoul(colon + 1, &end, 10);
-    if (errno || *end || n > UINT32_MAX) return 0;
-    *colon = 0;
-    return (uint32_t)n;
-}
-
-/* Where the line begins (from 1); lines past the end count as its end. */
-static size_t line_offset(text content, uint32_t line)
-{
-    size_t at = 0;
-    for (uint32_t i = 1; i < line; i++) {
-        size_t end = text_find(content, TEXT("\n"), at);
-        if (end == SIZE_MAX) return content.size;
-        at = end + 1;
-    }
-    return at;
-}
-
-static status place_open(struct place *p, const char *word, error *err)
-{
-    *p = (struct place){.cursor = 0};
-    if (strlen(word) >= sizeof p->path)
-        return fail(err, ERR_USAGE, "\"%.40s...\" is too long for a path", word);
-    memcpy(p->path, word, strlen(word) + 1);
-    uint32_t column = number_cut(p->path), line = column ? number_cut(p->path) : 0;
-    if (line == 0)
-        return fail(err, ERR_USAGE, "found \"%s\", expected FILE:LINE:COL, both from 1", word);
-    const char *excluded = exclude_reason(text_of(p->path));
-    if (excluded)
-        return fail(err, ERR_UNSUPPORTED, "%s never reaches a model: %s", p->path, excluded);
-    int64_t from_us = clock_us();
-    status code = file_read(&p->content, p->path, DOCUMENT_MODEL_MAX, err);
-    if (code != OK) return code;
-    text all = buffer_text(&p->content), rest, row = TEXT("");
-    size_t at = line_offset(all, line);
-    rest = text_slice(all, at, all.size);
-    text_next_line(&rest, &row);
-    p->cursor = at + column_to_byte(row, column - 1, ENCODING_UTF32);
-    p->read_us = clock_us() - from_us;
-    return OK;
-}
-
-/* Ill-formed bytes of files become U+FFFD: JSON is UTF-8. */
-static json_t *json_of(text t)
-{
-    buffer good = {0};
-    char bytes[4];
-    for (size_t at = 0, size; at < t.size; at += size) {
-        uint32_t c = utf8_decode(t, at, &size);
-        buffer_put(&good, bytes, utf8_encode(c, bytes));
-    }
-    json_t *string = json_stringn(good.bytes ? good.bytes : "", good.size);
-    buffer_free(&good);
-    return string;
-}
-
 static json_t *block_json(const struct prompt_block *b)
 {
     return json_pack("{s:s, s:o, s:s, s:I, s:f, s:i, s:b}", "kind", b->kind, "path",
-                     json_of(b->path), "reason", b->reason, "tokens", (json_int_t)b->n_tokens,
+                     text_json(b->path), "reason", b->reason, "tokens", (json_int_t)b->n_tokens,
                      "score", b->score, "age", b->age, "cached", b->reused);
 }
 
@@ -112,19 +38,10 @@ static void print_json(const struct prompt *p, const struct place *place)
         json_pack("{s:o, s:I, s:I, s:{s:f, s:f, s:f}, s:o}", "blocks", blocks, "tokens",
                   (json_int_t)p->ids.n, "tokens_reused", (json_int_t)p->n_reused, "ms", "read",
                   (double)place->read_us / 1e3, "layout", (double)p->layout_us / 1e3, "tokenize",
-                  (double)p->tokenize_us / 1e3, "text", json_of(p->text));
+                  (double)p->tokenize_us / 1e3, "text", text_json(p->text));
     json_dumpf(all, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
     putchar('\n');
     json_decref(all);
-}
-
-/* Escape sequences in a file must not reach a terminal. */
-static void print_text(text t)
-{
-    for (size_t i = 0; i < t.size; i++) {
-        unsigned char c = (unsigned char)t.bytes[i];
-        putchar((c < ' ' && c != '\n' && c != '\t') || c == 0x7F ? '?' : c);
-    }
 }
 
 static void print_human(const struct prompt *p, const struct place *place)
@@ -135,13 +52,13 @@ static void print_human(const struct prompt *p, const struct place *place)
         printf("%-8s %6zu %-6s %5.2f %5d  %s", b->kind, b->n_tokens, b->reused ? "yes" : "no",
                b->score, b->age, b->reason);
         if (b->path.size) printf(" (");
-        print_text(b->path);
+        terminal_print(b->path);
         printf(b->path.size ? ")\n" : "\n");
     }
     printf("%-8s %6zu tokens, %zu reused; read %.2f ms, layout %.2f ms, tokenize %.2f ms\n\n",
            "all", p->ids.n, p->n_reused, (double)place->read_us / 1e3, (double)p->layout_us / 1e3,
            (double)p->tokenize_us / 1e3);
-    print_text(p->text);
+    terminal_print(p->text);
     putchar('\n');
 }
 
@@ -153,8 +70,8 @@ static status place_show(const struct prompt_request *r, const tokenizer *t, pro
     struct prompt_options options = {.budget_tokens = (size_t)r->budget, .want_text = true};
     status code = place_open(&place, word, err);
     if (code == OK) {
-        struct document_view d = {text_of(place.path), TEXT(""), buffer_text(&place.content)};
-        code = prompt_build(&p, s, t, &d, place.cursor, &options, err);
+        struct document_view d = place_document(&place);
+        code = prompt_build(&p, s, t, &d, place.cursor_byte, &options, err);
     }
     if (code == OK && (r->json || r->batch))
         print_json(&p, &place);
@@ -162,7 +79,7 @@ static status place_show(const struct prompt_request *r, const tokenizer *t, pro
         print_human(&p, &place);
     fflush(stdout);
     prompt_free(&p);
-    buffer_free(&place.content);
+    place_close(&place);
     return code;
 }
 
@@ -188,7 +105,7 @@ static int batch_run(const struct prompt_request *r, const tokenizer *t)
         if (code == OK) code = place_show(r, t, s, line, &err);
         if (code != OK) {
             exit_code = command_fail("prompt", &err);
-            json_t *report = json_pack("{s:o}", "error", json_of(text_of(err.message)));
+            json_t *report = json_pack("{s:o}", "error", text_json(text_of(err.message)));
             json_dumpf(report, stdout, JSON_COMPACT);
             putchar('\n');
             json_decref(report);

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
-#include "base/paths.h"
+#include "inference/mapping_guard.h"
 #include "inference/service/service.h"
 #include "lsp/cli/command.h"
+#include "lsp/cli/engine_settings.h"
 
 static const char usage[] =
     "usage: dbrx-ls serve [--socket PATH | --port N] [OPTIONS]\n\n"
@@ -33,19 +33,6 @@ static status idle_parse(int64_t *out, const char *value, bool tcp, error *err)
                     value);
     *out = seconds;
     return OK;
-}
-
-/* --model, DBRX_MODEL, or the model that lies beside the program; empty when there is none. */
-static const char *model_find(const char *given, buffer *found)
-{
-    static const char *const places[] = {"model", "../share/dbrx-ls/model"};
-    const char *environment = getenv("DBRX_MODEL");
-    if (given) return given;
-    if (environment && *environment) return environment;
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
-        if (path_beside_program(found, places[i], NULL) == OK && directory_exists(found->bytes))
-            return found->bytes;
-    return NULL;
 }
 
 static status options_check(const struct service_options *o, int n_rest, char **argv, error *err)
@@ -87,6 +74,7 @@ int command_serve(int argc, char **argv)
     o.model_dir = model_find(model, &found);
     status s = options_check(&o, n_rest, argv, &err);
     if (s == OK) s = idle_parse(&o.idle_s, idle, o.port >= 0, &err);
+    if (s == OK) s = mapping_guard_install(&err);
     if (s == OK) s = service_run(&o, &err);
     exit_code = s == OK ? EXIT_DONE : command_fail(argv[0], &err);
     return exit_code;

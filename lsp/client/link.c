@@ -16,7 +16,8 @@ uint64_t link_backoff_ms(engine_client *c, unsigned step, uint64_t min_ms, uint6
     while (step-- > 0 && ms < max_ms) ms *= 2;
     if (ms > max_ms) ms = max_ms;
     /* Between half and the whole, so that fronts that failed together do not come back together. */
-    return ms / 2 + (uint64_t)((double)(ms / 2) * random_unit(c->jitter_seed, c->n_jitters++)) + 1;
+    uint64_t half_ms = ms / 2;
+    return half_ms + (uint64_t)((double)half_ms * random_unit(c->jitter_seed, c->n_jitters++)) + 1;
 }
 
 static void retry_fired(uv_timer_t *timer) { link_connect(timer->data); }

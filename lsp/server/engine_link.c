@@ -26,6 +26,7 @@ static void on_status(void *context, const struct engine_status *now)
 {
     struct server *s = context;
     log_line(LOG_INFO, "engine: state %d %s", (int)now->state, now->reason);
+    if (now->state != ENGINE_READY && now->state != ENGINE_DEGRADED) s->status.failure[0] = 0;
     status_changed(s);
 }
 

@@ -211,6 +211,15 @@ void report_keep(struct server *s, document *d, const struct completion_report *
     if (report->tokens_per_s > 0) s->status.tokens_per_s = report->tokens_per_s;
 }
 
+/* An answer that the engine owed is told; the next one it gives takes that back. */
+void answer_tell(struct server *s, const struct completion_answer *answer)
+{
+    if (answer->failed)
+        status_failure(s, answer->reason);
+    else if (!answer->cancelled && answer->report.ttft_us > 0)
+        status_failure(s, "");
+}
+
 static void on_answer(void *context, const struct completion_answer *answer)
 {
     struct pending *p = context;
@@ -225,6 +234,7 @@ static void on_answer(void *context, const struct completion_answer *answer)
     if (!p->replied) pending_reply(p, same ? item_compose(p, d, answer) : NULL);
     if (answer->insert.size == 0 && answer->reason)
         log_line(LOG_DEBUG, "nothing to show: %s", answer->reason);
+    answer_tell(s, answer);
     pending_free(p);
 }
 

@@ -189,6 +189,7 @@ static void on_answer(void *context, const struct completion_answer *answer)
         p->question = NULL;
         p->handle = NULL;
         if (d && !answer->cancelled) report_keep(p->server, d, &answer->report);
+        answer_tell(p->server, answer);
         p->state = POPUP_ANSWERED;
         if (d && answer_take(p, d, answer))
             popup_answer(p);

@@ -20,8 +20,9 @@ struct status_sender {
     uv_timer_t timer;
     bool wanted, waiting;
     int64_t sent_us;
-    char *sent;     /* the last one's JSON */
-    char note[320]; /* why a document gets nothing; "" when nothing is wrong */
+    char *sent;        /* the last one's JSON */
+    char note[320];    /* why a document gets nothing; "" when nothing is wrong */
+    char failure[256]; /* why the engine's last answer was none; "" when it was one */
     double tokens_per_s, cached_share;
 };
 
@@ -71,6 +72,7 @@ void settings_recompute(struct server *s);
 status status_open(struct server *s, error *err);
 void status_changed(struct server *s); /* sends now or soon, when it differs */
 void status_note(struct server *s, const char *name, const char *reason); /* reason NULL: clears */
+void status_failure(struct server *s, const char *reason); /* of an answer; "": it was one */
 void status_close(struct server *s);
 
 /* methods_text.c */
@@ -99,6 +101,7 @@ const char *document_refusal(struct server *s, const document *d);
 void completions_cancel(struct server *s, uint64_t document_key); /* 0: all */
 /* Keeps what an answer cost for dbrx/prompt and the status. */
 void report_keep(struct server *s, document *d, const struct completion_report *report);
+void answer_tell(struct server *s, const struct completion_answer *answer);
 
 /* Asks the assistant about `content` (the document's text, or with a selected item in it). */
 status completion_ask(struct server *s, const document *d, text content, int64_t version,

@@ -28,7 +28,8 @@ static const char *reason_words(const struct server *s, const struct engine_stat
     if (!s->settings.enabled) return "completions are switched off by a setting";
     if (!e) return s->engine_error;
     if (e->state != ENGINE_READY && e->reason[0]) return e->reason;
-    return s->status.note[0] ? s->status.note : e->reason;
+    if (s->status.note[0]) return s->status.note;
+    return s->status.failure[0] ? s->status.failure : e->reason;
 }
 
 static json_t *status_json(const struct server *s)
@@ -86,6 +87,14 @@ void status_note(struct server *s, const char *name, const char *reason)
     if (strcmp(note, s->status.note) == 0) return;
     memcpy(s->status.note, note, sizeof note);
     if (reason) log_line(LOG_INFO, "no completion: %s", reason);
+    status_changed(s);
+}
+
+void status_failure(struct server *s, const char *reason)
+{
+    if (strncmp(reason, s->status.failure, sizeof s->status.failure - 1) == 0) return;
+    snprintf(s->status.failure, sizeof s->status.failure, "%s", reason);
+    if (reason[0]) log_line(LOG_INFO, "no completion: %s", reason);
     status_changed(s);
 }
 

@@ -148,6 +148,52 @@ static void greedy_is_argmax_of_logits(void **state)
     engine_close(e);
 }
 
+/* The best allowed id of a row, ids of the history counted down by `penalty`. */
+static int best_penalised(const float *row, const int32_t *history, int n, float penalty)
+{
+    float adjusted[MODEL_IM_END + 1];
+    int best = 0;
+    memcpy(adjusted, row, sizeof adjusted);
+    for (int i = 0; i < n; i++) {
+        int32_t id = history[i];
+        adjusted[id] = row[id] > 0 ? row[id] / penalty : row[id] * penalty;
+    }
+    for (int id = 1; id <= MODEL_IM_END; id++)
+        if (adjusted[id] > adjusted[best]) best = id;
+    return best;
+}
+
+static void penalty_counts_prompt_and_output(void **state)
+{
+    (void)state;
+    enum { N_PROMPT = 150, N_OUTPUT = 40 };
+    int32_t ids[N_PROMPT + N_OUTPUT];
+    int n_by_prompt = 0, n_by_output = 0;
+    engine *e = engine_make("f32", 0, 16);
+    prompt_fill(ids, N_PROMPT, 4);
+    struct generation_spec spec = spec_of(ids, N_PROMPT, N_OUTPUT);
+    spec.repetition_penalty = 1.5f;
+    struct output out = generate(e, &spec);
+    assert_int_equal(out.n, N_OUTPUT);
+    memcpy(ids + N_PROMPT, out.ids, N_OUTPUT * sizeof *ids);
+    struct logits_options options = {.model_dir = model_path("f32"), .backend = "reference"};
+    struct model_shape shape;
+    float *rows;
+    error err;
+    assert_int_equal(logits_compute(&rows, &shape, &options, ids, N_PROMPT + N_OUTPUT, &err), OK);
+    for (int i = 0; i < N_OUTPUT; i++) {
+        const float *row = rows + (size_t)(N_PROMPT - 1 + i) * MODEL_VOCAB;
+        int best = best_penalised(row, ids, N_PROMPT + i, 1.5f);
+        assert_int_equal(out.ids[i], best);
+        n_by_prompt += best != best_penalised(row, ids + N_PROMPT, i, 1.5f);
+        n_by_output += best != best_penalised(row, ids, N_PROMPT, 1.5f);
+    }
+    assert_true(n_by_prompt > 0 && n_by_output > 0);
+    memory_free(rows);
+    output_free(&out);
+    engine_close(e);
+}
+
 enum { MIX = 24 };
 
 /* Different lengths, seeds and temperatures; some begin alike. */
@@ -598,6 +644,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_is_argmax_of_logits),
+        cmocka_unit_test(penalty_counts_prompt_and_output),
         cmocka_unit_test(batch_changes_nothing),
         cmocka_unit_test(small_pool_evicts_and_serves_all),
         cmocka_unit_test(warm_request_is_found),

@@ -3,7 +3,9 @@
 
 #include <math.h>
 
+#include "base/limits.h"
 #include "base/random.h"
+#include "kernels/host.h"
 
 static const char *const variants[] = {"portable", "avx2"};
 static const enum weight_format formats[] = {WEIGHT_F32, WEIGHT_BF16, WEIGHT_FP8_ROW,
@@ -594,6 +596,32 @@ static void cost_grows_with_work(void **state)
     rig_close(&r);
 }
 
+static void memory_available_is_read(void **state)
+{
+    (void)state;
+    const struct {
+        text meminfo;
+        size_t bytes;
+    } cases[] = {
+        {TEXT("MemTotal:       16384000 kB\nMemFree:          102400 kB\n"
+              "MemAvailable:    8192000 kB\nBuffers:           20480 kB\n"),
+         8192000 * KIB},
+        {TEXT("MemAvailable: 1 kB\n"), KIB},
+        {TEXT("MemAvailable:          0 kB\n"), 0},
+        {TEXT("MemTotal: 16384000 kB\nMemFree: 102400 kB\n"), 0}, /* before Linux 3.14 */
+        {TEXT("NotMemAvailable: 7 kB\n"), 0},
+        {TEXT("MemAvailable: kB\n"), 0},
+        {TEXT("MemAvailable: 12 MB\n"), 0},
+        {TEXT("MemAvailable: 819"), 0}, /* cut off */
+        {TEXT("MemAvailable: 99999999999999999999 kB\n"), 0},
+        {TEXT("MemAvailable: 18014398509481984 kB\n"), 0}, /* 2^54 KiB */
+        {TEXT(""), 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(meminfo_available(cases[i].meminfo), cases[i].bytes);
+    assert_true(host_memory_available() > MIB);
+}
+
 /* An argument such as "same_*" runs only the tests it matches. */
 int main(int argc, char **argv)
 {
@@ -613,6 +641,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(shapes_outside_the_contract),
         cmocka_unit_test(weights_that_are_wrong),
         cmocka_unit_test(cost_grows_with_work),
+        cmocka_unit_test(memory_available_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

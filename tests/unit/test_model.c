@@ -129,7 +129,7 @@ static const struct change changes[] = {
      {"dbrx_ls.weights is \"fp4\""}},
     {"\"n_heads\": 4",
      "\"dbrx_ls\": {\"activations\": \"fp4\"}, \"n_heads\": 4",
-     {"dbrx_ls.activations is \"fp4\""}},
+     {"dbrx_ls: activations is \"fp4\""}},
     {"}\n", "", {"line"}},
 };
 

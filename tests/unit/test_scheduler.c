@@ -1,6 +1,6 @@
 /* The scheduler step by step, without threads: cancelling before every single step of a prefill and a
- * decode, with others running beside it, must leave no page behind and change nobody's tokens. All
- * accounts of pages are checked after every step. */
+ * decode, or between the layers of one, with others running beside it, must leave no page behind and
+ * change nobody's tokens. All accounts of pages are checked after every step. */
 #include "base/memory.h"
 #include "base/random.h"
 #include "inference/kv_pages.h"
@@ -8,22 +8,36 @@
 
 #include "tests/unit/model_dir.h"
 
-enum { ROWS = 8, SEQS = 3, PAGES = 24, TOKENS_MAX = 160, REQUESTS = 4 };
+enum { ROWS = 8, SEQS = 3, PAGES = 24, TOKENS_MAX = 640, REQUESTS = 4 };
 
 struct request {
     struct sequence sequence; /* first: one is the other */
     int32_t tokens[TOKENS_MAX], pages[2 * TOKENS_MAX];
+    float logprobs[TOKENS_MAX]; /* of the tokens sampled, at their places */
     enum finish_reason finish;
     int n_ends;
 };
 
+struct setup {
+    const char *model;
+    int32_t rows, seqs, pages;
+    bool grouped; /* every layer is a group of its own, from the first slice on */
+};
+
+static const struct setup small = {"scheduler", ROWS, SEQS, PAGES, false};
+
 struct fixture {
+    struct setup setup;
     model *m;
     device *d;
     kv_pool *kv;
     sampler masks;
     tokenizer *t;
     scheduler *s;
+    /* Between groups of layers: how often the scheduler looked up, and what it finds from the n-th
+     * time on (0: never): a cancelled sequence, or that something has come. */
+    int n_looks, look_at;
+    struct request *cancels, *arrives;
 };
 
 static void on_admitted(void *context, struct sequence *q) { (void)context, (void)q; }
@@ -31,8 +45,10 @@ static void on_admitted(void *context, struct sequence *q) { (void)context, (voi
 static enum finish_reason on_token(void *context, struct sequence *q,
                                    const struct sample_result *result, const char **why)
 {
+    struct request *r = (struct request *)q;
     (void)context, (void)why;
     assert_int_equal(q->tokens[q->n_tokens - 1], result->id);
+    r->logprobs[q->n_tokens - 1] = result->logprob;
     return FINISH_NONE;
 }
 
@@ -46,36 +62,50 @@ static void on_finished(void *context, struct sequence *q, enum finish_reason re
     r->n_ends++;
 }
 
+static enum priority on_look(void *context)
+{
+    struct fixture *f = context;
+    bool now = ++f->n_looks >= f->look_at && f->look_at > 0;
+    if (now && f->cancels) atomic_store(&f->cancels->sequence.cancelled, true);
+    return now && f->arrives ? f->arrives->sequence.priority : PRIORITY_WARM;
+}
+
 static void check(status s, const error *err)
 {
     if (s != OK) fail_msg("%s", err->message);
 }
 
-static void fixture_open(struct fixture *f)
+static void fixture_open(struct fixture *f, struct setup setup)
 {
     error err;
     const struct kernels *k = &kernels_cpu;
     memset(f, 0, sizeof *f);
-    check(model_open(&f->m, model_path("scheduler"), &err), &err);
+    f->setup = setup;
+    check(model_open(&f->m, model_path(setup.model), &err), &err);
     struct device_options o = {.shape = f->m->config.shape,
                                .n_threads = 1,
-                               .rows_max = ROWS,
-                               .seqs_max = SEQS,
-                               .outs_max = SEQS};
+                               .rows_max = setup.rows,
+                               .seqs_max = setup.seqs,
+                               .outs_max = setup.seqs};
     check(k->open(&f->d, &o, &err), &err);
     check(model_load(f->m, k, f->d, NULL, NULL, &err), &err);
-    check(k->kv_open(&f->kv, f->d, KV_BF16, PAGES, &err), &err);
-    check(tokenizer_open(&f->t, model_path("scheduler"), &err), &err);
+    check(k->kv_open(&f->kv, f->d, KV_BF16, setup.pages, &err), &err);
+    check(tokenizer_open(&f->t, model_path(setup.model), &err), &err);
     check(sampler_open(&f->masks, f->t, MODEL_VOCAB, &err), &err);
-    struct scheduler_options so = {
-        .model = f->m,
-        .device = f->d,
-        .kv = f->kv,
-        .n_pages = PAGES,
-        .rows_max = ROWS,
-        .seqs_max = SEQS,
-        .sampler = &f->masks,
-        .events = {.admitted = on_admitted, .token = on_token, .finished = on_finished}};
+    struct scheduler_options so = {.model = f->m,
+                                   .device = f->d,
+                                   .kv = f->kv,
+                                   .n_pages = setup.pages,
+                                   .rows_max = setup.rows,
+                                   .seqs_max = setup.seqs,
+                                   .sampler = &f->masks,
+                                   .events = {.context = f,
+                                              .pressed = on_look,
+                                              .admitted = on_admitted,
+                                              .token = on_token,
+                                              .finished = on_finished},
+                                   .slice_rows_min = setup.rows,
+                                   .group_target_us = setup.grouped ? 1 : 0};
     check(scheduler_open(&f->s, &so, &err), &err);
 }
 
@@ -107,6 +137,14 @@ static void request_fill(struct request *r, int i, uint64_t owner)
     r->sequence.sample = (struct sample_row){.top_p = 1, .repetition_penalty = 1};
 }
 
+static void pages_returned(const struct fixture *f)
+{
+    struct engine_stats stats = {0};
+    scheduler_stats(f->s, &stats);
+    assert_int_equal(stats.n_running + stats.n_queued, 0);
+    assert_int_equal(stats.kv_pages_free + stats.kv_pages_cached, f->setup.pages);
+}
+
 static bool step(struct fixture *f)
 {
     error err = {0};
@@ -127,10 +165,7 @@ static int run_all(struct fixture *f, struct request *r, int victim, int at, uin
         if (n == at) atomic_store(&r[victim].sequence.cancelled, true);
     } while (step(f) && ++n < 10000);
     for (int i = 0; i < REQUESTS; i++) assert_int_equal(r[i].n_ends, 1);
-    struct engine_stats stats = {0};
-    scheduler_stats(f->s, &stats);
-    assert_int_equal(stats.n_running + stats.n_queued, 0);
-    assert_int_equal(stats.kv_pages_free + stats.kv_pages_cached, PAGES);
+    pages_returned(f);
     return n;
 }
 
@@ -139,7 +174,7 @@ static void cancelled_at_every_step(void **state)
     (void)state;
     static struct request truth[REQUESTS], r[REQUESTS];
     struct fixture f;
-    fixture_open(&f);
+    fixture_open(&f, small);
     int n_steps = run_all(&f, truth, 0, -1, 0), n_cancelled = 0;
     assert_true(n_steps > 40);
     for (int victim = 0; victim < REQUESTS; victim++)
@@ -163,7 +198,7 @@ static void warm_work_waits(void **state)
     (void)state;
     static struct request warm, real[2];
     struct fixture f;
-    fixture_open(&f);
+    fixture_open(&f, small);
     request_fill(&warm, 3, 1);
     scheduler_add(f.s, &warm.sequence);
     for (int i = 0; i < 5; i++) assert_true(step(&f)); /* 40 of 100 tokens */
@@ -194,7 +229,7 @@ static void equal_prompts_are_computed_once(void **state)
     static struct request r[3];
     struct fixture f;
     int n = 0;
-    fixture_open(&f);
+    fixture_open(&f, small);
     for (int i = 0; i < 3; i++) {
         request_fill(&r[i], 3, 1);
         r[i].sequence.priority = PRIORITY_INTERACTIVE;
@@ -208,20 +243,212 @@ static void equal_prompts_are_computed_once(void **state)
     fixture_close(&f);
 }
 
+/* A request of its own kind; those of one owner begin with the same 40 tokens. */
+static void request_make(struct request *r, int32_t n_prompt, int32_t n_output,
+                         enum priority priority, uint64_t owner)
+{
+    memset(r, 0, sizeof *r);
+    for (int32_t i = 0; i < n_prompt; i++) {
+        uint64_t seed = i < 40 ? 50 : 51 + (uint64_t)n_prompt;
+        r->tokens[i] = (int32_t)(random_at(seed, (uint64_t)i) % MODEL_RANKS);
+    }
+    r->sequence.tokens = r->tokens;
+    r->sequence.pages = r->pages;
+    r->sequence.n_prompt = n_prompt;
+    r->sequence.n_tokens_max = n_prompt + n_output;
+    r->sequence.priority = priority;
+    r->sequence.owner = owner;
+    r->sequence.sample = (struct sample_row){.top_p = 1, .repetition_penalty = 1};
+}
+
+/* The same tokens with bit-equal log-probabilities, as far as `r` came. */
+static void request_equal(const struct request *r, const struct request *truth)
+{
+    size_t n = (size_t)r->sequence.n_tokens;
+    assert_memory_equal(r->tokens, truth->tokens, n * sizeof *r->tokens);
+    assert_memory_equal(r->logprobs, truth->logprobs, n * sizeof *r->logprobs);
+}
+
+static void run_to_end(struct fixture *f, struct request *r)
+{
+    scheduler_add(f->s, &r->sequence);
+    for (int n = 0; r->n_ends == 0 && n < 10000; n++) assert_true(step(f));
+    assert_int_equal(r->n_ends, 1);
+}
+
+/* Whoever runs when all places or pages are wanted is put back, keeps what it computed while that
+ * is not evicted, and goes on there. */
+static void warm_work_is_put_back(void **state)
+{
+    (void)state;
+    static const struct {
+        int32_t pages, n_real, n_prompt, n_output, kept;
+    } cases[] = {
+        {PAGES, SEQS, 20, 5, 40}, /* no place: three requests of 2 pages beside 3 kept ones */
+        {10, 1, 70, 20, 40},      /* no page: 7 + 6 of 10, and 6 + 3 kept ones fit */
+        {10, 1, 110, 20, 16},     /* 9 + 3 kept ones do not: the two deepest of them go */
+    };
+    static struct request warm, real[SEQS];
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        struct fixture f;
+        struct setup setup = small;
+        setup.pages = cases[c].pages;
+        fixture_open(&f, setup);
+        request_make(&warm, 100, 0, PRIORITY_WARM, 1);
+        scheduler_add(f.s, &warm.sequence);
+        for (int i = 0; i < 5; i++) assert_true(step(&f)); /* 40 of 100 tokens */
+        for (int i = 0; i < cases[c].n_real; i++) {
+            request_make(&real[i], cases[c].n_prompt, cases[c].n_output, PRIORITY_INTERACTIVE, 1);
+            real[i].tokens[0] = 7 + i; /* nothing in common */
+            scheduler_add(f.s, &real[i].sequence);
+        }
+        assert_true(step(&f));
+        assert_int_equal(warm.sequence.n_pages, 0); /* queued again */
+        assert_int_equal(warm.n_ends, 0);
+        int n = 0;
+        for (int i = 0; i < cases[c].n_real; i++)
+            while (real[i].n_ends == 0) assert_true(step(&f));
+        assert_true(step(&f));
+        assert_int_equal(warm.sequence.n_computed, cases[c].kept + ROWS);
+        for (; warm.n_ends == 0; n++) assert_true(step(&f));
+        assert_int_equal(n, (100 - cases[c].kept - 1) / ROWS);
+        assert_int_equal(warm.finish, FINISH_LENGTH);
+        pages_returned(&f);
+        fixture_close(&f);
+    }
+}
+
+/* Runs `first` until the n-th look between layers finds that `second` has come, and then both. False
+ * when there was no such look. */
+static bool run_pressed(struct fixture *f, struct request *first, struct request *second, int look)
+{
+    bool given_up = first->sequence.priority >= PRIORITY_BATCH &&
+                    second->sequence.priority < first->sequence.priority;
+    int32_t before = 0;
+    f->n_looks = 0;
+    f->look_at = look;
+    f->arrives = second;
+    scheduler_add(f->s, &first->sequence);
+    while (first->n_ends == 0 && f->n_looks < look) {
+        before = first->sequence.n_computed;
+        assert_true(step(f));
+    }
+    bool came = f->n_looks >= look;
+    if (came && given_up) { /* at that very look, and it counts as never computed */
+        assert_int_equal(f->n_looks, look);
+        assert_int_equal(first->sequence.n_computed, before);
+    } else if (came) {
+        assert_true(first->n_ends == 1 || first->sequence.n_computed > before);
+    }
+    f->look_at = 0;
+    scheduler_add(f->s, &second->sequence);
+    while (given_up && second->sequence.first_token_us == 0) {
+        assert_true(step(f));
+        if (came && before < 200) assert_int_equal(first->sequence.n_computed, before);
+    }
+    while (step(f)) {}
+    assert_int_equal(first->n_ends + second->n_ends, 2);
+    assert_int_equal(second->finish, FINISH_LENGTH);
+    pages_returned(f);
+    return came;
+}
+
+static void slices_are_given_up_between_layers(void **state)
+{
+    (void)state;
+    static const enum priority pairs[][2] = {
+        {PRIORITY_WARM, PRIORITY_INTERACTIVE},   {PRIORITY_WARM, PRIORITY_BATCH},
+        {PRIORITY_BATCH, PRIORITY_INTERACTIVE},  {PRIORITY_BATCH, PRIORITY_ACTION},
+        {PRIORITY_BATCH, PRIORITY_BATCH},        /* not for its like, */
+        {PRIORITY_ACTION, PRIORITY_INTERACTIVE}, /* nor when somebody waits for it */
+    };
+    static struct request truth[2], first, second;
+    struct fixture f;
+    uint64_t owner = 10;
+    fixture_open(&f, (struct setup){"layers", 64, 3, 64, true});
+    request_make(&truth[0], 200, 6, PRIORITY_BATCH, 1);
+    request_make(&truth[1], 100, 8, PRIORITY_INTERACTIVE, 2);
+    for (int i = 0; i < 2; i++) run_to_end(&f, &truth[i]);
+    for (size_t p = 0; p < sizeof pairs / sizeof *pairs; p++) {
+        int look = 0;
+        do {
+            bool warm = pairs[p][0] == PRIORITY_WARM;
+            owner++;
+            request_make(&first, 200, warm ? 0 : 6, pairs[p][0], owner);
+            request_make(&second, 100, 8, pairs[p][1], owner);
+            /* 4 slices of 200 rows and a row for each of 5 tokens, and 5 looks among 6 layers */
+            assert_in_range(++look, 1, 5 * 9 + 1);
+        } while (run_pressed(&f, &first, &second, look) &&
+                 (request_equal(&first, &truth[0]), request_equal(&second, &truth[1]), true));
+        assert_int_equal(look, pairs[p][0] == PRIORITY_WARM ? 5 * 4 + 1 : 5 * 9 + 1);
+    }
+    fixture_close(&f);
+}
+
+/* A prompt of 512 tokens and 64 tokens of output, cancelled before each step, and at every third look
+ * between layers. What is left in the cache serves the same request, bit by bit. */
+static void long_work_is_cancelled_anywhere(void **state)
+{
+    (void)state;
+    enum { N_PROMPT = 512, N_OUTPUT = 64, SLICE = 16, N_STEPS = N_PROMPT / SLICE + N_OUTPUT - 1 };
+    static struct request truth, r, again;
+    struct fixture f;
+    fixture_open(&f, (struct setup){"scheduler", SLICE, 2, 80, true});
+    request_make(&truth, N_PROMPT, N_OUTPUT, PRIORITY_INTERACTIVE, 1);
+    run_to_end(&f, &truth);
+    assert_int_equal(f.n_looks, N_STEPS); /* one between two layers */
+    for (int at = 0; at < 2 * N_STEPS; at++) {
+        int step_at = at / 2;
+        bool between = at % 2;
+        if (between && step_at % 3) continue;
+        request_make(&r, N_PROMPT, N_OUTPUT, PRIORITY_INTERACTIVE, (uint64_t)at + 2);
+        scheduler_add(f.s, &r.sequence);
+        f.n_looks = 0;
+        f.look_at = between ? step_at + 1 : 0;
+        f.cancels = between ? &r : NULL;
+        for (int n = 0; n < step_at + between; n++) assert_true(step(&f));
+        int32_t computed = r.sequence.n_computed;
+        if (!between) atomic_store(&r.sequence.cancelled, true);
+        assert_int_equal(r.n_ends, 0);
+        assert_false(step(&f));
+        assert_int_equal(r.finish, FINISH_CANCELLED);
+        assert_int_equal(computed, step_at <= N_PROMPT / SLICE
+                                       ? step_at * SLICE
+                                       : N_PROMPT + step_at - N_PROMPT / SLICE);
+        request_equal(&r, &truth);
+        pages_returned(&f);
+        f.look_at = 0;
+        request_make(&again, N_PROMPT, N_OUTPUT, PRIORITY_INTERACTIVE, (uint64_t)at + 2);
+        run_to_end(&f, &again);
+        assert_int_equal(again.sequence.n_cached, computed < N_PROMPT ? computed : N_PROMPT - 1);
+        assert_int_equal(again.sequence.n_tokens, N_PROMPT + N_OUTPUT);
+        request_equal(&again, &truth);
+        pages_returned(&f);
+    }
+    fixture_close(&f);
+}
+
 static int model_setup(void **state)
 {
     (void)state;
-    model_make("scheduler", "");
+    model_make("scheduler", "--max-seq-len 1024");
     tokenizer_make("scheduler");
+    model_make("layers", "--n-layers 6");
+    tokenizer_make("layers");
     return 0;
 }
 
-int main(void)
+/* An argument such as "warm_*" runs only the tests it matches. */
+int main(int argc, char **argv)
 {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cancelled_at_every_step),
         cmocka_unit_test(warm_work_waits),
         cmocka_unit_test(equal_prompts_are_computed_once),
+        cmocka_unit_test(warm_work_is_put_back),
+        cmocka_unit_test(slices_are_given_up_between_layers),
+        cmocka_unit_test(long_work_is_cancelled_anywhere),
     };
     return cmocka_run_group_tests(tests, model_setup, model_root_remove);
 }

@@ -1,0 +1,26 @@
+/* Rounding: one row of fp32 values to the numbers and scales of a stored format.
+ *
+ * The counterpart of kernels/format.h's decoding; FORMATS.md states the rules. All arithmetic is
+ * fp32 with one rounding per operation, so every machine writes the same bytes. Any thread. */
+#ifndef INFERENCE_QUANTIZE_ROW_H
+#define INFERENCE_QUANTIZE_ROW_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+/* What rounding did: the largest |stored - value|, and sums of squares for a relative error. */
+struct rounding {
+    double largest, error_squares, value_squares;
+};
+
+/* n finite values (n even for INT4) to format_row_bytes of `codes` and format_row_scale_bytes of
+ * `scales`, for one of the three quantised formats. Adds to *rounding. */
+void quantize_row(void *codes, void *scales, enum weight_format format, const float *values,
+                  int64_t n, struct rounding *rounding);
+
+/* Index of the first NaN or infinity, or -1. */
+int64_t values_find_bad(const float *values, int64_t n);
+
+#endif

@@ -1,0 +1,21 @@
+/* Makes one shard of a quantised checkpoint: threads take chunks in order and write each at its
+ * place, so the bytes are the same for any number of them. */
+#ifndef INFERENCE_QUANTIZE_SHARD_H
+#define INFERENCE_QUANTIZE_SHARD_H
+
+#include "inference/quantize_plan.h"
+
+struct quantize_workers {
+    int32_t n_threads;
+    /* Called by the calling thread a few times a second with the source bytes of this shard that are
+     * done. */
+    void (*progress)(void *context, size_t done_bytes);
+    void *context;
+};
+
+/* Writes and syncs the whole file `path` (an older one is overwritten) and fills the results of its
+ * items. ERR_FORMAT names the first NaN or infinity by tensor, row and column; ERR_IO the reason. */
+status quantize_shard_write(struct quantize_plan *plan, int32_t shard, const char *path,
+                            const struct quantize_workers *workers, error *err);
+
+#endif

@@ -1,0 +1,60 @@
+/* `dbrx-ls doctor`: what whoever installs it wants to see, row by row, with what to do. */
+#include "lsp/cli/doctor.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lsp/cli/command.h"
+
+static const char usage[] =
+    "usage: dbrx-ls doctor [OPTIONS]\n\n"
+    "Shows every setting with its source, checks model, kernels, memory, directories and engine,\n"
+    "and says what to do about what it finds. Starts nothing. Exit code 1 when something fails.";
+
+static const char *const source_names[] = {"default", "environment", "flag"};
+
+static void doctor_settings(struct report *r, const struct engine_settings *s)
+{
+    char threads[24] = "all cores";
+    const char *model = s->model_dir, *endpoint = s->endpoint;
+    if (endpoint && strchr(endpoint, '@')) endpoint = "not shown: it may hold a password";
+    if (s->n_threads) snprintf(threads, sizeof threads, "%lld", (long long)s->n_threads);
+    const struct {
+        const char *name, *value;
+        enum setting_source from;
+    } rows[] = {
+        {"endpoint", endpoint ? endpoint : "none: the local engine", s->endpoint_from},
+        {"model", model ? model : "the one beside the program", s->model_from},
+        {"backend", s->backend ? s->backend : "auto", s->backend_from},
+        {"threads", threads, s->threads_from},
+        {"API key", s->api_key ? "set" : "not set", s->api_key_from},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        report_put_setting(r, rows[i].name, rows[i].value, source_names[rows[i].from]);
+}
+
+int command_doctor(int argc, char **argv)
+{
+    struct engine_settings s = {0};
+    struct report report = {.n_rows = 0};
+    bool json = false;
+    const struct command_option options[] = {
+        {"json", OPTION_FLAG, &json, NULL, "one JSON object", 0, 0},
+        ENGINE_SETTINGS_OPTIONS(&s),
+        {NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
+    };
+    int n_rest, exit_code;
+    error err;
+    if (!command_parse(argc, argv, options, usage, &n_rest, &exit_code)) return exit_code;
+    if (n_rest) {
+        fail(&err, ERR_USAGE, "unexpected argument \"%s\" (see --help)", argv[1]);
+        return command_fail("doctor", &err);
+    }
+    engine_settings_complete(&s);
+    doctor_settings(&report, &s);
+    if (!s.endpoint) doctor_model(&report, &s);
+    doctor_directories(&report);
+    doctor_engine(&report, &s);
+    if (report_print(&report, json, &err) != OK) return command_fail("doctor", &err);
+    return report_failed(&report) ? EXIT_FAILED : EXIT_DONE;
+}

@@ -1,0 +1,45 @@
+/* Which engine a subcommand uses, and where each of its settings comes from.
+ *
+ * Flags go before the environment; the level that names a model or an endpoint decides about both,
+ * so that "this model" never ends at another machine. The same rule as the language server's. */
+#ifndef LSP_CLI_ENGINE_SETTINGS_H
+#define LSP_CLI_ENGINE_SETTINGS_H
+
+#include <stdint.h>
+
+#include "base/text.h"
+#include "lsp/cli/command.h"
+#include "lsp/client/engine_client.h"
+
+enum setting_source { FROM_DEFAULT, FROM_ENVIRONMENT, FROM_FLAG };
+
+struct engine_settings {
+    const char *model_dir, *endpoint; /* NULL: not given */
+    const char *backend, *api_key;    /* NULL: auto, none */
+    int64_t n_threads;                /* 0: the engine's default */
+    enum setting_source model_from, endpoint_from, backend_from, threads_from, api_key_from;
+};
+
+/* Rows of a command's option table. */
+#define ENGINE_SETTINGS_OPTIONS(s)                                                                 \
+    {"model", OPTION_TEXT, &(s)->model_dir, "DIR", "model of the local engine", 0, 0},             \
+        {"endpoint", OPTION_TEXT, &(s)->endpoint, "URL", "use this engine and no other", 0, 0},    \
+        {"backend", OPTION_TEXT, &(s)->backend, "NAME", "auto, cpu or reference", 0, 0},           \
+    {                                                                                              \
+        "threads", OPTION_INTEGER, &(s)->n_threads, "N", "threads of the local engine", 1, 1024    \
+    }
+
+/* Fills in what the flags, parsed before, have left to the environment, and all sources. */
+void engine_settings_complete(struct engine_settings *s);
+
+/* As the engine client wants them; loop and callbacks are the caller's to add. */
+struct engine_client_options engine_settings_client(const struct engine_settings *s);
+
+/* A variable's value; NULL when it is not set or empty. */
+const char *environment_get(const char *name);
+
+/* Where the local engine finds its model: `given`, DBRX_MODEL, or what lies beside the program, in
+ * that order. NULL when there is none; `found` keeps the bytes. */
+const char *model_find(const char *given, buffer *found);
+
+#endif
