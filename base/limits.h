@@ -78,6 +78,35 @@
 /* Brackets are matched this far on both sides of the gap: 1 ms of scanning. */
 #define TRIM_SCAN_MAX (512 * KIB)
 
+/* The index. A larger file is data or generated; one that takes longer to parse is hostile. */
+#define INDEX_FILE_MAX (2 * MIB)
+#define TAGS_MAX_US    500000
+/* Definitions, occurrences and imports of one file, each: 2 MiB of "a b c" has a million words. */
+#define TAGS_MAX ((size_t)1000000)
+/* Matches under way in one query: a pattern of ours has no two open ends. */
+#define TAGS_PENDING_MAX 256
+/* A longer identifier is generated; a longer head of a definition tells nobody more. */
+#define TAG_NAME_MAX      128
+#define TAG_SIGNATURE_MAX 256
+/* A line of source longer than this, on average or once, is minified or data. */
+#define INDEX_LINE_MEAN_MAX 400
+#define INDEX_LINE_MAX      (32 * KIB)
+/* Files in one repository: ten times the Linux kernel's. At 200 bytes each, 200 MB. */
+#define REPOSITORY_FILES_MAX 1000000
+/* Directories within each other; each costs a descriptor while it is walked. */
+#define REPOSITORY_DEPTH_MAX 128
+/* The database; SQLite itself keeps to it. Below the floor, its size is not worth a thought. */
+#define INDEX_DATABASE_MAX   (4 * GIB)
+#define INDEX_DATABASE_FLOOR (4 * MIB)
+/* One transaction: long enough to share one commit, short enough that others can write between and
+ * that little is lost with a kill. */
+#define INDEX_BATCH_FILES 256
+#define INDEX_BATCH_US    200000
+/* How long a writer waits for another one's transaction. */
+#define INDEX_BUSY_MS 10000
+/* Memory of a process that indexes, above what it has at its start. */
+#define INDEX_MEMORY_MAX GIB
+
 /* HTTP: a 32k-token prompt as JSON ids is under 300 KiB; 8 MiB leaves room for text prompts. */
 #define HTTP_BODY_MAX        (8 * MIB)
 #define HTTP_CHOICES_MAX     4

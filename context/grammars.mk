@@ -36,5 +36,9 @@ $(GRAMMAR_DIR)/%:
 	@echo "$@ is missing: run make setup" >&2; exit 1
 
 # Only these files see tree-sitter.
-$(BUILD)/obj/context/syn%.o: PACKAGE_FLAGS += -isystem $(TREE_SITTER)/include
-$(BUILD)/obj/context/syntax.o: $(TREE_SITTER)/include/tree_sitter/api.h
+$(BUILD)/obj/context/syn%.o $(BUILD)/obj/context/tags.o: \
+  PACKAGE_FLAGS += -isystem $(TREE_SITTER)/include
+$(BUILD)/obj/context/syntax.o $(BUILD)/obj/context/tags.o: $(TREE_SITTER)/include/tree_sitter/api.h
+
+# What .incbin reads is no dependency the compiler reports.
+$(BUILD)/obj/context/tag_queries.o: $(wildcard context/queries/*.scm)

@@ -48,6 +48,7 @@ bool command_parse(int argc, char **argv, const struct command_option *options, 
 int command_serve(int argc, char **argv);
 int command_complete(int argc, char **argv);
 int command_prompt(int argc, char **argv);
+int command_index(int argc, char **argv);
 int command_tokenize(int argc, char **argv);
 int command_detokenize(int argc, char **argv);
 int command_logits(int argc, char **argv);

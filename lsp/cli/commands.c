@@ -12,5 +12,6 @@ const struct command commands[] = {
     {"quantize", command_quantize, "write a checkpoint with smaller weights"},
     {"prompt", command_prompt, "show what the model would be asked for a completion"},
     {"doctor", command_doctor, "check settings, model, memory, directories and engine"},
+    {"index", command_index, "bring a repository's index up to date; look up a definition"},
     {NULL, NULL, NULL},
 };

@@ -1,0 +1,419 @@
+/* An update walks two sorted lists side by side: the files there are, and the files the database
+ * knows. Whatever has the stamp it had is done; whatever git vouches for and the database knows is
+ * done without being read; the rest is read, and parsed only when its content is new. */
+#include "context/index.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/memory.h"
+#include "context/exclude.h"
+#include "context/index_private.h"
+
+/* A file that changed within this time of being looked at may change again under the same time. */
+#define STAMP_DOUBT_NS 20000000
+#define PROGRESS_US    100000
+
+/* A row of `files`. */
+struct known_file {
+    text path;
+    const struct language *language;
+    struct blob_row blob;
+    struct file_stamp stamp;
+    int64_t seen_ns; /* the time just before the stamp was taken */
+};
+
+struct known_files {
+    struct known_file *files;
+    size_t n, room;
+    arena memory;
+};
+
+struct update {
+    code_index *x;
+    repository *r;
+    tagger *tags;
+    struct index_report *report;
+    struct repository_files list;
+    struct known_files known;
+    buffer content;
+    int64_t tree, listed_ns, told_us;
+    index_progress *progress;
+    void *payload;
+    error *err;
+};
+
+const char *index_skip_name(enum index_skip reason)
+{
+    static const char *const names[] = {"excluded", "large", "binary",
+                                        "minified", "slow",  "unreadable"};
+    return names[reason];
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static status tree_open(struct update *u)
+{
+    bool found = false;
+    text root = text_of(repository_root(u->r));
+    status code = index_begin(u->x, u->err);
+    sqlite3_stmt *s = SQL(u->x, SQL_TREE_ADD);
+    bind_bytes(s, 1, root);
+    if (code == OK) code = index_run(u->x, s, u->err);
+    s = SQL(u->x, SQL_TREE_FIND);
+    bind_bytes(s, 1, root);
+    if (code == OK) code = index_step(u->x, s, &found, u->err);
+    if (found) u->tree = sqlite3_column_int64(s, 0);
+    sqlite3_reset(s);
+    return code == OK ? index_commit(u->x, u->err) : code;
+}
+
+static text column_bytes(arena *a, sqlite3_stmt *s, int at)
+{
+    size_t size = (size_t)sqlite3_column_bytes(s, at);
+    const char *bytes = sqlite3_column_blob(s, at);
+    char *copy = arena_copy(a, bytes ? bytes : "", size);
+    return (text){copy, copy ? size : 0};
+}
+
+static const struct language *language_named(const char *name)
+{
+    const struct language *l = NULL;
+    for (size_t i = 0; (l = language_at(i)) && strcmp(l->name, name) != 0; i++) {}
+    return l;
+}
+
+static status known_add(struct known_files *k, sqlite3_stmt *s, error *err)
+{
+    if (k->n == k->room) {
+        size_t room = k->room ? 2 * k->room : 256;
+        void *grown = memory_resize(k->files, room, sizeof *k->files);
+        if (!grown) return fail(err, ERR_MEMORY, "no memory for %zu known files", room);
+        k->files = grown;
+        k->room = room;
+    }
+    k->files[k->n++] = (struct known_file){
+        .path = column_bytes(&k->memory, s, 0),
+        .blob = {.id = sqlite3_column_int64(s, 1),
+                 .state = (enum blob_state)sqlite3_column_int64(s, 2),
+                 .size_bytes = sqlite3_column_int64(s, 3)},
+        .stamp = {.size_bytes = (uint64_t)sqlite3_column_int64(s, 4),
+                  .inode = (uint64_t)sqlite3_column_int64(s, 5),
+                  .mtime_ns = sqlite3_column_int64(s, 6),
+                  .ctime_ns = sqlite3_column_int64(s, 7)},
+        .seen_ns = sqlite3_column_int64(s, 8),
+        .language = language_named((const char *)sqlite3_column_text(s, 9)),
+    };
+    return k->memory.failed ? fail(err, ERR_MEMORY, "no memory for %zu known files", k->n) : OK;
+}
+
+static status known_load(struct update *u)
+{
+    bool found;
+    sqlite3_stmt *s = SQL_WITH(u->x, SQL_FILE_LIST, u->tree);
+    status code = index_step(u->x, s, &found, u->err);
+    while (code == OK && found) {
+        code = known_add(&u->known, s, u->err);
+        if (code == OK) code = index_step(u->x, s, &found, u->err);
+    }
+    sqlite3_reset(s);
+    return code;
+}
+
+static void known_free(struct known_files *k)
+{
+    memory_free(k->files);
+    arena_reset(&k->memory);
+    *k = (struct known_files){0};
+}
+
+/* A path that is gone leaves its content behind, with the time: the longest unused go first. */
+static status file_forget(struct update *u, const struct known_file *old)
+{
+    status code = index_begin(u->x, u->err);
+    sqlite3_stmt *s = SQL_WITH(u->x, SQL_FILE_DROP, u->tree);
+    bind_bytes(s, 2, old->path);
+    if (code == OK) code = index_run(u->x, s, u->err);
+    if (code == OK)
+        code = index_run(u->x, SQL_WITH(u->x, SQL_BLOB_LEFT, old->blob.id, (int64_t)time(NULL)),
+                         u->err);
+    return code;
+}
+
+static status file_put(struct update *u, const struct repository_file *f,
+                       const struct known_file *old, int64_t blob, const struct file_stamp *stamp,
+                       int64_t seen_ns)
+{
+    status code = index_begin(u->x, u->err);
+    sqlite3_stmt *s =
+        SQL_WITH(u->x, SQL_FILE_PUT, u->tree, blob, f->mode, (int64_t)stamp->size_bytes,
+                 (int64_t)stamp->inode, stamp->mtime_ns, stamp->ctime_ns, seen_ns);
+    bind_bytes(s, 9, f->path);
+    if (code == OK) code = index_run(u->x, s, u->err);
+    if (code == OK && old && old->blob.id != blob)
+        code = index_run(u->x, SQL_WITH(u->x, SQL_BLOB_LEFT, old->blob.id, (int64_t)time(NULL)),
+                         u->err);
+    return code;
+}
+
+static bool stamp_equal(const struct file_stamp *a, const struct file_stamp *b)
+{
+    return a->size_bytes == b->size_bytes && a->inode == b->inode && a->mtime_ns == b->mtime_ns &&
+           a->ctime_ns == b->ctime_ns;
+}
+
+/* True when the file cannot have changed since the row was written. */
+static bool is_untouched(const struct update *u, const struct repository_file *f,
+                         const struct known_file *old, const struct language *language)
+{
+    return old && repository_kind(u->r) != REPOSITORY_BARE && old->language == language &&
+           stamp_equal(&f->stamp, &old->stamp) &&
+           old->stamp.ctime_ns + STAMP_DOUBT_NS < old->seen_ns;
+}
+
+/* Counts a file whose content the index has, now or from before. */
+static void report_blob(struct index_report *report, const struct blob_row *blob, bool parsed)
+{
+    static const enum index_skip reasons[] = {
+        [BLOB_BINARY] = SKIP_BINARY, [BLOB_MINIFIED] = SKIP_MINIFIED, [BLOB_SLOW] = SKIP_SLOW};
+    if (blob->state > BLOB_WORDS) {
+        report->n_skipped[reasons[blob->state]]++;
+        return;
+    }
+    report->source_bytes += (uint64_t)blob->size_bytes;
+    if (parsed) {
+        report->n_parsed++;
+        report->parsed_bytes += (uint64_t)blob->size_bytes;
+    } else {
+        report->n_reused++;
+    }
+}
+
+static status file_skip(struct update *u, const struct known_file *old, enum index_skip reason)
+{
+    u->report->n_skipped[reason]++;
+    return old ? file_forget(u, old) : OK;
+}
+
+/* The id git vouches for speaks of the bytes on disk only when no filter changed their number. */
+static status find_unread(struct blob_row *blob, struct update *u, const struct repository_file *f,
+                          const struct language *language)
+{
+    *blob = (struct blob_row){0};
+    if (!f->identified) return OK;
+    status code = blob_find(blob, u->x, &f->id, language, u->err);
+    bool same_size = (uint64_t)blob->size_bytes == f->stamp.size_bytes;
+    if (repository_kind(u->r) != REPOSITORY_BARE && !same_size) blob->id = 0;
+    return code;
+}
+
+static status read_changed(struct update *u, const struct repository_file *f,
+                           const struct known_file *old, const struct language *language)
+{
+    struct blob_row blob;
+    struct file_stamp stamp;
+    int64_t seen_ns = now_ns();
+    buffer_clear(&u->content);
+    status code = repository_read(&u->content, &stamp, u->r, f, INDEX_FILE_MAX, u->err);
+    if (code == ERR_LIMIT) return file_skip(u, old, SKIP_LARGE);
+    if (code == ERR_IO || code == ERR_FORMAT) return file_skip(u, old, SKIP_UNREADABLE);
+    if (code != OK) return code;
+    text content = buffer_text(&u->content);
+    struct blob_id id = blob_id_of(content);
+    code = blob_find(&blob, u->x, &id, language, u->err);
+    bool fresh = code == OK && blob.id == 0;
+    if (fresh) code = blob_add(&blob, u->x, u->tags, &id, language, f->path, content, u->err);
+    if (code == OK) code = file_put(u, f, old, blob.id, &stamp, seen_ns);
+    if (code == OK) report_blob(u->report, &blob, fresh);
+    return code;
+}
+
+static status update_file(struct update *u, const struct repository_file *f,
+                          const struct known_file *old)
+{
+    struct blob_row blob;
+    const struct language *language = language_find(TEXT(""), f->path);
+    if (exclude_reason(f->path)) return file_skip(u, old, SKIP_EXCLUDED);
+    if (f->stamp.size_bytes > INDEX_FILE_MAX) return file_skip(u, old, SKIP_LARGE);
+    if (is_untouched(u, f, old, language)) {
+        report_blob(u->report, &old->blob, false);
+        return OK;
+    }
+    status code = find_unread(&blob, u, f, language);
+    if (code != OK) return code;
+    if (blob.id == 0) return read_changed(u, f, old, language);
+    report_blob(u->report, &blob, false);
+    if (old && old->blob.id == blob.id && stamp_equal(&f->stamp, &old->stamp) &&
+        repository_kind(u->r) == REPOSITORY_BARE)
+        return OK;
+    return file_put(u, f, old, blob.id, &f->stamp, u->listed_ns);
+}
+
+static int compare_paths(text a, text b)
+{
+    int order = memcmp(a.bytes, b.bytes, a.size < b.size ? a.size : b.size);
+    return order ? order : (a.size > b.size) - (a.size < b.size);
+}
+
+static bool tell_progress(struct update *u, size_t n_done)
+{
+    int64_t now = clock_us();
+    bool last = n_done == u->list.n;
+    if (!u->progress || (!last && now - u->told_us < PROGRESS_US)) return true;
+    u->told_us = now;
+    return u->progress(u->payload, n_done, u->list.n);
+}
+
+static status update_files(struct update *u)
+{
+    status code = OK;
+    size_t i = 0, k = 0;
+    while (code == OK && (i < u->list.n || k < u->known.n)) {
+        const struct repository_file *f = i < u->list.n ? &u->list.files[i] : NULL;
+        const struct known_file *old = k < u->known.n ? &u->known.files[k] : NULL;
+        int order = !f ? 1 : !old ? -1 : compare_paths(f->path, old->path);
+        if (old && order > 0) {
+            u->report->n_removed++;
+            code = file_forget(u, old);
+        } else if (f) {
+            code = update_file(u, f, order == 0 ? old : NULL);
+        }
+        i += order <= 0;
+        k += order >= 0;
+        if (code == OK) code = index_share(u->x, u->err);
+        if (code == OK && !tell_progress(u, i))
+            code = fail(u->err, ERR_CANCELLED, "cancelled after %zu of %zu files", i, u->list.n);
+    }
+    status closed = code == OK || code == ERR_CANCELLED ? index_commit(u->x, u->err) : OK;
+    return code == OK ? closed : code;
+}
+
+/* A working tree that was deleted holds contents nobody will ask for again. */
+static status drop_lost_trees(struct update *u)
+{
+    bool found;
+    arena paths = {0};
+    int64_t lost[16];
+    size_t n = 0;
+    sqlite3_stmt *s = SQL(u->x, SQL_TREE_LIST);
+    status code = index_step(u->x, s, &found, u->err);
+    while (code == OK && found && n < sizeof lost / sizeof *lost) {
+        text root = column_bytes(&paths, s, 1);
+        if (root.bytes && !directory_exists(root.bytes)) lost[n++] = sqlite3_column_int64(s, 0);
+        code = index_step(u->x, s, &found, u->err);
+    }
+    sqlite3_reset(s);
+    arena_reset(&paths);
+    if (code == OK && n) code = index_begin(u->x, u->err);
+    for (size_t i = 0; code == OK && i < n; i++) {
+        code = index_run(u->x, SQL_WITH(u->x, SQL_TREE_DROP_FILES, lost[i]), u->err);
+        if (code == OK) code = index_run(u->x, SQL_WITH(u->x, SQL_TREE_DROP, lost[i]), u->err);
+    }
+    return code;
+}
+
+static status tree_close(struct update *u)
+{
+    status code = drop_lost_trees(u);
+    if (code == OK) code = index_begin(u->x, u->err);
+    sqlite3_stmt *s = SQL_WITH(u->x, SQL_TREE_SEEN, u->tree, (int64_t)time(NULL));
+    bind_text(s, 3, text_of(repository_head(u->r)));
+    bind_text(s, 4, text_of(repository_branch(u->r)));
+    if (code == OK) code = index_run(u->x, s, u->err);
+    return code == OK ? index_commit(u->x, u->err) : code;
+}
+
+static status report_sums(struct update *u)
+{
+    bool found;
+    sqlite3_stmt *s = SQL_WITH(u->x, SQL_SUMS, u->tree);
+    status code = index_step(u->x, s, &found, u->err);
+    if (code == OK && found) {
+        u->report->n_symbols = (uint64_t)sqlite3_column_int64(s, 0);
+        u->report->n_references = (uint64_t)sqlite3_column_int64(s, 1);
+    }
+    sqlite3_reset(s);
+    return code == OK ? index_size(u->x, &u->report->database_bytes, u->err) : code;
+}
+
+static status update_once(struct update *u)
+{
+    status code = index_check(u->x, u->err);
+    if (code == OK) code = tree_open(u);
+    if (code == OK) code = known_load(u);
+    if (code == OK) code = update_files(u);
+    if (code == OK) code = tree_close(u);
+    if (code == OK) code = blobs_evict(u->x, u->err);
+    if (code == OK) code = report_sums(u);
+    index_rollback(u->x);
+    known_free(&u->known);
+    return code;
+}
+
+status index_update(struct index_report *out, code_index *x, repository *r,
+                    index_progress *progress, void *payload, error *err)
+{
+    int64_t from_us = clock_us();
+    *out = (struct index_report){0};
+    struct update u = {
+        .x = x, .r = r, .report = out, .progress = progress, .payload = payload, .err = err};
+    status code = index_lock(x, progress, payload, err);
+    if (code == OK) code = tagger_open(&u.tags, err);
+    u.listed_ns = now_ns();
+    if (code == OK) code = repository_list(&u.list, r, err);
+    if (code == OK) code = update_once(&u);
+    if (code != OK && x->damaged && index_rebuild(x, err) == OK) {
+        *out = (struct index_report){0};
+        code = update_once(&u);
+    }
+    out->n_files = u.list.n;
+    out->rebuilt = x->rebuilt;
+    out->elapsed_us = clock_us() - from_us;
+    repository_files_free(&u.list);
+    tagger_close(u.tags);
+    buffer_free(&u.content);
+    index_unlock(x);
+    return code;
+}
+
+status index_find(struct index_places *out, code_index *x, const repository *r, text name,
+                  size_t n_max, error *err)
+{
+    bool found;
+    *out = (struct index_places){0};
+    out->places = arena_take(&out->memory, n_max, sizeof *out->places);
+    if (!out->places) return fail(err, ERR_MEMORY, "no memory for %zu places", n_max);
+    sqlite3_stmt *s = SQL_WITH(x, SQL_FIND, (int64_t)n_max);
+    bind_text(s, 2, name);
+    bind_bytes(s, 3, text_of(repository_root(r)));
+    status code = index_step(x, s, &found, err);
+    while (code == OK && found && out->n < n_max) {
+        out->places[out->n++] = (struct index_place){
+            .path = column_bytes(&out->memory, s, 0),
+            .kind = column_bytes(&out->memory, s, 1),
+            .signature = column_bytes(&out->memory, s, 2),
+            .line = (uint32_t)sqlite3_column_int64(s, 3),
+            .from = (uint32_t)sqlite3_column_int64(s, 4),
+            .to = (uint32_t)sqlite3_column_int64(s, 5),
+            .name = name,
+        };
+        code = index_step(x, s, &found, err);
+    }
+    sqlite3_reset(s);
+    return code == OK && out->memory.failed ? fail(err, ERR_MEMORY, "no memory for places") : code;
+}
+
+void index_places_free(struct index_places *places)
+{
+    arena_reset(&places->memory);
+    *places = (struct index_places){0};
+}

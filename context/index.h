@@ -1,0 +1,81 @@
+/* The repository index: which file defines, uses and imports what, in one SQLite database.
+ *
+ * Everything known about a file is known about its content: rows hang on blob ids, and a tree is a
+ * list of paths with their blobs. So a rename, a branch switch and back, and a second working tree
+ * parse nothing. The database stands in the user's cache directory, one for all working trees of a
+ * repository, and may be deleted at any time; a damaged one is built anew. The only files that see
+ * SQLite are index*.c.
+ *
+ * Work is committed in short transactions: a process killed at any moment loses at most the last one,
+ * and the next update goes on from there. Updates of one repository happen one after the other, in
+ * whichever process; reading goes on meanwhile. A code_index belongs to one thread. */
+#ifndef CONTEXT_INDEX_H
+#define CONTEXT_INDEX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "context/repository.h"
+
+typedef struct code_index code_index;
+
+/* Opens the database of r's repository, made when it is not there or cannot be used. */
+status index_open(code_index **out, const repository *r, error *err);
+void index_close(code_index *x); /* NULL is fine */
+const char *index_database_path(const code_index *x);
+
+enum index_skip {
+    SKIP_EXCLUDED,   /* context/exclude.h: its text reaches nobody, and no row either */
+    SKIP_LARGE,      /* over INDEX_FILE_MAX */
+    SKIP_BINARY,     /* holds a NUL */
+    SKIP_MINIFIED,   /* lines no person wrote */
+    SKIP_SLOW,       /* over TAGS_MAX_US */
+    SKIP_UNREADABLE, /* gone meanwhile, or no permission */
+    N_INDEX_SKIPS,
+};
+
+const char *index_skip_name(enum index_skip reason); /* "excluded", ...: for people and JSON */
+
+/* n_files is the sum of parsed, reused and skipped ones. */
+struct index_report {
+    size_t n_files, n_parsed, n_reused, n_skipped[N_INDEX_SKIPS];
+    size_t n_removed;                 /* paths the tree no longer has */
+    uint64_t n_symbols, n_references; /* of all files of this tree, by distinct content */
+    uint64_t source_bytes;            /* of the files that are not skipped */
+    uint64_t parsed_bytes, database_bytes;
+    int64_t elapsed_us;
+    bool rebuilt; /* the database was damaged and was built anew */
+};
+
+/* Called about ten times a second; false ends the update with ERR_CANCELLED, keeping what is done.
+ * n_files is 0 while another process holds the update and we wait for it. */
+typedef bool index_progress(void *payload, size_t n_done, size_t n_files);
+
+/* Makes the database agree with r's files. Waits while another process does the same, and then finds
+ * the work done. `progress` may be NULL. ERR_LIMIT when the database would grow over its bound:
+ * what is in it is right, but not all. */
+status index_update(struct index_report *out, code_index *x, repository *r,
+                    index_progress *progress, void *payload, error *err);
+
+struct index_place {
+    text path, name, kind, signature;
+    uint32_t line, from, to; /* line from 1; bytes of the whole definition */
+};
+
+struct index_places {
+    struct index_place *places; /* by path and line */
+    size_t n;
+    arena memory;
+};
+
+/* Where `name` is defined in r's tree, as of the last update: at most n_max places. Freed by
+ * index_places_free also after an error. */
+status index_find(struct index_places *out, code_index *x, const repository *r, text name,
+                  size_t n_max, error *err);
+void index_places_free(struct index_places *places);
+
+#endif

@@ -1,0 +1,111 @@
+/* What the files of the index share: the database with its statements, and rows of one content. */
+#ifndef CONTEXT_INDEX_PRIVATE_H
+#define CONTEXT_INDEX_PRIVATE_H
+
+#include <sqlite3.h>
+
+#include "context/index.h"
+#include "context/tags.h"
+
+/* Every statement of the index, prepared once (index_database.c has their text). */
+enum index_sql {
+    SQL_BEGIN,
+    SQL_COMMIT,
+    SQL_ROLLBACK,
+    SQL_TREE_ADD,
+    SQL_TREE_FIND,
+    SQL_TREE_SEEN,
+    SQL_TREE_LIST,
+    SQL_TREE_DROP_FILES,
+    SQL_TREE_DROP,
+    SQL_FILE_LIST,
+    SQL_FILE_PUT,
+    SQL_FILE_DROP,
+    SQL_BLOB_FIND,
+    SQL_BLOB_ADD,
+    SQL_BLOB_LEFT,
+    SQL_BLOB_DROP,
+    SQL_BLOB_UNUSED,
+    SQL_BLOBS_UNUSED,
+    SQL_NAME_FIND,
+    SQL_NAME_ADD,
+    SQL_NAMES_PRUNE,
+    SQL_SYMBOL_ADD,
+    SQL_SYMBOLS_DROP,
+    SQL_REFERENCE_ADD,
+    SQL_REFERENCES_DROP,
+    SQL_IMPORT_ADD,
+    SQL_IMPORTS_DROP,
+    SQL_WORDS_OF,
+    SQL_WORDS_ADD,
+    SQL_WORDS_DROP,
+    SQL_WORDS_MERGE,
+    SQL_SUMS,
+    SQL_SOURCE_BYTES,
+    SQL_PAGES,
+    SQL_SHRINK,
+    SQL_FIND,
+    N_INDEX_SQL,
+};
+
+struct code_index {
+    sqlite3 *db;
+    sqlite3_stmt *sql[N_INDEX_SQL];
+    char *path, *lock_path;
+    int lock_fd;  /* -1, or the lock that updates hold */
+    bool damaged; /* SQLite found the file broken, or it is another program's or version's */
+    bool rebuilt;
+    int64_t begun_us; /* 0, or when the open transaction began */
+    size_t n_batch;   /* files in it */
+};
+
+/* A failed call of SQLite as our status: ERR_FORMAT sets x->damaged. */
+status index_fail(code_index *x, const char *what, error *err);
+
+/* The statement, reset, with integers bound to ?1, ?2, ... (texts and blobs are bound by hand). */
+sqlite3_stmt *index_sql(code_index *x, enum index_sql which, size_t n, const int64_t *values);
+#define SQL(x, which) index_sql((x), (which), 0, NULL)
+#define SQL_WITH(x, which, ...)                                                                    \
+    index_sql((x), (which), sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t),                    \
+              (int64_t[]){__VA_ARGS__})
+
+/* Runs a statement that gives no row, and resets it. */
+status index_run(code_index *x, sqlite3_stmt *s, error *err);
+/* Steps once: *found tells whether there is a row; the caller resets. */
+status index_step(code_index *x, sqlite3_stmt *s, bool *found, error *err);
+void bind_text(sqlite3_stmt *s, int at, text t);
+void bind_bytes(sqlite3_stmt *s, int at, text t);
+
+/* Transactions. begin does nothing when one is open; share commits when it is due. */
+status index_begin(code_index *x, error *err);
+status index_share(code_index *x, error *err);
+status index_commit(code_index *x, error *err);
+void index_rollback(code_index *x);
+
+/* Takes x's lock, trying every 50 ms as long as `progress` agrees. */
+status index_lock(code_index *x, index_progress *progress, void *payload, error *err);
+void index_unlock(code_index *x);
+/* Deletes the database and makes an empty one. The lock must be held. */
+status index_rebuild(code_index *x, error *err);
+/* Reads through a database small enough for it: ERR_FORMAT and x->damaged when it is broken. */
+status index_check(code_index *x, error *err);
+status index_size(code_index *x, uint64_t *bytes, error *err);
+
+/* What is known of a content. */
+enum blob_state { BLOB_TAGS, BLOB_WORDS, BLOB_BINARY, BLOB_MINIFIED, BLOB_SLOW };
+
+struct blob_row {
+    int64_t id; /* 0: not in the index */
+    int64_t size_bytes;
+    enum blob_state state;
+};
+
+status blob_find(struct blob_row *out, code_index *x, const struct blob_id *id,
+                 const struct language *language, error *err);
+/* Reads the content's tags and stores them. */
+status blob_add(struct blob_row *out, code_index *x, tagger *t, const struct blob_id *id,
+                const struct language *language, text path, text content, error *err);
+/* Deletes contents no tree has, the longest unused first, while the database is over its bound. */
+status blobs_evict(code_index *x, error *err);
+
+#endif

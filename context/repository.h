@@ -1,0 +1,90 @@
+/* A repository as a list of files: what is tracked or new and not ignored, and which blob each is.
+ * The only files that see libgit2 are repository*.c.
+ *
+ * Nothing of the workspace is executed: no git program, no hook, no filter, no command of a config
+ * file. Contents are taken as they lie on disk, so that offsets are those an editor sees; their id
+ * is git's (SHA-1 over "blob SIZE\0" and the bytes), which for most files the git index vouches for
+ * without reading them. No symbolic link is followed: what it means inside the workspace is listed
+ * under its own name. Submodules and nested repositories are units of their own: open them.
+ *
+ * Where git's own files cannot be used (no repository, another owner, a format libgit2 does not
+ * know, damage) the folder is walked plainly: every file, no ignore rules. Not thread-safe. */
+#ifndef CONTEXT_REPOSITORY_H
+#define CONTEXT_REPOSITORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/text.h"
+
+typedef struct repository repository;
+
+struct blob_id {
+    unsigned char bytes[20];
+};
+
+/* git's id of a blob with these bytes. */
+struct blob_id blob_id_of(text content);
+
+enum repository_kind {
+    REPOSITORY_GIT,    /* a working tree: the main one, a linked one, or a submodule's */
+    REPOSITORY_BARE,   /* no working tree: the files of HEAD's commit */
+    REPOSITORY_FOLDER, /* a plain folder */
+};
+
+/* Opens the repository that `path` (an existing file or directory) lies in, or its folder plainly.
+ * ERR_IO when there is no such path. */
+status repository_open(repository **out, const char *path, error *err);
+void repository_close(repository *r); /* NULL is fine */
+
+enum repository_kind repository_kind(const repository *r);
+/* Absolute, symbolic links resolved: the working tree, the bare directory, or the folder. */
+const char *repository_root(const repository *r);
+/* What all working trees of a repository share: its common git directory; a folder's own path. */
+const char *repository_common(const repository *r);
+/* Why git's files are not used although there are some, in one line; NULL when they are. */
+const char *repository_notice(const repository *r);
+/* 40 hex digits of HEAD's commit; "" when there is none (unborn, plain). */
+const char *repository_head(const repository *r);
+/* "main"; "" when HEAD is detached or the folder plain. Known for an unborn branch too. */
+const char *repository_branch(const repository *r);
+
+/* What tells that a file has changed without reading it. */
+struct file_stamp {
+    uint64_t size_bytes, inode;
+    int64_t mtime_ns, ctime_ns;
+};
+
+struct repository_file {
+    text path;         /* from the root, "/" between parts; any bytes but NUL, newlines included */
+    struct blob_id id; /* when `identified` */
+    bool identified;   /* git vouches for the id: the file has not changed since it was recorded */
+    bool tracked;      /* in git's index (or tree), rather than new */
+    uint32_t mode;     /* 0100644 or 0100755 */
+    struct file_stamp stamp; /* of the bytes on disk; of a bare repository's files all zero */
+};
+
+struct repository_files {
+    struct repository_file *files; /* by bytes of their paths */
+    size_t n, room;
+    size_t n_units;   /* submodules and nested repositories, left out */
+    size_t n_special; /* links, FIFOs, sockets, devices, left out */
+    size_t n_refused; /* directories that cannot be read, are too deep, or repeat an outer one */
+    bool truncated;   /* REPOSITORY_FILES_MAX was reached: the rest is left out */
+    arena memory;
+};
+
+/* Fills *out, which belongs to the caller; freed by repository_files_free also after an error. */
+status repository_list(struct repository_files *out, repository *r, error *err);
+void repository_files_free(struct repository_files *files);
+
+/* Appends the content of a listed file and sets *stamp to that of the very bytes read. No part of
+ * the path may be a symbolic link. ERR_LIMIT when it is larger than max_bytes, ERR_FORMAT when it
+ * is no regular file any more, ERR_IO when it is gone. */
+status repository_read(buffer *out, struct file_stamp *stamp, repository *r,
+                       const struct repository_file *file, size_t max_bytes, error *err);
+
+#endif

@@ -1,0 +1,257 @@
+/* One walk serves repositories and plain folders: directories are opened relative to their parent,
+ * never through a link; a file that git's index knows is tracked, any other is asked for in the
+ * ignore rules. A directory is entered when it is not ignored or when something in it is tracked. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "base/memory.h"
+#include "context/repository_private.h"
+
+/* One open directory on the way down. */
+struct level {
+    const struct level *outer;
+    dev_t device;
+    ino_t inode;
+    int depth;
+    bool unruled; /* an ignore file here or above cannot be read: only what is tracked is listed */
+};
+
+struct walk {
+    struct repository_files *out;
+    repository *r;
+    buffer path; /* of the current directory, with a "/" behind it; empty at the root */
+    error *err;
+};
+
+static status add_file(struct walk *w, const struct repository_file *f)
+{
+    struct repository_files *out = w->out;
+    if (out->n == REPOSITORY_FILES_MAX) {
+        out->truncated = true;
+        return OK;
+    }
+    if (out->n == out->room) {
+        size_t room = out->room ? 2 * out->room : 256;
+        void *grown = memory_resize(out->files, room, sizeof *out->files);
+        if (!grown) return fail(w->err, ERR_MEMORY, "no memory for a list of %zu files", room);
+        out->files = grown;
+        out->room = room;
+    }
+    char *copy = arena_copy(&out->memory, f->path.bytes, f->path.size);
+    if (!copy) return fail(w->err, ERR_MEMORY, "no memory for a list of %zu files", out->n);
+    out->files[out->n] = *f;
+    out->files[out->n++].path.bytes = copy;
+    return OK;
+}
+
+static const git_index_entry *entry_find(const repository *r, const char *path)
+{
+    return r->index ? git_index_get_bypath(r->index, path, 0) : NULL;
+}
+
+/* Git's own rule: the entry's stat data are the file's, and older than the index, so that a change
+ * within the clock's resolution cannot hide. */
+static bool entry_vouches(const repository *r, const git_index_entry *e, const struct stat *st)
+{
+    bool older = e->mtime.seconds < r->index_written.tv_sec ||
+                 (e->mtime.seconds == r->index_written.tv_sec &&
+                  (long)e->mtime.nanoseconds < r->index_written.tv_nsec);
+    return older && S_ISREG(e->mode) && e->file_size == (uint32_t)st->st_size &&
+           e->mtime.seconds == (int32_t)st->st_mtim.tv_sec &&
+           e->mtime.nanoseconds == (uint32_t)st->st_mtim.tv_nsec &&
+           e->ctime.seconds == (int32_t)st->st_ctim.tv_sec &&
+           e->ctime.nanoseconds == (uint32_t)st->st_ctim.tv_nsec && e->ino == (uint32_t)st->st_ino;
+}
+
+/* Both kinds of path: a directory's ends in "/". Fails closed: what cannot be told is ignored. */
+static bool is_ignored(const struct walk *w, const struct level *here)
+{
+    int ignored = 1;
+    if (!w->r->git) return false;
+    return here->unruled || git_ignore_path_is_ignored(&ignored, w->r->git, w->path.bytes) != 0 ||
+           ignored;
+}
+
+static status see_file(struct walk *w, const struct level *here, const struct stat *st)
+{
+    const git_index_entry *entry = entry_find(w->r, w->path.bytes);
+    struct repository_file f = {
+        .path = buffer_text(&w->path),
+        .mode = st->st_mode & 0100 ? 0100755 : 0100644,
+        .tracked = entry != NULL,
+        .stamp = stamp_of(st),
+    };
+    if (!entry && is_ignored(w, here)) return OK;
+    if (entry && entry_vouches(w->r, entry, st)) {
+        f.identified = true;
+        memcpy(f.id.bytes, entry->id.id, sizeof f.id.bytes);
+    }
+    return add_file(w, &f);
+}
+
+/* Folders that hold other programs' data or other people's code, whatever rules there are. */
+static bool is_foreign_folder(const repository *r, const char *name)
+{
+    static const char *const always[] = {".git", ".hg", ".svn"};
+    static const char *const plain[] = {"node_modules", "__pycache__", ".venv", ".tox"};
+    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
+        if (strcmp(name, always[i]) == 0) return true;
+    for (size_t i = 0; !r->git && i < sizeof plain / sizeof *plain; i++)
+        if (strcmp(name, plain[i]) == 0) return true;
+    return false;
+}
+
+static bool level_repeats(const struct level *outer, const struct stat *st)
+{
+    for (; outer; outer = outer->outer)
+        if (outer->device == st->st_dev && outer->inode == st->st_ino) return true;
+    return false;
+}
+
+/* libgit2 reads a directory's .gitignore with a plain open, which a FIFO would block for ever. */
+static bool ignore_file_usable(int fd)
+{
+    struct stat st;
+    return fstatat(fd, ".gitignore", &st, 0) != 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
+}
+
+static status walk_directory(struct walk *w, int fd, const struct level *outer);
+
+static bool is_unit(const struct walk *w, int fd, const git_index_entry *entry)
+{
+    struct stat st;
+    return w->r->git && ((entry && entry->mode == GIT_FILEMODE_COMMIT) ||
+                         fstatat(fd, ".git", &st, AT_SYMLINK_NOFOLLOW) == 0);
+}
+
+/* w->path names the directory, with "/" behind it. */
+static status see_directory(struct walk *w, int parent, const char *name, const struct level *outer)
+{
+    if (is_foreign_folder(w->r, name)) return OK;
+    bool tracked = w->r->index && git_index_find_prefix(NULL, w->r->index, w->path.bytes) == 0;
+    if (!tracked && is_ignored(w, outer)) return OK;
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        w->out->n_refused++;
+        return OK;
+    }
+    w->path.bytes[--w->path.size] = 0;
+    bool unit = is_unit(w, fd, entry_find(w->r, w->path.bytes));
+    buffer_put_char(&w->path, '/');
+    if (!unit) return walk_directory(w, fd, outer);
+    w->out->n_units++;
+    close(fd);
+    return OK;
+}
+
+static status see_name(struct walk *w, int fd, const char *name, const struct level *here)
+{
+    struct stat st;
+    size_t kept = w->path.size;
+    status code = OK;
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return OK;
+    if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return OK; /* gone meanwhile */
+    buffer_put(&w->path, name, strlen(name));
+    if (S_ISDIR(st.st_mode)) buffer_put_char(&w->path, '/');
+    if (w->path.failed)
+        code = fail(w->err, ERR_MEMORY, "no memory for a path");
+    else if (S_ISDIR(st.st_mode))
+        code = see_directory(w, fd, name, here);
+    else if (S_ISREG(st.st_mode))
+        code = see_file(w, here, &st);
+    else
+        w->out->n_special++;
+    w->path.bytes[w->path.size = kept] = 0;
+    return code;
+}
+
+/* Takes fd. What cannot be read is counted, not an error: the rest is still worth having. */
+static status walk_directory(struct walk *w, int fd, const struct level *outer)
+{
+    struct stat st;
+    status code = OK;
+    struct level here = {.outer = outer, .depth = outer ? outer->depth + 1 : 0};
+    bool entered =
+        fstat(fd, &st) == 0 && here.depth < REPOSITORY_DEPTH_MAX && !level_repeats(outer, &st);
+    DIR *dir = entered ? fdopendir(fd) : NULL;
+    if (!dir) {
+        w->out->n_refused++;
+        close(fd);
+        return OK;
+    }
+    here.device = st.st_dev;
+    here.inode = st.st_ino;
+    here.unruled = (outer && outer->unruled) || !ignore_file_usable(fd);
+    /* cppcheck-suppress readdirCalled ; a DIR of our own: readdir is thread-safe */
+    for (struct dirent *d; code == OK && !w->out->truncated && (d = readdir(dir));)
+        code = see_name(w, fd, d->d_name, &here);
+    closedir(dir);
+    return code;
+}
+
+static int compare_files(const void *a, const void *b)
+{
+    text x = ((const struct repository_file *)a)->path,
+         y = ((const struct repository_file *)b)->path;
+    int order = memcmp(x.bytes, y.bytes, x.size < y.size ? x.size : y.size);
+    return order ? order : (x.size > y.size) - (x.size < y.size);
+}
+
+static status list_tree(struct walk *w)
+{
+    int fd = open(w->r->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return fail(w->err, ERR_IO, "%s: %s", w->r->root, strerror(errno));
+    buffer_put(&w->path, "", 0);
+    return w->path.failed ? fail(w->err, ERR_MEMORY, "no memory for a path")
+                          : walk_directory(w, fd, NULL);
+}
+
+static int see_tree_entry(const char *folder, const git_tree_entry *entry, void *payload)
+{
+    struct walk *w = payload;
+    git_filemode_t mode = git_tree_entry_filemode(entry);
+    if (mode == GIT_FILEMODE_COMMIT) w->out->n_units++;
+    if (mode == GIT_FILEMODE_LINK) w->out->n_special++;
+    if (mode != GIT_FILEMODE_BLOB && mode != GIT_FILEMODE_BLOB_EXECUTABLE) return 0;
+    buffer_clear(&w->path);
+    buffer_put_text(&w->path, text_of(folder));
+    buffer_put_text(&w->path, text_of(git_tree_entry_name(entry)));
+    struct repository_file f = {
+        .path = buffer_text(&w->path), .mode = (uint32_t)mode, .identified = true, .tracked = true};
+    memcpy(f.id.bytes, git_tree_entry_id(entry)->id, sizeof f.id.bytes);
+    return add_file(w, &f) == OK ? 0 : -1;
+}
+
+static status list_commit(struct walk *w)
+{
+    git_object *tree = NULL;
+    status code = OK;
+    if (!w->r->head[0]) return OK;
+    if (git_revparse_single(&tree, w->r->git, "HEAD^{tree}") != 0 ||
+        git_tree_walk((const git_tree *)tree, GIT_TREEWALK_PRE, see_tree_entry, w) != 0)
+        code = fail(w->err, ERR_IO, "%s: HEAD's tree cannot be read: %s", w->r->root, git_reason());
+    git_object_free(tree);
+    return code;
+}
+
+status repository_list(struct repository_files *out, repository *r, error *err)
+{
+    *out = (struct repository_files){0};
+    struct walk w = {.out = out, .r = r, .err = err};
+    status code = r->kind == REPOSITORY_BARE ? list_commit(&w) : list_tree(&w);
+    buffer_free(&w.path);
+    if (out->n) qsort(out->files, out->n, sizeof *out->files, compare_files);
+    return code;
+}
+
+void repository_files_free(struct repository_files *files)
+{
+    memory_free(files->files);
+    arena_reset(&files->memory);
+    *files = (struct repository_files){0};
+}

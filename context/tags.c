@@ -1,0 +1,539 @@
+/* One pass of a query over one parse. Several patterns may name the same definition: the one that
+ * stands first in the query file wins, so special patterns stand above general ones. Occurrences of
+ * identifiers are collected flat, then sorted and counted. */
+#include "context/tags.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <tree_sitter/api.h>
+
+#include "base/limits.h"
+#include "base/memory.h"
+#include "base/utf.h"
+
+enum role { ROLE_NONE, ROLE_NAME, ROLE_DEFINITION, ROLE_REFERENCE, ROLE_IMPORT, ROLE_IMPORT_NAME };
+
+struct query {
+    const char *language; /* the name of its row in the table of languages */
+    const char *source;
+    TSQuery *compiled; /* NULL until it is first needed */
+};
+
+#define N_QUERIES 10
+
+struct tagger {
+    TSParser *parser;
+    TSQueryCursor *cursor;
+    struct query queries[N_QUERIES];
+};
+
+extern const char tag_query_bash[], tag_query_c[], tag_query_go[], tag_query_java[],
+    tag_query_javascript[], tag_query_lua[], tag_query_python[], tag_query_rust[],
+    tag_query_typescript[];
+
+static const struct query queries[N_QUERIES] = {
+    {"Bash", tag_query_bash, NULL},
+    {"C", tag_query_c, NULL},
+    {"Go", tag_query_go, NULL},
+    {"Java", tag_query_java, NULL},
+    {"JavaScript", tag_query_javascript, NULL},
+    {"Lua", tag_query_lua, NULL},
+    {"Python", tag_query_python, NULL},
+    {"Rust", tag_query_rust, NULL},
+    {"TSX", tag_query_typescript, NULL},
+    {"TypeScript", tag_query_typescript, NULL},
+};
+
+/* A definition while others may still override it. */
+struct found_definition {
+    struct tag tag;
+    uint32_t name_at, pattern;
+};
+
+struct occurrence {
+    text name;
+    uint32_t at;
+};
+
+struct list {
+    void *items;
+    size_t n, room;
+};
+
+struct reading {
+    text content;
+    const struct language *language;
+    const TSQuery *query;
+    struct tags *out;
+    struct list definitions, occurrences, imports;
+    int64_t deadline_us;
+    bool late, failed;
+};
+
+status tagger_open(tagger **out, error *err)
+{
+    tagger *t = memory_take(1, sizeof *t);
+    *out = NULL;
+    if (!t) return fail(err, ERR_MEMORY, "no memory for tags");
+    memcpy(t->queries, queries, sizeof queries);
+    t->parser = ts_parser_new();
+    t->cursor = ts_query_cursor_new();
+    *out = t;
+    return OK;
+}
+
+void tagger_close(tagger *t)
+{
+    if (!t) return;
+    for (size_t i = 0; i < N_QUERIES; i++)
+        if (t->queries[i].compiled) ts_query_delete(t->queries[i].compiled);
+    ts_query_cursor_delete(t->cursor);
+    ts_parser_delete(t->parser);
+    memory_free(t);
+}
+
+static size_t query_index(const struct language *language)
+{
+    size_t i = 0;
+    while (language && i < N_QUERIES && strcmp(queries[i].language, language->name) != 0) i++;
+    return language ? i : N_QUERIES;
+}
+
+bool tagger_knows(const struct language *language) { return query_index(language) < N_QUERIES; }
+
+static text query_string(const TSQuery *q, uint32_t id)
+{
+    uint32_t size;
+    const char *bytes = ts_query_string_value_for_id(q, id, &size);
+    return (text){bytes, size};
+}
+
+/* A predicate that nobody evaluates would silently hold. */
+static bool predicates_known(const TSQuery *q)
+{
+    for (uint32_t pattern = 0; pattern < ts_query_pattern_count(q); pattern++) {
+        uint32_t n;
+        const TSQueryPredicateStep *steps = ts_query_predicates_for_pattern(q, pattern, &n);
+        for (uint32_t i = 0; i < n; i++) {
+            text name = query_string(q, steps[i].value_id);
+            if (!text_is(name, "eq?") && !text_is(name, "not-eq?") && !text_is(name, "any-of?"))
+                return false;
+            while (steps[i].type != TSQueryPredicateStepTypeDone) i++;
+        }
+    }
+    return true;
+}
+
+static status query_compile(struct query *q, const struct language *language, error *err)
+{
+    uint32_t at;
+    TSQueryError wrong;
+    if (q->compiled) return OK;
+    q->compiled =
+        ts_query_new(language->grammar(), q->source, (uint32_t)strlen(q->source), &at, &wrong);
+    if (!q->compiled)
+        return fail(err, ERR_FORMAT, "tag query of %s: error %d at byte %u: \"%.40s\"",
+                    language->name, (int)wrong, at, q->source + at);
+    if (predicates_known(q->compiled)) return OK;
+    ts_query_delete(q->compiled);
+    q->compiled = NULL;
+    return fail(err, ERR_FORMAT, "tag query of %s: an unknown predicate", language->name);
+}
+
+static void *list_add(struct reading *r, struct list *l, size_t size)
+{
+    if (l->n == TAGS_MAX) {
+        r->out->cut = true;
+        return NULL;
+    }
+    if (l->n == l->room) {
+        size_t room = l->room ? 2 * l->room : 64;
+        void *grown = memory_resize(l->items, room, size);
+        if (!grown) {
+            r->failed = true;
+            return NULL;
+        }
+        l->items = grown;
+        l->room = room;
+    }
+    return (char *)l->items + size * l->n++;
+}
+
+static enum role role_of(const TSQuery *q, uint32_t capture, const char **kind)
+{
+    uint32_t size;
+    const char *name = ts_query_capture_name_for_id(q, capture, &size);
+    static const char definition[] = "definition.";
+    *kind = name + sizeof definition - 1;
+    if (strcmp(name, "name") == 0) return ROLE_NAME;
+    if (strcmp(name, "reference") == 0) return ROLE_REFERENCE;
+    if (strcmp(name, "import") == 0) return ROLE_IMPORT;
+    if (strcmp(name, "import.name") == 0) return ROLE_IMPORT_NAME;
+    return strncmp(name, definition, sizeof definition - 1) == 0 ? ROLE_DEFINITION : ROLE_NONE;
+}
+
+static text node_text(const struct reading *r, TSNode node)
+{
+    return text_slice(r->content, ts_node_start_byte(node), ts_node_end_byte(node));
+}
+
+static text captured(const struct reading *r, const TSQueryMatch *m, uint32_t capture)
+{
+    for (uint16_t i = 0; i < m->capture_count; i++)
+        if (m->captures[i].index == capture) return node_text(r, m->captures[i].node);
+    return TEXT("");
+}
+
+/* steps[0] names the predicate, steps[1] the capture, the rest up to n are strings. */
+static bool predicate_holds(const struct reading *r, const TSQueryMatch *m,
+                            const TSQueryPredicateStep *steps, uint32_t n)
+{
+    text left = captured(r, m, steps[1].value_id);
+    bool equal = false;
+    for (uint32_t i = 2; i < n; i++)
+        equal = equal || text_equal(left, query_string(r->query, steps[i].value_id));
+    return equal != text_is(query_string(r->query, steps[0].value_id), "not-eq?");
+}
+
+static bool match_holds(const struct reading *r, const TSQueryMatch *m)
+{
+    uint32_t n, from = 0;
+    const TSQueryPredicateStep *steps =
+        ts_query_predicates_for_pattern(r->query, m->pattern_index, &n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (steps[i].type != TSQueryPredicateStepTypeDone) continue;
+        if (!predicate_holds(r, m, steps + from, i - from)) return false;
+        from = i + 1;
+    }
+    return true;
+}
+
+static bool name_good(text name)
+{
+    if (name.size == 0 || name.size > TAG_NAME_MAX || !utf8_valid(name)) return false;
+    for (size_t i = 0; i < name.size; i++)
+        if ((unsigned char)name.bytes[i] < ' ') return false;
+    return true;
+}
+
+static bool is_value_kind(const char *kind)
+{
+    return strcmp(kind, "variable") == 0 || strcmp(kind, "constant") == 0 ||
+           strcmp(kind, "field") == 0;
+}
+
+/* Where the head of a definition ends: before its body or its value; the value of a type is what it
+ * is. */
+static size_t head_end(const struct reading *r, TSNode node, const char *kind)
+{
+    static const char *const fields[] = {"body", "value", "right"};
+    size_t end = ts_node_end_byte(node);
+    for (size_t i = 0; i < sizeof fields / sizeof *fields && strcmp(kind, "type") != 0; i++) {
+        uint32_t size = (uint32_t)strlen(fields[i]);
+        TSNode part = ts_node_child_by_field_name(node, fields[i], size);
+        if (ts_node_is_null(part)) continue;
+        TSNode inner = ts_node_child_by_field_name(part, "body", 4);
+        if (i > 0 && !ts_node_is_null(inner)) part = inner;
+        if (ts_node_start_byte(part) < end) end = ts_node_start_byte(part);
+    }
+    text head = text_slice(r->content, ts_node_start_byte(node), end);
+    size_t equals = is_value_kind(kind) ? text_find(head, TEXT("="), 0) : SIZE_MAX;
+    return equals == SIZE_MAX ? end : ts_node_start_byte(node) + equals;
+}
+
+/* On one line, blanks collapsed, ill-formed bytes as "?", and strings emptied: a default value may
+ * be a password, and nobody calls a function differently for it. */
+static size_t flatten(char *to, text head, const char *quotes)
+{
+    size_t n = 0, size;
+    char quote = 0;
+    for (size_t at = 0; at < head.size && n + 8 < TAG_SIGNATURE_MAX; at += size) {
+        uint32_t c = utf8_decode(head, at, &size);
+        bool blank = c <= ' ' || c == 0x7F;
+        if (quote && c == '\\' && at + 1 < head.size) size = 2;
+        if (quote && c != (unsigned char)quote) continue;
+        if (blank && (n == 0 || to[n - 1] == ' ')) continue;
+        if (c < 0x80 && c && strchr(quotes, (int)c)) quote = quote ? 0 : (char)c;
+        if (size == 1)
+            to[n++] = blank ? ' ' : c >= 0x80 ? '?' : (char)c;
+        else
+            n += utf8_encode(c, to + n);
+    }
+    return n;
+}
+
+static text signature_of(struct reading *r, TSNode node, const char *kind)
+{
+    char line[TAG_SIGNATURE_MAX];
+    size_t from = ts_node_start_byte(node);
+    text head = text_slice(r->content, from, head_end(r, node, kind));
+    size_t n = flatten(line, head, r->language->quotes);
+    while (n > 0 && strchr(" {=:;", line[n - 1])) n--;
+    const char *copy = arena_copy(&r->out->memory, line, n);
+    if (!copy) r->failed = true;
+    return (text){copy, copy ? n : 0};
+}
+
+static void see_definition(struct reading *r, TSNode name, TSNode whole, const char *kind,
+                           uint32_t pattern)
+{
+    text word = node_text(r, name);
+    if (!name_good(word)) return;
+    struct found_definition *d = list_add(r, &r->definitions, sizeof *d);
+    if (!d) return;
+    *d = (struct found_definition){
+        .tag = {.name = word,
+                .kind = kind,
+                .signature = signature_of(r, whole, kind),
+                .from = ts_node_start_byte(whole),
+                .to = ts_node_end_byte(whole),
+                .line = ts_node_start_point(name).row + 1},
+        .name_at = ts_node_start_byte(name),
+        .pattern = pattern,
+    };
+}
+
+/* "a.h", <a.h>, 'a' and a alike: a. */
+static text unquoted(text t)
+{
+    if (t.size >= 2 && strchr("\"'<`", t.bytes[0])) t = text_slice(t, 1, t.size - 1);
+    return t;
+}
+
+static void see_import(struct reading *r, text module, text name)
+{
+    module = unquoted(module);
+    if (!name_good(module) || (name.size && !name_good(name))) return;
+    struct tag_import *list = r->imports.items, *i;
+    if (r->imports.n && text_equal(list[r->imports.n - 1].module, module) &&
+        text_equal(list[r->imports.n - 1].name, name))
+        return;
+    i = list_add(r, &r->imports, sizeof *i);
+    if (i) *i = (struct tag_import){module, name};
+}
+
+static void see_match(struct reading *r, const TSQueryMatch *m)
+{
+    TSNode name = {0}, whole = {0};
+    text module = TEXT(""), imported = TEXT("");
+    const char *kind = "", *any;
+    for (uint16_t i = 0; i < m->capture_count; i++) {
+        TSNode node = m->captures[i].node;
+        switch (role_of(r->query, m->captures[i].index, &any)) {
+        case ROLE_NONE: break;
+        case ROLE_NAME: name = node; break;
+        case ROLE_DEFINITION: whole = node, kind = any; break;
+        case ROLE_IMPORT: module = node_text(r, node); break;
+        case ROLE_IMPORT_NAME: imported = node_text(r, node); break;
+        case ROLE_REFERENCE: {
+            text word = node_text(r, node);
+            struct occurrence *o = name_good(word) ? list_add(r, &r->occurrences, sizeof *o) : NULL;
+            if (o) *o = (struct occurrence){word, ts_node_start_byte(node)};
+        }
+        }
+    }
+    if (!match_holds(r, m)) return;
+    if (name.id && whole.id) see_definition(r, name, whole, kind, m->pattern_index);
+    if (module.size) see_import(r, module, imported);
+}
+
+/* Processor time of this thread: a busy machine must not make a file look hostile, because what is
+ * found once about a content is kept. */
+static int64_t spent_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static const char *read_text(void *payload, uint32_t at, TSPoint point, uint32_t *n)
+{
+    const struct reading *r = payload;
+    (void)point;
+    *n = at < r->content.size ? (uint32_t)r->content.size - at : 0;
+    return *n ? r->content.bytes + at : "";
+}
+
+static bool parse_late(TSParseState *state)
+{
+    const struct reading *r = state->payload;
+    return spent_us() > r->deadline_us;
+}
+
+static bool query_late(TSQueryCursorState *state)
+{
+    struct reading *r = state->payload;
+    r->late = r->late || spent_us() > r->deadline_us;
+    return r->late;
+}
+
+static TSTree *parse(tagger *t, struct reading *r)
+{
+    TSInput input = {.payload = r, .read = read_text, .encoding = TSInputEncodingUTF8};
+    TSParseOptions options = {.payload = r, .progress_callback = parse_late};
+    ts_parser_reset(t->parser);
+    if (!ts_parser_set_language(t->parser, r->language->grammar())) return NULL;
+    return ts_parser_parse_with_options(t->parser, NULL, input, options);
+}
+
+static void run_query(tagger *t, struct reading *r, const TSTree *tree)
+{
+    TSQueryMatch match;
+    TSQueryCursorOptions options = {.payload = r, .progress_callback = query_late};
+    ts_query_cursor_set_match_limit(t->cursor, TAGS_PENDING_MAX);
+    ts_query_cursor_exec_with_options(t->cursor, r->query, ts_tree_root_node(tree), &options);
+    while (!r->failed && ts_query_cursor_next_match(t->cursor, &match)) see_match(r, &match);
+}
+
+static int compare_definitions(const void *a, const void *b)
+{
+    const struct found_definition *x = a, *y = b;
+    if (x->name_at != y->name_at) return x->name_at < y->name_at ? -1 : 1;
+    return (x->pattern > y->pattern) - (x->pattern < y->pattern);
+}
+
+static int compare_place(const void *key, const void *item)
+{
+    uint32_t at = *(const uint32_t *)key,
+             name_at = ((const struct found_definition *)item)->name_at;
+    return (at > name_at) - (at < name_at);
+}
+
+static int compare_occurrences(const void *a, const void *b)
+{
+    text x = ((const struct occurrence *)a)->name, y = ((const struct occurrence *)b)->name;
+    int order = memcmp(x.bytes, y.bytes, x.size < y.size ? x.size : y.size);
+    return order ? order : (x.size > y.size) - (x.size < y.size);
+}
+
+static void sort(struct list *l, size_t size, int (*compare)(const void *, const void *))
+{
+    if (l->n) qsort(l->items, l->n, size, compare);
+}
+
+static void keep_definitions(struct reading *r)
+{
+    struct tags *out = r->out;
+    struct found_definition *found = r->definitions.items;
+    size_t n = 0;
+    sort(&r->definitions, sizeof *found, compare_definitions);
+    for (size_t i = 0; i < r->definitions.n; i++)
+        if (n == 0 || found[i].name_at != found[n - 1].name_at) found[n++] = found[i];
+    r->definitions.n = n;
+    out->definitions = arena_take(&out->memory, n, sizeof *out->definitions);
+    if (n && !out->definitions) r->failed = true;
+    for (size_t i = 0; i < n && out->definitions; i++) out->definitions[i] = found[i].tag;
+    out->n_definitions = out->definitions ? n : 0;
+}
+
+static void keep_references(struct reading *r)
+{
+    struct tags *out = r->out;
+    struct occurrence *o = r->occurrences.items;
+    size_t n = 0;
+    for (size_t i = 0; i < r->occurrences.n; i++)
+        if (r->definitions.n == 0 || !bsearch(&o[i].at, r->definitions.items, r->definitions.n,
+                                              sizeof(struct found_definition), compare_place))
+            o[n++] = o[i];
+    r->occurrences.n = n;
+    sort(&r->occurrences, sizeof *o, compare_occurrences);
+    out->references = arena_take(&out->memory, n, sizeof *out->references);
+    if (n && !out->references) r->failed = true;
+    for (size_t i = 0; i < n && out->references; i++) {
+        struct tag_reference *last = &out->references[out->n_references - 1];
+        if (out->n_references > 0 && text_equal(last->name, o[i].name))
+            last->count++;
+        else
+            out->references[out->n_references++] = (struct tag_reference){o[i].name, 1};
+    }
+}
+
+static void keep_imports(struct reading *r)
+{
+    struct tags *out = r->out;
+    struct tag_import *found = r->imports.items;
+    out->imports = arena_take(&out->memory, r->imports.n, sizeof *out->imports);
+    if (r->imports.n && !out->imports) r->failed = true;
+    for (size_t i = 0; i < r->imports.n && out->imports; i++) out->imports[i] = found[i];
+    out->n_imports = out->imports ? r->imports.n : 0;
+}
+
+status tags_read(struct tags *out, tagger *t, const struct language *language, text content,
+                 error *err)
+{
+    size_t which = query_index(language);
+    *out = (struct tags){0};
+    if (which == N_QUERIES)
+        return fail(err, ERR_UNSUPPORTED, "no tag query for %s", language ? language->name : "it");
+    if (content.size > INDEX_FILE_MAX)
+        return fail(err, ERR_LIMIT, "%zu bytes, indexed are at most %zu", content.size,
+                    INDEX_FILE_MAX);
+    status code = query_compile(&t->queries[which], language, err);
+    if (code != OK) return code;
+    struct reading r = {.content = content,
+                        .language = language,
+                        .query = t->queries[which].compiled,
+                        .out = out,
+                        .deadline_us = spent_us() + TAGS_MAX_US};
+    TSTree *tree = parse(t, &r);
+    if (tree) {
+        run_query(t, &r, tree);
+        keep_definitions(&r);
+        keep_references(&r);
+        keep_imports(&r);
+        ts_tree_delete(tree);
+    }
+    if (r.failed)
+        code = fail(err, ERR_MEMORY, "no memory for the tags of %zu bytes", content.size);
+    else if (!tree || r.late)
+        code = fail(err, ERR_LIMIT, "%zu bytes of %s took longer than %d ms", content.size,
+                    language->name, TAGS_MAX_US / 1000);
+    memory_free(r.definitions.items);
+    memory_free(r.occurrences.items);
+    memory_free(r.imports.items);
+    return code;
+}
+
+static bool is_word_byte(char c)
+{
+    unsigned char b = (unsigned char)c;
+    return b == '_' || b >= 0x80 || (b >= '0' && b <= '9') || ((b | 32) >= 'a' && (b | 32) <= 'z');
+}
+
+/* Keys, hashes and encoded data are long, mixed with digits, and not joined from words. */
+static bool word_good(text word)
+{
+    size_t n_digits = 0;
+    for (size_t i = 0; i < word.size; i++) {
+        if (word.bytes[i] == '_') return name_good(word);
+        n_digits += word.bytes[i] >= '0' && word.bytes[i] <= '9';
+    }
+    bool number = word.size && word.bytes[0] >= '0' && word.bytes[0] <= '9';
+    return word.size > 1 && !number && !(word.size >= 16 && n_digits > 0) && name_good(word);
+}
+
+status tags_read_words(struct tags *out, text content, error *err)
+{
+    *out = (struct tags){0};
+    struct reading r = {.content = content, .out = out};
+    if (content.size > INDEX_FILE_MAX)
+        return fail(err, ERR_LIMIT, "%zu bytes, indexed are at most %zu", content.size,
+                    INDEX_FILE_MAX);
+    for (size_t from = 0, to; from < content.size; from = to + 1) {
+        for (to = from; to < content.size && is_word_byte(content.bytes[to]); to++) {}
+        text word = text_slice(content, from, to);
+        struct occurrence *o = word_good(word) ? list_add(&r, &r.occurrences, sizeof *o) : NULL;
+        if (o) *o = (struct occurrence){word, (uint32_t)from};
+    }
+    keep_references(&r);
+    memory_free(r.occurrences.items);
+    return r.failed ? fail(err, ERR_MEMORY, "no memory for the words of %zu bytes", content.size)
+                    : OK;
+}
+
+void tags_free(struct tags *tags)
+{
+    arena_reset(&tags->memory);
+    *tags = (struct tags){0};
+}

@@ -1,0 +1,201 @@
+/* `dbrx-ls index`: brings the repository's index up to date, and looks a name up in it. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "base/utf.h"
+#include "context/index.h"
+#include "context/repository.h"
+#include "lsp/cli/command.h"
+
+/* Definitions of one name that are worth printing. */
+#define PLACES_MAX 1000
+
+static const char usage[] =
+    "usage: dbrx-ls index [PATH] [OPTIONS]\n\n"
+    "Brings the index of the repository (or folder) that PATH lies in up to date: what its files\n"
+    "define, use and import. PATH is by default the current directory. The index stands in the\n"
+    "user's cache directory; stopping it at any moment loses nothing.";
+
+struct index_request {
+    bool json;
+    const char *path, *find;
+};
+
+/* Damaged or hostile bytes may make a parser take memory: it may have INDEX_MEMORY_MAX, above what
+ * the process has mapped by now (under a sanitizer that is terabytes). */
+static void limit_memory(void)
+{
+    unsigned long pages = 0;
+    struct rlimit limit;
+    FILE *statm = fopen("/proc/self/statm", "re");
+    int found = statm ? fscanf(statm, "%*u %*u %*u %*u %*u %lu", &pages) : 0;
+    if (statm) fclose(statm);
+    if (found != 1 || getrlimit(RLIMIT_DATA, &limit) != 0) return;
+    rlim_t bound = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + INDEX_MEMORY_MAX;
+    if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > bound) {
+        limit.rlim_cur = bound;
+        setrlimit(RLIMIT_DATA, &limit);
+    }
+}
+
+/* A bar that stays on its line. */
+static bool show_progress(void *payload, size_t n_done, size_t n_files)
+{
+    static const char full[] = "##############################";
+    int width = n_files ? (int)(30 * n_done / n_files) : 0;
+    (void)payload;
+    if (n_files == 0)
+        fprintf(stderr, "\r\033[Kwaiting: another process makes this index");
+    else
+        fprintf(stderr, "\r\033[K[%-30.*s] %zu / %zu files", width, full, n_done, n_files);
+    return true;
+}
+
+/* Ill-formed bytes of paths become U+FFFD: JSON is UTF-8. */
+static json_t *json_of(text t)
+{
+    buffer good = {0};
+    char bytes[4];
+    for (size_t at = 0, size; at < t.size; at += size) {
+        uint32_t c = utf8_decode(t, at, &size);
+        buffer_put(&good, bytes, utf8_encode(c, bytes));
+    }
+    json_t *string = json_stringn(good.bytes ? good.bytes : "", good.size);
+    buffer_free(&good);
+    return string;
+}
+
+static json_t *places_json(const struct index_places *places)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < places->n; i++) {
+        const struct index_place *p = &places->places[i];
+        json_array_append_new(list,
+                              json_pack("{s:o, s:I, s:o, s:o, s:I, s:I}", "path", json_of(p->path),
+                                        "line", (json_int_t)p->line, "kind", json_of(p->kind),
+                                        "signature", json_of(p->signature), "from",
+                                        (json_int_t)p->from, "to", (json_int_t)p->to));
+    }
+    return list;
+}
+
+static json_t *report_json(const struct index_report *n, const repository *r)
+{
+    static const char *const kinds[] = {"git", "bare", "folder"};
+    json_t *skipped = json_object();
+    for (size_t i = 0; i < N_INDEX_SKIPS; i++)
+        json_object_set_new(skipped, index_skip_name((enum index_skip)i),
+                            json_integer((json_int_t)n->n_skipped[i]));
+    return json_pack(
+        "{s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f}", "kind",
+        kinds[repository_kind(r)], "root", json_of(text_of(repository_root(r))), "head",
+        json_of(text_of(repository_head(r))), "branch", json_of(text_of(repository_branch(r))),
+        "files", (json_int_t)n->n_files, "parsed", (json_int_t)n->n_parsed, "reused",
+        (json_int_t)n->n_reused, "skipped", skipped, "removed", (json_int_t)n->n_removed, "symbols",
+        (json_int_t)n->n_symbols, "references", (json_int_t)n->n_references, "bytes",
+        (json_int_t)n->source_bytes, "parsed_bytes", (json_int_t)n->parsed_bytes, "database_bytes",
+        (json_int_t)n->database_bytes, "rebuilt", n->rebuilt, "ms", (double)n->elapsed_us / 1e3);
+}
+
+/* Names and signatures come from files: nothing of them may move a terminal's cursor. */
+static void put_clean(buffer *out, text t)
+{
+    for (size_t i = 0; i < t.size; i++) {
+        unsigned char c = (unsigned char)t.bytes[i];
+        buffer_put_char(out, c < ' ' || c == 0x7F ? '?' : t.bytes[i]);
+    }
+}
+
+static void put_report(buffer *out, const struct index_report *n, const repository *r)
+{
+    put_clean(out, text_of(repository_root(r)));
+    buffer_print(out, ": %zu files: %zu parsed, %zu known", n->n_files, n->n_parsed, n->n_reused);
+    for (size_t i = 0; i < N_INDEX_SKIPS; i++)
+        if (n->n_skipped[i])
+            buffer_print(out, ", %zu %s", n->n_skipped[i], index_skip_name((enum index_skip)i));
+    buffer_print(out,
+                 "\n%llu definitions, %llu references in %.1f MiB; database %.1f MiB; %.2f s%s\n",
+                 (unsigned long long)n->n_symbols, (unsigned long long)n->n_references,
+                 (double)n->source_bytes / (double)MIB, (double)n->database_bytes / (double)MIB,
+                 (double)n->elapsed_us / 1e6, n->rebuilt ? " (built anew: it was damaged)" : "");
+}
+
+static void put_places(buffer *out, const struct index_places *places)
+{
+    for (size_t i = 0; i < places->n; i++) {
+        put_clean(out, places->places[i].path);
+        buffer_print(out, ":%u: ", places->places[i].line);
+        put_clean(out, places->places[i].signature);
+        buffer_put_char(out, '\n');
+    }
+}
+
+static status answer(const struct index_request *q, const struct index_report *report,
+                     const struct index_places *places, const repository *r, error *err)
+{
+    buffer out = {0};
+    if (q->json) {
+        json_t *all = report_json(report, r);
+        if (all && q->find) json_object_set_new(all, "definitions", places_json(places));
+        char *line = all ? json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+        if (line) buffer_print(&out, "%s\n", line);
+        out.failed = out.failed || !line;
+        free(line);
+        json_decref(all);
+    } else if (q->find) {
+        put_places(&out, places);
+    } else {
+        put_report(&out, report, r);
+    }
+    status code = out.failed ? fail(err, ERR_MEMORY, "no memory for the answer")
+                             : command_write(buffer_text(&out), err);
+    buffer_free(&out);
+    return code;
+}
+
+static status index_answer(const struct index_request *q, error *err)
+{
+    repository *r = NULL;
+    code_index *x = NULL;
+    struct index_report report;
+    struct index_places places = {0};
+    bool terminal = isatty(STDERR_FILENO);
+    status code = repository_open(&r, q->path, err);
+    if (code != OK) goto out;
+    if (repository_notice(r)) fprintf(stderr, "dbrx-ls index: %s\n", repository_notice(r));
+    if ((code = index_open(&x, r, err)) != OK) goto out;
+    code = index_update(&report, x, r, terminal ? show_progress : NULL, NULL, err);
+    if (terminal) fprintf(stderr, "\r\033[K");
+    if (code == OK && q->find) code = index_find(&places, x, r, text_of(q->find), PLACES_MAX, err);
+    if (code == OK) code = answer(q, &report, &places, r, err);
+out:
+    index_places_free(&places);
+    index_close(x);
+    repository_close(r);
+    return code;
+}
+
+int command_index(int argc, char **argv)
+{
+    struct index_request q = {.path = "."};
+    const struct command_option options[] = {
+        {"json", OPTION_FLAG, &q.json, NULL, "counters as one JSON object", 0, 0},
+        {"find", OPTION_TEXT, &q.find, "NAME", "print the definitions of NAME", 0, 0},
+        {NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
+    };
+    int n_rest, exit_code;
+    error err;
+    if (!command_parse(argc, argv, options, usage, &n_rest, &exit_code)) return exit_code;
+    if (n_rest > 1) {
+        fail(&err, ERR_USAGE, "expected one PATH (see --help)");
+        return command_fail("index", &err);
+    }
+    if (n_rest == 1) q.path = argv[1];
+    limit_memory();
+    return index_answer(&q, &err) == OK ? EXIT_DONE : command_fail("index", &err);
+}

@@ -1,0 +1,268 @@
+/* Repositories made by the git program, read by us: which files, which blobs, which HEAD. Blob ids
+ * are compared with what `git hash-object` says. */
+#include "tests/unit/workspace.h"
+
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "context/repository.h"
+
+static repository *open_at(const char *name)
+{
+    repository *r;
+    error err = {0};
+    status code = repository_open(&r, workspace_path(name), &err);
+    if (code != OK) print_error("%s\n", err.message);
+    assert_int_equal(code, OK);
+    return r;
+}
+
+/* Paths by lines, "?" before what is not tracked. */
+static void check_list(repository *r, const char *expected)
+{
+    struct repository_files list;
+    buffer found = {0};
+    buffer_put(&found, "", 0);
+    assert_int_equal(repository_list(&list, r, NULL), OK);
+    for (size_t i = 0; i < list.n; i++) {
+        if (!list.files[i].tracked) buffer_put_char(&found, '?');
+        buffer_put_text(&found, list.files[i].path);
+        buffer_put_char(&found, '\n');
+    }
+    assert_string_equal(found.bytes, expected);
+    buffer_free(&found);
+    repository_files_free(&list);
+}
+
+static void check_tree(const char *name, enum repository_kind kind, const char *expected)
+{
+    repository *r = open_at(name);
+    assert_int_equal(repository_kind(r), kind);
+    check_list(r, expected);
+    repository_close(r);
+}
+
+static void hex_of(char out[41], const struct blob_id *id)
+{
+    for (size_t i = 0; i < sizeof id->bytes; i++) sprintf(out + 2 * i, "%02x", id->bytes[i]);
+}
+
+/* The first line a command prints. */
+static void output_of(char out[128], const char *command)
+{
+    buffer b = {0};
+    shell("{ %s; } > output", command);
+    assert_int_equal(file_read(&b, workspace_path("output"), MIB, NULL), OK);
+    snprintf(out, 128, "%.*s", (int)strcspn(b.bytes, "\n"), b.bytes);
+    buffer_free(&b);
+}
+
+static void test_files_and_ignores(void **state)
+{
+    (void)state;
+    shell(
+        "git init -q plain && cd plain && mkdir -p src/deep build forced empty && echo a > src/a.c"
+        " && echo b > src/deep/b.c && echo x > build/x.o && echo '*.o\nbuild/\n/top.txt' >"
+        " .gitignore && echo f > forced/keep.o && git add -f . && git rm -rq --cached build &&"
+        " git commit -qm one && echo n > new.c && echo t > top.txt && echo y > src/top.txt &&"
+        " echo '*.x\n!b.x' > src/deep/.gitignore && echo d > src/deep/a.x && echo d > src/deep/b.x "
+        "&& echo e > src/e.o");
+    check_tree("plain", REPOSITORY_GIT,
+               ".gitignore\nforced/keep.o\n?new.c\nsrc/a.c\n?src/deep/.gitignore\nsrc/deep/b.c\n"
+               "?src/deep/b.x\n?src/top.txt\n");
+    check_tree("plain/src/a.c", REPOSITORY_GIT,
+               ".gitignore\nforced/keep.o\n?new.c\nsrc/a.c\n?src/deep/.gitignore\nsrc/deep/b.c\n"
+               "?src/deep/b.x\n?src/top.txt\n");
+    /* a folder that the repository ignores is looked at for itself */
+    check_tree("plain/build", REPOSITORY_FOLDER, "?x.o\n");
+}
+
+static void test_ids_are_gits(void **state)
+{
+    (void)state;
+    char expected[128], hex[41], line[128];
+    struct repository_files list;
+    struct file_stamp stamp;
+    buffer b = {0};
+    shell("git init -q ids && cd ids && printf 'one\\n' > a && printf 'two' > b && git add . &&"
+          " git commit -qm x && touch -d '1 hour ago' a b && git status && sleep 0.02 &&"
+          " touch -d '1 minute ago' .git/index && printf 'six\\n' > b");
+    repository *r = open_at("ids");
+    assert_int_equal(repository_list(&list, r, NULL), OK);
+    assert_int_equal(list.n, 2);
+    for (size_t i = 0; i < 2; i++) {
+        buffer_clear(&b);
+        assert_int_equal(repository_read(&b, &stamp, r, &list.files[i], MIB, NULL), OK);
+        struct blob_id id = blob_id_of(buffer_text(&b));
+        hex_of(hex, &id);
+        snprintf(line, sizeof line, "git hash-object --no-filters ids/%s", i ? "b" : "a");
+        output_of(expected, line);
+        assert_string_equal(hex, expected);
+        assert_int_equal(stamp.size_bytes, b.size);
+    }
+    assert_true(list.files[0].identified);
+    assert_false(list.files[1].identified);
+    hex_of(hex, &list.files[0].id);
+    output_of(expected, "git hash-object ids/a");
+    assert_string_equal(hex, expected);
+    assert_int_equal(repository_read(&b, &stamp, r, &list.files[0], 2, NULL), ERR_LIMIT);
+    shell("rm ids/a && ln -s b ids/a");
+    assert_int_equal(repository_read(&b, &stamp, r, &list.files[0], MIB, NULL), ERR_IO);
+    repository_files_free(&list);
+    buffer_free(&b);
+    repository_close(r);
+}
+
+static void check_head(const char *name, const char *branch, const char *command)
+{
+    char head[128] = "";
+    repository *r = open_at(name);
+    assert_string_equal(repository_branch(r), branch);
+    if (command) output_of(head, command);
+    assert_string_equal(repository_head(r), head);
+    assert_null(repository_notice(r));
+    repository_close(r);
+}
+
+static void test_heads(void **state)
+{
+    (void)state;
+    shell("git init -q heads && cd heads && echo new > a");
+    check_head("heads", "main", NULL);
+    check_tree("heads", REPOSITORY_GIT, "?a\n");
+    shell("cd heads && git add a && git commit -qm one && git checkout -qb topic/x");
+    check_head("heads", "topic/x", "git -C heads rev-parse HEAD");
+    shell("cd heads && echo b > a && git commit -qam two && git checkout -q HEAD~1");
+    check_head("heads", "", "git -C heads rev-parse HEAD");
+}
+
+static void test_bare_and_shallow(void **state)
+{
+    (void)state;
+    shell("git init -q origin && cd origin && mkdir d && echo a > a && echo b > d/b && ln -s a l &&"
+          " git add . && git commit -qm one && echo c > a && git commit -qam two && cd .. &&"
+          " git clone -q --bare origin bare.git && git init -q --bare empty.git &&"
+          " git clone -q --depth 1 file://$PWD/origin shallow");
+    check_tree("bare.git", REPOSITORY_BARE, "a\nd/b\n");
+    check_tree("empty.git", REPOSITORY_BARE, "");
+    check_tree("shallow", REPOSITORY_GIT, "a\nd/b\n");
+    check_head("shallow", "main", "git -C origin rev-parse HEAD");
+    struct repository_files list;
+    struct file_stamp stamp;
+    buffer b = {0};
+    repository *r = open_at("bare.git");
+    assert_int_equal(repository_list(&list, r, NULL), OK);
+    assert_int_equal(repository_read(&b, &stamp, r, &list.files[0], MIB, NULL), OK);
+    assert_string_equal(b.bytes, "c\n");
+    assert_int_equal(repository_read(&b, &stamp, r, &list.files[0], 1, NULL), ERR_LIMIT);
+    buffer_free(&b);
+    repository_files_free(&list);
+    repository_close(r);
+}
+
+static void test_worktrees_and_units(void **state)
+{
+    (void)state;
+    shell("git init -q main && cd main && echo a > a.c && git add . && git commit -qm one &&"
+          " git worktree add -q ../linked -b other && git worktree add -q inside -b third &&"
+          " git submodule -q add file://%s/main sub && git commit -qm sub && mkdir nested &&"
+          " git init -q nested && echo n > nested/n.c && mkdir gone && echo a > gone/a &&"
+          " git add gone && rm -r gone && ln -s /etc gone",
+          workspace);
+    check_tree("main", REPOSITORY_GIT, ".gitmodules\na.c\n");
+    check_tree("linked", REPOSITORY_GIT, "a.c\n");
+    check_tree("main/inside", REPOSITORY_GIT, "a.c\n");
+    check_tree("main/sub", REPOSITORY_GIT, "a.c\n");
+    check_tree("main/nested", REPOSITORY_GIT, "?n.c\n");
+    check_head("linked", "other", "git -C main rev-parse other");
+    repository *a = open_at("main"), *b = open_at("linked"), *c = open_at("main/sub");
+    assert_string_equal(repository_common(a), repository_common(b));
+    assert_string_not_equal(repository_root(a), repository_root(b));
+    assert_string_not_equal(repository_common(a), repository_common(c));
+    repository_close(a);
+    repository_close(b);
+    repository_close(c);
+}
+
+/* What libgit2 may not or cannot read makes a plain folder, and says why. */
+static void check_plain(const char *name, const char *why, const char *expected)
+{
+    repository *r = open_at(name);
+    assert_int_equal(repository_kind(r), REPOSITORY_FOLDER);
+    assert_string_equal(repository_head(r), "");
+    if (!why) assert_null(repository_notice(r));
+    if (why) assert_non_null(repository_notice(r));
+    if (why && !strstr(repository_notice(r), why))
+        fail_msg("\"%s\" says nothing of \"%s\"", repository_notice(r), why);
+    check_list(r, expected);
+    repository_close(r);
+}
+
+static void test_formats(void **state)
+{
+    (void)state;
+    shell("mkdir folder && echo a > folder/a && mkdir folder/node_modules && echo b >"
+          " folder/node_modules/b");
+    check_plain("folder", NULL, "?a\n");
+    shell("git init -q --object-format=sha256 sha && echo a > sha/a && git -C sha add a &&"
+          " git -C sha commit -qm x");
+    check_plain("sha", "objectformat", "?a\n");
+    shell("git init -q reftable && cd reftable && echo a > a && git config"
+          " core.repositoryformatversion 1 && git config extensions.refstorage reftable");
+    check_plain("reftable", "refstorage", "?a\n");
+    shell("git init -q broken && cd broken && echo a > a && git add a && printf XXXX > .git/index");
+    check_plain("broken", "index", "?a\n");
+    shell("git init -q lost && cd lost && echo a > a && mkdir ../elsewhere &&"
+          " git config core.worktree %s/elsewhere",
+          workspace);
+    check_plain("lost", "elsewhere", "?a\n");
+    shell("git init -q fifo && cd fifo && echo a > a && rm .git/config && mkfifo .git/config");
+    check_plain("fifo", "config", "?a\n");
+    shell("git init -q sparse && cd sparse && mkdir in out && echo a > in/a && echo b > out/b &&"
+          " git add . && git commit -qm x && git config core.repositoryformatversion 1 &&"
+          " git config extensions.worktreeConfig true && git sparse-checkout set --no-cone /in/");
+    check_tree("sparse", REPOSITORY_GIT, "in/a\n");
+}
+
+static void test_another_owner(void **state)
+{
+    (void)state;
+    if (geteuid() != 0) skip(); /* only root can give a file away */
+    shell("git init -q theirs && echo a > theirs/a && chown -R 12345 theirs");
+    check_plain("theirs", "another user", "?a\n");
+}
+
+static void test_hostile_trees(void **state)
+{
+    (void)state;
+    shell("git init -q hostile && cd hostile && mkdir a && ln -s .. a/up && ln -s /etc/passwd p &&"
+          " ln -s loop loop && mkfifo pipe && printf 'x' > 'new\nline' && printf y > '\377' &&"
+          " mkdir closed && echo x > closed/x && echo t > closed/t &&"
+          " git add closed/t && mkfifo closed/.gitignore && mkdir -p $(yes d | head -200 | tr "
+          "'\\n' '/') && echo z > d/z");
+    check_tree("hostile", REPOSITORY_GIT, "closed/t\n?d/z\n?new\nline\n?\377\n");
+    shell("mkdir loops && cd loops && ln -s . self && mkfifo pipe && echo a > a && chmod 000 a &&"
+          " mkdir .git && echo x > .git/config");
+    check_plain("loops", NULL, "?a\n");
+    repository *r;
+    error err;
+    assert_int_equal(repository_open(&r, workspace_path("nothing"), &err), ERR_IO);
+    assert_null(r);
+    repository_close(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_files_and_ignores),
+        cmocka_unit_test(test_ids_are_gits),
+        cmocka_unit_test(test_heads),
+        cmocka_unit_test(test_bare_and_shallow),
+        cmocka_unit_test(test_worktrees_and_units),
+        cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_another_owner),
+        cmocka_unit_test(test_hostile_trees),
+    };
+    return cmocka_run_group_tests(tests, workspace_make, workspace_remove);
+}

@@ -1,0 +1,376 @@
+/* Definitions, imports and references of small files in every language that has a query. What is
+ * expected was written by hand beside each source; signatures show neither bodies nor strings. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/memory.h"
+#include "context/tags.h"
+
+/* Last: it has a macro named fail. */
+#include <cmocka.h>
+
+struct sample {
+    const char *path, *source;
+    const char *definitions; /* LINE KIND NAME | SIGNATURE, by lines */
+    const char *imports;     /* MODULE [NAME], by lines */
+    const char *references;  /* NAME*COUNT, in the order of their bytes */
+};
+
+static const struct sample samples[] = {
+    {"a.c",
+     "#include <stdio.h>\n"
+     "#include \"base/text.h\"\n"
+     "#define API_KEY \"sk-secret\"\n"
+     "#define MAX(a, b) ((a) > (b) ? (a) : (b))\n"
+     "struct point {\n"
+     "    int x, y;\n"
+     "};\n"
+     "typedef int (*compare)(const void *, const void *);\n"
+     "enum color { RED, GREEN = 2 };\n"
+     "static const char *const names[] = {\"a\"};\n"
+     "char **split(const char *text,\n"
+     "             char at);\n"
+     "static int add(int a, int b)\n"
+     "{\n"
+     "    return MAX(a, add(x_of(a), b));\n"
+     "}\n",
+     "3 macro API_KEY | #define API_KEY\n"
+     "4 macro MAX | #define MAX(a, b)\n"
+     "5 struct point | struct point\n"
+     "8 type compare | typedef int (*compare)(const void *, const void *)\n"
+     "9 enum color | enum color\n"
+     "9 constant RED | RED\n"
+     "9 constant GREEN | GREEN\n"
+     "10 variable names | static const char *const names[]\n"
+     "11 prototype split | char **split(const char *text, char at)\n"
+     "13 function add | static int add(int a, int b)\n",
+     "stdio.h\nbase/text.h\n", "MAX*1 a*4 add*1 at*1 b*3 text*1 x*1 x_of*1 y*1 "},
+    {"a.py",
+     "import os.path, sys as system\n"
+     "from .models import User, Group as G\n"
+     "from helpers import *\n"
+     "TOKEN = \"sk-secret\"\n"
+     "@decorator\n"
+     "def top(a, b=\"password\", *, c: int = 3) -> str:\n"
+     "    def inner():\n"
+     "        return User(a)\n"
+     "    return inner()\n"
+     "class Shape(Base):\n"
+     "    sides: int = 0\n"
+     "    @property\n"
+     "    def area(self):\n"
+     "        return self.sides\n",
+     "4 variable TOKEN | TOKEN\n"
+     "6 function top | def top(a, b=\"\", *, c: int = 3) -> str\n"
+     "7 function inner | def inner()\n"
+     "10 class Shape | class Shape(Base)\n"
+     "11 field sides | sides: int\n"
+     "13 method area | def area(self)\n",
+     "os.path\nsys\n.models User\n.models Group\nhelpers\n",
+     "Base*1 G*1 Group*1 User*2 a*2 b*1 c*1 decorator*1 helpers*1 inner*1 int*2 models*1 os*1 "
+     "path*1 property*1 self*2 sides*1 str*1 sys*1 system*1 "},
+    {"a.mjs",
+     "import def, { readFile as read } from \"node:fs\";\n"
+     "const path = require(\"path\"), other = load(\"nothing\");\n"
+     "export { x } from './x.js';\n"
+     "export const limit = 3;\n"
+     "const handler = async (request, reply) => reply.send(limit);\n"
+     "export function start(port = 80) { return handler(port); }\n"
+     "class Server extends Base {\n"
+     "  #secret = 1;\n"
+     "  listen() { return this.#secret; }\n"
+     "}\n"
+     "exports.stop = function (now) { start(now); };\n",
+     "2 variable path | path\n"
+     "2 variable other | other\n"
+     "4 variable limit | limit\n"
+     "5 function handler | handler = async (request, reply) =>\n"
+     "6 function start | function start(port = 80)\n"
+     "7 class Server | class Server extends Base\n"
+     "9 method listen | listen()\n"
+     "11 function stop | exports.stop = function (now)\n",
+     "node:fs\nnode:fs readFile\nnode:fs def\npath\n./x.js\n",
+     "#secret*2 Base*1 def*1 exports*1 handler*1 limit*1 load*1 now*2 port*2 read*1 readFile*1 "
+     "reply*2 request*1 require*1 send*1 start*1 x*1 "},
+    {"a.ts",
+     "import type { Plugin } from \"./plugin\";\n"
+     "export interface Shape { area(): number; name: string }\n"
+     "export type Id = string | number;\n"
+     "enum Kind { A, B = 4 }\n"
+     "namespace Inner { export const deep = 1; }\n"
+     "abstract class Base<T> { abstract run(x: T): void; count = 0; }\n"
+     "export const make = (id: Id): Shape => create<Shape>(id);\n"
+     "declare function outside(a: Kind): void;\n",
+     "2 interface Shape | interface Shape\n"
+     "2 method area | area(): number\n"
+     "2 field name | name: string\n"
+     "3 type Id | type Id = string | number\n"
+     "4 enum Kind | enum Kind\n"
+     "4 constant A | A\n"
+     "4 constant B | B\n"
+     "5 module Inner | namespace Inner\n"
+     "5 variable deep | deep\n"
+     "6 class Base | abstract class Base<T>\n"
+     "6 method run | abstract run(x: T): void\n"
+     "6 field count | count\n"
+     "7 function make | make = (id: Id): Shape =>\n"
+     "8 prototype outside | function outside(a: Kind): void\n",
+     "./plugin\n./plugin Plugin\n", "Id*1 Kind*1 Plugin*1 Shape*2 T*2 a*1 create*1 id*2 x*1 "},
+    {"a.tsx",
+     "import React from \"react\";\n"
+     "export function Button(props: Props) { return <b>{props.text}</b>; }\n",
+     "2 function Button | function Button(props: Props)\n", "react\nreact React\n",
+     "Props*1 React*1 b*2 props*2 text*1 "},
+    {"a.go",
+     "package main\n"
+     "import (\n"
+     "\t\"fmt\"\n"
+     "\tstr \"strings\"\n"
+     ")\n"
+     "type Point struct{ X, Y int }\n"
+     "type Shape interface{ Area() float64 }\n"
+     "type ID string\n"
+     "const Limit = 3\n"
+     "var (\n"
+     "\tcounter, other = 1, \"secret\"\n"
+     ")\n"
+     "func (p *Point) Move(dx int) error { return nil }\n"
+     "func run() { fmt.Println(str.ToUpper(\"x\"), Limit, counter) }\n",
+     "6 struct Point | Point struct{ X, Y int }\n"
+     "7 interface Shape | Shape interface{ Area() float64 }\n"
+     "7 method Area | Area() float64\n"
+     "8 type ID | ID string\n"
+     "9 constant Limit | Limit\n"
+     "11 variable counter | counter, other\n"
+     "11 variable other | counter, other\n"
+     "13 method Move | func (p *Point) Move(dx int) error\n"
+     "14 function run | func run()\n",
+     "fmt\nstrings\n",
+     "Limit*1 Point*1 Println*1 ToUpper*1 X*1 Y*1 counter*1 dx*1 error*1 float64*1 fmt*1 int*2 "
+     "main*1 p*1 str*2 string*1 "},
+    {"a.rs",
+     "use std::fmt::{Debug, Write};\n"
+     "mod inner { pub fn helper() {} }\n"
+     "pub struct Point<'a> { x: &'a str }\n"
+     "enum Kind { Small, Large(u8) }\n"
+     "trait Shape { fn area(&self) -> f64; fn twice(&self) -> f64 { self.area() * 2.0 } }\n"
+     "impl<'a> Shape for Point<'a> { fn area(&self) -> f64 { 1.0 } }\n"
+     "const LIMIT: usize = 3;\n"
+     "static NAME: &str = \"secret\";\n"
+     "type Map = Tree<Kind>;\n"
+     "pub fn main() { println!(\"{}\", LIMIT); }\n",
+     "2 module inner | mod inner\n"
+     "2 function helper | pub fn helper()\n"
+     "3 struct Point | pub struct Point<'a>\n"
+     "4 enum Kind | enum Kind\n"
+     "4 constant Small | Small\n"
+     "4 constant Large | Large\n"
+     "5 interface Shape | trait Shape\n"
+     "5 prototype area | fn area(&self) -> f64\n"
+     "5 method twice | fn twice(&self) -> f64\n"
+     "6 method area | fn area(&self) -> f64\n"
+     "7 constant LIMIT | const LIMIT: usize\n"
+     "8 variable NAME | static NAME: &str\n"
+     "9 type Map | type Map = Tree<Kind>\n"
+     "10 function main | pub fn main()\n",
+     "std::fmt::{Debug, Write}\n",
+     "Debug*1 Kind*1 LIMIT*1 Point*1 Shape*1 Tree*1 Write*1 a*4 area*1 fmt*1 println*1 std*1 "
+     "x*1 "},
+    {"A.java",
+     "import java.util.List;\n"
+     "public class A<T> extends Base {\n"
+     "    private static final String KEY = \"secret\";\n"
+     "    public A(int x) { this.x = x; }\n"
+     "    @Override\n"
+     "    public int area(List<T> items) { return items.size(); }\n"
+     "    enum Kind { ONE, TWO }\n"
+     "    interface Inner { void run(); }\n"
+     "    record Pair(int a) {}\n"
+     "}\n",
+     "2 class A | public class A<T> extends Base\n"
+     "3 field KEY | private static final String KEY\n"
+     "4 method A | public A(int x)\n"
+     "6 method area | @Override public int area(List<T> items)\n"
+     "7 enum Kind | enum Kind\n"
+     "7 constant ONE | ONE\n"
+     "7 constant TWO | TWO\n"
+     "8 interface Inner | interface Inner\n"
+     "8 method run | void run()\n"
+     "9 class Pair | record Pair(int a)\n",
+     "java.util.List\n",
+     "Base*1 List*2 Override*1 String*1 T*2 a*1 items*2 java*1 size*1 util*1 x*3 "},
+    {"a.lua",
+     "local json = require(\"dkjson\")\n"
+     "local M = {}\n"
+     "local function private(a) return a end\n"
+     "function M.open(path, mode) return private(path) end\n"
+     "function M:close() return 1 end\n"
+     "M.read = function(n) return n end\n"
+     "local t = { each = function(f) f() end }\n"
+     "print(\"nothing\")\n",
+     "1 variable json | json\n"
+     "2 variable M | M\n"
+     "3 function private | local function private(a)\n"
+     "4 function open | function M.open(path, mode)\n"
+     "5 method close | function M:close()\n"
+     "6 function read | M.read = function(n)\n"
+     "7 variable t | t\n"
+     "7 function each | each = function(f)\n",
+     "dkjson\n", "M*3 a*2 f*2 mode*1 n*2 path*2 print*1 private*1 require*1 "},
+    {"a.sh",
+     ". ./common.sh\n"
+     "source \"lib/x.sh\"\n"
+     "NAME=secret\n"
+     "export TARGET=1\n"
+     "build() { make \"$TARGET\"; }\n"
+     "function clean { rm -f \"$NAME\"; build; }\n",
+     "3 variable NAME | NAME\n"
+     "4 variable TARGET | TARGET\n"
+     "5 function build | build()\n"
+     "6 function clean | function clean\n",
+     "./common.sh\nlib/x.sh\n", ".*1 NAME*1 TARGET*1 build*1 make*1 rm*1 source*1 "},
+};
+
+static const struct language *language_of(const char *path)
+{
+    return language_find(TEXT(""), text_of(path));
+}
+
+static void put_tags(const struct tags *t, buffer out[3])
+{
+    for (size_t i = 0; i < t->n_definitions; i++) {
+        const struct tag *d = &t->definitions[i];
+        buffer_print(&out[0], "%u %s %.*s | %.*s\n", d->line, d->kind, (int)d->name.size,
+                     d->name.bytes, (int)d->signature.size, d->signature.bytes);
+    }
+    for (size_t i = 0; i < t->n_imports; i++) {
+        text module = t->imports[i].module, name = t->imports[i].name;
+        buffer_print(&out[1], "%.*s%s%.*s\n", (int)module.size, module.bytes, name.size ? " " : "",
+                     (int)name.size, name.bytes);
+    }
+    for (size_t i = 0; i < t->n_references; i++)
+        buffer_print(&out[2], "%.*s*%u ", (int)t->references[i].name.size,
+                     t->references[i].name.bytes, t->references[i].count);
+}
+
+static void test_samples(void **state)
+{
+    (void)state;
+    tagger *t;
+    error err = {0};
+    assert_int_equal(tagger_open(&t, &err), OK);
+    for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
+        const struct sample *s = &samples[i];
+        struct tags tags;
+        buffer out[3] = {{0}, {0}, {0}};
+        status code = tags_read(&tags, t, language_of(s->path), text_of(s->source), &err);
+        if (code != OK) print_error("%s: %s\n", s->path, err.message);
+        assert_int_equal(code, OK);
+        put_tags(&tags, out);
+        assert_string_equal(out[0].bytes, s->definitions);
+        assert_string_equal(out[1].bytes ? out[1].bytes : "", s->imports);
+        assert_string_equal(out[2].bytes, s->references);
+        for (size_t k = 0; k < 3; k++) buffer_free(&out[k]);
+        tags_free(&tags);
+    }
+    tagger_close(t);
+}
+
+/* Definitions are byte ranges: cut out of the text, they are the definitions. */
+static void test_ranges(void **state)
+{
+    (void)state;
+    tagger *t;
+    struct tags tags;
+    text source = TEXT("int a;\nint f(void) { return a; }\n/* é */ int g(void);\n");
+    assert_int_equal(tagger_open(&t, NULL), OK);
+    assert_int_equal(tags_read(&tags, t, language_of("x.c"), source, NULL), OK);
+    assert_int_equal(tags.n_definitions, 3);
+    const struct tag *f = &tags.definitions[1], *g = &tags.definitions[2];
+    assert_true(text_is(text_slice(source, f->from, f->to), "int f(void) { return a; }"));
+    assert_true(text_is(text_slice(source, g->from, g->to), "int g(void);"));
+    tags_free(&tags);
+    tagger_close(t);
+}
+
+static void test_hostile_contents(void **state)
+{
+    (void)state;
+    tagger *t;
+    struct tags tags;
+    error err;
+    buffer b = {0};
+    assert_int_equal(tagger_open(&t, &err), OK);
+    /* ill-formed names are left out, the rest is found */
+    text bad = TEXT("int \xff\xfe(void) { }\nint good(void) { }\n\0int after(void) { }\n");
+    assert_int_equal(tags_read(&tags, t, language_of("x.c"), bad, &err), OK);
+    for (size_t i = 0; i < tags.n_definitions; i++)
+        assert_int_equal(
+            memchr(tags.definitions[i].name.bytes, 0xff, tags.definitions[i].name.size) != NULL, 0);
+    tags_free(&tags);
+    /* a million braces end in time or are given up, with a reason */
+    for (size_t i = 0; i < 1000000; i++) buffer_put_char(&b, '{');
+    status code = tags_read(&tags, t, language_of("x.c"), buffer_text(&b), &err);
+    assert_true(code == OK || code == ERR_LIMIT);
+    tags_free(&tags);
+    /* and the tagger still works */
+    assert_int_equal(tags_read(&tags, t, language_of("x.c"), TEXT("int a;"), &err), OK);
+    assert_int_equal(tags.n_definitions, 1);
+    tags_free(&tags);
+    while (b.size <= INDEX_FILE_MAX) buffer_put_char(&b, ' ');
+    assert_int_equal(tags_read(&tags, t, language_of("x.c"), buffer_text(&b), &err), ERR_LIMIT);
+    tags_free(&tags);
+    assert_int_equal(tags_read(&tags, t, language_of("x.md"), TEXT("# x"), &err), ERR_UNSUPPORTED);
+    tags_free(&tags);
+    buffer_free(&b);
+    tagger_close(t);
+}
+
+static void test_words(void **state)
+{
+    (void)state;
+    struct tags tags;
+    buffer out[3] = {{0}, {0}, {0}};
+    text source = TEXT("name: été x 12 3d name my_2_names_in_one_word "
+                       "AKIAIOSFODNN7EXAMPLE 0123456789abcdef0123 \xff");
+    assert_int_equal(tags_read_words(&tags, source, NULL), OK);
+    put_tags(&tags, out);
+    assert_string_equal(out[2].bytes, "my_2_names_in_one_word*1 name*2 été*1 ");
+    buffer_free(&out[2]);
+    tags_free(&tags);
+    assert_int_equal(tags_read_words(&tags, TEXT(""), NULL), OK);
+    assert_int_equal(tags.n_references, 0);
+    tags_free(&tags);
+}
+
+static void test_no_memory(void **state)
+{
+    (void)state;
+    tagger *t;
+    struct tags tags;
+    assert_int_equal(tagger_open(&t, NULL), OK);
+    for (int64_t n = 1, failed = 1; failed; n++) {
+        memory_fail_at(n);
+        status code = tags_read(&tags, t, language_of("a.c"), text_of(samples[0].source), NULL);
+        memory_fail_at(0);
+        tags_free(&tags);
+        assert_true(code == OK || code == ERR_MEMORY);
+        assert_true(n < 1000);
+        failed = code != OK;
+    }
+    tagger_close(t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_samples),          cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_hostile_contents), cmocka_unit_test(test_words),
+        cmocka_unit_test(test_no_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
