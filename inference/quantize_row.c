@@ -109,8 +109,8 @@ static void row_int4(uint8_t *codes, unsigned char *scales, const float *values,
         memcpy(scales + from / INT4_GROUP * 2, &bits, sizeof bits);
         for (int64_t i = from; i < from + size; i++) {
             float q = scale > 0 ? int4_code(values[i], scale) : 0;
-            uint8_t nibble = (uint8_t)((int)q & 15);
-            codes[i / 2] = i & 1 ? (uint8_t)(codes[i / 2] | nibble << 4) : nibble;
+            int nibble = (int)q & 15;
+            codes[i / 2] = (uint8_t)(i & 1 ? codes[i / 2] | nibble << 4 : nibble);
             rounding_add(rounding, (double)q * (double)scale, (double)values[i]);
         }
     }

@@ -18,7 +18,7 @@ if ! printf 'int LLVMFuzzerTestOneInput(const char *d, long n) { return d && n <
 fi
 ln -sfn ../npm "$BUILD/fuzz/npm"
 ln -sfn ../grammars "$BUILD/fuzz/grammars"
-if ! env -u MAKEFLAGS -u MAKELEVEL nice make -j"$(nproc)" BUILD="$BUILD/fuzz" CC=clang OPTIMISE='-O1 -g' \
+if ! env -u MAKEFLAGS -u MAKELEVEL nice make -j"$(nproc)" BUILD="$BUILD/fuzz" CC=clang OPTIMISE='-O1 -g' CFLAGS=-Wno-error \
     SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined' fuzz \
     >"$home/make.log" 2>&1; then
     sed 's/^/# /' "$home/make.log" | tail -40

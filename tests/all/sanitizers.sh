@@ -22,6 +22,7 @@ not_ok() {
 show() { tail -100 "$1" | sed 's/^/# /'; }
 
 # $1: name of the build, $2: its flags, $3...: what to make. Packages and grammars are the build's.
+# Warnings that depend on the optimiser are wrong behind instrumentation; other builds count them.
 build() {
     name=$1 flags=$2
     shift 2
@@ -29,7 +30,7 @@ build() {
     ln -sfn ../grammars "$BUILD/$name/grammars"
     rm -f "$BUILD/$name/reports/"*
     env -u MAKEFLAGS -u MAKELEVEL $prefix nice make -j"$(nproc)" BUILD="$BUILD/$name" SANITIZE="$flags" \
-        OPTIMISE='-O1 -g -fno-omit-frame-pointer' "$@" >"$BUILD/$name/make.log" 2>&1 && return 0
+        CFLAGS=-Wno-error OPTIMISE='-O1 -g -fno-omit-frame-pointer' "$@" >"$BUILD/$name/make.log" 2>&1 && return 0
     show "$BUILD/$name/make.log"
     not_ok "sanitizers $name - the build failed"
     return 1
