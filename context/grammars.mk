@@ -12,7 +12,8 @@ define grammar
 GRAMMAR_OBJECTS += $(3:%=$(BUILD)/grammars/$(1)_%.o)
 $(3:%=$(BUILD)/grammars/$(1)_%.o): $(BUILD)/grammars/$(1)_%.o: $(GRAMMAR_DIR)/$(2)/src/%.c
 	@mkdir -p $$(@D)
-	$$(GRAMMAR_COMPILE) -O1 -I$(GRAMMAR_DIR)/$(2)/src -o $$@ $$<
+	@echo "cc $$<"
+	$$(Q)$$(GRAMMAR_COMPILE) -O1 -I$(GRAMMAR_DIR)/$(2)/src -o $$@ $$<
 endef
 
 $(eval $(call grammar,bash,tree-sitter-bash,parser scanner))
@@ -29,16 +30,18 @@ $(eval $(call grammar,typescript,tree-sitter-typescript/typescript,parser scanne
 
 $(BUILD)/grammars/core.o: $(TREE_SITTER)/src/lib.c
 	@mkdir -p $(@D)
-	$(GRAMMAR_COMPILE) -O2 -I$(TREE_SITTER)/include -I$(TREE_SITTER)/src -o $@ $<
+	@echo "cc $<"
+	$(Q)$(GRAMMAR_COMPILE) -O2 -I$(TREE_SITTER)/include -I$(TREE_SITTER)/src -o $@ $<
 
 # Reached only when a file of the packages does not exist.
 $(GRAMMAR_DIR)/%:
 	@echo "$@ is missing: run make setup" >&2; exit 1
 
 # Only these files see tree-sitter.
-$(BUILD)/obj/context/syn%.o $(BUILD)/obj/context/tags.o: \
-  PACKAGE_FLAGS += -isystem $(TREE_SITTER)/include
-$(BUILD)/obj/context/syntax.o $(BUILD)/obj/context/tags.o: $(TREE_SITTER)/include/tree_sitter/api.h
+TREE_SITTER_USERS := context/syntax.c context/tags.c
+TREE_SITTER_OBJECTS := $(TREE_SITTER_USERS:%.c=$(BUILD)/obj/%.o)
+$(TREE_SITTER_OBJECTS): PACKAGE_FLAGS += -isystem $(TREE_SITTER)/include
+$(TREE_SITTER_OBJECTS): $(TREE_SITTER)/include/tree_sitter/api.h
 
 # What .incbin reads is no dependency the compiler reports.
 $(BUILD)/obj/context/tag_queries.o: $(wildcard context/queries/*.scm)

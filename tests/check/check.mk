@@ -32,7 +32,7 @@ check-clang: $(patsubst %.c,$(CHECK_CLANG)/%.ok,$(CHECK_SOURCES))
 
 $(CHECK_CLANG)/%.ok: %.c
 	@mkdir -p $(@D)
-	@clang $(CFLAGS_ALL) $(call isa_of,$<) $(if $(filter context/syn%,$<),-isystem $(TREE_SITTER)/include) \
+	@clang $(CFLAGS_ALL) $(call isa_of,$<) $(if $(filter $(TREE_SITTER_USERS),$<),-isystem $(TREE_SITTER)/include) \
 	  -MMD -MP -MF $(@:.ok=.d) -MT $@ -fsyntax-only $< && touch $@
 
 -include $(wildcard $(CHECK_CLANG)/*/*.d $(CHECK_CLANG)/*/*/*.d)
