@@ -85,10 +85,12 @@ static void test_ask_again(void **state)
     bench_open(&b);
     b.n_left = 50;
     assert_int_equal(ask(&b, 1, NULL), OK);
-    while (b.n_answers < 51) { /* the loop goes round: it looks at timers twice a round */
+    /* The loop goes round: it looks at timers twice a round, and again when one of the client's has
+     * moved its clock on; never for as long as somebody asks. */
+    while (b.n_answers < 51) {
         int n_before = b.n_answers;
         uv_run(&b.loop, UV_RUN_ONCE);
-        assert_true(b.n_answers - n_before <= 2);
+        assert_true(b.n_answers - n_before < 10);
     }
     assert_int_equal(b.n_failed, 51);
     bench_close(&b);
