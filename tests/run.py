@@ -74,6 +74,8 @@ def counts_tap(output):
 
 def run_one(program, build, timeout):
     name, command, kind = program
+    if not os.access(command[0], os.X_OK):
+        return name, 0, 1, 0, 0.0, "not built", f"{command[0]} is no program"
     home = tempfile.mkdtemp(prefix="dbrx-ls-test-")
     environment = dict(os.environ, BUILD=os.path.relpath(build, ROOT), HOME=home, CMOCKA_MESSAGE_OUTPUT="TAP",
                        XDG_RUNTIME_DIR=home, XDG_CACHE_HOME=home + "/cache",
