@@ -24,7 +24,7 @@
 #include "context/index_private.h"
 
 /* Part of the database's name: another schema is another file. */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 /* "dbrx" as a number: a file of another program is not ours to read. */
 #define APPLICATION_ID 0x64627278
 /* Above it, damage is found when it is met. */

@@ -341,7 +341,7 @@ status prompt_build(struct prompt *out, prompt_session *s, const tokenizer *t,
     if (out->memory.failed) return fail(err, ERR_MEMORY, "prompt: no memory for its blocks");
     struct layout l = {.out = out, .session = s, .tokenizer = t, .content = document->content};
     l.path = (text){path, document->path.size};
-    l.language = language_find(document->language_id, document->path);
+    l.language = language_of_document(document);
     l.cursor = cursor_fit(document->content, cursor_byte);
     memset(l.fence, '`', FENCE_MIN);
     unit_cache_begin(&s->units, t);
