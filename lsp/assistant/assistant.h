@@ -20,10 +20,11 @@ typedef struct completion completion; /* one query under way */
 
 struct assistant_options {
     uv_loop_t *loop;
-    engine_client *client; /* borrowed */
-    gatherer *gatherer;    /* borrowed; NULL: prompts show the open file alone */
-    size_t budget_tokens;  /* of a prompt; 0: 8192. Less where the model is short. */
-    int32_t max_tokens;    /* of one answer; 0: 256. The stream is closed when no more is wanted. */
+    engine_client *client;           /* borrowed */
+    gatherer *gatherer;              /* borrowed; NULL: nothing is gathered */
+    const struct excerpts *excerpts; /* for who has gathered beforehand; NULL: nothing */
+    size_t budget_tokens;            /* of a prompt; 0: 8192. Less where the model is short. */
+    int32_t max_tokens; /* of one answer; 0: 256. The stream is closed when no more is wanted. */
     int64_t automatic_deadline_ms, invoked_deadline_ms; /* 0: 600 and 3000 */
 };
 

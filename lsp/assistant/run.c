@@ -220,7 +220,7 @@ static status run_prepare(struct run *r, const struct completion_query *q, error
     int32_t max_tokens;
     struct prompt_options layout = {.budget_tokens = token_budget(a, &max_tokens)};
     gatherer *g = q->path.size ? a->options.gatherer : NULL;
-    if (g) layout.proposal = gatherer_take(g, q->document_key);
+    layout.proposal = g ? gatherer_take(g, q->document_key) : a->options.excerpts;
     status s = prompt_build(&r->prompt, r->session->prompts, t, &q->document, q->cursor_byte,
                             &layout, err);
     if (s == OK) s = run_ask(r, max_tokens, err);

@@ -5,17 +5,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "context/index.h"
+
+enum { REFRESH_US = 2000000 };
+
+/* Longer than that nobody waits for one answer: the rest is done by the next call, or by an editor. */
+static bool in_time(void *payload, size_t n_done, size_t n_files)
+{
+    const int64_t *until_us = payload;
+    (void)n_done, (void)n_files;
+    return clock_us() < *until_us;
+}
 
 static status index_refresh(struct gather *g, const char *folder, error *err)
 {
     repository *r = NULL;
     code_index *x = NULL;
     struct index_report report;
+    int64_t until_us = clock_us() + REFRESH_US;
     status code = repository_open(&r, folder, err);
     if (code == OK) code = index_open(&x, r, err);
-    if (code == OK) code = index_update(&report, x, r, NULL, NULL, err);
+    if (code == OK) code = index_update(&report, x, r, in_time, &until_us, err);
+    if (code == ERR_CANCELLED) code = OK;
     if (code == OK)
         code = retriever_open(&g->retriever, index_database_path(x), repository_root(r), err);
     if (code == OK) {
