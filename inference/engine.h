@@ -20,6 +20,8 @@ typedef struct generation generation; /* one request and its stream of tokens */
 
 enum priority { PRIORITY_INTERACTIVE, PRIORITY_ACTION, PRIORITY_BATCH, PRIORITY_WARM };
 
+enum { N_PRIORITIES = PRIORITY_WARM + 1 };
+
 struct engine_options {
     const char *model_dir;
     const char *backend; /* "auto", "cpu", "reference", "cuda" */
@@ -122,10 +124,25 @@ struct generation_stats {
 /* Final after the finish; before it a snapshot. */
 void generation_stats(const generation *g, struct generation_stats *out);
 
+/* Steps by the time they took: at most 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000 ms, and
+ * above. engine_step_bucket_ms are the bounds, without the last. */
+enum { ENGINE_STEP_BUCKETS = 13, ENGINE_EXPERTS_MAX = 64 };
+extern const int32_t engine_step_bucket_ms[ENGINE_STEP_BUCKETS - 1];
+
 struct engine_stats {
     int64_t n_running, n_queued;
+    int64_t n_running_by[N_PRIORITIES], n_queued_by[N_PRIORITIES];
+    int64_t refused_busy; /* not taken: the queue was full */
     int64_t tokens_prompt, tokens_cached, tokens_output, requests, cancelled, failed;
     int64_t kv_pages, kv_pages_free, kv_pages_cached;
+    /* Tokens computed by warm requests; of those, found by a real request; of those, evicted or
+     * superseded unused. */
+    int64_t warm_tokens, warm_useful, warm_wasted;
+    int64_t steps, step_us_total, step_us_bucket[ENGINE_STEP_BUCKETS]; /* each step in one bucket */
+    int64_t expert_rows[ENGINE_EXPERTS_MAX]; /* rows by expert, all layers, of sampled steps */
+    int64_t host_pages, host_pages_free;     /* KV kept in host memory, behind the device */
+    int64_t pages_spilled, pages_restored, host_evicted; /* pages, since the start */
+    int64_t drafted, accepted;                           /* tokens proposed, and kept */
     double tokens_per_s; /* decode rate over the last second of decoding */
     bool device_failed;  /* the process must end with exit code 3 */
 };

@@ -15,8 +15,6 @@
 
 typedef struct scheduler scheduler;
 
-enum { N_PRIORITIES = PRIORITY_WARM + 1 };
-
 /* One request as the scheduler sees it. The upper part is the owner's, filled before scheduler_add;
  * tokens and pages must be there until the end is reported. */
 struct sequence {

@@ -1,0 +1,213 @@
+/* Who gets a place and pages. A queued sequence is looked up in the prefix cache and admitted when all
+ * pages it may ever need are free or can be evicted; they are promised then and taken as it grows.
+ * The sum of promises never exceeds the free pages plus those that eviction can free. */
+#include "inference/scheduler_private.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+
+void list_put_last(struct sequence_list *list, struct sequence *q)
+{
+    q->next = NULL;
+    *(list->last ? &list->last->next : &list->first) = q;
+    list->last = q;
+    list->n++;
+}
+
+static void list_put_first(struct sequence_list *list, struct sequence *q)
+{
+    q->next = list->first;
+    list->first = q;
+    if (!list->last) list->last = q;
+    list->n++;
+}
+
+void list_remove(struct sequence_list *list, struct sequence *q)
+{
+    struct sequence *before = NULL;
+    for (struct sequence *i = list->first; i != q; i = i->next) before = i;
+    *(before ? &before->next : &list->first) = q->next;
+    if (list->last == q) list->last = before;
+    list->n--;
+}
+
+int32_t pages_needed(const struct sequence *q)
+{
+    bool prefill_only = q->n_tokens_max == q->n_prompt;
+    return kv_pages_for_tokens(prefill_only ? q->n_prompt : q->n_tokens_max - 1);
+}
+
+int32_t page_take(scheduler *s)
+{
+    int32_t page = kv_pages_take(s->pages);
+    while (page < 0 && prefix_cache_evict(s->cache)) page = kv_pages_take(s->pages);
+    return page;
+}
+
+static void pages_release(scheduler *s, struct sequence *q)
+{
+    for (int32_t i = 0; i < q->n_pages; i++) kv_pages_release(s->pages, q->pages[i]);
+    q->n_pages = q->n_computed = q->n_inserted = 0;
+}
+
+void match_release(scheduler *s, const struct prefix_match *m, const int32_t *pages)
+{
+    for (int32_t i = 0; i < m->n_pages; i++) kv_pages_release(s->pages, pages[i]);
+    if (m->partial_page >= 0) kv_pages_release(s->pages, m->partial_page);
+}
+
+int32_t match_wanted(const struct sequence *q)
+{
+    return q->n_tokens_max == q->n_prompt ? q->n_prompt : q->n_prompt - 1;
+}
+
+/* Goes on behind a partial match in a page of its own. */
+static void partial_adopt(scheduler *s, struct sequence *q, const struct prefix_match *m)
+{
+    int32_t page = page_take(s);
+    if (page >= 0) {
+        s->kernels->pages_copy(s->o.kv, &page, &m->partial_page, 1);
+        q->pages[q->n_pages++] = page;
+        q->n_computed = m->n_tokens;
+        s->n_promised--;
+    }
+    kv_pages_release(s->pages, m->partial_page);
+}
+
+static bool pages_available(const scheduler *s, int32_t n)
+{
+    int32_t free = kv_pages_free_count(s->pages) + prefix_cache_evictable_count(s->cache);
+    return n + s->n_promised <= free;
+}
+
+/* Looks a queued sequence up in the prefix cache and takes it on if its pages can be had; with
+ * nothing taken when they cannot. */
+static bool sequence_admit(scheduler *s, struct sequence *q)
+{
+    struct prefix_match m =
+        prefix_cache_match(s->cache, q->owner, q->tokens, match_wanted(q), q->pages);
+    int32_t needed = pages_needed(q) - m.n_pages;
+    if (m.partial_page >= 0 && !pages_available(s, needed)) {
+        /* The page to copy from is pinned meanwhile: it may be the one that is missing. */
+        kv_pages_release(s->pages, m.partial_page);
+        m.partial_page = -1;
+    }
+    if (!pages_available(s, needed)) {
+        match_release(s, &m, q->pages);
+        return false;
+    }
+    q->n_pages = m.n_pages;
+    q->n_computed = q->n_inserted = m.n_pages * KV_PAGE_TOKENS;
+    s->n_promised += needed;
+    if (m.partial_page >= 0) partial_adopt(s, q, &m);
+    return true;
+}
+
+static void running_insert(scheduler *s, struct sequence *q)
+{
+    int32_t i = s->n_running++;
+    for (; i > 0 && s->running[i - 1]->priority > q->priority; i--)
+        s->running[i] = s->running[i - 1];
+    s->running[i] = q;
+}
+
+static void running_remove(scheduler *s, const struct sequence *q)
+{
+    int32_t i = 0;
+    while (s->running[i] != q) i++;
+    s->n_running--;
+    memmove(s->running + i, s->running + i + 1,
+            (size_t)(s->n_running - i) * sizeof(struct sequence *));
+}
+
+void computed_insert(scheduler *s, struct sequence *q, bool all)
+{
+    int32_t n = all ? q->n_computed : q->n_computed - q->n_computed % KV_PAGE_TOKENS;
+    if (n <= q->n_inserted) return;
+    prefix_cache_insert(s->cache, q->owner, q->tokens, n, q->pages);
+    q->n_inserted = n;
+}
+
+/* Takes a running sequence off the device; what it computed stays findable if `keep`. */
+static void sequence_leave(scheduler *s, struct sequence *q, bool keep)
+{
+    s->n_promised -= pages_needed(q) - q->n_pages;
+    if (keep) computed_insert(s, q, true);
+    running_remove(s, q);
+    pages_release(s, q);
+}
+
+void report_end(scheduler *s, struct sequence *q, enum finish_reason reason, const char *why)
+{
+    q->finished_us = clock_us();
+    if (reason == FINISH_CANCELLED) s->total.cancelled++;
+    if (reason == FINISH_ERROR) s->total.failed++;
+    s->o.events.finished(s->o.events.context, q, reason, why);
+}
+
+void running_end(scheduler *s, struct sequence *q, enum finish_reason reason, const char *why)
+{
+    sequence_leave(s, q, reason != FINISH_ERROR);
+    report_end(s, q, reason, why);
+}
+
+void cancelled_end(scheduler *s)
+{
+    for (int32_t i = s->n_running - 1; i >= 0; i--)
+        if (atomic_load(&s->running[i]->cancelled))
+            running_end(s, s->running[i], FINISH_CANCELLED, NULL);
+    for (int p = 0; p < N_PRIORITIES; p++)
+        for (struct sequence *q = s->queued[p].first, *next; q; q = next) {
+            next = q->next;
+            if (!atomic_load(&q->cancelled)) continue;
+            list_remove(&s->queued[p], q);
+            report_end(s, q, FINISH_CANCELLED, NULL);
+        }
+}
+
+/* Puts the newest warm sequence back, so that real work gets its place and pages. */
+static bool warm_put_back(scheduler *s)
+{
+    struct sequence *q = s->n_running ? s->running[s->n_running - 1] : NULL;
+    if (!q || q->priority != PRIORITY_WARM) return false;
+    sequence_leave(s, q, true);
+    q->n_tokens = q->n_prompt;
+    list_put_first(&s->queued[PRIORITY_WARM], q);
+    return true;
+}
+
+static void admission_record(scheduler *s, struct sequence *q)
+{
+    running_insert(s, q);
+    if (q->admitted) return;
+    q->admitted = true;
+    q->admitted_us = clock_us();
+    q->n_cached = q->n_computed;
+    s->total.tokens_prompt += q->n_prompt;
+    s->total.tokens_cached += q->n_cached;
+    s->o.events.admitted(s->o.events.context, q);
+}
+
+/* Admits one from a queue: true when another try is worth it. */
+static bool admit_next(scheduler *s, struct sequence_list *list)
+{
+    struct sequence *q = list->first;
+    bool fits = s->n_running < s->o.seqs_max && sequence_admit(s, q);
+    while (!fits && q->priority != PRIORITY_WARM && warm_put_back(s))
+        fits = s->n_running < s->o.seqs_max && sequence_admit(s, q);
+    if (!fits && s->n_running > 0) return false;
+    list_remove(list, q);
+    if (fits)
+        admission_record(s, q);
+    else
+        report_end(s, q, FINISH_ERROR, "the KV pool is too small for this request");
+    return true;
+}
+
+void admit_all(scheduler *s)
+{
+    for (int p = 0; p < N_PRIORITIES; p++)
+        while (s->queued[p].first)
+            if (!admit_next(s, &s->queued[p])) return;
+}

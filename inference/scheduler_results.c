@@ -1,0 +1,75 @@
+/* What a step gave: tokens are handed out, computed pages become findable, times are kept. */
+#include "inference/scheduler_private.h"
+
+#include "base/clock.h"
+
+void computed_end(scheduler *s)
+{
+    for (int32_t i = s->n_running - 1; i >= 0; i--) {
+        struct sequence *q = s->running[i];
+        if (q->n_tokens_max == q->n_prompt && q->n_computed == q->n_prompt)
+            running_end(s, q, FINISH_LENGTH, NULL);
+    }
+}
+
+static void token_take(scheduler *s, struct sequence *q, const struct sample_result *result)
+{
+    const char *why = NULL;
+    if (result->nan || result->id < 0) {
+        running_end(s, q, FINISH_ERROR,
+                    result->nan ? "the model computed a logit that is no number"
+                                : "no token is allowed here");
+        return;
+    }
+    if (q->first_token_us == 0) q->first_token_us = clock_us();
+    q->tokens[q->n_tokens++] = result->id;
+    s->total.tokens_output++;
+    enum finish_reason reason = s->o.events.token(s->o.events.context, q, result, &why);
+    if (reason == FINISH_NONE && q->n_tokens == q->n_tokens_max) reason = FINISH_LENGTH;
+    if (reason != FINISH_NONE) running_end(s, q, reason, why);
+}
+
+void results_take(scheduler *s, const struct step_result *result)
+{
+    for (int32_t i = s->n_running - 1; i >= 0; i--) {
+        struct sequence *q = s->running[i];
+        const struct sample_result *sampled = q->out >= 0 ? &result->sampled[q->out] : NULL;
+        bool prefill = q->n_tokens == q->n_prompt;
+        q->n_computed += q->n_rows;
+        if (prefill && !(sampled && sampled->nan)) computed_insert(s, q, false);
+        if (sampled) token_take(s, q, sampled);
+    }
+    computed_end(s);
+}
+
+const int32_t engine_step_bucket_ms[ENGINE_STEP_BUCKETS - 1] = {1,   2,   5,   10,   20,   50,
+                                                                100, 200, 500, 1000, 2000, 5000};
+
+static void step_count(struct engine_stats *total, int64_t us)
+{
+    int bucket = 0;
+    while (bucket < ENGINE_STEP_BUCKETS - 1 && us > 1000LL * engine_step_bucket_ms[bucket])
+        bucket++;
+    total->steps++;
+    total->step_us_total += us;
+    total->step_us_bucket[bucket]++;
+}
+
+void time_record(scheduler *s, int64_t us)
+{
+    step_count(&s->total, us);
+    int32_t n_prefill = s->b.step.n_rows;
+    int64_t n_decode = 0;
+    for (int32_t i = 0; i < s->n_running; i++)
+        n_decode += s->running[i]->n_rows == 1 && s->running[i]->out >= 0;
+    n_prefill -= (int32_t)n_decode;
+    if (n_prefill >= SLICE_ROWS_TIMED) {
+        double row_us = (double)us / s->b.step.n_rows;
+        s->row_us = s->row_us > 0 ? 0.7 * s->row_us + 0.3 * row_us : row_us;
+    }
+    if (n_decode == 0) return;
+    s->window_us += us;
+    s->window_tokens += n_decode;
+    s->total.tokens_per_s = 1e6 * (double)s->window_tokens / (double)s->window_us;
+    if (s->window_us >= RATE_WINDOW_US) s->window_us = s->window_tokens = 0;
+}
