@@ -13,7 +13,7 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -
             -Wcast-qual -Wwrite-strings -Wvla -Wundef -Wformat=2 -Werror
 OPTIMISE ?= -O2 -g
 SANITIZE ?=
-PACKAGES := jansson libgit2 libuv libcurl libmicrohttpd sqlite3
+PACKAGES := jansson libgit2 libuv libcurl libmicrohttpd gnutls sqlite3
 # Third-party headers are system headers: their warnings are not ours.
 PACKAGE_FLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PACKAGES) 2>/dev/null))
 CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -DDBRX_VERSION='"$(VERSION)"' $(OPTIMISE) $(SANITIZE) $(WARNINGS) \

@@ -116,6 +116,23 @@
 /* JSON values of one body: four prompts of SEQUENCE_TOKENS_MAX ids fit; at jansson's 100 bytes a
  * value the parsed form stays near 100 MB. */
 #define HTTP_JSON_VALUES_MAX 1000000
+/* Of them, those of one access key: twenty editor windows. And those of one address that have not
+ * shown a key yet: what a stranger can hold. */
+#define HTTP_CONNECTIONS_KEY_MAX     64
+#define HTTP_CONNECTIONS_STRANGE_MAX 32
+/* From the connection, or the reply before, to the end of a request's headers; and of its body: 8 MiB
+ * at 150 KB/s. Slower ones hold a place for nothing. */
+#define HTTP_HEADER_FIRST_US ((int64_t)10 * 1000000)
+#define HTTP_HEADER_US       ((int64_t)60 * 1000000)
+#define HTTP_BODY_US         ((int64_t)60 * 1000000)
+/* Requests of one access key at the engine: a quarter of its queue. */
+#define HTTP_REQUESTS_KEY_MAX 64
+/* Access keys of one engine; each is hashed for every request that shows one, 0.3 us each. */
+#define KEYS_MAX      1024
+#define KEY_NAME_MAX  64
+#define KEYS_FILE_MAX (1 * MIB)
+/* PEM files: a chain of four certificates is 8 KiB. */
+#define TLS_PEM_MAX (1 * MIB)
 /* A connection that says nothing for this long is closed; streams say something every 10 s. */
 #define HTTP_TIMEOUT_S 60
 /* Bytes an output can be made to begin with: the tail a prompt was rolled back by is a word or a run

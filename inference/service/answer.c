@@ -52,7 +52,7 @@ static struct generation_spec spec_of(const struct answer *a, const token_list *
         .n_prompt = ids->n,
         .max_tokens = (int32_t)(wanted < most ? wanted : most),
         .priority = r->priority,
-        .owner = owner_salted(a->owner, r->cache_salt),
+        .owner = owner_salted(a->entry.caller.owner, r->cache_salt),
         .temperature = (float)r->temperature,
         .top_k = r->top_k > 0 ? (int32_t)r->top_k : 0,
         /* 0 keeps the most probable token alone; for the engine 0 means off. */
@@ -80,7 +80,9 @@ static status prompt_submit(struct answer *a, size_t i, struct request_fault *fa
         struct generation_spec spec = spec_of(a, &ids, i * n + k);
         fault->param[0] = 0;
         s = engine_submit(a->engine, &spec, &a->choices[i * n + k].g, &fault->error);
-        if (s == OK) a->n_choices++;
+        if (s != OK) continue;
+        a->n_choices++;
+        requests_submitted(&a->service->requests, &a->entry, a->choices[i * n + k].g);
     }
     token_list_free(&ids);
     return s;
@@ -96,9 +98,21 @@ static status model_check(const struct answer *a, struct request_fault *fault)
                 (int)(wanted.size < 64 ? wanted.size : 64), wanted.bytes, ours);
 }
 
+/* Takes its place among the answers under way, perhaps that of an older one. */
+static status answer_enter(struct answer *a, struct request_fault *fault)
+{
+    a->entry.session = a->request.session;
+    a->entry.priority = a->request.priority;
+    a->entry.id = a->id;
+    int n = requests_enter(&a->service->requests, &a->entry, a->request.supersedes, &fault->error);
+    if (n > 0) atomic_fetch_add(&a->service->meters.superseded, (uint64_t)n);
+    fault->own_limit = n < 0;
+    return n < 0 ? ERR_BUSY : OK;
+}
+
 static status answer_submit(struct answer *a, struct request_fault *fault)
 {
-    status s = OK;
+    status s = answer_enter(a, fault);
     a->n_prompts = a->form->chat ? 1 : a->request.n_prompts;
     for (size_t i = 0; s == OK && i < a->n_prompts; i++) s = prompt_submit(a, i, fault);
     return s;
@@ -180,12 +194,14 @@ static const struct choice *choice_failed(const struct answer *a)
     return NULL;
 }
 
-static void failure_tell(struct http_error *e, const struct choice *c)
+static void failure_tell(struct http_error *e, const struct answer *a, const struct choice *c)
 {
     if (c->finish == FINISH_ERROR)
         http_refuse(e, 500, "generation_failed", "%s", generation_error(c->g));
     else if (c->text.failed || c->log.failed)
         http_refuse(e, 500, "out_of_memory", "out of memory for the answer");
+    else if (atomic_load(&a->entry.superseded))
+        http_refuse(e, 409, "superseded", "a newer request took the place of this one");
     else
         http_refuse(e, 503, "stopped", "the engine is stopping");
 }
@@ -276,7 +292,7 @@ static bool answer_whole(struct exchange *x, struct answer *a)
     const struct choice *failed = choice_failed(a);
     if (failed) {
         struct http_error e;
-        failure_tell(&e, failed);
+        failure_tell(&e, a, failed);
         if (e.status == 503) e.retry_after_s = 1;
         return http_reply_error(x, &e);
     }
@@ -347,7 +363,7 @@ static void stream_end(struct answer *a)
 static void stream_fail(struct answer *a, const struct choice *failed)
 {
     struct http_error e;
-    failure_tell(&e, failed);
+    failure_tell(&e, a, failed);
     answer_cancel(a);
     buffer_put_text(&a->out, TEXT("data: "));
     http_put_error(&a->out, &e);
@@ -397,11 +413,20 @@ static ssize_t answer_read(struct http_source *source, char *out, size_t room)
     return (ssize_t)n;
 }
 
+static void choice_meter(const struct answer *a, const struct choice *c)
+{
+    struct generation_stats stats;
+    generation_stats(c->g, &stats);
+    meter_generation(&a->service->meters, a->request.priority, &stats);
+}
+
 static void answer_close(struct http_source *source)
 {
     struct answer *a = (struct answer *)source;
+    requests_leave(&a->service->requests, &a->entry);
     for (size_t i = 0; i < HTTP_CHOICES_MAX; i++) {
         struct choice *c = &a->choices[i];
+        if (c->g) choice_meter(a, c);
         if (c->g) generation_free(c->g);
         buffer_free(&c->text);
         memory_free(c->log.ids);
@@ -423,8 +448,8 @@ static struct answer *answer_open(struct exchange *x, engine *e, const struct an
     a->engine = e;
     a->form = form;
     a->fd = x->fd;
-    a->owner = x->owner;
-    a->spoken_us = clock_us();
+    a->entry.caller = x->caller;
+    a->entry.begun_us = a->spoken_us = clock_us();
     a->created_s = a->service->started_unix_s + (a->spoken_us - a->service->started_us) / 1000000;
     uint64_t n = atomic_fetch_add(&a->service->n_ids, 1);
     snprintf(a->id, sizeof a->id, "%s%016llx", form->id_prefix,
@@ -435,9 +460,10 @@ static struct answer *answer_open(struct exchange *x, engine *e, const struct an
 static bool reply_fault(struct exchange *x, status s, const struct request_fault *fault)
 {
     struct http_error e;
-    unsigned http = s == ERR_BUSY ? 503 : s == ERR_MEMORY || s == ERR_DEVICE ? 500 : 400;
+    unsigned busy = fault->own_limit ? 429 : 503;
+    unsigned http = s == ERR_BUSY ? busy : s == ERR_MEMORY || s == ERR_DEVICE ? 500 : 400;
     const char *code = s == ERR_UNSUPPORTED ? "unsupported" : NULL;
-    if (s == ERR_BUSY) code = "queue_full";
+    if (s == ERR_BUSY) code = fault->own_limit ? "too_many_requests" : "queue_full";
     if (s == ERR_LIMIT && fault->param[0]) code = "context_length_exceeded";
     if (strcmp(fault->param, "model") == 0 && s == ERR_USAGE) {
         http = 404;

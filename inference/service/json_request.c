@@ -381,6 +381,8 @@ static status dbrx_get(struct completion_request *r, const json_t *body,
     if (s == OK) s = must_start_get(r, dbrx, fault);
     if (s == OK) s = integer_get(dbrx, &deadline, fault);
     if (s == OK) s = string_get(dbrx, "cache_salt", &r->cache_salt, fault);
+    if (s == OK) s = string_get(dbrx, "session", &r->session, fault);
+    if (s == OK) s = string_get(dbrx, "supersedes", &r->supersedes, fault);
     return inside(s, "dbrx", fault);
 }
 

@@ -46,6 +46,7 @@ bool command_parse(int argc, char **argv, const struct command_option *options, 
                    int *n_rest, int *exit_code);
 
 int command_serve(int argc, char **argv);
+int command_key(int argc, char **argv);
 int command_complete(int argc, char **argv);
 int command_prompt(int argc, char **argv);
 int command_index(int argc, char **argv);

@@ -36,6 +36,7 @@ LIBRARIES = {
     r"sqlite3\.h": ["context"],
     r"curl/": ["lsp/client"],
     r"microhttpd\.h": ["inference/service"],
+    r"gnutls/": ["inference/service"],
     r"uv\.h": ["lsp", "context"],
     r"jansson\.h": ["tokenizer", "inference", "context", "lsp"],
     r"cuda|cublas": ["kernels/cuda"],

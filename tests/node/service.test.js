@@ -478,8 +478,8 @@ describe('wrong use and what is in the way', () => {
     const table = [
         [['--port', '0'], {}, 2, /DBRX_API_KEY/],
         [['--port', '70000'], { DBRX_API_KEY: KEY }, 2, /70000/],
-        [['--port', '0', '--host', '0.0.0.0'], { DBRX_API_KEY: KEY }, 1, /0\.0\.0\.0.*loopback/],
-        [['--port', '0', '--host', 'example.com'], { DBRX_API_KEY: KEY }, 1, /example\.com/],
+        [['--port', '0', '--host', '0.0.0.0'], { DBRX_API_KEY: KEY }, 2, /loopback.*--tls-cert/],
+        [['--port', '0', '--host', 'example.com'], { DBRX_API_KEY: KEY }, 2, /example\.com/],
         [['--port', '0', '--socket', '/tmp/x'], { DBRX_API_KEY: KEY }, 2, /--socket/],
         [['--host', '127.0.0.1'], {}, 2, /--port/],
         [['--idle', '-3'], {}, 2, /--idle.*-3/],
