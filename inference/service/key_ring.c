@@ -79,6 +79,12 @@ status key_ring_open(struct key_ring *r, const char *path, const char *single, e
     return ring_look(r, err);
 }
 
+void key_ring_close(struct key_ring *r)
+{
+    keys_free(&r->keys);
+    pthread_mutex_destroy(&r->mutex);
+}
+
 bool key_ring_find(struct key_ring *r, text key, struct caller *out)
 {
     pthread_mutex_lock(&r->mutex);

@@ -39,6 +39,8 @@ struct key_ring {
  * with a fault is an error here. */
 status key_ring_open(struct key_ring *r, const char *path, const char *single, error *err);
 
+void key_ring_close(struct key_ring *r);
+
 /* A key of the file. */
 bool key_ring_find(struct key_ring *r, text key, struct caller *out);
 

@@ -29,6 +29,9 @@ void engine_settings_complete(struct engine_settings *s)
         s->model_dir = model_dir;
         s->endpoint = endpoint;
     }
+    const char *ca_file = environment_get("DBRX_CA_FILE");
+    s->ca_file_from = source_of(s->ca_file, ca_file);
+    if (!s->ca_file) s->ca_file = ca_file;
     s->api_key = environment_get("DBRX_API_KEY");
     s->api_key_from = source_of(NULL, s->api_key);
 }
@@ -38,6 +41,7 @@ struct engine_client_options engine_settings_client(const struct engine_settings
     return (struct engine_client_options){
         .endpoint = s->endpoint,
         .api_key = s->api_key,
+        .ca_file = s->ca_file,
         .model_dir = s->model_dir,
         .backend = s->backend,
         .n_threads = (int32_t)s->n_threads,

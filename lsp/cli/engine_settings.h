@@ -16,14 +16,17 @@ enum setting_source { FROM_DEFAULT, FROM_ENVIRONMENT, FROM_FLAG };
 struct engine_settings {
     const char *model_dir, *endpoint; /* NULL: not given */
     const char *backend, *api_key;    /* NULL: auto, none */
+    const char *ca_file;              /* NULL: the system's certificates */
     int64_t n_threads;                /* 0: the engine's default */
-    enum setting_source model_from, endpoint_from, backend_from, threads_from, api_key_from;
+    enum setting_source model_from, endpoint_from, backend_from, threads_from, api_key_from,
+        ca_file_from;
 };
 
 /* Rows of a command's option table. */
 #define ENGINE_SETTINGS_OPTIONS(s)                                                                 \
     {"model", OPTION_TEXT, &(s)->model_dir, "DIR", "model of the local engine", 0, 0},             \
         {"endpoint", OPTION_TEXT, &(s)->endpoint, "URL", "use this engine and no other", 0, 0},    \
+        {"ca-file", OPTION_TEXT, &(s)->ca_file, "FILE", "certificates to trust", 0, 0},            \
         {"backend", OPTION_TEXT, &(s)->backend, "NAME", "auto, cpu or reference", 0, 0},           \
     {                                                                                              \
         "threads", OPTION_INTEGER, &(s)->n_threads, "N", "threads of the local engine", 1, 1024    \
