@@ -119,7 +119,7 @@
 /* Of them, those of one access key: twenty editor windows. And those of one address that have not
  * shown a key yet: what a stranger can hold. */
 #define HTTP_CONNECTIONS_KEY_MAX     64
-#define HTTP_CONNECTIONS_STRANGE_MAX 32
+#define HTTP_CONNECTIONS_STRANGE_MAX 64
 /* From the connection, or the reply before, to the end of a request's headers; and of its body: 8 MiB
  * at 150 KB/s. Slower ones hold a place for nothing. */
 #define HTTP_HEADER_FIRST_US ((int64_t)10 * 1000000)

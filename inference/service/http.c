@@ -155,8 +155,8 @@ bool http_reply_error(struct exchange *x, const struct http_error *e)
     if (!response) return false;
     snprintf(seconds, sizeof seconds, "%d", e->retry_after_s);
     if (e->retry_after_s) MHD_add_response_header(response, "Retry-After", seconds);
-    if (e->allow) MHD_add_response_header(response, "Allow", e->allow);
     if (e->status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
+    if (e->allow) MHD_add_response_header(response, "Allow", e->allow);
     return response_queue(x, e->status, response, "application/json");
 }
 
@@ -310,39 +310,20 @@ static struct MHD_Daemon *daemon_start(struct service *s, int listen_fd,
         MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }
 
-static status daemon_start_tls(struct MHD_Daemon **out, struct service *s, int listen_fd,
-                               error *err)
-{
-    static char priorities[] = TLS_PRIORITIES;
-    buffer certificate = {0}, key = {0};
-    status result = tls_export(&certificate, &key, err);
-    const struct MHD_OptionItem options[] = {
-        {MHD_OPTION_HTTPS_MEM_CERT, 0, certificate.bytes},
-        {MHD_OPTION_HTTPS_MEM_KEY, 0, key.bytes},
-        {MHD_OPTION_HTTPS_CERT_CALLBACK2, (intptr_t)tls_certificate, NULL},
-        {MHD_OPTION_HTTPS_PRIORITIES, 0, priorities},
-        {MHD_OPTION_END, 0, NULL}};
-    if (result == OK) *out = daemon_start(s, listen_fd, options);
-    if (key.bytes) explicit_bzero(key.bytes, key.size);
-    buffer_free(&key);
-    buffer_free(&certificate);
-    return result;
-}
-
 status http_open(struct http_server **out, struct service *s, int listen_fd, error *err)
 {
-    static const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
-    status result = OK;
+    static char priorities[] = TLS_PRIORITIES;
+    const struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, (void *)(intptr_t)tls_certificate},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, priorities},
+        {MHD_OPTION_END, 0, NULL}};
     *out = memory_take(1, sizeof **out);
     if (!*out) return fail(err, ERR_MEMORY, "out of memory for the HTTP server");
-    if (s->tls)
-        result = daemon_start_tls(&(*out)->daemon, s, listen_fd, err);
-    else
-        (*out)->daemon = daemon_start(s, listen_fd, none);
+    (*out)->daemon = daemon_start(s, listen_fd, s->tls ? tls : &tls[2]);
     if ((*out)->daemon) return OK;
     memory_free(*out);
     *out = NULL;
-    return result == OK ? fail(err, ERR_IO, "the HTTP server does not start") : result;
+    return fail(err, ERR_IO, "the HTTP server does not start");
 }
 
 void http_close(struct http_server *server)

@@ -55,7 +55,7 @@ static void put_service(buffer *out, const struct metrics_view *v)
     put_family(out, "dbrx_load_progress_ratio", "gauge",
                "How much of the model is loaded, 0 to 1.");
     buffer_print(out, "dbrx_load_progress_ratio %.4f\n", v->progress);
-    put_one(out, "dbrx_http_connections", "gauge", "Open connections.", v->n_connections);
+    put_one(out, "dbrx_http_connections_open", "gauge", "Open connections.", v->n_connections);
     put_one(out, "dbrx_http_connections_total", "counter", "Connections taken.",
             (int64_t)atomic_load(&v->meters->connections));
     put_one(out, "dbrx_leases", "gauge", "Open event streams: editors that want the engine.",

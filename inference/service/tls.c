@@ -158,24 +158,6 @@ bool tls_covers(text host)
     return covers;
 }
 
-status tls_export(buffer *certificate, buffer *key, error *err)
-{
-    gnutls_datum_t out = {0}, secret = {0};
-    pthread_mutex_lock(&mutex);
-    int code = gnutls_x509_crt_export2(current.chain[0], GNUTLS_X509_FMT_PEM, &out);
-    if (code == 0)
-        code = gnutls_x509_privkey_export2_pkcs8(current.key, GNUTLS_X509_FMT_PEM, NULL,
-                                                 GNUTLS_PKCS_PLAIN, &secret);
-    pthread_mutex_unlock(&mutex);
-    buffer_put(certificate, out.data, out.size);
-    buffer_put(key, secret.data, secret.size);
-    gnutls_free(out.data);
-    if (secret.data) explicit_bzero(secret.data, secret.size);
-    gnutls_free(secret.data);
-    if (code == 0 && !certificate->failed && !key->failed) return OK;
-    return fail(err, ERR_MEMORY, "the certificate: %s", gnutls_strerror(code));
-}
-
 /* Copies of the identity, in memory that GnuTLS may free. */
 static int identity_copy(gnutls_pcert_st **certificates, unsigned *n, gnutls_privkey_t *key)
 {

@@ -26,10 +26,6 @@ void tls_refresh(void);
 /* Whether the certificate is for this host name or address. */
 bool tls_covers(text host);
 
-/* The certificate and the key as PEM, NUL-terminated, appended: libmicrohttpd 0.9 does not start
- * without, though the callback below is what a handshake uses. ERR_MEMORY. */
-status tls_export(buffer *certificate, buffer *key, error *err);
-
 /* What libmicrohttpd's MHD_OPTION_HTTPS_CERT_CALLBACK2 wants. */
 gnutls_certificate_retrieve_function3 tls_certificate;
 

@@ -117,7 +117,7 @@ static void test_counts(void **state)
         "dbrx_kv_pages_restored_total 27\n",
         "dbrx_kv_pages_host_evicted_total 28\n",
         "dbrx_expert_rows_total{expert=\"0\"} 29\ndbrx_expert_rows_total{expert=\"1\"} 30\n#",
-        "dbrx_http_connections 5\n",
+        "dbrx_http_connections_open 5\n",
         "dbrx_leases 2\n",
         "dbrx_access_keys 3\n",
         "dbrx_build_info{version=\"1.2.3\"} 1\n",
