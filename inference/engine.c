@@ -10,9 +10,10 @@
 #include "base/memory.h"
 #include "inference/constraint.h"
 #include "inference/generation.h"
-#include "inference/kv_pages.h"
+#include "inference/host_pages.h"
+#include "inference/kv_plan.h"
 
-enum { ROWS_DEFAULT = 512, CONTEXTS_DEFAULT = 4 };
+enum { ROWS_DEFAULT = 512 };
 
 struct engine {
     char *name;
@@ -23,7 +24,8 @@ struct engine {
     sampler sampler;
     token_order order;
     kv_pool *kv;
-    int32_t n_pages;
+    struct kv_plan pages;
+    host_pages *host;     /* NULL: no tier behind the pool */
     scheduler *scheduler; /* the worker's, with all above but the tokenizer */
 
     pthread_t worker;
@@ -91,31 +93,35 @@ static status device_open(engine *e, const struct engine_options *o, error *err)
     return s == OK ? e->kernels->open(&e->device, &options, err) : s;
 }
 
-/* How many pages the pool gets: what was asked for, or what fits between one context and four. */
+/* How many pages pool and host tier get. */
 static status pages_plan(engine *e, struct memory_plan *plan, const struct engine_options *o,
                          error *err)
 {
-    int64_t context = e->model->config.shape.max_seq_len;
-    int64_t tokens = o->kv_tokens ? o->kv_tokens : CONTEXTS_DEFAULT * context;
     status s = e->kernels->plan(e->device, o->kv_type, plan, err);
     if (s != OK) return s;
-    if (o->kv_tokens < 0 || tokens > (int64_t)INT32_MAX * KV_PAGE_TOKENS / 2)
-        return fail(err, ERR_USAGE, "--kv-tokens: found %lld, expected 1 to %lld",
-                    (long long)tokens, (long long)INT32_MAX * KV_PAGE_TOKENS / 2);
-    size_t fixed = plan->workspace_bytes + model_copied_bytes(e->model);
-    size_t rest = plan->free_bytes > fixed ? plan->free_bytes - fixed : 0;
-    size_t page_bytes = plan->kv_bytes_per_page ? plan->kv_bytes_per_page : 1;
-    int64_t fit = (int64_t)(rest / page_bytes), pages = kv_pages_for_tokens(tokens);
-    int64_t least = o->kv_tokens ? pages : kv_pages_for_tokens(context);
-    bool known = plan->free_bytes > 0;
-    if (known && fit < least)
-        return fail(err, ERR_MEMORY,
-                    "not enough memory: %zu MiB free, expected %zu MiB for weights and work and "
-                    "%zu MiB for %lld KV tokens",
-                    plan->free_bytes / MIB, fixed / MIB, (size_t)least * page_bytes / MIB,
-                    (long long)least * KV_PAGE_TOKENS);
-    e->n_pages = (int32_t)(known && fit < pages ? fit : pages);
-    return OK;
+    const struct kv_need need = {
+        .context_tokens = e->model->config.shape.max_seq_len,
+        .page_bytes = plan->kv_bytes_per_page,
+        .fixed_bytes = plan->workspace_bytes + model_copied_bytes(e->model),
+        .free_bytes = plan->free_bytes,
+        .kv_tokens = o->kv_tokens,
+        .memory_bytes = o->memory_bytes,
+        .host_tokens = o->host_tokens,
+        .host_bytes = o->host_bytes,
+        .host_in_file = o->host_directory != NULL,
+    };
+    return kv_plan_make(&e->pages, &need, err);
+}
+
+/* The room behind the pool; without any none is made. */
+static status host_start(engine *e, const struct engine_options *o, size_t page_bytes, error *err)
+{
+    const struct host_pages_options options = {.kernels = e->kernels,
+                                               .kv = e->kv,
+                                               .page_bytes = page_bytes,
+                                               .n_slots = e->pages.n_host_pages,
+                                               .directory = o->host_directory};
+    return options.n_slots ? host_pages_open(&e->host, &options, err) : OK;
 }
 
 static status tokenizer_load(engine *e, const char *model_dir, error *err)
@@ -139,7 +145,8 @@ static status scheduler_start(engine *e, const struct engine_options *o, error *
         .model = e->model,
         .device = e->device,
         .kv = e->kv,
-        .n_pages = e->n_pages,
+        .n_pages = e->pages.n_pages,
+        .host = e->host,
         .rows_max = rows,
         .seqs_max = rows < ENGINE_SEQUENCES_MAX ? rows : ENGINE_SEQUENCES_MAX,
         .sampler = &e->sampler,
@@ -228,8 +235,10 @@ status engine_plan(struct engine_plan *out, const struct engine_options *options
             .demo = e->model->config.demo,
             .n_parameters = model_parameters(e->model),
             .stored_bytes = model_stored_bytes(e->model),
-            .kv_tokens = (int64_t)e->n_pages * KV_PAGE_TOKENS,
-            .kv_bytes = (size_t)e->n_pages * plan.kv_bytes_per_page,
+            .kv_tokens = (int64_t)e->pages.n_pages * KV_PAGE_TOKENS,
+            .kv_bytes = (size_t)e->pages.n_pages * plan.kv_bytes_per_page,
+            .host_tokens = (int64_t)e->pages.n_host_pages * KV_PAGE_TOKENS,
+            .host_bytes = (size_t)e->pages.n_host_pages * plan.kv_bytes_per_page,
             .work_bytes = plan.workspace_bytes + model_copied_bytes(e->model),
             .free_bytes = plan.free_bytes,
         };
@@ -246,7 +255,9 @@ status engine_open(engine **out, const struct engine_options *options, error *er
     if (s == OK)
         s = model_load(e->model, e->kernels, e->device, options->progress,
                        options->progress_context, err);
-    if (s == OK) s = e->kernels->kv_open(&e->kv, e->device, options->kv_type, e->n_pages, err);
+    if (s == OK)
+        s = e->kernels->kv_open(&e->kv, e->device, options->kv_type, e->pages.n_pages, err);
+    if (s == OK) s = host_start(e, options, plan.kv_bytes_per_page, err);
     if (s == OK) s = scheduler_start(e, options, err);
     if (s == OK) s = worker_start(e, err);
     if (s != OK) {
@@ -271,6 +282,7 @@ void engine_close(engine *e)
     if (!e) return;
     worker_stop(e);
     scheduler_close(e->scheduler);
+    host_pages_close(e->host);
     if (e->kv) e->kernels->kv_close(e->kv);
     model_close(e->model);
     if (e->device) e->kernels->close(e->device);
@@ -312,7 +324,7 @@ static status lengths_check(const engine *e, const struct generation_spec *spec,
                     (long long)output);
     int64_t n_prompt = (int64_t)spec->n_prompt;
     int64_t total = n_prompt + output < context ? n_prompt + output : context;
-    int64_t room = (int64_t)e->n_pages * KV_PAGE_TOKENS;
+    int64_t room = (int64_t)e->pages.n_pages * KV_PAGE_TOKENS;
     if (total - (output > 0) > room)
         return fail(err, ERR_USAGE,
                     "prompt of %lld tokens and max_tokens %lld can never fit a KV pool of %lld "

@@ -27,9 +27,15 @@ struct engine_options {
     const char *backend; /* "auto", "cpu", "reference", "cuda" */
     int32_t n_threads;   /* 0: all cores */
     enum kv_type kv_type;
-    /* Capacity of the KV pool; 0: 4 x max_seq_len of the model, less (1 x at least) where memory is
-     * short. What does not fit is refused with the numbers. */
+    /* Capacity of the KV pool; 0: what memory_bytes leave, or 4 x max_seq_len of the model, less (1 x
+     * at least) where memory is short. What does not fit is refused with the numbers. */
     int64_t kv_tokens;
+    int64_t memory_bytes; /* the most the engine may take, mapped weights apart; 0: what is free */
+    /* KV that is kept behind the pool when the pool has no more room for it, in tokens or in bytes;
+     * both 0: none. In a nameless file in this directory, which must have room for all of it, or,
+     * where host_directory is NULL, in memory. */
+    int64_t host_tokens, host_bytes;
+    const char *host_directory;
     int32_t rows_max; /* rows of one step; 0: 512 */
     /* Called from the loading thread with 0..1; may be NULL. */
     void (*progress)(void *context, double fraction);
@@ -44,9 +50,10 @@ struct engine_plan {
     struct model_shape shape;
     bool demo;
     int64_t n_parameters;
-    size_t stored_bytes;                     /* weights as stored */
-    int64_t kv_tokens;                       /* of the KV pool */
-    size_t kv_bytes, work_bytes, free_bytes; /* free_bytes 0: the machine does not say */
+    size_t stored_bytes;            /* weights as stored */
+    int64_t kv_tokens, host_tokens; /* of the KV pool, and behind it */
+    size_t kv_bytes, host_bytes;
+    size_t work_bytes, free_bytes; /* free_bytes 0: the machine does not say */
 };
 
 /* Makes the checks of engine_open up to the loading, with the same errors. */

@@ -70,6 +70,12 @@ static status slices_open(scheduler *s, error *err)
     return rc;
 }
 
+static status cache_open(scheduler *s, error *err)
+{
+    struct prefix_cache_options options = {s->pages, s->o.host, s->o.spill_tokens_min};
+    return prefix_cache_open(&s->cache, &options, err);
+}
+
 status scheduler_open(scheduler **out, const struct scheduler_options *options, error *err)
 {
     scheduler *s = memory_take(1, sizeof *s);
@@ -80,7 +86,7 @@ status scheduler_open(scheduler **out, const struct scheduler_options *options, 
     status rc = arrays_take(s, err);
     if (rc == OK) rc = masks_open(s, err);
     if (rc == OK) rc = kv_pages_open(&s->pages, options->n_pages, err);
-    if (rc == OK) rc = prefix_cache_open(&s->cache, s->pages, err);
+    if (rc == OK) rc = cache_open(s, err);
     if (rc == OK) rc = owners_open(&s->owners, err);
     if (rc == OK) rc = slices_open(s, err);
     if (rc != OK) {
@@ -180,6 +186,20 @@ void scheduler_end_all(scheduler *s, enum finish_reason reason, const char *why)
 
 bool scheduler_failed(const scheduler *s) { return s->failed; }
 
+static void cache_stats(const scheduler *s, struct engine_stats *out)
+{
+    struct prefix_cache_counts counts = prefix_cache_counts(s->cache);
+    out->kv_pages_cached = counts.device_pages;
+    out->host_pages = s->o.host ? host_pages_count(s->o.host) : 0;
+    out->host_pages_free = s->o.host ? host_pages_free_count(s->o.host) : 0;
+    out->pages_spilled = counts.spilled;
+    out->pages_restored = counts.restored;
+    out->host_evicted = counts.host_evicted;
+    out->warm_tokens = counts.warm_tokens;
+    out->warm_useful = counts.warm_useful;
+    out->warm_wasted = counts.warm_wasted;
+}
+
 void scheduler_stats(const scheduler *s, struct engine_stats *out)
 {
     *out = s->total;
@@ -191,7 +211,7 @@ void scheduler_stats(const scheduler *s, struct engine_stats *out)
     }
     out->kv_pages = kv_pages_count(s->pages);
     out->kv_pages_free = kv_pages_free_count(s->pages);
-    out->kv_pages_cached = prefix_cache_page_count(s->cache);
+    cache_stats(s, out);
     out->device_failed = s->failed;
 }
 
@@ -240,7 +260,8 @@ size_t scheduler_requests(const scheduler *s, struct engine_request_info *out, s
 
 bool scheduler_check(const scheduler *s, error *err)
 {
-    int32_t promised = 0, held = prefix_cache_page_count(s->cache);
+    struct prefix_cache_counts counts = prefix_cache_counts(s->cache);
+    int32_t promised = 0, held = counts.device_pages + counts.pinned_pages;
     int32_t free = kv_pages_free_count(s->pages), holders = 0;
     for (int32_t i = 0; i < s->n_running; i++) {
         promised += pages_needed(s->running[i]) - s->running[i]->n_pages;

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "inference/engine.h"
+#include "inference/host_pages.h"
 #include "inference/model.h"
 #include "inference/sampler.h"
 #include "inference/scheduler_policy.h"
@@ -67,6 +68,8 @@ struct scheduler_options {
     device *device;
     kv_pool *kv; /* of n_pages; only this scheduler uses it */
     int32_t n_pages;
+    host_pages *host;           /* KV behind the pool, only this scheduler's; NULL: none */
+    int32_t spill_tokens_min;   /* as in prefix_cache_options; 0: the default */
     int32_t rows_max, seqs_max; /* as the device was opened, with SLICES_MAX slices */
     const sampler *sampler;
     struct scheduler_events events;

@@ -36,12 +36,7 @@ int32_t pages_needed(const struct sequence *q)
     return kv_pages_for_tokens(prefill_only ? q->n_prompt : q->n_tokens_max - 1);
 }
 
-int32_t page_take(scheduler *s)
-{
-    int32_t page = kv_pages_take(s->pages);
-    while (page < 0 && prefix_cache_evict(s->cache)) page = kv_pages_take(s->pages);
-    return page;
-}
+int32_t page_take(scheduler *s) { return prefix_cache_take_page(s->cache); }
 
 static void pages_release(scheduler *s, struct sequence *q)
 {
@@ -53,6 +48,11 @@ void match_release(scheduler *s, const struct prefix_match *m, const int32_t *pa
 {
     for (int32_t i = 0; i < m->n_pages; i++) kv_pages_release(s->pages, pages[i]);
     if (m->partial_page >= 0) kv_pages_release(s->pages, m->partial_page);
+}
+
+int32_t real_from(const struct sequence *q, int32_t n_own)
+{
+    return q->priority == PRIORITY_WARM ? PREFIX_NO_TOKENS : n_own;
 }
 
 int32_t match_wanted(const struct sequence *q)
@@ -73,6 +73,15 @@ static void partial_adopt(scheduler *s, struct sequence *q, const struct prefix_
     kv_pages_release(s->pages, m->partial_page);
 }
 
+/* Goes on behind what comes back from the host; its pages are among those just promised. */
+static void host_adopt(scheduler *s, struct sequence *q, struct prefix_match *m)
+{
+    s->n_promised -= prefix_cache_restore(s->cache, m, q->pages);
+    q->n_pages = kv_pages_for_tokens(m->n_tokens);
+    q->n_computed = m->n_tokens;
+    q->n_inserted = m->n_pages * KV_PAGE_TOKENS;
+}
+
 bool pages_available(const scheduler *s, int32_t n)
 {
     int32_t free = kv_pages_free_count(s->pages) + prefix_cache_evictable_count(s->cache);
@@ -83,8 +92,8 @@ bool pages_available(const scheduler *s, int32_t n)
  * nothing taken when they cannot. */
 static bool sequence_admit(scheduler *s, struct sequence *q)
 {
-    struct prefix_match m =
-        prefix_cache_match(s->cache, q->owner, q->tokens, match_wanted(q), q->pages);
+    struct prefix_match m = prefix_cache_match(s->cache, q->owner, q->tokens, match_wanted(q),
+                                               real_from(q, 0), q->pages);
     int32_t needed = pages_needed(q) - m.n_pages;
     if (m.partial_page >= 0 && !pages_available(s, needed)) {
         /* The page to copy from is pinned meanwhile: it may be the one that is missing. */
@@ -99,6 +108,7 @@ static bool sequence_admit(scheduler *s, struct sequence *q)
     q->n_computed = q->n_inserted = m.n_pages * KV_PAGE_TOKENS;
     s->n_promised += needed;
     if (m.partial_page >= 0) partial_adopt(s, q, &m);
+    if (m.n_host_pages > 0) host_adopt(s, q, &m);
     return true;
 }
 
@@ -123,7 +133,8 @@ void computed_insert(scheduler *s, struct sequence *q, bool all)
 {
     int32_t n = all ? q->n_computed : q->n_computed - q->n_computed % KV_PAGE_TOKENS;
     if (n <= q->n_inserted) return;
-    prefix_cache_insert(s->cache, q->owner, q->tokens, n, q->pages);
+    int32_t warm_from = q->priority == PRIORITY_WARM ? q->n_cached : PREFIX_NO_TOKENS;
+    prefix_cache_insert(s->cache, q->owner, q->tokens, n, warm_from, q->pages);
     q->n_inserted = n;
 }
 

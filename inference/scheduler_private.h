@@ -79,6 +79,10 @@ int32_t page_take(scheduler *s);
 /* Tokens worth looking for: one at least must be computed to sample behind it. */
 int32_t match_wanted(const struct sequence *q);
 
+/* From which token on a match counts as found by a real request: none for warm work, and not what
+ * the sequence has computed itself. */
+int32_t real_from(const struct sequence *q, int32_t n_own);
+
 /* Lets go of everything a match holds. */
 void match_release(scheduler *s, const struct prefix_match *m, const int32_t *pages);
 

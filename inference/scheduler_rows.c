@@ -15,7 +15,8 @@ static void prefix_adopt(scheduler *s, struct sequence *q)
     int32_t whole = (match_wanted(q) / KV_PAGE_TOKENS) * KV_PAGE_TOKENS, held = q->n_pages;
     if (q->n_computed >= whole) return;
     int32_t *found = q->pages + pages_needed(q); /* the second half of the array is scratch */
-    struct prefix_match m = prefix_cache_match(s->cache, q->owner, q->tokens, whole, found);
+    struct prefix_match m = prefix_cache_match(s->cache, q->owner, q->tokens, whole,
+                                               real_from(q, q->n_computed), found);
     if (m.n_pages * KV_PAGE_TOKENS <= q->n_computed) {
         match_release(s, &m, found);
         return;

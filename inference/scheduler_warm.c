@@ -39,6 +39,15 @@ static void slice_part_replace(scheduler *s, struct sequence *r, struct sequence
     if (q->priority < slice->wanted) slice->wanted = q->priority;
 }
 
+/* What was warm is found by a real request: the cache counts it when it is matched. */
+static void use_record(scheduler *s, const struct sequence *q)
+{
+    int32_t *found = q->pages + pages_needed(q);
+    struct prefix_match m =
+        prefix_cache_match(s->cache, q->owner, q->tokens, q->n_inserted, real_from(q, 0), found);
+    match_release(s, &m, found);
+}
+
 bool warm_take_over(scheduler *s, struct sequence *q)
 {
     struct sequence *r = warm_farthest(s, q);
@@ -57,6 +66,7 @@ bool warm_take_over(scheduler *s, struct sequence *q)
     r->slice = -1;
     running_remove(s, r);
     report_end(s, r, FINISH_LENGTH, NULL);
+    use_record(s, q);
     return true;
 }
 
