@@ -2,6 +2,7 @@
  * compute by groups of layers, hand out tokens (scheduler_results.c). */
 #include "inference/scheduler_private.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -10,12 +11,12 @@
 #include "base/memory.h"
 #include "inference/forward.h"
 
-/* The sampler's masks stay in front; room for one of each sequence's own behind them. */
+/* The sampler's masks stay in front; room for one of each output's own behind them. */
 static status masks_open(scheduler *s, error *err)
 {
     const sampler *fixed = s->o.sampler;
     size_t words = (size_t)fixed->n_words, n_fixed = (size_t)fixed->n_masks;
-    s->masks = memory_take((n_fixed + (size_t)s->o.seqs_max) * words, sizeof *s->masks);
+    s->masks = memory_take((n_fixed + (size_t)s->o.outs_max) * words, sizeof *s->masks);
     if (!s->masks) return fail(err, ERR_MEMORY, "out of memory for the masks of allowed ids");
     memcpy(s->masks, fixed->mask, n_fixed * words * sizeof *s->masks);
     return OK;
@@ -31,6 +32,7 @@ status scheduler_open(scheduler **out, const struct scheduler_options *options, 
     if (s->o.slice_target_us == 0) s->o.slice_target_us = SLICE_TARGET_US;
     if (s->o.group_target_us == 0) s->o.group_target_us = GROUP_TARGET_US;
     if (s->o.slice_rows_min == 0) s->o.slice_rows_min = SLICE_ROWS_MIN;
+    if (s->o.outs_max == 0) s->o.outs_max = s->o.seqs_max;
     s->kernels = options->model->kernels;
     s->running = memory_take((size_t)options->seqs_max, sizeof(struct sequence *));
     status rc = s->running ? OK : fail(err, ERR_MEMORY, "out of memory for the scheduler");
@@ -38,7 +40,7 @@ status scheduler_open(scheduler **out, const struct scheduler_options *options, 
     if (rc == OK) rc = kv_pages_open(&s->pages, options->n_pages, err);
     if (rc == OK) rc = prefix_cache_open(&s->cache, s->pages, err);
     if (rc == OK)
-        rc = batch_open(&s->b, options->rows_max, options->seqs_max, pages_max, false, err);
+        rc = batch_open(&s->b, s->o.rows_max, s->o.seqs_max, s->o.outs_max, pages_max, err);
     if (rc != OK) {
         scheduler_close(s);
         return rc;
@@ -61,7 +63,9 @@ void scheduler_close(scheduler *s)
 void scheduler_add(scheduler *s, struct sequence *q)
 {
     q->n_tokens = q->n_prompt;
-    q->n_computed = q->n_pages = q->n_cached = q->n_inserted = 0;
+    q->n_computed = q->n_pages = q->n_cached = q->n_inserted = q->score_from = 0;
+    q->n_drafted = q->n_accepted = 0;
+    q->score_logprob = NAN;
     q->admitted = false;
     s->total.requests++;
     list_put_last(&s->queued[q->priority], q);

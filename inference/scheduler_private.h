@@ -28,7 +28,10 @@ struct scheduler {
     batch b;
     struct sequence_list queued[N_PRIORITIES];
     struct sequence **running; /* [seqs_max] strictest priority first, then by admission */
-    uint32_t *masks; /* [masks of the sampler + seqs_max][n_words] what a step's outputs may be */
+    uint32_t *masks; /* [masks of the sampler + outs_max][n_words] what a step's outputs may be */
+    int32_t n_decoding;      /* sequences whose one row the step under way still has to get */
+    int32_t n_spare;         /* outputs it may have beyond one per sequence */
+    double outputs_expected; /* tokens it is expected to yield */
     int32_t n_running;
     int32_t n_promised; /* pages that running sequences may still take */
     double row_us;      /* of prefill, smoothed; 0: not measured */
@@ -69,8 +72,31 @@ void cancelled_end(scheduler *s);
  * behind it too: otherwise small requests would starve a large one. */
 void admit_all(scheduler *s);
 
-/* scheduler_rows.c: fills s->b and each running sequence's n_rows and out. */
+/* The output is complete: ends the sequence, or lets it go on to score what its owner asks for. */
+void output_end(scheduler *s, struct sequence *q, enum finish_reason reason, const char *why);
+
+/* What a running sequence has computed of tokens[0, wanted) behind the pages of *m, in a page of its
+ * own that nobody else may write: becomes the partial page of *m, held once more. */
+void running_match(scheduler *s, const struct sequence *q, int32_t wanted, const int32_t *pages,
+                   struct prefix_match *m);
+
+/* Goes on behind a partial match in a page of its own. */
+void partial_adopt(scheduler *s, struct sequence *q, const struct prefix_match *m);
+
+/* scheduler_rows.c: fills s->b and each running sequence's n_rows and outputs. */
 void choose_rows(scheduler *s);
+
+/* scheduler_outputs.c: what a step samples. Before a step: */
+void outputs_begin(scheduler *s);
+/* How many tokens of a draft follow the next n rows of a sequence, which end in its last known token;
+ * they stand behind its tokens already. */
+int32_t draft_choose(scheduler *s, struct sequence *q, int32_t n);
+/* How many of the next n rows have room for the outputs they want. */
+int32_t outputs_fit(const scheduler *s, const struct sequence *q, int32_t n);
+/* Asks for the outputs of a sequence whose n_rows rows, and n_drafts of a draft, were just added. */
+void outputs_add(scheduler *s, struct sequence *q, int32_t n_drafts);
+/* After it: hands tokens out. The sequence may have ended, and be gone. */
+void outputs_take(scheduler *s, struct sequence *q, const struct step_result *result);
 
 /* scheduler_results.c */
 void results_take(scheduler *s, const struct step_result *result);

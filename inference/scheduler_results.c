@@ -8,36 +8,18 @@ void computed_end(scheduler *s)
     for (int32_t i = s->n_running - 1; i >= 0; i--) {
         struct sequence *q = s->running[i];
         if (q->n_tokens_max == q->n_prompt && q->n_computed == q->n_prompt)
-            running_end(s, q, FINISH_LENGTH, NULL);
+            running_end(s, q, q->score_from > 0 ? q->finish : FINISH_LENGTH, NULL);
     }
-}
-
-static void token_take(scheduler *s, struct sequence *q, const struct sample_result *result)
-{
-    const char *why = NULL;
-    if (result->nan || result->id < 0) {
-        running_end(s, q, FINISH_ERROR,
-                    result->nan ? "the model computed a logit that is no number"
-                                : "no token is allowed here");
-        return;
-    }
-    if (q->first_token_us == 0) q->first_token_us = clock_us();
-    q->tokens[q->n_tokens++] = result->id;
-    s->total.tokens_output++;
-    enum finish_reason reason = s->o.events.token(s->o.events.context, q, result, &why);
-    if (reason == FINISH_NONE && q->n_tokens == q->n_tokens_max) reason = FINISH_LENGTH;
-    if (reason != FINISH_NONE) running_end(s, q, reason, why);
 }
 
 void results_take(scheduler *s, const struct step_result *result)
 {
     for (int32_t i = s->n_running - 1; i >= 0; i--) {
         struct sequence *q = s->running[i];
-        const struct sample_result *sampled = q->out >= 0 ? &result->sampled[q->out] : NULL;
-        bool prefill = q->n_tokens == q->n_prompt;
+        bool bad = q->n_outs > 0 && result->sampled[q->out].nan;
         q->n_computed += q->n_rows;
-        if (prefill && !(sampled && sampled->nan)) computed_insert(s, q, false);
-        if (sampled) token_take(s, q, sampled);
+        if (!bad) computed_insert(s, q, false);
+        if (q->n_outs > 0) outputs_take(s, q, result);
     }
     computed_end(s);
 }
@@ -61,8 +43,10 @@ void time_record(scheduler *s, int64_t us)
     int32_t n_prefill = s->b.step.n_rows;
     int64_t n_decode = 0;
     for (int32_t i = 0; i < s->n_running; i++)
-        n_decode += s->running[i]->n_rows == 1 && s->running[i]->out >= 0;
-    n_prefill -= (int32_t)n_decode;
+        if (s->running[i]->n_rows == 1 && s->running[i]->n_outs > 0) {
+            n_decode++;
+            n_prefill -= s->running[i]->n_outs;
+        }
     if (n_prefill >= SLICE_ROWS_TIMED) {
         double row_us = (double)us / s->b.step.n_rows;
         s->row_us = s->row_us > 0 ? 0.7 * s->row_us + 0.3 * row_us : row_us;
