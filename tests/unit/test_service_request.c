@@ -87,7 +87,7 @@ static const struct {
     {"\"dbrx\": {\"predicted\": [0.5]}", "dbrx.predicted[0]", ERR_USAGE},
     {"\"dbrx\": {\"predicted\": {}}", "dbrx.predicted", ERR_USAGE},
     {"\"dbrx\": {\"draft\": 0}", "dbrx.draft", ERR_USAGE},
-    {"\"max_tokens\": 0, \"dbrx\": {\"priority\": \"warm\", \"score\": [1]}}", "dbrx.score",
+    {"\"max_tokens\": 0, \"dbrx\": {\"priority\": \"warm\", \"score\": [1]}", "dbrx.score",
      ERR_USAGE},
     {"\"n\": 1, \"n\": 1", "", ERR_FORMAT},
     {"\"a\": [[[[", "", ERR_FORMAT},
@@ -237,6 +237,35 @@ static void test_every_field(void **state)
     parsed_free(&p);
 }
 
+static void test_extensions(void **state)
+{
+    struct parsed p;
+    const struct completion_request *r = &p.request;
+    (void)state;
+    parse(&p,
+          TEXT("{\"prompt\": \"x\", \"dbrx\": {\"forbid_first\": [7, 8], \"score\": [9], "
+               "\"forbid_unopened\": \")}\", \"predicted\": [4, 5, 6], \"draft\": false}}"),
+          false);
+    assert_int_equal(p.code, OK);
+    assert_int_equal(r->forbid_first.n_ids, 2);
+    assert_int_equal(r->forbid_first.ids[1], 8);
+    assert_int_equal(r->score.n_ids, 1);
+    assert_int_equal(r->score.ids[0], 9);
+    assert_true(text_is(r->forbid_unopened, ")}"));
+    assert_int_equal(r->predicted.n_ids, 3);
+    assert_int_equal(r->predicted.ids[2], 6);
+    assert_false(r->draft);
+    parsed_free(&p);
+    parse(&p, TEXT("{\"prompt\": \"x\", \"dbrx\": {\"predicted\": \"int a;\", \"score\": null}}"),
+          false);
+    assert_int_equal(p.code, OK);
+    assert_null(r->predicted.ids);
+    assert_true(text_is(r->predicted.bytes, "int a;"));
+    assert_true(r->draft);
+    assert_int_equal(r->score.n_ids + r->forbid_first.n_ids + r->forbid_unopened.size, 0);
+    parsed_free(&p);
+}
+
 static void test_chat(void **state)
 {
     (void)state;
@@ -262,7 +291,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused_fields), cmocka_unit_test(test_refused_bodies),
         cmocka_unit_test(test_bounds_of_json), cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_every_field),    cmocka_unit_test(test_chat),
+        cmocka_unit_test(test_every_field),    cmocka_unit_test(test_extensions),
+        cmocka_unit_test(test_chat),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
