@@ -94,10 +94,19 @@ install: build $(BUILD)/THIRD-PARTY
 	install -d $(DESTDIR)$(PREFIX)/share/dbrx-ls/neovim
 	cp -R editors/neovim/. $(DESTDIR)$(PREFIX)/share/dbrx-ls/neovim/
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls/LICENSE
+	install -m 644 inference/service/README.md $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls/service.md
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system sysusers.d tmpfiles.d)
+	sed 's#@PREFIX@#$(PREFIX)#g' inference/service/systemd/dbrx-ls.service \
+	  >$(DESTDIR)$(PREFIX)/lib/systemd/system/dbrx-ls.service
+	install -m 644 inference/service/systemd/dbrx-ls.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/
+	install -m 644 inference/service/systemd/dbrx-ls.sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/dbrx-ls.conf
+	install -m 644 inference/service/systemd/dbrx-ls.tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/dbrx-ls.conf
 	install -m 644 $(BUILD)/THIRD-PARTY $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls/
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/dbrx-ls
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system/dbrx-ls.service systemd/system/dbrx-ls.socket \
+	  sysusers.d/dbrx-ls.conf tmpfiles.d/dbrx-ls.conf)
 	rm -rf $(DESTDIR)$(PREFIX)/share/dbrx-ls $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls
 
 clean:

@@ -179,7 +179,7 @@
 #define TOKENIZERS_OPEN_MAX 8
 /* Tokenizers kept in the cache directory, 1.7 MB each; the oldest go first. */
 #define TOKENIZERS_CACHED_MAX 8
-/* The local engine's log is moved aside at its start when larger. */
+/* The local engine's log is moved aside when larger. */
 #define ENGINE_LOG_MAX (1 * MIB)
 
 #endif

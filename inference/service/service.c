@@ -158,6 +158,7 @@ static void service_end(struct service *s, struct http_server *server)
 {
     struct service_view view;
     int64_t until_us = clock_us() + GOODBYE_MAX_US;
+    notify_send("STOPPING=1");
     service_stop(s);
     do {
         clock_sleep_us(TICK_MS * 1000 / 10);
