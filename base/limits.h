@@ -125,8 +125,8 @@
 #define HTTP_HEADER_FIRST_US ((int64_t)10 * 1000000)
 #define HTTP_HEADER_US       ((int64_t)60 * 1000000)
 #define HTTP_BODY_US         ((int64_t)60 * 1000000)
-/* Requests of one access key at the engine: a quarter of its queue. */
-#define HTTP_REQUESTS_KEY_MAX 64
+/* Answers of one access key under way: three quarters of the engine's places, so that others find one. */
+#define HTTP_REQUESTS_KEY_MAX 48
 /* Access keys of one engine; each is hashed for every request that shows one, 0.3 us each. */
 #define KEYS_MAX      1024
 #define KEY_NAME_MAX  64
