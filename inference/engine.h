@@ -180,7 +180,8 @@ void engine_stats(engine *e, struct engine_stats *out);
 
 /* One request that waits or runs. */
 struct engine_request_info {
-    uint64_t id; /* by arrival, from 1 */
+    uint64_t id;                  /* by arrival, from 1 */
+    const generation *generation; /* to be compared only: it may be freed by now */
     enum priority priority;
     uint64_t owner;
     const char *state;     /* "queued", "prefill", "decode" */

@@ -241,6 +241,7 @@ static struct engine_request_info request_of(const scheduler *s, const struct se
     bool prefill = q->n_tokens == q->n_prompt;
     return (struct engine_request_info){
         .id = q->id,
+        .generation = (const generation *)q, /* whose first member it is */
         .priority = q->priority,
         .owner = q->owner,
         .state = queued    ? "queued"

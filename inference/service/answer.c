@@ -53,7 +53,7 @@ static struct generation_spec spec_of(const struct answer *a, const token_list *
         .n_prompt = ids->n,
         .max_tokens = (int32_t)(wanted < most ? wanted : most),
         .priority = r->priority,
-        .owner = owner_salted(a->entry.caller.owner, r->cache_salt),
+        .owner = a->entry.owner,
         .temperature = (float)r->temperature,
         .top_k = r->top_k > 0 ? (int32_t)r->top_k : 0,
         /* 0 keeps the most probable token alone; for the engine 0 means off. */
@@ -79,6 +79,14 @@ static struct generation_spec spec_of(const struct answer *a, const token_list *
     return spec;
 }
 
+/* Refused though it is not: it was the caller's own share of it that is full. */
+static bool queue_is_full(engine *e)
+{
+    struct engine_stats stats;
+    engine_stats(e, &stats);
+    return stats.n_queued >= ENGINE_QUEUE_MAX;
+}
+
 static status prompt_submit(struct answer *a, size_t i, struct request_fault *fault)
 {
     token_list ids = {0};
@@ -89,6 +97,7 @@ static status prompt_submit(struct answer *a, size_t i, struct request_fault *fa
         struct generation_spec spec = spec_of(a, &ids, i * n + k);
         fault->param[0] = 0;
         s = engine_submit(a->engine, &spec, &a->choices[i * n + k].g, &fault->error);
+        if (s == ERR_BUSY) fault->own_limit = !queue_is_full(a->engine);
         if (s != OK) continue;
         a->n_choices++;
         requests_submitted(&a->service->requests, &a->entry, a->choices[i * n + k].g);
@@ -111,6 +120,7 @@ static status model_check(const struct answer *a, struct request_fault *fault)
 static status answer_enter(struct answer *a, struct request_fault *fault)
 {
     a->entry.session = a->request.session;
+    a->entry.owner = owner_salted(a->entry.caller.owner, a->request.cache_salt);
     a->entry.priority = a->request.priority;
     a->entry.id = a->id;
     int n = requests_enter(&a->service->requests, &a->entry, a->request.supersedes, &fault->error);
@@ -227,8 +237,10 @@ static void failure_tell(struct http_error *e, const struct answer *a, const str
         http_refuse(e, 500, "out_of_memory", "out of memory for the answer");
     else if (atomic_load(&a->entry.superseded))
         http_refuse(e, 409, "superseded", "a newer request took the place of this one");
-    else
+    else if (atomic_load(&a->service->stopping))
         http_refuse(e, 503, "stopped", "the engine is stopping");
+    else
+        http_refuse(e, 503, "queue_full", "this warm request gave its place to others");
 }
 
 void put_finish(buffer *out, const struct answer *a, const struct choice *c)

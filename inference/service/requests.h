@@ -20,6 +20,7 @@
 struct request_entry {
     struct request_entry *next, *before;
     struct caller caller;
+    uint64_t owner; /* as the engine knows him: the caller's namespace, salted */
     const char *id; /* "cmpl-..." */
     text session;   /* "" without one */
     enum priority priority;
@@ -50,7 +51,9 @@ void requests_submitted(struct requests *all, struct request_entry *entry, gener
 void requests_leave(struct requests *all, struct request_entry *entry);
 
 /* {"requests": [...]}, the oldest first, as `caller` may see them: his own in full (all, for an
- * administrator), of others priority, state and age. */
-void requests_put(buffer *out, struct requests *all, engine *e, const struct caller *caller);
+ * administrator), of others priority, state and age. States are the engine's, besides "sending": it
+ * is computed, and its reader is slow; and "unknown": the engine did not answer. Waits for the
+ * engine's next step. False: out of memory. */
+bool requests_put(buffer *out, struct requests *all, engine *e, const struct caller *caller);
 
 #endif

@@ -366,6 +366,40 @@ describe('limits', () => {
         }, { secure: false, env: { DBRX_API_KEY: 'single' } }));
 });
 
+test('more than may wait: the caller\'s own share is full', async () => {
+    const sandbox = new Sandbox();
+    try {
+        // Pages for a few whole contexts, so that few run; 128 of one owner may wait.
+        const service = await new Service(sandbox, ['--model', model, '--threads', '1', '--kv-tokens', '20000']).ready();
+        const lease = await service.lease();
+        const open = (length) => Promise.all(Array.from({ length }, () =>
+            service.stream('POST', '/v1/completions', { ...LONG, n: 4, stream: true })));
+        const streams = await open(1);
+        await eventually('running', () => lease.last.running === 4);
+        streams.push(...await open(32));
+        const refused = await open(3);
+        for (const stream of refused) {
+            assert.equal(stream.status, 429);
+            assert.ok(stream.response.headers['retry-after']);
+        }
+        const { text } = await service.get('/metrics');
+        assert.match(text, /^dbrx_requests_refused_total 3$/m);
+        const by = (what) => Number(new RegExp(`^dbrx_requests_${what}{priority="interactive"} (\\d+)$`, 'm').exec(text)[1]);
+        assert.ok(by('queued') > 120 && by('running') + by('queued') >= 132);
+        const rows = (await service.get('/v1/dbrx/requests')).json.requests;
+        const waiting = rows.filter((r) => r.state === 'queued').map((r) => r.waits_for);
+        assert.equal(rows.length, 132);
+        assert.ok(waiting.length > 120);
+        assert.deepEqual(waiting, ['pages', ...Array(waiting.length - 1).fill('its turn')]);
+        streams.forEach((s) => s.close());
+        await eventually('all gone', () => lease.last.queue === 0 && lease.last.running === 0);
+        assert.equal((await service.complete(SHORT)).status, 200);
+        lease.close();
+    } finally {
+        sandbox.close();
+    }
+});
+
 test('/metrics as Prometheus reads it', () => withTeam([], async (service, keys) => {
     const alice = key(keys, 'add', 'alice');
     assert.equal((await service.get('/metrics')).status, 401);
