@@ -56,6 +56,41 @@ static void assert_has(const buffer *b, const char *lines)
     assert_true(at == 0 || b->bytes[at - 1] == '\n');
 }
 
+/* One family of one sample each, and labels; 9 to 31 are the numbers of test_counts. */
+static const char *const lines[] = {
+    "dbrx_requests_refused_total 9\n",
+    "dbrx_requests_total 10\n",
+    "dbrx_requests_cancelled_total 11\n",
+    "dbrx_requests_failed_total 12\n",
+    "dbrx_prompt_tokens_total 13\n",
+    "dbrx_prompt_tokens_cached_total 14\n",
+    "dbrx_output_tokens_total 15\n",
+    "dbrx_warm_tokens_total 16\n",
+    "dbrx_warm_tokens_useful_total 17\n",
+    "dbrx_warm_tokens_wasted_total 18\n",
+    "dbrx_draft_tokens_total 19\n",
+    "dbrx_draft_tokens_accepted_total 20\n",
+    "dbrx_kv_pages{tier=\"device\"} 21\n",
+    "dbrx_kv_pages_free{tier=\"device\"} 22\n",
+    "dbrx_kv_pages_cached 23\n",
+    "dbrx_kv_pages{tier=\"host\"} 24\n",
+    "dbrx_kv_pages_free{tier=\"host\"} 25\n",
+    "dbrx_kv_pages_spilled_total 26\n",
+    "dbrx_kv_pages_restored_total 27\n",
+    "dbrx_kv_pages_host_evicted_total 28\n",
+    "dbrx_expert_rows_total{expert=\"0\"} 29\ndbrx_expert_rows_total{expert=\"1\"} 30\n#",
+    "dbrx_http_connections_open 5\n",
+    "dbrx_leases 2\n",
+    "dbrx_access_keys 3\n",
+    "dbrx_build_info{version=\"1.2.3\"} 1\n",
+    "dbrx_model_info{model=\"m\\\"o\\\\d\\nel\",backend=\"cpu\"} 1\n",
+    "process_cpu_seconds_total 1.50\n",
+    "process_start_time_seconds 1764000000.25\n",
+    "process_resident_memory_bytes 4096\n",
+    "process_virtual_memory_bytes 8192\n",
+    "process_open_fds 7\n",
+    "process_max_fds 1024\n"};
+
 static void test_counts(void **state)
 {
     (void)state;
@@ -95,39 +130,6 @@ static void test_counts(void **state)
                      "dbrx_requests_queued{priority=\"action\"} 6\n"
                      "dbrx_requests_queued{priority=\"batch\"} 7\n"
                      "dbrx_requests_queued{priority=\"warm\"} 8\n");
-    static const char *const lines[] = {
-        "dbrx_requests_refused_total 9\n",
-        "dbrx_requests_total 10\n",
-        "dbrx_requests_cancelled_total 11\n",
-        "dbrx_requests_failed_total 12\n",
-        "dbrx_prompt_tokens_total 13\n",
-        "dbrx_prompt_tokens_cached_total 14\n",
-        "dbrx_output_tokens_total 15\n",
-        "dbrx_warm_tokens_total 16\n",
-        "dbrx_warm_tokens_useful_total 17\n",
-        "dbrx_warm_tokens_wasted_total 18\n",
-        "dbrx_draft_tokens_total 19\n",
-        "dbrx_draft_tokens_accepted_total 20\n",
-        "dbrx_kv_pages{tier=\"device\"} 21\n",
-        "dbrx_kv_pages_free{tier=\"device\"} 22\n",
-        "dbrx_kv_pages_cached 23\n",
-        "dbrx_kv_pages{tier=\"host\"} 24\n",
-        "dbrx_kv_pages_free{tier=\"host\"} 25\n",
-        "dbrx_kv_pages_spilled_total 26\n",
-        "dbrx_kv_pages_restored_total 27\n",
-        "dbrx_kv_pages_host_evicted_total 28\n",
-        "dbrx_expert_rows_total{expert=\"0\"} 29\ndbrx_expert_rows_total{expert=\"1\"} 30\n#",
-        "dbrx_http_connections_open 5\n",
-        "dbrx_leases 2\n",
-        "dbrx_access_keys 3\n",
-        "dbrx_build_info{version=\"1.2.3\"} 1\n",
-        "dbrx_model_info{model=\"m\\\"o\\\\d\\nel\",backend=\"cpu\"} 1\n",
-        "process_cpu_seconds_total 1.50\n",
-        "process_start_time_seconds 1764000000.25\n",
-        "process_resident_memory_bytes 4096\n",
-        "process_virtual_memory_bytes 8192\n",
-        "process_open_fds 7\n",
-        "process_max_fds 1024\n"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) assert_has(&out, lines[i]);
     buffer_free(&out);
 }
