@@ -94,10 +94,10 @@ install: build $(BUILD)/THIRD-PARTY
 	install -d $(DESTDIR)$(PREFIX)/share/dbrx-ls/neovim
 	cp -R editors/neovim/. $(DESTDIR)$(PREFIX)/share/dbrx-ls/neovim/
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls/LICENSE
-	install -m 644 inference/service/README.md $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls/service.md
+	install -m 644 inference/service/OPERATING.md $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls/
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system sysusers.d tmpfiles.d)
-	sed 's#@PREFIX@#$(PREFIX)#g' inference/service/systemd/dbrx-ls.service \
-	  >$(DESTDIR)$(PREFIX)/lib/systemd/system/dbrx-ls.service
+	sed 's#@PREFIX@#$(PREFIX)#g' inference/service/systemd/dbrx-ls.service | \
+	  install -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/dbrx-ls.service
 	install -m 644 inference/service/systemd/dbrx-ls.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/
 	install -m 644 inference/service/systemd/dbrx-ls.sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/dbrx-ls.conf
 	install -m 644 inference/service/systemd/dbrx-ls.tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/dbrx-ls.conf
