@@ -127,7 +127,7 @@
 #define HTTP_BODY_US         ((int64_t)60 * 1000000)
 /* Answers of one access key under way: three quarters of the engine's places, so that others find one. */
 #define HTTP_REQUESTS_KEY_MAX 48
-/* Access keys of one engine; each is hashed for every request that shows one, 0.3 us each. */
+/* Access keys of one engine; each is hashed for every request that shows one, 1.5 us each. */
 #define KEYS_MAX      1024
 #define KEY_NAME_MAX  64
 #define KEYS_FILE_MAX (1 * MIB)
