@@ -124,12 +124,12 @@ void scheduler_add(scheduler *s, struct sequence *q)
     q->n_drafts = q->n_outs = q->score_from = 0;
     q->n_drafted = q->n_accepted = 0;
     q->score_logprob = NAN;
-    q->admitted = q->follows = q->keeps_place = false;
+    q->admitted = q->follows = q->keeps_place = q->started = false;
     q->slice = q->out = -1;
     q->slack_us = 0;
     q->queued_us = now_us(s);
     q->id = ++s->n_added;
-    q->owner_slot = owners_enter(s->owners, q->owner);
+    q->owner_slot = owners_enter(s->owners, q->owner, tag_least(s));
     s->total.requests++;
     list_put_last(&s->queued[q->priority], q);
     warm_coalesce(s, q);
