@@ -381,6 +381,20 @@ static bool slack_pays(struct chooser *c, const struct job *job, bool *any)
     return account_pays(slack, job_us(c, job));
 }
 
+/* A stream that is less strict than an endless row of prompts gets a step when its credit pays. */
+static bool decodes_due(const struct chooser *c, const struct job *job)
+{
+    for (int32_t i = 0; i < c->n; i++) {
+        const struct policy_sequence *q = &c->q[i];
+        struct step_shape alone = shape_with((struct step_shape){0}, q, 1);
+        if (q->decodes && is_ready(q) && q->priority > job->priority &&
+            q->priority < PRIORITY_WARM &&
+            account_pays(c->p->credit_us[q->priority], cost_of(c->p, &alone)))
+            return true;
+    }
+    return false;
+}
+
 /* A step with a stream's next token does not stand while anybody of its class or less strict runs. */
 static int32_t slice_that_decodes(const struct chooser *c, const struct job *job)
 {
@@ -427,7 +441,7 @@ struct policy_plan policy_choose(const struct policy *p, const struct policy_seq
     if (job.sequence >= 0 && decodes && slices_free(&c) > 0 && ride(&c, &job))
         return plan_new(&c, -1);
     chooser_clear(&c);
-    if (!slack_pays(&c, &job, &protected)) return decode_step(&c);
+    if (!slack_pays(&c, &job, &protected) || decodes_due(&c, &job)) return decode_step(&c);
     return job.slice >= 0 ? plan_go_on(&c, job.slice) : prompt_plan(&c, &job);
 }
 
