@@ -27,8 +27,10 @@ void log_keep_small(void)
         buffer_print(&old, "%s.1", path.bytes);
         if (!old.failed && rename(path.bytes, old.bytes) == 0) {
             int fd = open(path.bytes, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-            if (fd >= 0) dup2(fd, STDERR_FILENO);
+            /* Without a new one the old one stays what it was, to be moved another time. */
+            bool begun = fd >= 0 && dup2(fd, STDERR_FILENO) >= 0;
             if (fd >= 0) close(fd);
+            if (!begun) rename(old.bytes, path.bytes);
         }
     }
     buffer_free(&old);

@@ -63,8 +63,8 @@ static status options_check(const struct service_options *o, int n_rest, char **
                     "with it");
     if (!o->tls_certificate != !o->tls_key)
         return fail(err, ERR_USAGE, "--tls-cert and --tls-key belong together");
-    if (o->tls_certificate && o->port < 0 && !o->inherited)
-        return fail(err, ERR_USAGE, "--tls-cert needs --port");
+    if ((o->tls_certificate || o->keys_path || o->allowed_hosts) && o->port < 0 && !o->inherited)
+        return fail(err, ERR_USAGE, "--tls-cert, --keys and --allowed-host need --port");
     return OK;
 }
 
