@@ -382,10 +382,12 @@ test('more than may wait: the caller\'s own share is full', async () => {
             assert.equal(stream.status, 429);
             assert.ok(stream.response.headers['retry-after']);
         }
-        const { text } = await service.get('/metrics');
-        assert.match(text, /^dbrx_requests_refused_total 3$/m);
-        const by = (what) => Number(new RegExp(`^dbrx_requests_${what}{priority="interactive"} (\\d+)$`, 'm').exec(text)[1]);
-        assert.ok(by('queued') > 120 && by('running') + by('queued') >= 132);
+        // Counted at step boundaries.
+        await eventually('counted', async () => {
+            const { text } = await service.get('/metrics');
+            const by = (what) => Number(new RegExp(`^dbrx_requests_${what}\\S* (\\d+)$`, 'm').exec(text)[1]);
+            return by('refused_total') === 3 && by('queued') > 120 && by('running') + by('queued') >= 132;
+        });
         const rows = (await service.get('/v1/dbrx/requests')).json.requests;
         const waiting = rows.filter((r) => r.state === 'queued').map((r) => r.waits_for);
         assert.equal(rows.length, 132);
