@@ -392,7 +392,7 @@ test('more than may wait: the caller\'s own share is full', async () => {
         const waiting = rows.filter((r) => r.state === 'queued').map((r) => r.waits_for);
         assert.equal(rows.length, 132);
         assert.ok(waiting.length > 120);
-        assert.deepEqual(waiting, ['pages', ...Array(waiting.length - 1).fill('its turn')]);
+        assert.deepEqual(waiting.toSorted(), [...Array(waiting.length - 1).fill('its turn'), 'pages']);
         streams.forEach((s) => s.close());
         await eventually('all gone', () => lease.last.queue === 0 && lease.last.running === 0);
         assert.equal((await service.complete(SHORT)).status, 200);
