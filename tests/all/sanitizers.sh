@@ -74,7 +74,7 @@ int main(void) { void *volatile p = malloc(7); p = 0; return p != 0; }' 'LeakSan
     export UBSAN_OPTIONS="print_stacktrace=1:log_path=$asan/reports/ubsan"
     run asan unit
     # One at a time: their watchdogs know no machine that is busy with kernels under a sanitizer.
-    run asan --jobs 1 'node service' 'node lsp_transcripts' 'node lsp_session'
+    run asan --jobs 1 'node service' 'node team' 'node manager' 'node lsp_transcripts' 'node lsp_session'
     findings asan
     unset ASAN_OPTIONS UBSAN_OPTIONS
 }
@@ -94,7 +94,7 @@ int main(void) { pthread_t t; pthread_create(&t, 0, add, 0); n++; return pthread
         "$BUILD/tsan/tests/test_engine_load" "$BUILD/tsan/tests/test_scheduler" || return
     export TSAN_OPTIONS="second_deadlock_stack=1:log_path=$tsan/reports/tsan"
     run tsan 'unit test_engine' 'unit test_scheduler'
-    run tsan 'node service'
+    run tsan 'node service' 'node team' 'node manager'
     findings tsan
     unset TSAN_OPTIONS
 }
