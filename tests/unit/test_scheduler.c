@@ -380,6 +380,96 @@ static void slices_stand_between_layers(void **state)
     fixture_close(&f);
 }
 
+/* Wherever a warm request stands, the real one goes on there: as many launches in all as if it had
+ * come first, and the same numbers, also for the output of a row that was begun without one. */
+static void warm_work_is_promoted(void **state)
+{
+    (void)state;
+    static struct request truth, warm, real;
+    struct fixture f;
+    fixture_open(&f, (struct setup){"layers", 64, 3, 64, true});
+    request_make(&truth, 200, 6, PRIORITY_INTERACTIVE, 1);
+    int alone = launches_alone(&f, &truth);
+    for (int at = 1; at < 4 * 6; at++) { /* 4 slices of 6 layers */
+        int n = 0;
+        bool cancelled = at % 3 == 0; /* as editors do, with the request that comes next */
+        request_make(&warm, 200, 0, PRIORITY_WARM, 1 + (uint64_t)at);
+        request_make(&real, 200, 6, PRIORITY_INTERACTIVE, 1 + (uint64_t)at);
+        scheduler_add(f.s, &warm.sequence);
+        for (; n < at; n++) assert_true(step(&f));
+        scheduler_add(f.s, &real.sequence);
+        atomic_store(&warm.sequence.cancelled, cancelled);
+        while (step(&f)) n++;
+        assert_int_equal(n, alone);
+        assert_int_equal(warm.finish, cancelled ? FINISH_CANCELLED : FINISH_LENGTH);
+        request_equal(&real, &truth);
+        pages_returned(&f);
+    }
+    fixture_close(&f);
+}
+
+/* Two prompts share a slice; one is cancelled while it stands. The other's numbers do not change, and
+ * the pages that the rows of nobody still write to are nobody else's. */
+static void slices_outlive_one_of_theirs(void **state)
+{
+    (void)state;
+    static struct request truth[3], r[3];
+    struct fixture f;
+    fixture_open(&f, (struct setup){"layers", 64, 3, 24, true});
+    for (int i = 0; i < 3; i++) {
+        request_make(&truth[i], 28 + i, 6, PRIORITY_INTERACTIVE, 1 + (uint64_t)i);
+        run_to_end(&f, &truth[i]);
+    }
+    for (int at = 1; at < 6; at++)
+        for (int victim = 0; victim < 2; victim++) {
+            for (int i = 0; i < 3; i++)
+                request_make(&r[i], 28 + i, 6, PRIORITY_INTERACTIVE,
+                             10 + (uint64_t)(at * 10 + victim * 5 + i));
+            scheduler_add(f.s, &r[0].sequence);
+            scheduler_add(f.s, &r[1].sequence);
+            for (int n = 0; n < at; n++) assert_true(step(&f));
+            assert_int_equal(r[0].sequence.slice, r[1].sequence.slice);
+            atomic_store(&r[victim].sequence.cancelled, true);
+            scheduler_add(f.s, &r[2].sequence);
+            while (step(&f)) {}
+            assert_int_equal(r[victim].finish, FINISH_CANCELLED);
+            request_equal(&r[1 - victim], &truth[1 - victim]);
+            assert_int_equal(r[1 - victim].sequence.n_tokens, 34 + 1 - victim);
+            request_equal(&r[2], &truth[2]);
+            pages_returned(&f);
+        }
+    fixture_close(&f);
+}
+
+/* A decoding sequence gives its place to another owner's, and goes on with the same numbers. */
+static void streams_are_put_back(void **state)
+{
+    (void)state;
+    static struct request truth, first[3], other;
+    struct fixture f;
+    fixture_open(&f, small);
+    request_make(&truth, 60, 40, PRIORITY_BATCH, 9);
+    run_to_end(&f, &truth);
+    for (int i = 0; i < 3; i++) {
+        request_make(&first[i], 60, 40, PRIORITY_BATCH, 1);
+        scheduler_add(f.s, &first[i].sequence);
+    }
+    while (first[0].sequence.n_tokens < 70) assert_true(step(&f));
+    request_make(&other, 20, 5, PRIORITY_INTERACTIVE, 2);
+    scheduler_add(f.s, &other.sequence);
+    assert_true(step(&f));
+    int n_put_back = 0;
+    for (int i = 0; i < 3; i++) n_put_back += first[i].n_ends == 0 && !first[i].sequence.n_pages;
+    assert_int_equal(n_put_back, 1);
+    while (step(&f)) {}
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(first[i].sequence.n_tokens, 100);
+        request_equal(&first[i], &truth);
+    }
+    pages_returned(&f);
+    fixture_close(&f);
+}
+
 /* A prompt of 512 tokens and 64 tokens of output, cancelled before each step, and between the layers
  * of every third. What is left in the cache serves the same request, bit by bit. */
 static void long_work_is_cancelled_anywhere(void **state)
@@ -432,11 +522,10 @@ int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cancelled_at_every_step),
-        cmocka_unit_test(warm_work_waits),
-        cmocka_unit_test(equal_prompts_are_computed_once),
-        cmocka_unit_test(warm_work_is_put_back),
-        cmocka_unit_test(slices_stand_between_layers),
+        cmocka_unit_test(cancelled_at_every_step),         cmocka_unit_test(warm_work_waits),
+        cmocka_unit_test(equal_prompts_are_computed_once), cmocka_unit_test(warm_work_is_put_back),
+        cmocka_unit_test(slices_stand_between_layers),     cmocka_unit_test(warm_work_is_promoted),
+        cmocka_unit_test(slices_outlive_one_of_theirs),    cmocka_unit_test(streams_are_put_back),
         cmocka_unit_test(long_work_is_cancelled_anywhere),
     };
     return cmocka_run_group_tests(tests, model_setup, model_root_remove);
