@@ -1,0 +1,164 @@
+/* `dbrx-ls bench`: what this engine does on this machine. Here are options, signals and the report;
+ * each mode has a file of its own. */
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lsp/cli/bench.h"
+#include "lsp/cli/command.h"
+#include "lsp/cli/engine_settings.h"
+#include "lsp/cli/terminal.h"
+
+static const char usage[] = "usage: dbrx-ls bench [OPTIONS]\n\n"
+                            "Measures the engine on this machine: prefill and decoding with the "
+                            "share of the machine's read\n"
+                            "bandwidth, then prompts through the cache and drafts.";
+
+atomic_bool bench_stop;
+
+static void on_signal(int number)
+{
+    (void)number;
+    atomic_store(&bench_stop, true);
+}
+
+/* The second signal ends the process as signals do. */
+static void signals_catch(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+json_t *figure_json(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+const char *figure_text(double value, int digits)
+{
+    enum { N_BUFFERS = 16 };
+    static char buffers[N_BUFFERS][32];
+    static unsigned next;
+    char *out = buffers[next++ % N_BUFFERS];
+    if (isfinite(value))
+        snprintf(out, sizeof buffers[0], "%.*f", digits, value);
+    else
+        snprintf(out, sizeof buffers[0], "n/a");
+    return out;
+}
+
+void report_fault(struct bench_report *r, const char *format, ...)
+{
+    char line[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    json_array_append_new(r->faults, json_string(line));
+}
+
+void report_set(struct bench_report *r, const char *key, json_t *value)
+{
+    if (json_object_set_new(r->all, key, value) == 0) return;
+    json_decref(r->all);
+    r->all = NULL;
+}
+
+void bench_progress(const char *format, ...)
+{
+    char line[128];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    terminal_progress(line);
+}
+
+static void on_loading(void *context, double fraction)
+{
+    (void)context;
+    bench_progress("loading %3.0f %%", 100 * fraction);
+}
+
+struct engine_options bench_engine_options(const struct bench_request *request)
+{
+    return (struct engine_options){.model_dir = request->model_dir,
+                                   .backend = request->backend,
+                                   .n_threads = (int32_t)request->n_threads,
+                                   .kv_type = KV_BF16,
+                                   .kv_tokens = request->kv_tokens,
+                                   .progress = on_loading};
+}
+
+static status report_open(struct bench_report *r, bool json, error *err)
+{
+    r->json = json;
+    r->faults = json_array();
+    r->all = json_pack("{s:s, s:O}", "version", DBRX_VERSION, "faults", r->faults);
+    return r->all ? OK : fail(err, ERR_MEMORY, "out of memory for the report");
+}
+
+/* The object, or the faults for people; its exit code. */
+static status report_close(struct bench_report *r, status s, error *err)
+{
+    size_t n_faults = json_array_size(r->faults), i;
+    bool stopped = s == ERR_CANCELLED && atomic_load(&bench_stop);
+    json_t *fault;
+    bench_progress("%s", "");
+    report_set(r, "stopped", json_boolean(stopped));
+    if (!r->all) s = fail(err, ERR_MEMORY, "out of memory for the report");
+    if (r->all && r->json && (s == OK || stopped)) {
+        char *line = json_dumps(r->all, JSON_INDENT(1) | JSON_REAL_PRECISION(7));
+        buffer out = {0};
+        buffer_print(&out, "%s\n", line ? line : "");
+        status written = out.failed || !line ? fail(err, ERR_MEMORY, "out of memory for the report")
+                                             : command_write(buffer_text(&out), err);
+        if (s == OK || written != OK) s = written;
+        buffer_free(&out);
+        free(line);
+    }
+    json_array_foreach(r->faults, i, fault)
+        fprintf(stderr, "dbrx-ls bench: %s\n", json_string_value(fault));
+    if (s == OK && n_faults)
+        s = fail(err, ERR_FORMAT, "%zu figures above cannot be true", n_faults);
+    json_decref(r->faults);
+    json_decref(r->all);
+    return s;
+}
+
+static status bench_run(const struct bench_request *request, error *err)
+{
+    struct bench_report report;
+    status s = report_open(&report, request->json, err);
+    if (s == OK) s = bench_steps(request, &report, err);
+    return report_close(&report, s, err);
+}
+
+int command_bench(int argc, char **argv)
+{
+    struct bench_request r = {.backend = "auto"};
+    buffer found = {0};
+    const struct command_option options[] = {
+        {"json", OPTION_FLAG, &r.json, NULL, "one JSON object instead of tables", 0, 0},
+        {"model", OPTION_TEXT, &r.model_dir, "DIR", "model directory (or DBRX_MODEL)", 0, 0},
+        {"backend", OPTION_TEXT, &r.backend, "NAME", "auto, cpu or reference", 0, 0},
+        {"threads", OPTION_INTEGER, &r.n_threads, "N", "compute threads (0: all cores)", 0, 1024},
+        {"kv-tokens", OPTION_INTEGER, &r.kv_tokens, "N", "tokens the KV pool holds (0: 4 contexts)",
+         0, INT64_C(1) << 40},
+        {"repeats", OPTION_INTEGER, &r.n_repeats, "N", "of each cell (default 20)", 1, 10000},
+        {0}};
+    int n_rest, exit_code;
+    error err;
+    if (!command_parse(argc, argv, options, usage, &n_rest, &exit_code)) return exit_code;
+    r.model_dir = model_find(r.model_dir, &found);
+    status s = OK;
+    if (n_rest) s = fail(&err, ERR_USAGE, "unexpected argument \"%s\" (see --help)", argv[1]);
+    if (s == OK && !r.model_dir)
+        s = fail(&err, ERR_USAGE, "no model: --model DIR or DBRX_MODEL is missing");
+    signals_catch();
+    if (s == OK) s = bench_run(&r, &err);
+    buffer_free(&found);
+    return s == OK ? EXIT_DONE : command_fail(argv[0], &err);
+}
