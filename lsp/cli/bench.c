@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "lsp/cli/bench.h"
 #include "lsp/cli/command.h"
 #include "lsp/cli/engine_settings.h"
@@ -92,6 +93,36 @@ struct engine_options bench_engine_options(const struct bench_request *request)
                                    .progress = on_loading};
 }
 
+void report_engine(struct bench_report *r, const engine *e)
+{
+    const struct model_shape *shape = engine_shape(e);
+    report_set(r, "engine",
+               json_pack("{s:s, s:s, s:b, s:i, s:i}", "model", engine_model_name(e), "backend",
+                         engine_backend_name(e), "demo", engine_is_demo(e), "layers",
+                         shape->n_layers, "context_tokens", shape->max_seq_len));
+}
+
+void report_engine_stats(struct bench_report *r, engine *e)
+{
+    struct engine_stats s;
+    engine_stats(e, &s);
+    double asked = (double)s.tokens_prompt, drafted = (double)s.drafted;
+    report_set(r, "cache",
+               json_pack("{s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "prompt_tokens",
+                         (json_int_t)s.tokens_prompt, "cached_tokens", (json_int_t)s.tokens_cached,
+                         "share_found_in_cache",
+                         figure_json(asked > 0 ? (double)s.tokens_cached / asked : (double)NAN),
+                         "warm_tokens", (json_int_t)s.warm_tokens, "warm_useful_tokens",
+                         (json_int_t)s.warm_useful, "warm_wasted_tokens", (json_int_t)s.warm_wasted,
+                         "kv_pages", (json_int_t)s.kv_pages, "kv_pages_cached",
+                         (json_int_t)s.kv_pages_cached, "kv_pages_free",
+                         (json_int_t)s.kv_pages_free));
+    report_set(r, "drafts",
+               json_pack("{s:I, s:I, s:o}", "drafted_tokens", (json_int_t)s.drafted,
+                         "accepted_tokens", (json_int_t)s.accepted, "share_accepted",
+                         figure_json(drafted > 0 ? (double)s.accepted / drafted : (double)NAN)));
+}
+
 static status report_open(struct bench_report *r, bool json, error *err)
 {
     r->json = json;
@@ -128,17 +159,48 @@ static status report_close(struct bench_report *r, status s, error *err)
     return s;
 }
 
+static status session_get(struct typing_session *out, const struct bench_request *r, error *err)
+{
+    struct typing_sources sources;
+    const struct typing_options options = {.seed = (uint64_t)r->seed,
+                                           .n_steps = (size_t)r->n_prompts,
+                                           .n_documents = (size_t)r->n_documents};
+    status s = typing_sources_read(&sources, r->sources, err);
+    if (s == OK) s = typing_session_make(out, &sources, &options, err);
+    typing_sources_free(&sources);
+    return s;
+}
+
+static status session_run(const struct bench_request *request, struct bench_report *report,
+                          error *err)
+{
+    struct typing_session session = {0};
+    status s = session_get(&session, request, err);
+    if (s == OK) s = bench_session(request, &session, report, err);
+    typing_session_free(&session);
+    return s;
+}
+
 static status bench_run(const struct bench_request *request, error *err)
 {
     struct bench_report report;
     status s = report_open(&report, request->json, err);
-    if (s == OK) s = bench_steps(request, &report, err);
+    if (s == OK && request->session)
+        s = session_run(request, &report, err);
+    else if (s == OK)
+        s = bench_steps(request, &report, err);
     return report_close(&report, s, err);
 }
 
 int command_bench(int argc, char **argv)
 {
-    struct bench_request r = {.backend = "auto"};
+    struct bench_request r = {.backend = "auto",
+                              .sources = ".",
+                              .n_prompts = 600,
+                              .n_documents = 3,
+                              .seed = 1,
+                              .budget_tokens = 8192,
+                              .pause_ms = -1};
     buffer found = {0};
     const struct command_option options[] = {
         {"json", OPTION_FLAG, &r.json, NULL, "one JSON object instead of tables", 0, 0},
@@ -148,6 +210,20 @@ int command_bench(int argc, char **argv)
         {"kv-tokens", OPTION_INTEGER, &r.kv_tokens, "N", "tokens the KV pool holds (0: 4 contexts)",
          0, INT64_C(1) << 40},
         {"repeats", OPTION_INTEGER, &r.n_repeats, "N", "of each cell (default 20)", 1, 10000},
+        {"session", OPTION_TEXT, &r.session, "NAME", "replay a typing session: builtin, or a file",
+         0, 0},
+        {"sources", OPTION_TEXT, &r.sources, "PATH", "type from this file or directory (default .)",
+         0, 0},
+        {"prompts", OPTION_INTEGER, &r.n_prompts, "N", "prompts of a session (default 600)", 1,
+         100000},
+        {"documents", OPTION_INTEGER, &r.n_documents, "N", "files of a session (default 3)", 1, 16},
+        {"seed", OPTION_INTEGER, &r.seed, "N", "of the session (default 1)", 0, INT64_MAX},
+        {"budget", OPTION_INTEGER, &r.budget_tokens, "N", "tokens of a prompt (default 8192)", 1,
+         SEQUENCE_TOKENS_MAX},
+        {"pause-ms", OPTION_INTEGER, &r.pause_ms, "N",
+         "from a change to the question (default: both 50 and 200)", 0, 60000},
+        {"prompts-only", OPTION_FLAG, &r.prompts_only, NULL, "no engine: what could be found", 0,
+         0},
         {0}};
     int n_rest, exit_code;
     error err;

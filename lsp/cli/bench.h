@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "inference/engine.h"
+#include "lsp/cli/typing.h"
 
 struct bench_request {
     bool json;
@@ -20,6 +21,13 @@ struct bench_request {
     const char *backend;
     int64_t n_threads, kv_tokens;
     int64_t n_repeats;
+    /* Typing sessions. */
+    const char *session; /* "builtin" or a file; NULL: another mode */
+    const char *sources; /* a file or directory to type from */
+    const char *save;    /* where to write the session; NULL: nowhere */
+    bool with_text, prompts_only;
+    int64_t n_prompts, n_documents, seed, budget_tokens;
+    int64_t pause_ms; /* -1: those of the editors */
 };
 
 /* Set by the first SIGINT or SIGTERM: modes end soon, and what they have is printed. */
@@ -47,14 +55,20 @@ void report_set(struct bench_report *r, const char *key, json_t *value);
 /* Puts words on the progress line of a terminal; "" removes it. */
 void bench_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* {"name", "backend", ...} of what is measured, for all modes that open an engine. */
 struct engine_options bench_engine_options(const struct bench_request *request);
-void report_engine(struct bench_report *r, const engine *e);
 
-/* bench_steps.c: the model's steps beside the machine's bandwidth, then the engine as a whole. */
+/* "engine": {"model", "backend", "demo", ...}, and "cache" and "drafts" as they are now. */
+void report_engine(struct bench_report *r, const engine *e);
+void report_engine_stats(struct bench_report *r, engine *e);
+
+/* Tokens of a prompt: as asked for, less where the model is short. */
+size_t bench_budget(const struct bench_request *request, const engine *e);
+
+/* bench_steps.c: the model's steps beside the machine's bandwidth. */
 status bench_steps(const struct bench_request *request, struct bench_report *r, error *err);
 
-/* bench_engine.c: cold and warm prompts, streams side by side, drafts, through the engine. */
-status bench_engine(const struct bench_request *request, struct bench_report *r, error *err);
+/* bench_session.c: one typing session, cold, from the cache, and warmed. */
+status bench_session(const struct bench_request *request, const struct typing_session *session,
+                     struct bench_report *r, error *err);
 
 #endif
