@@ -181,7 +181,7 @@ static json_t *moved_json(const struct moved *m)
                 json_object_set_new(one, m->kinds[i][0] ? m->kinds[i] : "nothing",
                                     json_integer(m->n[kind][i]));
         if (json_object_size(one))
-            json_object_set_new(all, typing_kind_name((enum typing_kind)kind), one);
+            json_object_set(all, typing_kind_name((enum typing_kind)kind), one);
         json_decref(one);
     }
     return all;
