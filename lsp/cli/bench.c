@@ -187,9 +187,27 @@ static status bench_run(const struct bench_request *request, error *err)
     status s = report_open(&report, request->json, err);
     if (s == OK && request->session)
         s = session_run(request, &report, err);
+    else if (s == OK && request->users)
+        s = bench_users(request, &report, err);
     else if (s == OK)
         s = bench_steps(request, &report, err);
     return report_close(&report, s, err);
+}
+
+static status request_check(struct bench_request *r, int n_rest, char **argv, error *err)
+{
+    char *end;
+    if (n_rest) return fail(err, ERR_USAGE, "unexpected argument \"%s\" (see --help)", argv[1]);
+    if (r->session && r->users)
+        return fail(err, ERR_USAGE, "--session and --users exclude each other");
+    if (!(r->speed >= 0.01 && r->speed <= 100))
+        return fail(err, ERR_USAGE, "--speed: found %g, expected 0.01 to 100", r->speed);
+    if (!r->users || strcmp(r->users, "auto") == 0) return OK;
+    r->n_users = strtol(r->users, &end, 10);
+    if (end == r->users || *end || r->n_users < 1 || r->n_users > BENCH_USERS_MAX)
+        return fail(err, ERR_USAGE, "--users: found \"%s\", expected 1 to %d or \"auto\"", r->users,
+                    BENCH_USERS_MAX);
+    return OK;
 }
 
 int command_bench(int argc, char **argv)
@@ -200,7 +218,9 @@ int command_bench(int argc, char **argv)
                               .n_documents = 3,
                               .seed = 1,
                               .budget_tokens = 8192,
-                              .pause_ms = -1};
+                              .pause_ms = -1,
+                              .seconds = 30,
+                              .speed = 1};
     buffer found = {0};
     const struct command_option options[] = {
         {"json", OPTION_FLAG, &r.json, NULL, "one JSON object instead of tables", 0, 0},
@@ -224,13 +244,17 @@ int command_bench(int argc, char **argv)
          "from a change to the question (default: both 50 and 200)", 0, 60000},
         {"prompts-only", OPTION_FLAG, &r.prompts_only, NULL, "no engine: what could be found", 0,
          0},
+        {"users", OPTION_TEXT, &r.users, "N", "people who type at once, or auto: as many as go", 0,
+         0},
+        {"seconds", OPTION_INTEGER, &r.seconds, "N", "of each number of users (default 30)", 1,
+         86400},
+        {"speed", OPTION_NUMBER, &r.speed, "X", "of the users' typing (default 1)", 0, 0},
         {0}};
     int n_rest, exit_code;
     error err;
     if (!command_parse(argc, argv, options, usage, &n_rest, &exit_code)) return exit_code;
     r.model_dir = model_find(r.model_dir, &found);
-    status s = OK;
-    if (n_rest) s = fail(&err, ERR_USAGE, "unexpected argument \"%s\" (see --help)", argv[1]);
+    status s = request_check(&r, n_rest, argv, &err);
     if (s == OK && !r.model_dir)
         s = fail(&err, ERR_USAGE, "no model: --model DIR or DBRX_MODEL is missing");
     signals_catch();

@@ -15,6 +15,8 @@
 #include "inference/engine.h"
 #include "lsp/cli/typing.h"
 
+enum { BENCH_USERS_MAX = 64 }; /* sequences that share a step of the engine */
+
 struct bench_request {
     bool json;
     const char *model_dir; /* NULL: none found */
@@ -27,7 +29,11 @@ struct bench_request {
     const char *save;    /* where to write the session; NULL: nowhere */
     bool with_text, prompts_only;
     int64_t n_prompts, n_documents, seed, budget_tokens;
-    int64_t pause_ms; /* -1: those of the editors */
+    int64_t pause_ms;  /* -1: those of the editors */
+    const char *users; /* "auto" or a number; NULL: another mode */
+    int64_t n_users;   /* 0: auto */
+    int64_t seconds;   /* of each number of users */
+    double speed;      /* of typing; 1: as recorded */
 };
 
 /* Set by the first SIGINT or SIGTERM: modes end soon, and what they have is printed. */
@@ -70,5 +76,8 @@ status bench_steps(const struct bench_request *request, struct bench_report *r, 
 /* bench_session.c: one typing session, cold, from the cache, and warmed. */
 status bench_session(const struct bench_request *request, const struct typing_session *session,
                      struct bench_report *r, error *err);
+
+/* bench_users.c: people typing at once, or as many as the engine carries. */
+status bench_users(const struct bench_request *request, struct bench_report *r, error *err);
 
 #endif
