@@ -185,12 +185,14 @@ static status bench_run(const struct bench_request *request, error *err)
 {
     struct bench_report report;
     status s = report_open(&report, request->json, err);
-    if (s == OK && request->session)
+    if (s == OK && request->session) {
         s = session_run(request, &report, err);
-    else if (s == OK && request->users)
+    } else if (s == OK && request->users) {
         s = bench_users(request, &report, err);
-    else if (s == OK)
+    } else if (s == OK) {
         s = bench_steps(request, &report, err);
+        if (s == OK) s = bench_engine(request, &report, err);
+    }
     return report_close(&report, s, err);
 }
 

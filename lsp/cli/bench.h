@@ -73,6 +73,9 @@ size_t bench_budget(const struct bench_request *request, const engine *e);
 /* bench_steps.c: the model's steps beside the machine's bandwidth. */
 status bench_steps(const struct bench_request *request, struct bench_report *r, error *err);
 
+/* bench_engine.c: prompts and streams through scheduler and cache. */
+status bench_engine(const struct bench_request *request, struct bench_report *r, error *err);
+
 /* bench_session.c: one typing session, cold, from the cache, and warmed. */
 status bench_session(const struct bench_request *request, const struct typing_session *session,
                      struct bench_report *r, error *err);
