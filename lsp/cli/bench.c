@@ -165,6 +165,7 @@ static status session_get(struct typing_session *out, const struct bench_request
     const struct typing_options options = {.seed = (uint64_t)r->seed,
                                            .n_steps = (size_t)r->n_prompts,
                                            .n_documents = (size_t)r->n_documents};
+    if (strcmp(r->session, "builtin") != 0) return typing_session_load(out, r->session, err);
     status s = typing_sources_read(&sources, r->sources, err);
     if (s == OK) s = typing_session_make(out, &sources, &options, err);
     typing_sources_free(&sources);
@@ -176,6 +177,11 @@ static status session_run(const struct bench_request *request, struct bench_repo
 {
     struct typing_session session = {0};
     status s = session_get(&session, request, err);
+    if (s == OK && request->save) {
+        fprintf(stderr, "dbrx-ls bench: %s holds the text of the files typed from\n",
+                request->save);
+        s = typing_session_save(&session, request->save, err);
+    }
     if (s == OK) s = bench_session(request, &session, report, err);
     typing_session_free(&session);
     return s;
@@ -245,6 +251,8 @@ int command_bench(int argc, char **argv)
         {"pause-ms", OPTION_INTEGER, &r.pause_ms, "N",
          "from a change to the question (default: both 50 and 200)", 0, 60000},
         {"prompts-only", OPTION_FLAG, &r.prompts_only, NULL, "no engine: what could be found", 0,
+         0},
+        {"save", OPTION_TEXT, &r.save, "FILE", "write the session, with the text of its files", 0,
          0},
         {"users", OPTION_TEXT, &r.users, "N", "people who type at once, or auto: as many as go", 0,
          0},

@@ -27,7 +27,7 @@ struct bench_request {
     const char *session; /* "builtin" or a file; NULL: another mode */
     const char *sources; /* a file or directory to type from */
     const char *save;    /* where to write the session; NULL: nowhere */
-    bool with_text, prompts_only;
+    bool prompts_only;
     int64_t n_prompts, n_documents, seed, budget_tokens;
     int64_t pause_ms;  /* -1: those of the editors */
     const char *users; /* "auto" or a number; NULL: another mode */

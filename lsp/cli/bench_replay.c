@@ -138,13 +138,14 @@ double replay_limit(enum typing_kind kind, size_t budget_tokens)
 
 json_t *replay_figures_json(struct replay_figures *f)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "prompts",
+    return json_pack("{s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "prompts",
                      (json_int_t)f->n, "prompt_tokens", (json_int_t)f->n_prompt, "cached_tokens",
                      (json_int_t)f->n_cached, "computed_tokens",
                      (json_int_t)(f->n_prompt - f->n_cached), "share_found_in_cache",
                      figure_json(replay_share(f)), "tokens_not_in_cache_p50",
                      figure_json(samples_percentile(&f->missing, 50)), "tokens_not_in_cache_p90",
-                     figure_json(samples_percentile(&f->missing, 90)), "ttft_ms_p50",
+                     figure_json(samples_percentile(&f->missing, 90)), "tokens_not_in_cache_p99",
+                     figure_json(samples_percentile(&f->missing, 99)), "ttft_ms_p50",
                      figure_json(samples_percentile(&f->ttft_us, 50) / 1e3), "ttft_ms_p95",
                      figure_json(samples_percentile(&f->ttft_us, 95) / 1e3), "ttft_ms_p99",
                      figure_json(samples_percentile(&f->ttft_us, 99) / 1e3), "ttft_ms_mean",

@@ -265,7 +265,7 @@ static void session_check(struct session_bench *b, struct bench_report *r)
 
 static void figures_print(const char *name, struct replay_figures *f)
 {
-    printf("%-18s %8lld %7s%% %8s %8s %9s %9s %9s\n", name, (long long)f->n,
+    printf("%-18s %8lld %8s %8s %8s %9s %9s %9s\n", name, (long long)f->n,
            figure_text(100 * replay_share(f), 1),
            figure_text(samples_percentile(&f->missing, 50), 0),
            figure_text(samples_percentile(&f->missing, 90), 0),
@@ -311,7 +311,7 @@ static void session_print(struct session_bench *b)
            "each\n\n",
            b->n_steps, s->n_documents, (unsigned long long)s->seed, (long long)b->findable.n_prompt,
            budget);
-    printf("%-18s %8s %8s %8s %8s %9s %9s %9s\n", "", "prompts", "found", "not p50", "not p90",
+    printf("%-18s %8s %8s %8s %8s %9s %9s %9s\n", "", "prompts", "found %", "not p50", "not p90",
            "TTFT p50", "p95", "p99 ms");
     figures_print("findable", &b->findable);
     kinds_print(b->findable_by_kind, budget);

@@ -288,7 +288,7 @@ static json_t *figures_json(struct crowd_figures *f)
 
 static void figures_print(struct crowd_figures *f)
 {
-    printf("%5d %9lld %9lld %7s%% %8s %8s %8s %10s %8lld %8lld %8lld\n", f->n_users,
+    printf("%5d %9lld %9lld %8s %8s %8s %8s %10s %8lld %8lld %8lld\n", f->n_users,
            (long long)f->seen.n, (long long)f->n_overtaken,
            figure_text(100 * replay_share(&f->seen), 1),
            figure_text(samples_percentile(&f->seen.ttft_us, 50) / 1e3, 1),
@@ -352,7 +352,7 @@ static void users_print_head(void)
 {
     printf("Questions of people who pause and wait; TTFT in ms, decoding per stream.\n\n");
     printf("%5s %9s %9s %8s %8s %8s %8s %10s %8s %8s %8s\n", "users", "questions", "overtaken",
-           "found", "TTFT p50", "p95", "p99", "tokens/s", "warm", "useful", "wasted");
+           "found %", "TTFT p50", "p95", "p99", "tokens/s", "warm", "useful", "wasted");
 }
 
 status bench_users(const struct bench_request *request, struct bench_report *r, error *err)

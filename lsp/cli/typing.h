@@ -79,10 +79,10 @@ status typing_session_make(struct typing_session *out, const struct typing_sourc
                            const struct typing_options *options, error *err);
 void typing_session_free(struct typing_session *s);
 
-/* JSON by lines: a head, the documents, the steps. Without `with_text` documents stand in it by path
- * and hash, and reading needs the very files again. Files that hold text are 0600. */
-status typing_session_save(const struct typing_session *s, const char *path, bool with_text,
-                           error *err);
+/* A file of JSON by lines. It holds the text of the documents, so it is written 0600 and nobody
+ * should pass it on without thinking. Loading plays it once: ERR_FORMAT names the line or step that
+ * does not fit. Freed by typing_session_free also after an error. */
+status typing_session_save(const struct typing_session *s, const char *path, error *err);
 status typing_session_load(struct typing_session *out, const char *path, error *err);
 
 /* The documents while a session is played. */

@@ -12,8 +12,9 @@ enum {
     DOCUMENTS_DEFAULT = 3,
     PIECES_MAX = 4096,
     PIECE_LINES_MIN = 3,
-    PIECE_LINES_MAX = 16,
-    TRIES_MAX = 64, /* for one piece, and for one file of a good size */
+    PIECE_LINES_MAX = 10,
+    SURE_PIECES = 16, /* before that, their average length says little */
+    TRIES_MAX = 64,   /* for one piece, and for one file of a good size */
     LARGE_BYTES = 8000
 };
 
@@ -166,9 +167,9 @@ static status plan_grow(struct typing_session *out, struct plan *p, size_t n_ste
     status s = OK;
     while (s == OK && out->n_steps < n_steps) {
         size_t n_before = p->n_pieces;
-        size_t n_each = n_before ? out->n_steps / n_before + 1 : n_steps;
-        size_t n_more = (n_steps - out->n_steps) / n_each; /* rather too few than too many */
-        if (n_more == 0) n_more = 1;
+        size_t n_more =
+            n_before < SURE_PIECES ? 1 : (n_steps - out->n_steps) * n_before / out->n_steps / 2;
+        if (n_more == 0) n_more = 1; /* rather too few than too many */
         for (size_t i = 0; i < n_more && piece_choose(p); i++) {}
         if (p->n_pieces == n_before)
             return fail(err, ERR_USAGE,

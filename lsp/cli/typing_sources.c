@@ -12,7 +12,7 @@
 #include "context/syntax.h"
 #include "lsp/cli/typing.h"
 
-enum { SOURCE_BYTES_MIN = 2000, SOURCE_BYTES_MAX = 200000, SOURCES_MAX = 4096 };
+enum { SOURCE_BYTES_MIN = 1000, SOURCE_BYTES_MAX = 200000, SOURCES_MAX = 4096 };
 
 static bool content_fits(text content)
 {
