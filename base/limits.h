@@ -130,10 +130,25 @@
 #define ENGINE_QUEUE_MAX 256
 /* Sequences that share one step: beyond it a step's decode rows cost more than a second step. */
 #define ENGINE_SEQUENCES_MAX 64
+/* Pinned pages of the prefix cache: one of so many. What is pinned is had by nobody else. */
+#define PREFIX_PINNED_SHARE 4
+/* Pages that end shallower in their prompt, and were never found again, are not worth host memory:
+ * so few tokens are computed again in one short step. */
+#define PREFIX_SPILL_TOKENS_MIN 256
 /* Rows of one step at most: a larger slice of prefill gains nothing and delays everybody. */
 #define ENGINE_ROWS_MAX 8192
 /* Output a reader leaves lying: a full context is 128 KiB of text; beyond it the request ends. */
 #define ENGINE_UNREAD_MAX (4 * MIB)
+/* Rows of drafts in one step: one stream's longest draft with some to spare, or eight streams' short
+ * ones. Each is a row of logits, 400 KB at DBRX's vocabulary. */
+#define ENGINE_DRAFT_ROWS_MAX 64
+/* Tokens of one sequence's draft: beyond it even a copy gains nothing on a step that reads all
+ * experts anyway. */
+#define DRAFT_TOKENS_MAX 48
+/* Ids of one request whose probability behind its output is asked for: a label, a line or two. */
+#define SCORE_TOKENS_MAX 256
+/* Ids that may not come first: all control tokens and a line's worth of blanks. */
+#define FORBID_FIRST_MAX 1024
 /* Stop strings of one request, and the bytes of one: what might become one is held back. */
 #define STOPS_MAX      64
 #define STOP_BYTES_MAX 4096
