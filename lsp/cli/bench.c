@@ -191,7 +191,9 @@ static status bench_run(const struct bench_request *request, error *err)
 {
     struct bench_report report;
     status s = report_open(&report, request->json, err);
-    if (s == OK && request->session) {
+    if (s == OK && request->simulate) {
+        s = bench_simulate(request, &report, err);
+    } else if (s == OK && request->session) {
         s = session_run(request, &report, err);
     } else if (s == OK && request->users) {
         s = bench_users(request, &report, err);
@@ -206,8 +208,8 @@ static status request_check(struct bench_request *r, int n_rest, char **argv, er
 {
     char *end;
     if (n_rest) return fail(err, ERR_USAGE, "unexpected argument \"%s\" (see --help)", argv[1]);
-    if (r->session && r->users)
-        return fail(err, ERR_USAGE, "--session and --users exclude each other");
+    if (!!r->session + !!r->users + !!r->simulate > 1)
+        return fail(err, ERR_USAGE, "--session, --users and --simulate exclude each other");
     if (!(r->speed >= 0.01 && r->speed <= 100))
         return fail(err, ERR_USAGE, "--speed: found %g, expected 0.01 to 100", r->speed);
     if (!r->users || strcmp(r->users, "auto") == 0) return OK;
@@ -252,6 +254,8 @@ int command_bench(int argc, char **argv)
          "from a change to the question (default: both 50 and 200)", 0, 60000},
         {"prompts-only", OPTION_FLAG, &r.prompts_only, NULL, "no engine: what could be found", 0,
          0},
+        {"simulate", OPTION_TEXT, &r.simulate, "NAME",
+         "the scheduler on a machine such as h200-int4", 0, 0},
         {"save", OPTION_TEXT, &r.save, "FILE", "write the session, with the text of its files", 0,
          0},
         {"users", OPTION_TEXT, &r.users, "N", "people who type at once, or auto: as many as go", 0,
@@ -265,7 +269,7 @@ int command_bench(int argc, char **argv)
     if (!command_parse(argc, argv, options, usage, &n_rest, &exit_code)) return exit_code;
     r.model_dir = model_find(r.model_dir, &found);
     status s = request_check(&r, n_rest, argv, &err);
-    if (s == OK && !r.model_dir)
+    if (s == OK && !r.model_dir && !r.simulate)
         s = fail(&err, ERR_USAGE, "no model: --model DIR or DBRX_MODEL is missing");
     signals_catch();
     if (s == OK) s = bench_run(&r, &err);

@@ -23,6 +23,7 @@ struct bench_request {
     const char *backend;
     int64_t n_threads, kv_tokens;
     int64_t n_repeats;
+    const char *simulate; /* a machine's name; NULL: another mode */
     /* Typing sessions. */
     const char *session; /* "builtin" or a file; NULL: another mode */
     const char *sources; /* a file or directory to type from */
@@ -72,6 +73,9 @@ size_t bench_budget(const struct bench_request *request, const engine *e);
 
 /* bench_steps.c: the model's steps beside the machine's bandwidth. */
 status bench_steps(const struct bench_request *request, struct bench_report *r, error *err);
+
+/* bench_simulate.c: the scheduler on a table of costs. */
+status bench_simulate(const struct bench_request *request, struct bench_report *r, error *err);
 
 /* bench_engine.c: prompts and streams through scheduler and cache. */
 status bench_engine(const struct bench_request *request, struct bench_report *r, error *err);
