@@ -25,8 +25,8 @@ enum {
     ACCEPT = 200,
     ACCEPT_MIN = 6, /* characters of a line that are worth a completion */
     CHANGE = 60,    /* a word near by is typed anew */
-    LOOK = 40,      /* the cursor goes somewhere and comes back */
-    SWITCH = 25,    /* another document is looked at */
+    LOOK = 60,      /* the cursor goes somewhere and comes back */
+    SWITCH = 60,    /* another document is looked at */
     NEAR_BYTES = 1500
 };
 

@@ -179,6 +179,14 @@ test('users', () => {
     assert.ok(users.warm_useful_tokens + users.warm_wasted_tokens <= all.cache.warm_tokens);
 });
 
+test('a simulated machine', () => {
+    const once_ = measure(['--simulate', 'h200-int4']);
+    assert.ok(once_.scenarios.length > 0);
+    for (const { name, about, figures } of once_.scenarios)
+        assert.ok(name && about && Object.values(figures).some((value) => value !== null), name);
+    assert.deepEqual(measure(['--simulate', 'h200-int4']), once_);
+});
+
 test('tables for people', () => {
     const { code, out } = run(['--session', 'builtin', '--sources', FIXTURE, '--prompts', '20',
         '--budget', '1500']);
@@ -205,6 +213,7 @@ test('wrong use: one line that says what was expected', () => {
         [['--users', '0'], 2, /--users: found "0"/],
         [['--users', 'many'], 2, /--users: found "many"/],
         [['--users', '2', '--session', 'builtin'], 2, /exclude each other/],
+        [['--simulate', 'abacus'], 2, /abacus/],
         [['--speed', '0', '--users', '1'], 2, /--speed/],
         [['--repeats', '0'], 2, /--repeats/],
         [['--session', 'builtin', '--sources', 'nowhere'], 1, /nowhere/],
