@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "inference/mapping_guard.h"
 #include "lsp/cli/bench.h"
 #include "lsp/cli/command.h"
 #include "lsp/cli/engine_settings.h"
@@ -272,6 +273,7 @@ int command_bench(int argc, char **argv)
     if (s == OK && !r.model_dir && !r.simulate)
         s = fail(&err, ERR_USAGE, "no model: --model DIR or DBRX_MODEL is missing");
     signals_catch();
+    if (s == OK) s = mapping_guard_install(&err);
     if (s == OK) s = bench_run(&r, &err);
     buffer_free(&found);
     return s == OK ? EXIT_DONE : command_fail(argv[0], &err);

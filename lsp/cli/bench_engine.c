@@ -1,8 +1,8 @@
 /* The default mode's second half: the same model behind scheduler, prefix cache and streams. A prompt
- * cold and found again with a few tokens more, and streams of answers side by side. Ids are random,
- * from a seed. */
-#include <math.h>
+ * cold and found again with a few tokens more, streams of answers side by side, and an answer that was
+ * foretold: the most that drafts can gain. Ids are random, from a seed. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "base/random.h"
@@ -18,7 +18,12 @@ struct engine_bench {
     size_t n_ids;
     uint64_t owner; /* of the last request that was to find nothing */
     struct replay_figures cold, cached;
-    struct samples rates[2]; /* of one stream, and of four together */
+    struct samples rates[2];       /* of one stream, and of four together */
+    int32_t answer[ANSWER_TOKENS]; /* of one greedy stream without drafts */
+    size_t n_answer;
+    bool answer_differs;             /* with drafts: that must not be */
+    struct samples alone, predicted; /* its rate without drafts, and with all of it foretold */
+    int64_t drafted, accepted;       /* of the foretold ones */
 };
 
 static const int n_streams[2] = {1, STREAMS_MAX};
@@ -52,19 +57,25 @@ static status prompts_measure(struct engine_bench *b, error *err)
     return s;
 }
 
-/* Reads one of several answers to its end and gives its rate. */
-static status stream_read(generation *g, double *tokens_per_s, error *err)
+/* Reads an answer to its end; *n_ids of its ids go to ids (NULL: nobody wants them). */
+static status stream_read(generation *g, struct generation_stats *stats, int32_t *ids,
+                          size_t *n_ids, error *err)
 {
     struct generation_piece piece = {0};
-    struct generation_stats stats;
     while (piece.finish == FINISH_NONE) {
         if (atomic_load(&bench_stop)) return fail(err, ERR_CANCELLED, "stopped");
-        generation_next(g, &piece, 100);
+        if (!generation_next(g, &piece, 100)) continue;
+        for (size_t i = 0; ids && i < piece.n_ids && *n_ids < ANSWER_TOKENS; i++)
+            ids[(*n_ids)++] = piece.ids[i];
     }
     if (piece.finish == FINISH_ERROR) return fail(err, ERR_DEVICE, "%s", generation_error(g));
-    generation_stats(g, &stats);
-    *tokens_per_s += rate_per_s((double)(stats.n_output - 1), (double)stats.decode_us);
+    generation_stats(g, stats);
     return OK;
+}
+
+static double rate_of(const struct generation_stats *stats)
+{
+    return rate_per_s((double)(stats->n_output - 1), (double)stats->decode_us);
 }
 
 static status streams_measure(struct engine_bench *b, int n, struct samples *out, error *err)
@@ -79,10 +90,53 @@ static status streams_measure(struct engine_bench *b, int n, struct samples *out
         spec.temperature = 1;
         s = engine_submit(b->e, &spec, &g[i], err);
     }
-    for (int i = 0; s == OK && i < n; i++) s = stream_read(g[i], &tokens_per_s, err);
+    for (int i = 0; s == OK && i < n; i++) {
+        struct generation_stats stats;
+        s = stream_read(g[i], &stats, NULL, NULL, err);
+        if (s == OK) tokens_per_s += rate_of(&stats);
+    }
     for (int i = 0; i < n; i++)
         if (g[i]) generation_free(g[i]);
     if (s == OK) samples_put(out, tokens_per_s);
+    return s;
+}
+
+/* One greedy answer, without drafts or with the whole of it foretold. */
+static status answer_measure(struct engine_bench *b, bool foretold, error *err)
+{
+    generation *g;
+    struct generation_stats stats;
+    int32_t ids[ANSWER_TOKENS];
+    size_t n_ids = 0;
+    struct generation_spec spec = spec_of(b, b->n_ids / 4, ANSWER_TOKENS);
+    spec.draft_max = foretold ? 0 : -1;
+    spec.predicted = foretold ? b->answer : NULL;
+    spec.n_predicted = foretold ? b->n_answer : 0;
+    status s = engine_submit(b->e, &spec, &g, err);
+    if (s != OK) return s;
+    s = stream_read(g, &stats, ids, &n_ids, err);
+    generation_free(g);
+    if (s != OK) return s;
+    samples_put(foretold ? &b->predicted : &b->alone, rate_of(&stats));
+    if (foretold) {
+        b->drafted += stats.drafted;
+        b->accepted += stats.accepted;
+        b->answer_differs |=
+            n_ids != b->n_answer || memcmp(ids, b->answer, n_ids * sizeof *ids) != 0;
+    }
+    memcpy(b->answer, ids, n_ids * sizeof *ids);
+    b->n_answer = n_ids;
+    return OK;
+}
+
+static status drafts_measure(struct engine_bench *b, error *err)
+{
+    status s = OK;
+    for (int i = 0; s == OK && i < REPEATS; i++) {
+        bench_progress("through the engine: drafts");
+        s = answer_measure(b, false, err);
+        if (s == OK) s = answer_measure(b, true, err);
+    }
     return s;
 }
 
@@ -94,7 +148,7 @@ static status engine_measure(struct engine_bench *b, error *err)
             bench_progress("through the engine: %d streams", n_streams[j]);
             s = streams_measure(b, n_streams[j], &b->rates[j], err);
         }
-    return s;
+    return s == OK ? drafts_measure(b, err) : s;
 }
 
 static void engine_report(struct engine_bench *b, struct bench_report *r)
@@ -107,6 +161,12 @@ static void engine_report(struct engine_bench *b, struct bench_report *r)
     report_set(r, "prompt_cold", replay_figures_json(&b->cold));
     report_set(r, "prompt_cached", replay_figures_json(&b->cached));
     report_set(r, "streams", streams);
+    report_set(r, "foretold_answer",
+               json_pack("{s:o, s:o, s:I, s:I}", "tokens_per_s_without_drafts",
+                         figure_json(samples_median(&b->alone)), "tokens_per_s",
+                         figure_json(samples_median(&b->predicted)), "drafted_tokens",
+                         (json_int_t)b->drafted, "accepted_tokens", (json_int_t)b->accepted));
+    if (b->answer_differs) report_fault(r, "drafts: the answer is another one than without them");
     report_engine_stats(r, b->e);
     if (b->cold.n_cached)
         report_fault(r, "cold prompts: %lld tokens found, expected none",
@@ -126,7 +186,11 @@ static void engine_print(struct engine_bench *b)
     for (int i = 0; i < 2; i++)
         printf("%d stream%s: %s tokens/s\n", n_streams[i], i ? "s together" : "",
                figure_text(samples_median(&b->rates[i]), 0));
-    printf("drafts: %lld tokens, %lld accepted\n", (long long)s.drafted, (long long)s.accepted);
+    printf(
+        "one greedy stream: %s tokens/s without drafts, %s with all of it foretold (%lld of %lld "
+        "drafted tokens accepted)\n",
+        figure_text(samples_median(&b->alone), 0), figure_text(samples_median(&b->predicted), 0),
+        (long long)b->accepted, (long long)b->drafted);
 }
 
 status bench_engine(const struct bench_request *request, struct bench_report *r, error *err)
@@ -152,5 +216,7 @@ status bench_engine(const struct bench_request *request, struct bench_report *r,
     replay_figures_free(&b.cold);
     replay_figures_free(&b.cached);
     for (int i = 0; i < 2; i++) samples_free(&b.rates[i]);
+    samples_free(&b.alone);
+    samples_free(&b.predicted);
     return s;
 }

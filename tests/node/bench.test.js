@@ -76,6 +76,9 @@ test('the steps and the engine', () => {
     checkFigures(all.prompt_cached);
     assert.equal(all.prompt_cached.computed_tokens, 16 * all.prompt_cached.prompts);
     assert.ok(all.cache.cached_tokens <= all.cache.prompt_tokens);
+    const foretold = all.foretold_answer;
+    assert.ok(foretold.accepted_tokens > 0 && foretold.accepted_tokens <= foretold.drafted_tokens);
+    assert.ok(foretold.drafted_tokens <= all.drafts.drafted_tokens);
     assert.ok(all.drafts.accepted_tokens <= all.drafts.drafted_tokens);
 });
 
