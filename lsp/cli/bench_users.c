@@ -131,7 +131,7 @@ static int64_t next_pause_ms(const struct user *u)
     return next < s->n_steps ? s->steps[next].pause_ms : SEEN_MS;
 }
 
-static status step_live(struct user *u, const struct prompt *p, error *err)
+static status step_live(struct user *u, enum typing_kind kind, const struct prompt *p, error *err)
 {
     const struct bench_request *request = u->crowd->request;
     const struct generation_spec spec = spec_of(u, p);
@@ -139,7 +139,7 @@ static status step_live(struct user *u, const struct prompt *p, error *err)
     int64_t now_us = clock_us();
     u->next_key_us = now_us + (int64_t)((double)pause_ms * 1000 / request->speed);
     status s = warm_renew(u, &spec, err);
-    if (s != OK || pause_ms < wait_ms) return s;
+    if (s != OK || pause_ms < wait_ms || kind == TYPING_OPEN) return s; /* first one looks around */
     nap_until(u->crowd, now_us + (int64_t)((double)wait_ms * 1000 / request->speed));
     if (over(u->crowd)) return OK;
     s = pause_ms >= SEEN_MS ? ask_seen(u, &spec, err) : ask_overtaken(u, &spec, err);
@@ -156,7 +156,7 @@ static void *user_run(void *context)
         struct prompt p;
         nap_until(u->crowd, u->next_key_us);
         u->code = replay_step(&u->replay, &step, &p, &u->err);
-        if (u->code == OK && step) u->code = step_live(u, &p, &u->err);
+        if (u->code == OK && step) u->code = step_live(u, step->kind, &p, &u->err);
         prompt_free(&p);
         if (!step) break;
     }
