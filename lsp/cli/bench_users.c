@@ -316,6 +316,9 @@ static status try_users(struct tries *t, int n_users, bool *fits, error *err)
     if (s == OK || s == ERR_CANCELLED) {
         *fits = p95_us(&f) < TTFT_LIMIT_US;
         json_array_append_new(t->list, figures_json(&f));
+        if (f.seen.n == 0 && s == OK)
+            report_fault(t->report, "%d users asked nothing in %d s: give more --seconds", n_users,
+                         (int)t->request->seconds);
         bench_progress("%s", "");
         if (!t->report->json) figures_print(&f);
     }
