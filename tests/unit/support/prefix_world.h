@@ -403,17 +403,18 @@ static inline struct prefix_match world_match(struct world *w, uint64_t owner,
     return m;
 }
 
-/* Restores in both. Returns the tokens that are there now, in pages[] alone. */
+/* Restores in both what a match of n_asked tokens found. Returns the tokens that are there now, in pages[] alone. */
 static inline int32_t world_restore(struct world *w, uint64_t owner, const int32_t *tokens,
-                                    struct prefix_match *m, int32_t *pages)
+                                    int32_t n_asked, struct prefix_match *m, int32_t *pages)
 {
     int32_t n = m->n_host_pages, n_tokens = m->n_tokens, whole = m->n_host_tokens / KV_PAGE_TOKENS;
     int32_t tail = m->n_host_tokens % KV_PAGE_TOKENS, common,
             n_free = kv_pages_free_count(w->pages);
     uint64_t first = hash_on(hash_begin(owner), tokens, n_tokens), before = first;
     for (int32_t k = 0; k < n; k++) {
-        const int32_t *chunk = tokens + n_tokens + k * KV_PAGE_TOKENS;
-        int32_t size = k < whole ? KV_PAGE_TOKENS : tail;
+        int32_t at = n_tokens + k * KV_PAGE_TOKENS;
+        const int32_t *chunk = tokens + at;
+        int32_t size = n_asked - at < KV_PAGE_TOKENS ? n_asked - at : KV_PAGE_TOKENS;
         entry_find(w, owner, before, chunk, size, &common)->restoring = true;
         before = hash_on(before, chunk, size);
     }
@@ -481,7 +482,7 @@ static inline int32_t world_admit(struct world *w, uint64_t owner, const int32_t
 {
     struct prefix_match m = world_match(w, owner, tokens, n, real ? 0 : PREFIX_NO_TOKENS, h->pages);
     int32_t found = m.n_tokens;
-    if (m.n_host_pages) found = world_restore(w, owner, tokens, &m, h->pages);
+    if (m.n_host_pages) found = world_restore(w, owner, tokens, n, &m, h->pages);
     h->n_pages = m.partial_page < 0 ? kv_pages_for_tokens(found) : m.n_pages;
     if (m.partial_page < 0) return found;
     int32_t copy = world_page_take(w);
