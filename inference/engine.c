@@ -30,7 +30,6 @@ struct engine {
 
     pthread_t worker;
     bool worker_runs;
-    _Atomic int pressed;  /* strictest priority posted since the last step boundary, or warm */
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t work;
     bool closing, woken;
@@ -38,11 +37,6 @@ struct engine {
     int64_t n_posted;
     struct engine_stats stats; /* as of the last step boundary */
 };
-
-static enum priority event_pressed(void *context)
-{
-    return (enum priority)atomic_load(&((engine *)context)->pressed);
-}
 
 static void event_admitted(void *context, struct sequence *s)
 {
@@ -93,7 +87,8 @@ static status device_open(engine *e, const struct engine_options *o, error *err)
                                      .n_threads = o->n_threads,
                                      .rows_max = rows,
                                      .seqs_max = seqs,
-                                     .outs_max = seqs};
+                                     .outs_max = seqs,
+                                     .slices_max = SLICES_MAX};
     status s = kernels_find(&e->kernels, o->backend ? o->backend : "auto", err);
     return s == OK ? e->kernels->open(&e->device, &options, err) : s;
 }
@@ -155,7 +150,7 @@ static status scheduler_start(engine *e, const struct engine_options *o, error *
         .rows_max = rows,
         .seqs_max = rows < ENGINE_SEQUENCES_MAX ? rows : ENGINE_SEQUENCES_MAX,
         .sampler = &e->sampler,
-        .events = {e, event_pressed, event_admitted, event_mask, event_token, event_finished},
+        .events = {e, event_admitted, event_mask, event_token, event_finished},
     };
     return scheduler_open(&e->scheduler, &options, err);
 }
@@ -167,7 +162,6 @@ static generation *posted_take(engine *e)
     e->posted = NULL;
     e->posted_end = &e->posted;
     e->n_posted = 0;
-    atomic_store(&e->pressed, PRIORITY_WARM);
     return first;
 }
 
@@ -369,8 +363,6 @@ static status post(engine *e, generation *g, error *err)
     *e->posted_end = g;
     e->posted_end = &g->next;
     e->n_posted++;
-    if ((int)g->sequence.priority < atomic_load(&e->pressed))
-        atomic_store(&e->pressed, (int)g->sequence.priority);
     pthread_cond_signal(&e->work);
     return OK;
 }

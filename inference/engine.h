@@ -96,7 +96,8 @@ enum finish_reason {
 };
 
 /* Queues a request. ERR_USAGE for ids outside the vocabulary and for lengths that can never fit
- * (with the numbers), ERR_BUSY when ENGINE_QUEUE_MAX wait already. */
+ * (with the numbers); ERR_BUSY when ENGINE_QUEUE_MAX requests wait already, or this owner's
+ * ENGINE_QUEUE_OWNER_MAX. A warm request that waits never keeps others out: the oldest is cancelled. */
 status engine_submit(engine *e, const struct generation_spec *spec, generation **out, error *err);
 
 /* One piece of output. `bytes` are whole as far as stop strings are concerned (what might become
@@ -155,6 +156,21 @@ struct engine_stats {
 };
 
 void engine_stats(engine *e, struct engine_stats *out);
+
+/* One request that waits or runs. */
+struct engine_request_info {
+    uint64_t id; /* by arrival, from 1 */
+    enum priority priority;
+    uint64_t owner;
+    const char *state;     /* "queued", "prefill", "decode" */
+    const char *waits_for; /* "a place", "pages", "stricter work", "its turn", "a shared prefix",
+                            * "its next step", or "" when it is being computed */
+    int64_t age_us, n_prompt, n_cached, n_computed, n_output;
+};
+
+/* Who waits for what, as of the next step boundary: up to n_max, returns how many. Waits for the
+ * worker to get there; after two seconds without it, 0. */
+size_t engine_requests(engine *e, struct engine_request_info *out, size_t n_max);
 
 /* All logits rows of one pass over `tokens`, fp32 activations and KV: the oracle behind
  * `dbrx-ls logits`. *out is [n_tokens][vocab_size], freed by memory_free. Needs no tokenizer, and

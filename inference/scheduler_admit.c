@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-#include "base/clock.h"
-
 void list_put_last(struct sequence_list *list, struct sequence *q)
 {
     q->next = NULL;
@@ -15,7 +13,7 @@ void list_put_last(struct sequence_list *list, struct sequence *q)
     list->n++;
 }
 
-static void list_put_first(struct sequence_list *list, struct sequence *q)
+void list_put_first(struct sequence_list *list, struct sequence *q)
 {
     q->next = list->first;
     list->first = q;
@@ -59,7 +57,7 @@ int32_t real_from(const struct sequence *q, int32_t n_own)
 
 int32_t match_wanted(const struct sequence *q)
 {
-    return q->n_tokens_max == q->n_prompt ? q->n_prompt : q->n_prompt - 1;
+    return q->n_tokens_max == q->n_prompt ? q->n_prompt : q->n_tokens - 1;
 }
 
 /* Goes on behind a partial match in a page of its own. */
@@ -84,7 +82,7 @@ static void host_adopt(scheduler *s, struct sequence *q, struct prefix_match *m)
     q->n_inserted = m->n_pages * KV_PAGE_TOKENS;
 }
 
-static bool pages_available(const scheduler *s, int32_t n)
+bool pages_available(const scheduler *s, int32_t n)
 {
     int32_t free = kv_pages_free_count(s->pages) + prefix_cache_evictable_count(s->cache);
     return n + s->n_promised <= free;
@@ -114,7 +112,7 @@ static bool sequence_admit(scheduler *s, struct sequence *q)
     return true;
 }
 
-static void running_insert(scheduler *s, struct sequence *q)
+void running_insert(scheduler *s, struct sequence *q)
 {
     int32_t i = s->n_running++;
     for (; i > 0 && s->running[i - 1]->priority > q->priority; i--)
@@ -122,7 +120,7 @@ static void running_insert(scheduler *s, struct sequence *q)
     s->running[i] = q;
 }
 
-static void running_remove(scheduler *s, const struct sequence *q)
+void running_remove(scheduler *s, const struct sequence *q)
 {
     int32_t i = 0;
     while (s->running[i] != q) i++;
@@ -144,6 +142,7 @@ void computed_insert(scheduler *s, struct sequence *q, bool all)
 static void sequence_leave(scheduler *s, struct sequence *q, bool keep)
 {
     s->n_promised -= pages_needed(q) - q->n_pages;
+    slice_leave(s, q); /* first: its rows may still write into the pages they were given */
     if (keep) computed_insert(s, q, true);
     running_remove(s, q);
     pages_release(s, q);
@@ -151,7 +150,8 @@ static void sequence_leave(scheduler *s, struct sequence *q, bool keep)
 
 void report_end(scheduler *s, struct sequence *q, enum finish_reason reason, const char *why)
 {
-    q->finished_us = clock_us();
+    q->finished_us = now_us(s);
+    owners_leave(s->owners, q->owner_slot);
     if (reason == FINISH_CANCELLED) s->total.cancelled++;
     if (reason == FINISH_ERROR) s->total.failed++;
     s->o.events.finished(s->o.events.context, q, reason, why);
@@ -177,38 +177,46 @@ void cancelled_end(scheduler *s)
         }
 }
 
-/* Puts the newest warm sequence back, so that real work gets its place and pages. */
-static bool warm_put_back(scheduler *s)
+void sequence_put_back(scheduler *s, struct sequence *q)
 {
-    struct sequence *q = s->n_running ? s->running[s->n_running - 1] : NULL;
-    if (!q || q->priority != PRIORITY_WARM) return false;
     sequence_leave(s, q, true);
-    q->n_tokens = q->n_prompt;
-    list_put_first(&s->queued[PRIORITY_WARM], q);
-    return true;
+    q->queued_us = now_us(s);
+    q->slack_us = 0;
+    list_put_first(&s->queued[q->priority], q);
 }
 
-static void admission_record(scheduler *s, struct sequence *q)
+void admission_record(scheduler *s, struct sequence *q)
 {
     running_insert(s, q);
     if (q->admitted) return;
     q->admitted = true;
-    q->admitted_us = clock_us();
+    q->admitted_us = now_us(s);
     q->n_cached = q->n_computed;
     s->total.tokens_prompt += q->n_prompt;
     s->total.tokens_cached += q->n_cached;
     s->o.events.admitted(s->o.events.context, q);
 }
 
-/* Admits one from a queue: true when another try is worth it. */
-static bool admit_next(scheduler *s, struct sequence_list *list)
+/* The place of a warm sequence, or a free one, or one that others are put back for. */
+static bool place_find(scheduler *s, struct sequence *q)
 {
-    struct sequence *q = list->first;
-    bool fits = s->n_running < s->o.seqs_max && sequence_admit(s, q);
-    while (!fits && q->priority != PRIORITY_WARM && warm_put_back(s))
-        fits = s->n_running < s->o.seqs_max && sequence_admit(s, q);
+    struct sequence *victim;
+    if (warm_take_over(s, q)) return true;
+    while (s->n_running == s->o.seqs_max || !sequence_admit(s, q)) {
+        victim = victim_find(s, q);
+        if (!victim) return false;
+        sequence_put_back(s, victim);
+    }
+    return true;
+}
+
+/* True when another try is worth it. */
+static bool admit(scheduler *s, struct sequence *q, bool owed)
+{
+    bool fits = place_find(s, q);
     if (!fits && s->n_running > 0) return false;
-    list_remove(list, q);
+    list_remove(&s->queued[q->priority], q);
+    q->keeps_place = owed;
     if (fits)
         admission_record(s, q);
     else
@@ -218,7 +226,10 @@ static bool admit_next(scheduler *s, struct sequence_list *list)
 
 void admit_all(scheduler *s)
 {
+    struct sequence *q;
+    int owed = priority_owed(s);
+    if (owed >= 0 && (q = queued_next(s, owed)) != NULL && !admit(s, q, true)) return;
     for (int p = 0; p < N_PRIORITIES; p++)
-        while (s->queued[p].first)
-            if (!admit_next(s, &s->queued[p])) return;
+        while ((q = queued_next(s, p)) != NULL)
+            if (!admit(s, q, false)) return;
 }
