@@ -134,6 +134,16 @@
 #define ENGINE_ROWS_MAX 8192
 /* Output a reader leaves lying: a full context is 128 KiB of text; beyond it the request ends. */
 #define ENGINE_UNREAD_MAX (4 * MIB)
+/* Rows of drafts in one step: one stream's longest draft with some to spare, or eight streams' short
+ * ones. Each is a row of logits, 400 KB at DBRX's vocabulary. */
+#define ENGINE_DRAFT_ROWS_MAX 64
+/* Tokens of one sequence's draft: beyond it even a copy gains nothing on a step that reads all
+ * experts anyway. */
+#define DRAFT_TOKENS_MAX 48
+/* Ids of one request whose probability behind its output is asked for: a label, a line or two. */
+#define SCORE_TOKENS_MAX 256
+/* Ids that may not come first: all control tokens and a line's worth of blanks. */
+#define FORBID_FIRST_MAX 1024
 /* Stop strings of one request, and the bytes of one: what might become one is held back. */
 #define STOPS_MAX      64
 #define STOP_BYTES_MAX 4096

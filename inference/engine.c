@@ -8,7 +8,6 @@
 
 #include "base/limits.h"
 #include "base/memory.h"
-#include "inference/constraint.h"
 #include "inference/generation.h"
 #include "inference/host_pages.h"
 #include "inference/kv_plan.h"
@@ -22,7 +21,7 @@ struct engine {
     model *model;
     tokenizer *tokenizer;
     sampler sampler;
-    token_order order;
+    rule_book rules;
     kv_pool *kv;
     struct kv_plan pages;
     host_pages *host;     /* NULL: no tier behind the pool */
@@ -44,11 +43,22 @@ static void event_admitted(void *context, struct sequence *s)
     generation_admitted((generation *)s);
 }
 
-static bool event_mask(void *context, const struct sequence *q, uint32_t *mask, int32_t n_words)
+static bool event_mask(void *context, const struct sequence *s, int32_t n_ahead, uint32_t *mask)
 {
     const engine *e = context;
-    text rest = generation_must_say((const generation *)q);
-    return rest.size > 0 && token_order_allow(&e->order, rest, mask, (size_t)n_words) > 0;
+    return generation_mask((const generation *)s, &e->rules, n_ahead, mask);
+}
+
+static int32_t event_draft(void *context, struct sequence *s, int32_t n_max, double *agreement)
+{
+    (void)context;
+    return generation_draft((generation *)s, n_max, agreement);
+}
+
+static bool event_complete(void *context, struct sequence *s, struct score_run *run)
+{
+    (void)context;
+    return generation_complete((generation *)s, run);
 }
 
 static enum finish_reason event_token(void *context, struct sequence *s,
@@ -76,18 +86,29 @@ static char *name_of(const char *model_dir)
     return copy;
 }
 
+static int32_t seqs_of(int32_t rows)
+{
+    return rows < ENGINE_SEQUENCES_MAX ? rows : ENGINE_SEQUENCES_MAX;
+}
+
+static int32_t outs_of(int32_t rows)
+{
+    int32_t outs = seqs_of(rows) + ENGINE_DRAFT_ROWS_MAX;
+    return rows < outs ? rows : outs;
+}
+
 static status device_open(engine *e, const struct engine_options *o, error *err)
 {
     int32_t rows = o->rows_max ? o->rows_max : ROWS_DEFAULT;
     if (rows < 1 || rows > ENGINE_ROWS_MAX)
         return fail(err, ERR_USAGE, "rows per step: found %d, expected 1 to %d", rows,
                     ENGINE_ROWS_MAX);
-    int32_t seqs = rows < ENGINE_SEQUENCES_MAX ? rows : ENGINE_SEQUENCES_MAX;
+    int32_t seqs = seqs_of(rows);
     struct device_options options = {.shape = e->model->config.shape,
                                      .n_threads = o->n_threads,
                                      .rows_max = rows,
                                      .seqs_max = seqs,
-                                     .outs_max = seqs,
+                                     .outs_max = outs_of(rows),
                                      .slices_max = SLICES_MAX};
     status s = kernels_find(&e->kernels, o->backend ? o->backend : "auto", err);
     return s == OK ? e->kernels->open(&e->device, &options, err) : s;
@@ -135,7 +156,7 @@ static status tokenizer_load(engine *e, const char *model_dir, error *err)
                     "%s: the tokenizer has ids up to %d, but vocab_size of config.json is %d",
                     model_dir, needed - 1, rows);
     s = sampler_open(&e->sampler, e->tokenizer, rows, err);
-    return s == OK ? token_order_open(&e->order, e->tokenizer, rows, err) : s;
+    return s == OK ? rule_book_open(&e->rules, e->tokenizer, rows, e->sampler.mask, err) : s;
 }
 
 static status scheduler_start(engine *e, const struct engine_options *o, error *err)
@@ -148,9 +169,17 @@ static status scheduler_start(engine *e, const struct engine_options *o, error *
         .n_pages = e->pages.n_pages,
         .host = e->host,
         .rows_max = rows,
-        .seqs_max = rows < ENGINE_SEQUENCES_MAX ? rows : ENGINE_SEQUENCES_MAX,
+        .seqs_max = seqs_of(rows),
+        .outs_max = outs_of(rows),
+        .draft_always = o->draft_always,
         .sampler = &e->sampler,
-        .events = {e, event_admitted, event_mask, event_token, event_finished},
+        .events = {.context = e,
+                   .admitted = event_admitted,
+                   .mask = event_mask,
+                   .draft = event_draft,
+                   .token = event_token,
+                   .complete = event_complete,
+                   .finished = event_finished},
     };
     return scheduler_open(&e->scheduler, &options, err);
 }
@@ -286,7 +315,7 @@ void engine_close(engine *e)
     if (e->kv) e->kernels->kv_close(e->kv);
     model_close(e->model);
     if (e->device) e->kernels->close(e->device);
-    token_order_close(&e->order);
+    rule_book_close(&e->rules);
     sampler_close(&e->sampler);
     tokenizer_close(e->tokenizer);
     pthread_cond_destroy(&e->work);
@@ -313,6 +342,11 @@ static status stops_check(const struct generation_spec *spec, error *err)
     return OK;
 }
 
+static int32_t extra_of(const engine *e, const struct generation_spec *spec)
+{
+    return generation_extra(spec, e->rules.order.bytes_max);
+}
+
 static status lengths_check(const engine *e, const struct generation_spec *spec, error *err)
 {
     int64_t context = e->model->config.shape.max_seq_len, output = spec->max_tokens;
@@ -322,15 +356,55 @@ static status lengths_check(const engine *e, const struct generation_spec *spec,
     if (output < 0 || (output == 0 && spec->priority != PRIORITY_WARM))
         return fail(err, ERR_USAGE, "max_tokens is %lld, expected at least 1 (0 only to warm)",
                     (long long)output);
-    int64_t n_prompt = (int64_t)spec->n_prompt;
-    int64_t total = n_prompt + output < context ? n_prompt + output : context;
+    int64_t n_prompt = (int64_t)spec->n_prompt, extra = extra_of(e, spec);
     int64_t room = (int64_t)e->pages.n_pages * KV_PAGE_TOKENS;
+    if (extra > 0 && n_prompt + extra >= context)
+        return fail(err, ERR_USAGE, "score: %zu ids behind a prompt of %lld tokens, context %lld",
+                    spec->n_score, (long long)n_prompt, (long long)context);
+    int64_t total = n_prompt + output + extra;
+    if (total > context) total = context;
     if (total - (output > 0) > room)
         return fail(err, ERR_USAGE,
                     "prompt of %lld tokens and max_tokens %lld can never fit a KV pool of %lld "
                     "tokens",
                     (long long)n_prompt, (long long)output, (long long)room);
     return OK;
+}
+
+static status ids_check(const char *field, const int32_t *ids, size_t n, int32_t vocab, error *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= vocab)
+            return fail(err, ERR_USAGE, "%s[%zu] is %d, expected a token id from 0 to %d", field, i,
+                        ids[i], vocab - 1);
+    return OK;
+}
+
+/* What OpenAI's API does not have: expected output, forbidden ids and brackets, scores. */
+static status extensions_check(const engine *e, const struct generation_spec *spec, error *err)
+{
+    const struct {
+        const char *name;
+        const int32_t *ids;
+        size_t n, n_max;
+    } lists[] = {{"predicted", spec->predicted, spec->n_predicted, SEQUENCE_TOKENS_MAX},
+                 {"forbid_first", spec->forbid_first, spec->n_forbid_first, FORBID_FIRST_MAX},
+                 {"score", spec->score, spec->n_score, SCORE_TOKENS_MAX}};
+    unsigned kinds;
+    status s = OK;
+    for (size_t i = 0; s == OK && i < sizeof lists / sizeof *lists; i++) {
+        if (lists[i].n > lists[i].n_max)
+            return fail(err, ERR_USAGE, "%s: %zu ids, at most %zu", lists[i].name, lists[i].n,
+                        lists[i].n_max);
+        s = ids_check(lists[i].name, lists[i].ids, lists[i].n, e->model->config.shape.vocab_size,
+                      err);
+    }
+    if (s == OK && (spec->draft_max < -1 || spec->draft_max > DRAFT_TOKENS_MAX))
+        s = fail(err, ERR_USAGE, "draft_max is %d, expected -1 to %d", spec->draft_max,
+                 DRAFT_TOKENS_MAX);
+    if (s == OK && spec->n_score > 0 && spec->max_tokens == 0)
+        s = fail(err, ERR_USAGE, "score: there is no output with max_tokens 0");
+    return s == OK ? closing_brackets_parse(&kinds, spec->forbid_unopened, err) : s;
 }
 
 static status spec_check(const engine *e, const struct generation_spec *spec, error *err)
@@ -345,11 +419,8 @@ static status spec_check(const engine *e, const struct generation_spec *spec, er
     if (s == OK && (unsigned)spec->priority > PRIORITY_WARM)
         s = fail(err, ERR_USAGE, "priority is %d, expected 0 to %d", (int)spec->priority,
                  PRIORITY_WARM);
-    for (size_t i = 0; s == OK && i < spec->n_prompt; i++)
-        if (spec->prompt[i] < 0 || spec->prompt[i] >= vocab)
-            s = fail(err, ERR_USAGE, "prompt[%zu] is %d, expected a token id from 0 to %d", i,
-                     spec->prompt[i], vocab - 1);
-    return s;
+    if (s == OK) s = ids_check("prompt", spec->prompt, spec->n_prompt, vocab, err);
+    return s == OK ? extensions_check(e, spec, err) : s;
 }
 
 /* With the lock held. */
@@ -373,7 +444,8 @@ status engine_submit(engine *e, const struct generation_spec *spec, generation *
     *out = NULL;
     status s = spec_check(e, spec, err);
     if (s == OK)
-        s = generation_open(&g, e, e->tokenizer, e->model->config.shape.max_seq_len, spec, err);
+        s = generation_open(&g, e, e->tokenizer, e->model->config.shape.max_seq_len, spec,
+                            extra_of(e, spec), err);
     if (s != OK) return s;
     pthread_mutex_lock(&e->lock);
     s = post(e, g, err);

@@ -36,7 +36,8 @@ struct engine_options {
      * where host_directory is NULL, in memory. */
     int64_t host_tokens, host_bytes;
     const char *host_directory;
-    int32_t rows_max; /* rows of one step; 0: 512 */
+    int32_t rows_max;  /* rows of one step; 0: 512 */
+    bool draft_always; /* verify every draft, whatever it costs: tests and benchmarks */
     /* Called from the loading thread with 0..1; may be NULL. */
     void (*progress)(void *context, double fraction);
     void *progress_context;
@@ -85,6 +86,22 @@ struct generation_spec {
     size_t n_stops;
     text must_start_with; /* copied; the output begins with these bytes, whatever the tokens */
     bool ignore_stop_ids; /* benchmarks: go on behind endoftext and im_end */
+    /* What the output is expected to be, or be like; [n_predicted] copied. It is verified, never
+     * believed: the output is the same without it. */
+    const int32_t *predicted;
+    size_t n_predicted;
+    int32_t
+        draft_max; /* tokens verified ahead of one step at most; 0: DRAFT_TOKENS_MAX, -1: none */
+    const int32_t *forbid_first; /* [n_forbid_first] copied: none of them is the first output id */
+    size_t n_forbid_first;
+    /* Closing brackets, of )]}>, that the output may contain only after their opener, each kind
+     * counted by itself over the output's bytes (output_rules.h). */
+    text forbid_unopened;
+    /* Ids whose log-probability behind the output is wanted, [n_score] copied; not with max_tokens 0.
+     * The output is what was released: without a stop id, a stop string and what follows it. Where a
+     * stop string begins inside a token, the bytes before it are encoded anew. */
+    const int32_t *score;
+    size_t n_score;
 };
 
 enum finish_reason {
@@ -127,6 +144,9 @@ const char *generation_error(const generation *g);
 struct generation_stats {
     int64_t queue_us, prefill_us, decode_us; /* waiting; first step to first token; from there on */
     int64_t n_prompt, n_cached, n_output;    /* tokens; cached: KV found, not computed */
+    int64_t drafted, accepted;               /* tokens verified ahead, and those that were right */
+    double
+        score_logprob; /* natural, of all ids of spec.score; NAN: not asked for, or not reached */
 };
 
 /* Final after the finish; before it a snapshot. */

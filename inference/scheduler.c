@@ -2,6 +2,7 @@
  * compute by groups of layers, hand out tokens (scheduler_results.c). */
 #include "inference/scheduler_private.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -10,12 +11,12 @@
 #include "base/memory.h"
 #include "inference/forward.h"
 
-/* The sampler's masks stay in front; room for one of each sequence's own behind them. */
+/* The sampler's masks stay in front; room for one of each output's own behind them. */
 static status masks_open(scheduler *s, error *err)
 {
     const sampler *fixed = s->o.sampler;
     size_t words = (size_t)fixed->n_words, n_fixed = (size_t)fixed->n_masks;
-    s->masks = memory_take((n_fixed + (size_t)s->o.seqs_max) * words, sizeof *s->masks);
+    s->masks = memory_take((n_fixed + (size_t)s->o.outs_max) * words, sizeof *s->masks);
     if (!s->masks) return fail(err, ERR_MEMORY, "out of memory for the masks of allowed ids");
     memcpy(s->masks, fixed->mask, n_fixed * words * sizeof *s->masks);
     return OK;
@@ -33,6 +34,7 @@ static void defaults_set(scheduler *s)
     if (o->group_target_us == 0) o->group_target_us = GROUP_TARGET_US;
     if (o->slice_rows_min == 0) o->slice_rows_min = SLICE_ROWS_MIN;
     if (o->slice_rows_max == 0) o->slice_rows_max = SLICE_ROWS_MAX;
+    if (o->outs_max == 0) o->outs_max = o->seqs_max;
     s->kernels = o->model->kernels;
     s->cost_ratio[0] = s->cost_ratio[1] = 1;
     s->policy = (struct policy){.cost = step_us,
@@ -66,7 +68,8 @@ static status slices_open(scheduler *s, error *err)
     int32_t pages_max = kv_pages_for_tokens(s->o.model->config.shape.max_seq_len);
     status rc = OK;
     for (int i = 0; rc == OK && i < SLICES_MAX; i++)
-        rc = batch_open(&s->slices[i].b, s->o.rows_max, s->o.seqs_max, pages_max, false, err);
+        rc = batch_open(&s->slices[i].b, s->o.rows_max, s->o.seqs_max, s->o.outs_max, pages_max,
+                        err);
     return rc;
 }
 
@@ -118,6 +121,9 @@ void scheduler_add(scheduler *s, struct sequence *q)
 {
     q->n_tokens = q->n_prompt;
     q->n_computed = q->n_pages = q->n_cached = q->n_inserted = q->n_rows = 0;
+    q->n_drafts = q->n_outs = q->score_from = 0;
+    q->n_drafted = q->n_accepted = 0;
+    q->score_logprob = NAN;
     q->admitted = q->follows = q->keeps_place = false;
     q->slice = q->out = -1;
     q->slack_us = 0;

@@ -22,12 +22,13 @@ typedef struct scheduler scheduler;
 /* One request as the scheduler sees it. The upper part is the owner's, filled before scheduler_add;
  * tokens and pages must be there until the end is reported. */
 struct sequence {
-    int32_t *tokens; /* [n_tokens_max] the prompt, then what was sampled */
-    int32_t *pages;  /* [2 * kv_pages_for_tokens(n_tokens_max)]: the second half is scratch */
+    int32_t *tokens; /* [n_tokens_max] the prompt, then what was sampled, then a draft */
+    int32_t *pages;  /* [2 * kv_pages_for_tokens(n_tokens_max + n_extra)]; second half: scratch */
     int32_t n_prompt, n_tokens_max; /* n_tokens_max == n_prompt: prefill only */
     enum priority priority;
     uint64_t owner;
     struct sample_row sample;
+    int32_t n_extra;        /* tokens that may be computed behind the output, to score them */
     _Atomic bool cancelled; /* any thread: ends at the next step boundary */
 
     int32_t n_tokens;   /* known: prompt and sampled */
@@ -38,9 +39,17 @@ struct sequence {
     bool admitted;      /* once before: it was put back */
     bool follows;       /* another sequence computed what it needs next: worth another look */
     bool keeps_place;   /* waited for it too long to give it up again */
-    int32_t out;        /* its output in this step, or -1 */
-    int32_t n_rows;     /* its rows in this step */
-    int32_t slice;      /* in which step they are, or -1 */
+    int32_t slice;      /* the step its rows are in, or -1 */
+    int32_t n_rows;     /* its rows of known tokens there */
+    int32_t n_drafts;   /* and of a draft behind them */
+    int32_t out;        /* its first output there, or -1 */
+    int32_t n_outs;     /* its outputs there: one, and one behind each token of a draft */
+    int64_t n_drafted, n_accepted; /* tokens of drafts verified, and kept, so far */
+    /* Once the output is complete and ids are scored behind it: tokens[score_from, n_prompt] are
+     * those ids, the last of them not to be computed. 0: not yet. */
+    int32_t score_from;
+    double score_logprob;      /* their sum so far */
+    enum finish_reason finish; /* how the output ended */
     int32_t owner_slot;
     double slack_us;   /* while it decodes: scheduler_policy.h */
     uint64_t id;       /* by arrival, from 1 */
@@ -49,16 +58,29 @@ struct sequence {
     struct sequence *next;
 };
 
+/* A context, and ids whose probability behind it is asked for. */
+struct score_run {
+    int32_t *tokens; /* [n_tokens] lives as long as the sequence */
+    int32_t n_context,
+        n_tokens; /* tokens[n_context, n_tokens) are scored; 1 <= n_context < n_tokens */
+};
+
 /* Called from inside scheduler_step. */
 struct scheduler_events {
     void *context;
     void (*admitted)(void *context, struct sequence *s);
-    /* Fills the mask of allowed ids for the next output, and returns true; false: only dead ids are
-     * forbidden. May be NULL. */
-    bool (*mask)(void *context, const struct sequence *s, uint32_t *mask, int32_t n_words);
+    /* Fills the mask of allowed ids for the output behind tokens[n_tokens - 1 + n_ahead], where the
+     * last n_ahead are a draft's, and returns true; false: only dead ids are forbidden. May be NULL. */
+    bool (*mask)(void *context, const struct sequence *s, int32_t n_ahead, uint32_t *mask);
+    /* Writes at most n_max guesses behind the known tokens, and how likely each is to be right when
+     * those before it were. Their number. May be NULL. */
+    int32_t (*draft)(void *context, struct sequence *s, int32_t n_max, double *agreement);
     /* A token was appended. FINISH_NONE: go on; FINISH_ERROR fills *why. */
     enum finish_reason (*token)(void *context, struct sequence *s,
                                 const struct sample_result *result, const char **why);
+    /* The output is complete (FINISH_STOP, FINISH_LENGTH). True: ids are to be scored behind it, and
+     * *run says which; the sequence then ends when they are. May be NULL. */
+    bool (*complete)(void *context, struct sequence *s, struct score_run *run);
     /* The scheduler has let go of it. `why` is NULL or one line for FINISH_ERROR. */
     void (*finished)(void *context, struct sequence *s, enum finish_reason reason, const char *why);
 };
@@ -71,6 +93,8 @@ struct scheduler_options {
     host_pages *host;           /* KV behind the pool, only this scheduler's; NULL: none */
     int32_t spill_tokens_min;   /* as in prefix_cache_options; 0: the default */
     int32_t rows_max, seqs_max; /* as the device was opened, with SLICES_MAX slices */
+    int32_t outs_max;           /* too; 0: seqs_max. What is above seqs_max is for drafts, scores */
+    bool draft_always;          /* verify whatever is guessed, also where it does not pay */
     const sampler *sampler;
     struct scheduler_events events;
     int64_t (*now_us)(void *context); /* NULL: clock_us; otherwise with events.context */

@@ -33,7 +33,7 @@ void list_remove(struct sequence_list *list, struct sequence *q)
 int32_t pages_needed(const struct sequence *q)
 {
     bool prefill_only = q->n_tokens_max == q->n_prompt;
-    return kv_pages_for_tokens(prefill_only ? q->n_prompt : q->n_tokens_max - 1);
+    return kv_pages_for_tokens(prefill_only ? q->n_prompt : q->n_tokens_max - 1 + q->n_extra);
 }
 
 int32_t page_take(scheduler *s) { return prefix_cache_take_page(s->cache); }
@@ -57,11 +57,11 @@ int32_t real_from(const struct sequence *q, int32_t n_own)
 
 int32_t match_wanted(const struct sequence *q)
 {
+    if (q->score_from > 0) return q->score_from - 1;
     return q->n_tokens_max == q->n_prompt ? q->n_prompt : q->n_tokens - 1;
 }
 
-/* Goes on behind a partial match in a page of its own. */
-static void partial_adopt(scheduler *s, struct sequence *q, const struct prefix_match *m)
+void partial_adopt(scheduler *s, struct sequence *q, const struct prefix_match *m)
 {
     int32_t page = page_take(s);
     if (page >= 0) {
@@ -88,12 +88,33 @@ bool pages_available(const scheduler *s, int32_t n)
     return n + s->n_promised <= free;
 }
 
+/* A whole page stands in the tree once, so whoever holds our last one began as we do. */
+void running_match(scheduler *s, const struct sequence *q, int32_t wanted, const int32_t *pages,
+                   struct prefix_match *m)
+{
+    int32_t from = m->n_pages * KV_PAGE_TOKENS;
+    int32_t most = wanted - from < KV_PAGE_TOKENS ? wanted - from : KV_PAGE_TOKENS;
+    for (int32_t i = 0; i < s->n_running; i++) {
+        const struct sequence *r = s->running[i];
+        int32_t n = 0, there = r->n_computed - from < most ? r->n_computed - from : most;
+        if (r == q || r->owner != q->owner || there <= 0) continue;
+        if (m->n_pages > 0 && r->pages[m->n_pages - 1] != pages[m->n_pages - 1]) continue;
+        while (n < there && r->tokens[from + n] == q->tokens[from + n]) n++;
+        if (from + n <= m->n_tokens) continue;
+        if (m->partial_page >= 0) kv_pages_release(s->pages, m->partial_page);
+        m->partial_page = r->pages[m->n_pages];
+        m->n_tokens = from + n;
+        kv_pages_hold(s->pages, m->partial_page);
+    }
+}
+
 /* Looks a queued sequence up in the prefix cache and takes it on if its pages can be had; with
  * nothing taken when they cannot. */
 static bool sequence_admit(scheduler *s, struct sequence *q)
 {
     struct prefix_match m = prefix_cache_match(s->cache, q->owner, q->tokens, match_wanted(q),
                                                real_from(q, 0), q->pages);
+    running_match(s, q, match_wanted(q), q->pages, &m);
     int32_t needed = pages_needed(q) - m.n_pages;
     if (m.partial_page >= 0 && !pages_available(s, needed)) {
         /* The page to copy from is pinned meanwhile: it may be the one that is missing. */
@@ -163,6 +184,33 @@ void running_end(scheduler *s, struct sequence *q, enum finish_reason reason, co
     report_end(s, q, reason, why);
 }
 
+/* Goes on in its place as a prompt: the context, found again, and the ids behind it. Its pages are
+ * in the cache in between, so they can be had. */
+static void score_begin(scheduler *s, struct sequence *q, const struct score_run *run)
+{
+    sequence_leave(s, q, true);
+    q->tokens = run->tokens;
+    q->score_from = run->n_context;
+    q->n_tokens = q->n_prompt = q->n_tokens_max = run->n_tokens - 1;
+    q->n_extra = 0;
+    q->score_logprob = 0;
+    if (sequence_admit(s, q))
+        running_insert(s, q);
+    else
+        report_end(s, q, FINISH_ERROR, "the KV pool is too small for this request");
+}
+
+void output_end(scheduler *s, struct sequence *q, enum finish_reason reason, const char *why)
+{
+    struct score_run run;
+    bool complete = reason == FINISH_STOP || reason == FINISH_LENGTH;
+    q->finish = reason;
+    if (complete && s->o.events.complete && s->o.events.complete(s->o.events.context, q, &run))
+        score_begin(s, q, &run);
+    else
+        running_end(s, q, reason, why);
+}
+
 void cancelled_end(scheduler *s)
 {
     for (int32_t i = s->n_running - 1; i >= 0; i--)
@@ -182,6 +230,7 @@ void sequence_put_back(scheduler *s, struct sequence *q)
     sequence_leave(s, q, true);
     q->queued_us = now_us(s);
     q->slack_us = 0;
+    if (q->score_from > 0) q->score_logprob = 0; /* its ids are scored from the first again */
     list_put_first(&s->queued[q->priority], q);
 }
 

@@ -49,7 +49,10 @@ struct scheduler {
     struct sequence **running;    /* [seqs_max] strictest priority first, then by admission */
     struct policy_sequence *seen; /* [seqs_max] running, as policy sees it */
     int32_t *chosen;              /* [seqs_max] rows of each in the next step */
-    uint32_t *masks; /* [masks of the sampler + seqs_max][n_words] what a step's outputs may be */
+    uint32_t *masks; /* [masks of the sampler + outs_max][n_words] what a step's outputs may be */
+    int32_t n_decoding;      /* sequences whose one row the step being filled still has to get */
+    int32_t n_spare;         /* outputs it may have beyond one per sequence */
+    double outputs_expected; /* tokens it is expected to yield */
     int32_t n_running;
     int32_t n_promised;   /* pages that running sequences may still take */
     double cost_ratio[2]; /* what steps of few and of many rows took, over what the device said */
@@ -158,6 +161,29 @@ int32_t slices_pages_held(const scheduler *s);
 /* Microseconds of a whole step: what the device says, corrected by how steps went. */
 double step_us(const void *scheduler_, const struct step_shape *shape);
 void cost_learn(scheduler *s, const struct step_shape *shape, double share, int64_t us);
+/* The output is complete: ends the sequence, or lets it go on to score what its owner asks for. */
+void output_end(scheduler *s, struct sequence *q, enum finish_reason reason, const char *why);
+
+/* What a running sequence has computed of tokens[0, wanted) behind the pages of *m, in a page of its
+ * own that nobody else may write: becomes the partial page of *m, held once more. */
+void running_match(scheduler *s, const struct sequence *q, int32_t wanted, const int32_t *pages,
+                   struct prefix_match *m);
+
+/* Goes on behind a partial match in a page of its own. */
+void partial_adopt(scheduler *s, struct sequence *q, const struct prefix_match *m);
+
+/* scheduler_outputs.c: what a step samples. Before its rows are chosen: */
+void outputs_begin(scheduler *s);
+/* How many tokens of a draft follow the next n rows of a sequence, which end in its last known token;
+ * they stand behind its tokens already. */
+int32_t draft_choose(scheduler *s, struct sequence *q, int32_t n);
+/* How many of the next n rows have room for the outputs they want; and takes that room. */
+int32_t outputs_fit(const scheduler *s, const struct sequence *q, int32_t n);
+void outputs_reserve(scheduler *s, const struct sequence *q);
+/* Asks for the outputs of a sequence whose rows begin at first_row, before the step's last layers. */
+void outputs_add(scheduler *s, struct sequence *q, int32_t first_row);
+/* After it: hands tokens out. The sequence may have ended, and be gone. */
+void outputs_take(scheduler *s, struct sequence *q, const struct step_result *result);
 
 /* scheduler_results.c */
 void results_take(scheduler *s, struct slice *slice, const struct step_result *result);

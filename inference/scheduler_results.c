@@ -9,38 +9,19 @@ void computed_end(scheduler *s)
     for (int32_t i = s->n_running - 1; i >= 0; i--) {
         struct sequence *q = s->running[i];
         if (q->n_tokens_max == q->n_prompt && q->n_computed == q->n_prompt)
-            running_end(s, q, FINISH_LENGTH, NULL);
+            running_end(s, q, q->score_from > 0 ? q->finish : FINISH_LENGTH, NULL);
     }
-}
-
-static void token_take(scheduler *s, struct sequence *q, const struct sample_result *result)
-{
-    const char *why = NULL;
-    if (result->nan || result->id < 0) {
-        running_end(s, q, FINISH_ERROR,
-                    result->nan ? "the model computed a logit that is no number"
-                                : "no token is allowed here");
-        return;
-    }
-    if (q->first_token_us == 0) q->first_token_us = now_us(s);
-    q->tokens[q->n_tokens++] = result->id;
-    s->total.tokens_output++;
-    owners_serve(s->owners, q->owner_slot, OWNER_OUTPUT_WEIGHT);
-    enum finish_reason reason = s->o.events.token(s->o.events.context, q, result, &why);
-    if (reason == FINISH_NONE && q->n_tokens == q->n_tokens_max) reason = FINISH_LENGTH;
-    if (reason != FINISH_NONE) running_end(s, q, reason, why);
 }
 
 static void part_take(scheduler *s, struct sequence *q, const struct step_result *result)
 {
-    const struct sample_result *sampled = q->out >= 0 ? &result->sampled[q->out] : NULL;
-    bool prefill = q->n_tokens == q->n_prompt;
+    bool bad = q->n_outs > 0 && result->sampled[q->out].nan;
     if (!sequence_decodes(q)) owners_serve(s->owners, q->owner_slot, q->n_rows);
     q->n_computed += q->n_rows;
-    q->slice = q->out = -1;
-    q->n_rows = 0;
-    if (prefill && !(sampled && sampled->nan)) computed_insert(s, q, false);
-    if (sampled) token_take(s, q, sampled);
+    q->n_rows = q->n_drafts = 0;
+    q->slice = -1;
+    if (!bad) computed_insert(s, q, false);
+    if (q->n_outs > 0) outputs_take(s, q, result);
 }
 
 void results_take(scheduler *s, struct slice *slice, const struct step_result *result)

@@ -60,6 +60,7 @@ bool warm_take_over(scheduler *s, struct sequence *q)
     q->n_computed = r->n_computed;
     q->n_inserted = r->n_inserted;
     q->n_rows = r->n_rows;
+    q->n_drafts = 0;
     q->slice = r->slice;
     if (q->slice >= 0) slice_part_replace(s, r, q);
     r->n_pages = r->n_rows = 0;

@@ -2,6 +2,7 @@
  * looks whether the peer is still there, the deadline has passed or the process is to stop. */
 #include "inference/service/answer.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -64,6 +65,14 @@ static struct generation_spec spec_of(const struct answer *a, const token_list *
         .n_stops = r->n_stops,
         .must_start_with = buffer_text(&r->must_start_with),
         .ignore_stop_ids = r->ignore_eos,
+        .predicted = a->predicted.ids,
+        .n_predicted = a->predicted.n,
+        .draft_max = r->draft ? 0 : -1,
+        .forbid_first = r->forbid_first.ids,
+        .n_forbid_first = r->forbid_first.n_ids,
+        .forbid_unopened = r->forbid_unopened,
+        .score = r->score.ids,
+        .n_score = r->score.n_ids,
     };
     uint64_t seed = r->has_seed ? r->seed : random_at(a->service->random, (uint64_t)clock_us());
     spec.seed = choice == 0 ? seed : random_at(seed, choice);
@@ -96,9 +105,24 @@ static status model_check(const struct answer *a, struct request_fault *fault)
                 (int)(wanted.size < 64 ? wanted.size : 64), wanted.bytes, ours);
 }
 
+/* What is expected beyond the longest answer is of no use, and no reason to refuse. */
+static status predicted_take(struct answer *a, struct request_fault *fault)
+{
+    const struct request_prompt *p = &a->request.predicted;
+    size_t most = (size_t)engine_shape(a->engine)->max_seq_len;
+    if (p->ids)
+        token_list_put_all(&a->predicted, p->ids, p->n_ids);
+    else
+        tokenizer_encode(engine_tokenizer(a->engine), &a->predicted, p->bytes);
+    if (a->predicted.n > most) a->predicted.n = most;
+    if (!a->predicted.failed) return OK;
+    snprintf(fault->param, sizeof fault->param, "dbrx.predicted");
+    return fail(&fault->error, ERR_MEMORY, "dbrx.predicted: out of memory");
+}
+
 static status answer_submit(struct answer *a, struct request_fault *fault)
 {
-    status s = OK;
+    status s = predicted_take(a, fault);
     a->n_prompts = a->form->chat ? 1 : a->request.n_prompts;
     for (size_t i = 0; s == OK && i < a->n_prompts; i++) s = prompt_submit(a, i, fault);
     return s;
@@ -237,6 +261,22 @@ static void put_head(buffer *out, const struct answer *a, const char *object)
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
+/* ,"score_logprob": one number by choice, null where it was not reached; a lone choice's by itself. */
+static void put_scores(buffer *out, const struct answer *a)
+{
+    buffer_print(out, ",\"score_logprob\":%s", a->n_choices > 1 ? "[" : "");
+    for (size_t i = 0; i < a->n_choices; i++) {
+        struct generation_stats one;
+        generation_stats(a->choices[i].g, &one);
+        if (i) buffer_put_char(out, ',');
+        if (isnan(one.score_logprob))
+            buffer_put_text(out, TEXT("null"));
+        else
+            json_put_number(out, one.score_logprob);
+    }
+    if (a->n_choices > 1) buffer_put_char(out, ']');
+}
+
 /* ,"usage": {...},"dbrx": {...}: a prompt of several choices is counted once. */
 static void put_usage(buffer *out, const struct answer *a)
 {
@@ -248,6 +288,8 @@ static void put_usage(buffer *out, const struct answer *a)
         sum.n_prompt += first_of_prompt ? one.n_prompt : 0;
         sum.n_cached += first_of_prompt ? one.n_cached : 0;
         sum.n_output += one.n_output;
+        sum.drafted += one.drafted;
+        sum.accepted += one.accepted;
         sum.queue_us = larger(sum.queue_us, one.queue_us);
         sum.prefill_us = larger(sum.prefill_us, one.prefill_us);
         sum.decode_us = larger(sum.decode_us, one.decode_us);
@@ -258,9 +300,13 @@ static void put_usage(buffer *out, const struct answer *a)
                  "\"total_tokens\":%lld,\"prompt_tokens_details\":{\"cached_tokens\":%lld}}",
                  (long long)sum.n_prompt, (long long)sum.n_output, (long long)n_total,
                  (long long)sum.n_cached);
-    buffer_print(out, ",\"dbrx\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f%s}",
+    buffer_print(out,
+                 ",\"dbrx\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,"
+                 "\"drafted\":%lld,\"accepted\":%lld",
                  (double)sum.queue_us / 1e3, (double)sum.prefill_us / 1e3,
-                 (double)sum.decode_us / 1e3, a->late ? ",\"finish_detail\":\"deadline\"" : "");
+                 (double)sum.decode_us / 1e3, (long long)sum.drafted, (long long)sum.accepted);
+    if (a->request.score.n_ids > 0) put_scores(out, a);
+    buffer_print(out, "%s}", a->late ? ",\"finish_detail\":\"deadline\"" : "");
 }
 
 static bool answer_whole(struct exchange *x, struct answer *a)
@@ -409,6 +455,7 @@ static void answer_close(struct http_source *source)
         memory_free(c->log.details);
     }
     completion_request_free(&a->request);
+    token_list_free(&a->predicted);
     arena_reset(&a->memory);
     buffer_free(&a->out);
     memory_free(a);

@@ -58,6 +58,7 @@ struct answer {
     arena memory;
     struct choice choices[HTTP_CHOICES_MAX];
     size_t n_prompts, n_choices; /* choices in all, grouped by prompt */
+    token_list predicted;        /* the request's, as ids */
     int fd;
     uint64_t owner;
     int64_t deadline_us; /* 0: none */

@@ -54,7 +54,10 @@ struct completion_request {
     enum priority priority;
     int64_t deadline_ms; /* 0: none */
     text cache_salt;
-    buffer must_start_with; /* decoded; owned */
+    buffer must_start_with;                               /* decoded; owned */
+    struct request_prompt predicted, forbid_first, score; /* the last two are ids only */
+    text forbid_unopened;
+    bool draft; /* tokens may be verified ahead; the default */
 
     struct json_t *root; /* the texts above point into it */
 };

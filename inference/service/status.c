@@ -9,8 +9,9 @@
 
 enum { API = 1 };
 
-static const char *const features[] = {"token_ids", "lease",      "priority",
-                                       "deadline",  "cache_salt", "must_start_with"};
+static const char *const features[] = {
+    "token_ids",       "lease",        "priority",        "deadline", "cache_salt",
+    "must_start_with", "forbid_first", "forbid_unopened", "score",    "predicted"};
 
 bool health_handle(struct exchange *x)
 {
