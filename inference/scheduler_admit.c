@@ -247,11 +247,10 @@ void admission_record(scheduler *s, struct sequence *q)
     s->o.events.admitted(s->o.events.context, q);
 }
 
-/* The place of a warm sequence, or a free one, or one that others are put back for. */
+/* A free place with its pages, or one that others are put back for. */
 static bool place_find(scheduler *s, struct sequence *q)
 {
     struct sequence *victim;
-    if (warm_take_over(s, q)) return true;
     while (s->n_running == s->o.seqs_max || !sequence_admit(s, q)) {
         victim = victim_find(s, q);
         if (!victim) return false;

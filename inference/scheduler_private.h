@@ -123,10 +123,10 @@ struct sequence *queued_next(const scheduler *s, int priority);
 /* A class that has waited for a place too long, or -1. */
 int priority_owed(const scheduler *s);
 
-/* scheduler_warm.c: q goes on where a running warm sequence of its owner stands that computes the
- * same prefix, in its place and with its pages, also in the middle of a slice. The warm one ends: what
- * it was for happens. False: there is none. */
-bool warm_take_over(scheduler *s, struct sequence *q);
+/* scheduler_warm.c: queued sequences go on where a running one of their owner stands that computes
+ * the same prefix and is warm or cancelled: in its place and with its pages, also in the middle of a
+ * slice. It ends: what it was for happens. */
+void successors_admit(scheduler *s);
 
 /* Ends queued warm sequences that q, just queued, makes needless. */
 void warm_coalesce(scheduler *s, const struct sequence *q);
