@@ -124,12 +124,12 @@ void scheduler_add(scheduler *s, struct sequence *q)
     q->n_drafts = q->n_outs = q->score_from = 0;
     q->n_drafted = q->n_accepted = 0;
     q->score_logprob = NAN;
-    q->admitted = q->follows = q->keeps_place = false;
+    q->admitted = q->follows = q->keeps_place = q->started = false;
     q->slice = q->out = -1;
     q->slack_us = 0;
     q->queued_us = now_us(s);
     q->id = ++s->n_added;
-    q->owner_slot = owners_enter(s->owners, q->owner);
+    q->owner_slot = owners_enter(s->owners, q->owner, tag_least(s));
     s->total.requests++;
     list_put_last(&s->queued[q->priority], q);
     warm_coalesce(s, q);
@@ -158,6 +158,13 @@ static status launch(scheduler *s, struct slice *slice, int32_t layers, struct s
     return rc;
 }
 
+static bool anybody_waits(const scheduler *s)
+{
+    for (int p = 0; p < N_PRIORITIES; p++)
+        if (s->queued[p].first) return true;
+    return false;
+}
+
 bool scheduler_step(scheduler *s)
 {
     struct step_result result;
@@ -167,7 +174,7 @@ bool scheduler_step(scheduler *s)
     cancelled_end(s);
     admit_all(s);
     computed_end(s);
-    if (s->n_running == 0) return false;
+    if (s->n_running == 0) return anybody_waits(s); /* for one that has just ended */
     struct slice *slice = slice_choose(s, &layers);
     if (!slice) return true;
     int64_t begin_us = now_us(s);

@@ -28,13 +28,14 @@ struct policy_sequence {
     int32_t slice;  /* in flight there, or -1 */
     int32_t n_rows; /* up to its next output */
     int32_t n_kv;   /* tokens its last row sees */
-    int64_t served; /* tokens its owner got */
+    int64_t served; /* tokens its owner had got when it began */
     double slack_us;
 };
 
 /* A step that stands between two groups of layers. */
 struct policy_slice {
     bool active, decodes;   /* decodes: with rows that give the next token of a stream */
+    bool small;             /* with all that a small prompt lacks: it goes before long ones */
     enum priority priority; /* of the strictest who waits for it */
     int64_t served;         /* least, of the owners in it */
     int32_t layer;          /* the next one */
