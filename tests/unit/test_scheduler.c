@@ -224,6 +224,56 @@ static void cancelled_with_a_host_tier(void **state)
     assert_true(stats.host_evicted > 30);
 }
 
+/* Runs `first`, and from its second step on `second`, if there is one, to their ends. */
+static void run_all_of(struct fixture *f, struct request *first, struct request *second)
+{
+    scheduler_add(f->s, &first->sequence);
+    assert_true(step(f));
+    if (second) scheduler_add(f->s, &second->sequence);
+    while (step(f)) {}
+    assert_int_equal(first->n_ends, 1);
+    if (second) assert_int_equal(second->n_ends, 1);
+}
+
+/* A prompt whose first n_alike tokens are those of all such prompts of its owner. */
+static void request_begin_alike(struct request *r, int32_t n_prompt, uint64_t owner,
+                                int32_t n_alike)
+{
+    request_fill(r, 2, owner);
+    r->sequence.n_prompt = n_prompt;
+    r->sequence.n_tokens_max = n_prompt + 1;
+    for (int32_t i = 0; i < n_prompt; i++) {
+        uint64_t seed = i < n_alike ? owner : owner + 1000 * (uint64_t)n_prompt;
+        r->tokens[i] = (int32_t)(random_at(seed, (uint64_t)i) % MODEL_RANKS);
+    }
+}
+
+/* The host knows 5 tokens of a prompt, a running sequence 8 or more, in the same page: one of both is
+ * used, and no page is lost. Then the other way round. */
+static void host_and_running_sequence_know_the_same(void **state)
+{
+    (void)state;
+    static const int32_t n_alike[] = {12, 3};
+    static struct request known, filler, first, second;
+    for (int c = 0; c < 2; c++) {
+        struct engine_stats stats = {0};
+        struct fixture f;
+        fixture_open(&f, tiers);
+        request_begin_alike(&known, 5, 1, 5);
+        request_begin_alike(&filler, 150, 2, 0); /* all ten pages */
+        run_all_of(&f, &known, NULL);
+        run_all_of(&f, &filler, NULL);
+        request_begin_alike(&first, 60, 1, n_alike[c]);
+        request_begin_alike(&second, 40, 1, 12);
+        run_all_of(&f, &first, &second);
+        scheduler_stats(f.s, &stats);
+        assert_true(stats.pages_spilled > 0);
+        assert_true(stats.pages_restored > 0);
+        pages_returned(&f);
+        fixture_close(&f);
+    }
+}
+
 /* Warm work runs alone, makes room for real work, and is found by it. */
 static void warm_work_waits(void **state)
 {
@@ -473,6 +523,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cancelled_at_every_step),
         cmocka_unit_test(cancelled_with_a_host_tier),
+        cmocka_unit_test(host_and_running_sequence_know_the_same),
         cmocka_unit_test(warm_work_waits),
         cmocka_unit_test(equal_prompts_are_computed_once),
         cmocka_unit_test(warm_work_is_put_back),
