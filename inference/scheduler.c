@@ -2,7 +2,6 @@
  * compute by groups of layers, hand out tokens (scheduler_results.c). */
 #include "inference/scheduler_private.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -65,8 +64,7 @@ void scheduler_add(scheduler *s, struct sequence *q)
     q->n_tokens = q->n_prompt;
     q->n_computed = q->n_pages = q->n_cached = q->n_inserted = q->score_from = 0;
     q->n_drafted = q->n_accepted = 0;
-    q->score_logprob = NAN;
-    q->admitted = false;
+    q->admitted = q->scored = false;
     s->total.requests++;
     list_put_last(&s->queued[q->priority], q);
 }

@@ -30,27 +30,25 @@ struct sequence {
     int32_t n_tokens;   /* known: prompt and sampled */
     int32_t n_computed; /* tokens whose KV lies in pages */
     int32_t n_pages;    /* held; each page behind the first n_shared is ours alone to write */
-    int32_t n_cached;   /* tokens that were found at the first admission */
+    int32_t n_cached;   /* tokens of the prompt that were found, not computed */
     int32_t n_inserted; /* tokens of whole pages that the prefix cache was told of */
     bool admitted;      /* once before: a warm sequence may be put back */
     int32_t out;        /* its first output in this step, or -1 */
     int32_t n_outs;     /* its outputs in this step: one, and one behind each token of a draft */
     int32_t n_rows;     /* its rows of known tokens in this step; those of a draft come on top */
     int64_t n_drafted, n_accepted; /* tokens of drafts verified, and kept, so far */
-    /* Once the output is complete and ids are scored behind it: tokens[score_from, n_prompt] are
-     * those ids, the last of them not to be computed. 0: not yet. */
-    int32_t score_from;
-    double score_logprob;                                           /* their sum so far */
-    enum finish_reason finish;                                      /* how the output ended */
+    enum finish_reason finish;     /* how the output ended, while ids are scored behind it */
+    int32_t score_from;            /* then tokens[score_from, n_prompt] are those ids; else 0 */
+    bool scored;                   /* all of them; score_logprob is their sum */
+    double score_logprob;
     int64_t submitted_us, admitted_us, first_token_us, finished_us; /* 0: not yet */
     struct sequence *next;
 };
 
 /* A context, and ids whose probability behind it is asked for. */
 struct score_run {
-    int32_t *tokens; /* [n_tokens] lives as long as the sequence */
-    int32_t n_context,
-        n_tokens; /* tokens[n_context, n_tokens) are scored; 1 <= n_context < n_tokens */
+    int32_t *tokens;             /* [n_tokens] lives as long as the sequence */
+    int32_t n_context, n_tokens; /* tokens[n_context, n_tokens) are scored; there are both */
 };
 
 /* Called from inside scheduler_step. */

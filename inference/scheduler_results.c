@@ -7,8 +7,9 @@ void computed_end(scheduler *s)
 {
     for (int32_t i = s->n_running - 1; i >= 0; i--) {
         struct sequence *q = s->running[i];
-        if (q->n_tokens_max == q->n_prompt && q->n_computed == q->n_prompt)
-            running_end(s, q, q->score_from > 0 ? q->finish : FINISH_LENGTH, NULL);
+        if (q->n_tokens_max != q->n_prompt || q->n_computed < q->n_prompt) continue;
+        q->scored = q->score_from > 0;
+        running_end(s, q, q->scored ? q->finish : FINISH_LENGTH, NULL);
     }
 }
 
