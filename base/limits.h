@@ -125,6 +125,11 @@
 #define ENGINE_QUEUE_MAX 256
 /* Sequences that share one step: beyond it a step's decode rows cost more than a second step. */
 #define ENGINE_SEQUENCES_MAX 64
+/* Pinned pages of the prefix cache: one of so many. What is pinned is had by nobody else. */
+#define PREFIX_PINNED_SHARE 4
+/* Pages that end shallower in their prompt, and were never found again, are not worth host memory:
+ * so few tokens are computed again in one short step. */
+#define PREFIX_SPILL_TOKENS_MIN 256
 /* Rows of one step at most: a larger slice of prefill gains nothing and delays everybody. */
 #define ENGINE_ROWS_MAX 8192
 /* Output a reader leaves lying: a full context is 128 KiB of text; beyond it the request ends. */

@@ -9,9 +9,10 @@
 #include "base/limits.h"
 #include "base/memory.h"
 #include "inference/generation.h"
-#include "inference/kv_pages.h"
+#include "inference/host_pages.h"
+#include "inference/kv_plan.h"
 
-enum { ROWS_DEFAULT = 512, CONTEXTS_DEFAULT = 4 };
+enum { ROWS_DEFAULT = 512 };
 
 struct engine {
     char *name;
@@ -22,12 +23,12 @@ struct engine {
     sampler sampler;
     rule_book rules;
     kv_pool *kv;
-    int32_t n_pages;
+    struct kv_plan pages;
+    host_pages *host;     /* NULL: no tier behind the pool */
     scheduler *scheduler; /* the worker's, with all above but the tokenizer */
 
     pthread_t worker;
     bool worker_runs;
-    _Atomic int pressed;  /* strictest priority posted since the last step boundary, or warm */
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t work;
     bool closing, woken;
@@ -35,11 +36,6 @@ struct engine {
     int64_t n_posted;
     struct engine_stats stats; /* as of the last step boundary */
 };
-
-static enum priority event_pressed(void *context)
-{
-    return (enum priority)atomic_load(&((engine *)context)->pressed);
-}
 
 static void event_admitted(void *context, struct sequence *s)
 {
@@ -112,36 +108,41 @@ static status device_open(engine *e, const struct engine_options *o, error *err)
                                      .n_threads = o->n_threads,
                                      .rows_max = rows,
                                      .seqs_max = seqs,
-                                     .outs_max = outs_of(rows)};
+                                     .outs_max = outs_of(rows),
+                                     .slices_max = SLICES_MAX};
     status s = kernels_find(&e->kernels, o->backend ? o->backend : "auto", err);
     return s == OK ? e->kernels->open(&e->device, &options, err) : s;
 }
 
-/* How many pages the pool gets: what was asked for, or what fits between one context and four. */
+/* How many pages pool and host tier get. */
 static status pages_plan(engine *e, struct memory_plan *plan, const struct engine_options *o,
                          error *err)
 {
-    int64_t context = e->model->config.shape.max_seq_len;
-    int64_t tokens = o->kv_tokens ? o->kv_tokens : CONTEXTS_DEFAULT * context;
     status s = e->kernels->plan(e->device, o->kv_type, plan, err);
     if (s != OK) return s;
-    if (o->kv_tokens < 0 || tokens > (int64_t)INT32_MAX * KV_PAGE_TOKENS / 2)
-        return fail(err, ERR_USAGE, "--kv-tokens: found %lld, expected 1 to %lld",
-                    (long long)tokens, (long long)INT32_MAX * KV_PAGE_TOKENS / 2);
-    size_t fixed = plan->workspace_bytes + model_copied_bytes(e->model);
-    size_t rest = plan->free_bytes > fixed ? plan->free_bytes - fixed : 0;
-    size_t page_bytes = plan->kv_bytes_per_page ? plan->kv_bytes_per_page : 1;
-    int64_t fit = (int64_t)(rest / page_bytes), pages = kv_pages_for_tokens(tokens);
-    int64_t least = o->kv_tokens ? pages : kv_pages_for_tokens(context);
-    bool known = plan->free_bytes > 0;
-    if (known && fit < least)
-        return fail(err, ERR_MEMORY,
-                    "not enough memory: %zu MiB free, expected %zu MiB for weights and work and "
-                    "%zu MiB for %lld KV tokens",
-                    plan->free_bytes / MIB, fixed / MIB, (size_t)least * page_bytes / MIB,
-                    (long long)least * KV_PAGE_TOKENS);
-    e->n_pages = (int32_t)(known && fit < pages ? fit : pages);
-    return OK;
+    const struct kv_need need = {
+        .context_tokens = e->model->config.shape.max_seq_len,
+        .page_bytes = plan->kv_bytes_per_page,
+        .fixed_bytes = plan->workspace_bytes + model_copied_bytes(e->model),
+        .free_bytes = plan->free_bytes,
+        .kv_tokens = o->kv_tokens,
+        .memory_bytes = o->memory_bytes,
+        .host_tokens = o->host_tokens,
+        .host_bytes = o->host_bytes,
+        .host_in_file = o->host_directory != NULL,
+    };
+    return kv_plan_make(&e->pages, &need, err);
+}
+
+/* The room behind the pool; without any none is made. */
+static status host_start(engine *e, const struct engine_options *o, size_t page_bytes, error *err)
+{
+    const struct host_pages_options options = {.kernels = e->kernels,
+                                               .kv = e->kv,
+                                               .page_bytes = page_bytes,
+                                               .n_slots = e->pages.n_host_pages,
+                                               .directory = o->host_directory};
+    return options.n_slots ? host_pages_open(&e->host, &options, err) : OK;
 }
 
 static status tokenizer_load(engine *e, const char *model_dir, error *err)
@@ -165,14 +166,14 @@ static status scheduler_start(engine *e, const struct engine_options *o, error *
         .model = e->model,
         .device = e->device,
         .kv = e->kv,
-        .n_pages = e->n_pages,
+        .n_pages = e->pages.n_pages,
+        .host = e->host,
         .rows_max = rows,
         .seqs_max = seqs_of(rows),
         .outs_max = outs_of(rows),
         .draft_always = o->draft_always,
         .sampler = &e->sampler,
         .events = {.context = e,
-                   .pressed = event_pressed,
                    .admitted = event_admitted,
                    .mask = event_mask,
                    .draft = event_draft,
@@ -190,7 +191,6 @@ static generation *posted_take(engine *e)
     e->posted = NULL;
     e->posted_end = &e->posted;
     e->n_posted = 0;
-    atomic_store(&e->pressed, PRIORITY_WARM);
     return first;
 }
 
@@ -264,8 +264,10 @@ status engine_plan(struct engine_plan *out, const struct engine_options *options
             .demo = e->model->config.demo,
             .n_parameters = model_parameters(e->model),
             .stored_bytes = model_stored_bytes(e->model),
-            .kv_tokens = (int64_t)e->n_pages * KV_PAGE_TOKENS,
-            .kv_bytes = (size_t)e->n_pages * plan.kv_bytes_per_page,
+            .kv_tokens = (int64_t)e->pages.n_pages * KV_PAGE_TOKENS,
+            .kv_bytes = (size_t)e->pages.n_pages * plan.kv_bytes_per_page,
+            .host_tokens = (int64_t)e->pages.n_host_pages * KV_PAGE_TOKENS,
+            .host_bytes = (size_t)e->pages.n_host_pages * plan.kv_bytes_per_page,
             .work_bytes = plan.workspace_bytes + model_copied_bytes(e->model),
             .free_bytes = plan.free_bytes,
         };
@@ -282,7 +284,9 @@ status engine_open(engine **out, const struct engine_options *options, error *er
     if (s == OK)
         s = model_load(e->model, e->kernels, e->device, options->progress,
                        options->progress_context, err);
-    if (s == OK) s = e->kernels->kv_open(&e->kv, e->device, options->kv_type, e->n_pages, err);
+    if (s == OK)
+        s = e->kernels->kv_open(&e->kv, e->device, options->kv_type, e->pages.n_pages, err);
+    if (s == OK) s = host_start(e, options, plan.kv_bytes_per_page, err);
     if (s == OK) s = scheduler_start(e, options, err);
     if (s == OK) s = worker_start(e, err);
     if (s != OK) {
@@ -307,6 +311,7 @@ void engine_close(engine *e)
     if (!e) return;
     worker_stop(e);
     scheduler_close(e->scheduler);
+    host_pages_close(e->host);
     if (e->kv) e->kernels->kv_close(e->kv);
     model_close(e->model);
     if (e->device) e->kernels->close(e->device);
@@ -352,7 +357,7 @@ static status lengths_check(const engine *e, const struct generation_spec *spec,
         return fail(err, ERR_USAGE, "max_tokens is %lld, expected at least 1 (0 only to warm)",
                     (long long)output);
     int64_t n_prompt = (int64_t)spec->n_prompt, extra = extra_of(e, spec);
-    int64_t room = (int64_t)e->n_pages * KV_PAGE_TOKENS;
+    int64_t room = (int64_t)e->pages.n_pages * KV_PAGE_TOKENS;
     if (extra > 0 && n_prompt + extra >= context)
         return fail(err, ERR_USAGE, "score: %zu ids behind a prompt of %lld tokens, context %lld",
                     spec->n_score, (long long)n_prompt, (long long)context);
@@ -429,8 +434,6 @@ static status post(engine *e, generation *g, error *err)
     *e->posted_end = g;
     e->posted_end = &g->next;
     e->n_posted++;
-    if ((int)g->sequence.priority < atomic_load(&e->pressed))
-        atomic_store(&e->pressed, (int)g->sequence.priority);
     pthread_cond_signal(&e->work);
     return OK;
 }

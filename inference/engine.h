@@ -27,9 +27,15 @@ struct engine_options {
     const char *backend; /* "auto", "cpu", "reference", "cuda" */
     int32_t n_threads;   /* 0: all cores */
     enum kv_type kv_type;
-    /* Capacity of the KV pool; 0: 4 x max_seq_len of the model, less (1 x at least) where memory is
-     * short. What does not fit is refused with the numbers. */
+    /* Capacity of the KV pool; 0: what memory_bytes leave, or 4 x max_seq_len of the model, less (1 x
+     * at least) where memory is short. What does not fit is refused with the numbers. */
     int64_t kv_tokens;
+    int64_t memory_bytes; /* the most the engine may take, mapped weights apart; 0: what is free */
+    /* KV that is kept behind the pool when the pool has no more room for it, in tokens or in bytes;
+     * both 0: none. In a nameless file in this directory, which must have room for all of it, or,
+     * where host_directory is NULL, in memory. */
+    int64_t host_tokens, host_bytes;
+    const char *host_directory;
     int32_t rows_max;  /* rows of one step; 0: 512 */
     bool draft_always; /* verify every draft, whatever it costs: tests and benchmarks */
     /* Called from the loading thread with 0..1; may be NULL. */
@@ -45,9 +51,10 @@ struct engine_plan {
     struct model_shape shape;
     bool demo;
     int64_t n_parameters;
-    size_t stored_bytes;                     /* weights as stored */
-    int64_t kv_tokens;                       /* of the KV pool */
-    size_t kv_bytes, work_bytes, free_bytes; /* free_bytes 0: the machine does not say */
+    size_t stored_bytes;            /* weights as stored */
+    int64_t kv_tokens, host_tokens; /* of the KV pool, and behind it */
+    size_t kv_bytes, host_bytes;
+    size_t work_bytes, free_bytes; /* free_bytes 0: the machine does not say */
 };
 
 /* Makes the checks of engine_open up to the loading, with the same errors. */
@@ -106,7 +113,8 @@ enum finish_reason {
 };
 
 /* Queues a request. ERR_USAGE for ids outside the vocabulary and for lengths that can never fit
- * (with the numbers), ERR_BUSY when ENGINE_QUEUE_MAX wait already. */
+ * (with the numbers); ERR_BUSY when ENGINE_QUEUE_MAX requests wait already, or this owner's
+ * ENGINE_QUEUE_OWNER_MAX. A warm request that waits never keeps others out: the oldest is cancelled. */
 status engine_submit(engine *e, const struct generation_spec *spec, generation **out, error *err);
 
 /* One piece of output. `bytes` are whole as far as stop strings are concerned (what might become
@@ -168,6 +176,21 @@ struct engine_stats {
 };
 
 void engine_stats(engine *e, struct engine_stats *out);
+
+/* One request that waits or runs. */
+struct engine_request_info {
+    uint64_t id; /* by arrival, from 1 */
+    enum priority priority;
+    uint64_t owner;
+    const char *state;     /* "queued", "prefill", "decode" */
+    const char *waits_for; /* "a place", "pages", "stricter work", "its turn", "a shared prefix",
+                            * "its next step", or "" when it is being computed */
+    int64_t age_us, n_prompt, n_cached, n_computed, n_output;
+};
+
+/* Who waits for what, as of the next step boundary: up to n_max, returns how many. Waits for the
+ * worker to get there; after two seconds without it, 0. */
+size_t engine_requests(engine *e, struct engine_request_info *out, size_t n_max);
 
 /* All logits rows of one pass over `tokens`, fp32 activations and KV: the oracle behind
  * `dbrx-ls logits`. *out is [n_tokens][vocab_size], freed by memory_free. Needs no tokenizer, and

@@ -21,25 +21,76 @@ static status masks_open(scheduler *s, error *err)
     return OK;
 }
 
+int64_t now_us(const scheduler *s)
+{
+    return s->o.now_us ? s->o.now_us(s->o.events.context) : clock_us();
+}
+
+static void defaults_set(scheduler *s)
+{
+    struct scheduler_options *o = &s->o;
+    if (o->slice_target_us == 0) o->slice_target_us = SLICE_TARGET_US;
+    if (o->group_target_us == 0) o->group_target_us = GROUP_TARGET_US;
+    if (o->slice_rows_min == 0) o->slice_rows_min = SLICE_ROWS_MIN;
+    if (o->slice_rows_max == 0) o->slice_rows_max = SLICE_ROWS_MAX;
+    if (o->outs_max == 0) o->outs_max = o->seqs_max;
+    s->kernels = o->model->kernels;
+    s->cost_ratio[0] = s->cost_ratio[1] = 1;
+    s->policy = (struct policy){.cost = step_us,
+                                .context = s,
+                                .rows_max = o->rows_max,
+                                .n_layers = o->model->config.shape.n_layers,
+                                .slice_rows_min = o->slice_rows_min,
+                                .slice_rows_max = o->slice_rows_max,
+                                .slice_target_us = o->slice_target_us,
+                                .group_target_us = o->group_target_us,
+                                .warm_begun_us = INT64_MIN / 2};
+}
+
+static status arrays_take(scheduler *s, error *err)
+{
+    size_t n = (size_t)s->o.seqs_max;
+    bool all = true;
+    s->running = memory_take(n, sizeof(struct sequence *));
+    s->seen = memory_take(n, sizeof *s->seen);
+    s->chosen = memory_take(n, sizeof *s->chosen);
+    for (int i = 0; i < SLICES_MAX; i++) {
+        s->slices[i].part = memory_take(n, sizeof(struct sequence *));
+        all = all && s->slices[i].part;
+    }
+    all = all && s->running && s->seen && s->chosen;
+    return all ? OK : fail(err, ERR_MEMORY, "out of memory for the scheduler");
+}
+
+static status slices_open(scheduler *s, error *err)
+{
+    int32_t pages_max = kv_pages_for_tokens(s->o.model->config.shape.max_seq_len);
+    status rc = OK;
+    for (int i = 0; rc == OK && i < SLICES_MAX; i++)
+        rc = batch_open(&s->slices[i].b, s->o.rows_max, s->o.seqs_max, s->o.outs_max, pages_max,
+                        err);
+    return rc;
+}
+
+static status cache_open(scheduler *s, error *err)
+{
+    struct prefix_cache_options options = {s->pages, s->o.host, s->o.spill_tokens_min};
+    return prefix_cache_open(&s->cache, &options, err);
+}
+
 status scheduler_open(scheduler **out, const struct scheduler_options *options, error *err)
 {
     scheduler *s = memory_take(1, sizeof *s);
-    int32_t pages_max = kv_pages_for_tokens(options->model->config.shape.max_seq_len);
     *out = NULL;
     if (!s) return fail(err, ERR_MEMORY, "out of memory for the scheduler");
     s->o = *options;
-    if (s->o.slice_target_us == 0) s->o.slice_target_us = SLICE_TARGET_US;
-    if (s->o.group_target_us == 0) s->o.group_target_us = GROUP_TARGET_US;
-    if (s->o.slice_rows_min == 0) s->o.slice_rows_min = SLICE_ROWS_MIN;
-    if (s->o.outs_max == 0) s->o.outs_max = s->o.seqs_max;
-    s->kernels = options->model->kernels;
-    s->running = memory_take((size_t)options->seqs_max, sizeof(struct sequence *));
-    status rc = s->running ? OK : fail(err, ERR_MEMORY, "out of memory for the scheduler");
+    defaults_set(s);
+    status rc = arrays_take(s, err);
     if (rc == OK) rc = masks_open(s, err);
     if (rc == OK) rc = kv_pages_open(&s->pages, options->n_pages, err);
-    if (rc == OK) rc = prefix_cache_open(&s->cache, s->pages, err);
-    if (rc == OK)
-        rc = batch_open(&s->b, s->o.rows_max, s->o.seqs_max, s->o.outs_max, pages_max, err);
+    if (rc == OK) rc = cache_open(s, err);
+    if (rc == OK) rc = owners_open(&s->owners, err);
+    if (rc == OK) rc = slices_open(s, err);
     if (rc != OK) {
         scheduler_close(s);
         return rc;
@@ -51,10 +102,16 @@ status scheduler_open(scheduler **out, const struct scheduler_options *options, 
 void scheduler_close(scheduler *s)
 {
     if (!s) return;
-    batch_close(&s->b);
+    for (int i = 0; i < SLICES_MAX; i++) {
+        batch_close(&s->slices[i].b);
+        memory_free(s->slices[i].part);
+    }
     prefix_cache_close(s->cache);
     kv_pages_close(s->pages);
+    owners_close(s->owners);
     memory_free(s->running);
+    memory_free(s->seen);
+    memory_free(s->chosen);
     memory_free(s->masks);
     memory_free(s);
 }
@@ -62,11 +119,18 @@ void scheduler_close(scheduler *s)
 void scheduler_add(scheduler *s, struct sequence *q)
 {
     q->n_tokens = q->n_prompt;
-    q->n_computed = q->n_pages = q->n_cached = q->n_inserted = q->score_from = 0;
+    q->n_computed = q->n_pages = q->n_cached = q->n_inserted = q->n_rows = 0;
+    q->n_drafts = q->n_outs = q->score_from = 0;
     q->n_drafted = q->n_accepted = 0;
-    q->admitted = q->scored = false;
+    q->admitted = q->follows = q->keeps_place = q->scored = false;
+    q->slice = q->out = -1;
+    q->slack_us = 0;
+    q->queued_us = now_us(s);
+    q->id = ++s->n_added;
+    q->owner_slot = owners_enter(s->owners, q->owner);
     s->total.requests++;
     list_put_last(&s->queued[q->priority], q);
+    warm_coalesce(s, q);
 }
 
 static void device_fail(scheduler *s)
@@ -76,67 +140,40 @@ static void device_fail(scheduler *s)
     scheduler_end_all(s, FINISH_ERROR, s->failure.message);
 }
 
-/* Every sequence of this step was cancelled; or nobody waits for it (batch, warm) and somebody
- * stricter has come meanwhile. */
-static bool step_unwanted(const scheduler *s)
+/* One group of layers of a step; the last one has its outputs. */
+static status launch(scheduler *s, struct slice *slice, int32_t layers, struct step_result *result)
 {
-    enum priority come =
-        s->o.events.pressed ? s->o.events.pressed(s->o.events.context) : PRIORITY_WARM;
-    for (int32_t i = 0; i < s->n_running; i++) {
-        const struct sequence *q = s->running[i];
-        if (q->n_rows == 0 || atomic_load(&q->cancelled)) continue;
-        if (q->priority < PRIORITY_BATCH || q->priority <= come) return false;
-    }
-    return true;
-}
-
-/* How many layers run before the next look at who still wants this step. Before the first slice was
- * timed nothing is known but that it may be slow: then one. */
-static int32_t group_layers(const scheduler *s)
-{
-    int32_t n_layers = s->o.model->config.shape.n_layers, n_rows = s->b.step.n_rows;
-    double layer_us = s->row_us * n_rows / n_layers, target_us = (double)s->o.group_target_us;
-    if (s->row_us <= 0) return n_rows < SLICE_ROWS_TIMED ? n_layers : 1;
-    if (layer_us * n_layers <= target_us) return n_layers;
-    return layer_us < target_us ? (int32_t)(target_us / layer_us) : 1;
-}
-
-/* A long step goes by groups of layers and is given up between two when nobody wants it any more:
- * what it wrote lies behind n_computed, where it does not count. */
-static bool step_compute(scheduler *s)
-{
-    int32_t n_layers = s->o.model->config.shape.n_layers, group = group_layers(s);
-    for (int32_t from = 0; from < n_layers; from += group) {
-        int32_t to = n_layers - from < group ? n_layers : from + group;
-        if (from > 0 && step_unwanted(s)) return false;
-        forward_layers(s->o.model, s->o.device, &s->b.step, from, to);
-    }
-    return true;
+    int32_t from = slice->layer, to = from + layers;
+    const safetensors *files = s->o.model->files;
+    status rc = files ? safetensors_check_files(files, &s->failure) : OK;
+    if (rc != OK) return rc;
+    s->b = slice->b;
+    if (to == s->policy.n_layers) slice_outputs_add(s, slice);
+    slice->b = s->b;
+    forward_layers(s->o.model, s->o.device, &s->b.step, from, to);
+    rc = s->kernels->collect(s->o.device, result, &s->failure);
+    if (rc == OK && s->b.step.want_routes) routes_count(s, result, from, to);
+    return rc;
 }
 
 bool scheduler_step(scheduler *s)
 {
     struct step_result result;
-    bool whole = false;
+    int32_t layers = 0;
     if (s->failed) device_fail(s);
     cancelled_end(s);
     admit_all(s);
     computed_end(s);
     if (s->n_running == 0) return false;
-    choose_rows(s);
-    int64_t begin_us = clock_us();
-    status rc = safetensors_check_files(s->o.model->files, &s->failure);
-    if (rc == OK) {
-        whole = step_compute(s);
-        rc = s->kernels->collect(s->o.device, &result, &s->failure);
-    }
-    if (rc != OK) {
+    struct slice *slice = slice_choose(s, &layers);
+    if (!slice) return true;
+    int64_t begin_us = now_us(s);
+    if (launch(s, slice, layers, &result) != OK) {
         device_fail(s);
         return true;
     }
-    if (!whole) return true;
-    time_record(s, clock_us() - begin_us > 0 ? clock_us() - begin_us : 1);
-    results_take(s, &result);
+    launch_record(s, slice, layers, now_us(s) - begin_us);
+    if (slice->layer == s->policy.n_layers) results_take(s, slice, &result);
     return true;
 }
 
@@ -153,6 +190,20 @@ void scheduler_end_all(scheduler *s, enum finish_reason reason, const char *why)
 
 bool scheduler_failed(const scheduler *s) { return s->failed; }
 
+static void cache_stats(const scheduler *s, struct engine_stats *out)
+{
+    struct prefix_cache_counts counts = prefix_cache_counts(s->cache);
+    out->kv_pages_cached = counts.device_pages;
+    out->host_pages = s->o.host ? host_pages_count(s->o.host) : 0;
+    out->host_pages_free = s->o.host ? host_pages_free_count(s->o.host) : 0;
+    out->pages_spilled = counts.spilled;
+    out->pages_restored = counts.restored;
+    out->host_evicted = counts.host_evicted;
+    out->warm_tokens = counts.warm_tokens;
+    out->warm_useful = counts.warm_useful;
+    out->warm_wasted = counts.warm_wasted;
+}
+
 void scheduler_stats(const scheduler *s, struct engine_stats *out)
 {
     *out = s->total;
@@ -164,18 +215,63 @@ void scheduler_stats(const scheduler *s, struct engine_stats *out)
     }
     out->kv_pages = kv_pages_count(s->pages);
     out->kv_pages_free = kv_pages_free_count(s->pages);
-    out->kv_pages_cached = prefix_cache_page_count(s->cache);
+    cache_stats(s, out);
     out->device_failed = s->failed;
+}
+
+static const char *waits_for(const scheduler *s, const struct sequence *q, bool queued)
+{
+    bool free = s->n_running < s->o.seqs_max;
+    if (queued && q->priority == PRIORITY_WARM && warm_is_covered(s, q)) return "a shared prefix";
+    if (queued)
+        return !free ? "a place" : queued_next(s, (int)q->priority) == q ? "pages" : "its turn";
+    if (q->follows) return "a shared prefix";
+    if (sequence_decodes(q)) return "its next step";
+    if (q->slice >= 0) return "";
+    return s->running[0]->priority < q->priority ? "stricter work" : "its turn";
+}
+
+static struct engine_request_info request_of(const scheduler *s, const struct sequence *q,
+                                             bool queued)
+{
+    bool prefill = q->n_tokens == q->n_prompt;
+    return (struct engine_request_info){
+        .id = q->id,
+        .priority = q->priority,
+        .owner = q->owner,
+        .state = queued    ? "queued"
+                 : prefill ? "prefill"
+                           : "decode",
+        .waits_for = waits_for(s, q, queued),
+        .age_us = now_us(s) - q->submitted_us,
+        .n_prompt = q->n_prompt,
+        .n_cached = q->n_cached,
+        .n_computed = q->n_computed,
+        .n_output = q->n_tokens - q->n_prompt,
+    };
+}
+
+size_t scheduler_requests(const scheduler *s, struct engine_request_info *out, size_t n_max)
+{
+    size_t n = 0;
+    for (int32_t i = 0; i < s->n_running && n < n_max; i++)
+        out[n++] = request_of(s, s->running[i], false);
+    for (int p = 0; p < N_PRIORITIES; p++)
+        for (const struct sequence *q = s->queued[p].first; q && n < n_max; q = q->next)
+            out[n++] = request_of(s, q, true);
+    return n;
 }
 
 bool scheduler_check(const scheduler *s, error *err)
 {
-    int32_t promised = 0, held = prefix_cache_page_count(s->cache);
+    struct prefix_cache_counts counts = prefix_cache_counts(s->cache);
+    int32_t promised = 0, held = counts.device_pages + counts.pinned_pages;
     int32_t free = kv_pages_free_count(s->pages), holders = 0;
     for (int32_t i = 0; i < s->n_running; i++) {
         promised += pages_needed(s->running[i]) - s->running[i]->n_pages;
         held += s->running[i]->n_pages;
     }
+    held += slices_pages_held(s);
     for (int32_t i = 0; i < kv_pages_count(s->pages); i++) holders += kv_pages_holders(s->pages, i);
     if (promised != s->n_promised || held != holders)
         return fail(err, ERR_FORMAT, "%d pages promised, expected %d; %d held, expected %d",

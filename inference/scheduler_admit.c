@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-#include "base/clock.h"
-
 void list_put_last(struct sequence_list *list, struct sequence *q)
 {
     q->next = NULL;
@@ -15,7 +13,7 @@ void list_put_last(struct sequence_list *list, struct sequence *q)
     list->n++;
 }
 
-static void list_put_first(struct sequence_list *list, struct sequence *q)
+void list_put_first(struct sequence_list *list, struct sequence *q)
 {
     q->next = list->first;
     list->first = q;
@@ -38,12 +36,7 @@ int32_t pages_needed(const struct sequence *q)
     return kv_pages_for_tokens(prefill_only ? q->n_prompt : q->n_tokens_max - 1 + q->n_extra);
 }
 
-int32_t page_take(scheduler *s)
-{
-    int32_t page = kv_pages_take(s->pages);
-    while (page < 0 && prefix_cache_evict(s->cache)) page = kv_pages_take(s->pages);
-    return page;
-}
+int32_t page_take(scheduler *s) { return prefix_cache_take_page(s->cache); }
 
 static void pages_release(scheduler *s, struct sequence *q)
 {
@@ -57,10 +50,15 @@ void match_release(scheduler *s, const struct prefix_match *m, const int32_t *pa
     if (m->partial_page >= 0) kv_pages_release(s->pages, m->partial_page);
 }
 
+int32_t real_from(const struct sequence *q, int32_t n_own)
+{
+    return q->priority == PRIORITY_WARM ? PREFIX_NO_TOKENS : n_own;
+}
+
 int32_t match_wanted(const struct sequence *q)
 {
     if (q->score_from > 0) return q->score_from - 1;
-    return q->n_tokens_max == q->n_prompt ? q->n_prompt : q->n_prompt - 1;
+    return q->n_tokens_max == q->n_prompt ? q->n_prompt : q->n_tokens - 1;
 }
 
 void partial_adopt(scheduler *s, struct sequence *q, const struct prefix_match *m)
@@ -75,7 +73,16 @@ void partial_adopt(scheduler *s, struct sequence *q, const struct prefix_match *
     kv_pages_release(s->pages, m->partial_page);
 }
 
-static bool pages_available(const scheduler *s, int32_t n)
+/* Goes on behind what comes back from the host; its pages are among those just promised. */
+static void host_adopt(scheduler *s, struct sequence *q, struct prefix_match *m)
+{
+    s->n_promised -= prefix_cache_restore(s->cache, m, q->pages);
+    q->n_pages = kv_pages_for_tokens(m->n_tokens);
+    q->n_computed = m->n_tokens;
+    q->n_inserted = m->n_pages * KV_PAGE_TOKENS;
+}
+
+bool pages_available(const scheduler *s, int32_t n)
 {
     int32_t free = kv_pages_free_count(s->pages) + prefix_cache_evictable_count(s->cache);
     return n + s->n_promised <= free;
@@ -85,18 +92,19 @@ static bool pages_available(const scheduler *s, int32_t n)
 void running_match(scheduler *s, const struct sequence *q, int32_t wanted, const int32_t *pages,
                    struct prefix_match *m)
 {
-    int32_t from = m->n_pages * KV_PAGE_TOKENS;
-    int32_t most = wanted - from < KV_PAGE_TOKENS ? wanted - from : KV_PAGE_TOKENS;
+    int32_t from = m->n_pages * KV_PAGE_TOKENS, most = wanted - from;
+    if (most > KV_PAGE_TOKENS) most = KV_PAGE_TOKENS;
     for (int32_t i = 0; i < s->n_running; i++) {
         const struct sequence *r = s->running[i];
         int32_t n = 0, there = r->n_computed - from < most ? r->n_computed - from : most;
         if (r == q || r->owner != q->owner || there <= 0) continue;
         if (m->n_pages > 0 && r->pages[m->n_pages - 1] != pages[m->n_pages - 1]) continue;
         while (n < there && r->tokens[from + n] == q->tokens[from + n]) n++;
-        if (from + n <= m->n_tokens) continue;
+        if (from + n <= m->n_tokens + m->n_host_tokens) continue;
         if (m->partial_page >= 0) kv_pages_release(s->pages, m->partial_page);
         m->partial_page = r->pages[m->n_pages];
         m->n_tokens = from + n;
+        m->n_host_tokens = m->n_host_pages = 0;
         kv_pages_hold(s->pages, m->partial_page);
     }
 }
@@ -105,8 +113,8 @@ void running_match(scheduler *s, const struct sequence *q, int32_t wanted, const
  * nothing taken when they cannot. */
 static bool sequence_admit(scheduler *s, struct sequence *q)
 {
-    struct prefix_match m =
-        prefix_cache_match(s->cache, q->owner, q->tokens, match_wanted(q), q->pages);
+    struct prefix_match m = prefix_cache_match(s->cache, q->owner, q->tokens, match_wanted(q),
+                                               real_from(q, 0), q->pages);
     running_match(s, q, match_wanted(q), q->pages, &m);
     int32_t needed = pages_needed(q) - m.n_pages;
     if (m.partial_page >= 0 && !pages_available(s, needed)) {
@@ -122,10 +130,11 @@ static bool sequence_admit(scheduler *s, struct sequence *q)
     q->n_computed = q->n_inserted = m.n_pages * KV_PAGE_TOKENS;
     s->n_promised += needed;
     if (m.partial_page >= 0) partial_adopt(s, q, &m);
+    if (m.n_host_pages > 0) host_adopt(s, q, &m);
     return true;
 }
 
-static void running_insert(scheduler *s, struct sequence *q)
+void running_insert(scheduler *s, struct sequence *q)
 {
     int32_t i = s->n_running++;
     for (; i > 0 && s->running[i - 1]->priority > q->priority; i--)
@@ -133,7 +142,7 @@ static void running_insert(scheduler *s, struct sequence *q)
     s->running[i] = q;
 }
 
-static void running_remove(scheduler *s, const struct sequence *q)
+void running_remove(scheduler *s, const struct sequence *q)
 {
     int32_t i = 0;
     while (s->running[i] != q) i++;
@@ -146,7 +155,8 @@ void computed_insert(scheduler *s, struct sequence *q, bool all)
 {
     int32_t n = all ? q->n_computed : q->n_computed - q->n_computed % KV_PAGE_TOKENS;
     if (n <= q->n_inserted) return;
-    prefix_cache_insert(s->cache, q->owner, q->tokens, n, q->pages);
+    int32_t warm_from = q->priority == PRIORITY_WARM ? q->n_cached : PREFIX_NO_TOKENS;
+    prefix_cache_insert(s->cache, q->owner, q->tokens, n, warm_from, q->pages);
     q->n_inserted = n;
 }
 
@@ -154,6 +164,7 @@ void computed_insert(scheduler *s, struct sequence *q, bool all)
 static void sequence_leave(scheduler *s, struct sequence *q, bool keep)
 {
     s->n_promised -= pages_needed(q) - q->n_pages;
+    slice_leave(s, q); /* first: its rows may still write into the pages they were given */
     if (keep) computed_insert(s, q, true);
     running_remove(s, q);
     pages_release(s, q);
@@ -161,7 +172,8 @@ static void sequence_leave(scheduler *s, struct sequence *q, bool keep)
 
 void report_end(scheduler *s, struct sequence *q, enum finish_reason reason, const char *why)
 {
-    q->finished_us = clock_us();
+    q->finished_us = now_us(s);
+    owners_leave(s->owners, q->owner_slot);
     if (reason == FINISH_CANCELLED) s->total.cancelled++;
     if (reason == FINISH_ERROR) s->total.failed++;
     s->o.events.finished(s->o.events.context, q, reason, why);
@@ -182,7 +194,7 @@ static void score_begin(scheduler *s, struct sequence *q, const struct score_run
     q->score_from = run->n_context;
     q->n_tokens = q->n_prompt = q->n_tokens_max = run->n_tokens - 1;
     q->n_extra = 0;
-    q->score_logprob = 0;
+    q->score_logprob = q->slack_us = 0;
     if (sequence_admit(s, q))
         running_insert(s, q);
     else
@@ -214,38 +226,47 @@ void cancelled_end(scheduler *s)
         }
 }
 
-/* Puts the newest warm sequence back, so that real work gets its place and pages. */
-static bool warm_put_back(scheduler *s)
+void sequence_put_back(scheduler *s, struct sequence *q)
 {
-    struct sequence *q = s->n_running ? s->running[s->n_running - 1] : NULL;
-    if (!q || q->priority != PRIORITY_WARM) return false;
     sequence_leave(s, q, true);
-    q->n_tokens = q->n_prompt;
-    list_put_first(&s->queued[PRIORITY_WARM], q);
-    return true;
+    q->queued_us = now_us(s);
+    q->slack_us = 0;
+    q->score_logprob = 0; /* what it knew of it is computed again */
+    list_put_first(&s->queued[q->priority], q);
 }
 
-static void admission_record(scheduler *s, struct sequence *q)
+void admission_record(scheduler *s, struct sequence *q)
 {
     running_insert(s, q);
     if (q->admitted) return;
     q->admitted = true;
-    q->admitted_us = clock_us();
+    q->admitted_us = now_us(s);
     q->n_cached = q->n_computed;
     s->total.tokens_prompt += q->n_prompt;
     s->total.tokens_cached += q->n_cached;
     s->o.events.admitted(s->o.events.context, q);
 }
 
-/* Admits one from a queue: true when another try is worth it. */
-static bool admit_next(scheduler *s, struct sequence_list *list)
+/* The place of a warm sequence, or a free one, or one that others are put back for. */
+static bool place_find(scheduler *s, struct sequence *q)
 {
-    struct sequence *q = list->first;
-    bool fits = s->n_running < s->o.seqs_max && sequence_admit(s, q);
-    while (!fits && q->priority != PRIORITY_WARM && warm_put_back(s))
-        fits = s->n_running < s->o.seqs_max && sequence_admit(s, q);
+    struct sequence *victim;
+    if (warm_take_over(s, q)) return true;
+    while (s->n_running == s->o.seqs_max || !sequence_admit(s, q)) {
+        victim = victim_find(s, q);
+        if (!victim) return false;
+        sequence_put_back(s, victim);
+    }
+    return true;
+}
+
+/* True when another try is worth it. */
+static bool admit(scheduler *s, struct sequence *q, bool owed)
+{
+    bool fits = place_find(s, q);
     if (!fits && s->n_running > 0) return false;
-    list_remove(list, q);
+    list_remove(&s->queued[q->priority], q);
+    q->keeps_place = owed;
     if (fits)
         admission_record(s, q);
     else
@@ -255,7 +276,10 @@ static bool admit_next(scheduler *s, struct sequence_list *list)
 
 void admit_all(scheduler *s)
 {
+    struct sequence *q;
+    int owed = priority_owed(s);
+    if (owed >= 0 && (q = queued_next(s, owed)) != NULL && !admit(s, q, true)) return;
     for (int p = 0; p < N_PRIORITIES; p++)
-        while (s->queued[p].first)
-            if (!admit_next(s, &s->queued[p])) return;
+        while ((q = queued_next(s, p)) != NULL)
+            if (!admit(s, q, false)) return;
 }

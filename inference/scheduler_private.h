@@ -4,15 +4,19 @@
 #define INFERENCE_SCHEDULER_PRIVATE_H
 
 #include "inference/batch.h"
+#include "inference/owners.h"
 #include "inference/prefix_cache.h"
 #include "inference/scheduler.h"
 
 enum {
-    SLICE_TARGET_US = 250000, /* others join at a step boundary: at least this often */
-    SLICE_ROWS_MIN = 128,     /* fewer read all experts for little work, at half the speed */
-    SLICE_ROWS_TIMED = 16,    /* fewer rows say little about the cost of one; they go at once */
-    GROUP_TARGET_US = 50000,  /* a slice can be given up between two groups of layers */
-    RATE_WINDOW_US = 1000000  /* of decoding */
+    SLICE_TARGET_US = 250000, /* of prompt rows: larger gains nothing, smaller reads weights anew */
+    SLICE_ROWS_MIN = 256,     /* fewer read all experts for little work, at half the speed */
+    SLICE_ROWS_MAX = 2048,    /* all that a cancelled slice can lose */
+    SLICE_ROWS_TIMED = 16,    /* from here on a step costs by its rows, below by its reads */
+    GROUP_TARGET_US = 50000,  /* between two looks at who has come */
+    RATE_WINDOW_US = 1000000, /* of decoding */
+    PLACE_OWED_US = 5000000,  /* a class that waits so long gets one place before stricter ones */
+    ROUTES_EVERY = 16         /* one step in so many reports which experts it used */
 };
 
 struct sequence_list {
@@ -20,39 +24,73 @@ struct sequence_list {
     int32_t n;
 };
 
+/* A step under way. It may stand between two groups of layers while others run: its residual rows
+ * lie in the device under its number. A part without a sequence was computed for one that has ended
+ * or was put back: its rows still write, so the slice holds their pages itself. */
+struct slice {
+    bool active;
+    batch b;
+    struct sequence **part; /* [seqs_max] whose rows sequence i of the step are; NULL: nobody's */
+    int32_t layer;          /* the next one */
+    enum priority wanted;   /* by the strictest of those in it and those that wait for it */
+    int64_t spent_us;
+};
+
+/* What drafts may take of a step. */
+struct draft_room {
+    int32_t n_outs;          /* outputs beyond one per sequence, that are left */
+    struct step_shape shape; /* of the rows chosen, and the drafts so far */
+    double outputs;          /* tokens that the step yields, by expectation */
+    double us_max;           /* nobody in it waits longer for another's draft */
+};
+
 struct scheduler {
     struct scheduler_options o;
     const struct kernels *kernels;
     kv_pages *pages;
     prefix_cache *cache;
-    batch b;
+    owners *owners;
+    struct policy policy;
+    struct slice slices[SLICES_MAX];
+    batch b; /* of the slice being filled or run: a copy of its pointers */
     struct sequence_list queued[N_PRIORITIES];
-    struct sequence **running; /* [seqs_max] strictest priority first, then by admission */
+    struct sequence **running;    /* [seqs_max] strictest priority first, then by admission */
+    struct policy_sequence *seen; /* [seqs_max] running, as policy sees it */
+    int32_t *chosen;              /* [seqs_max] rows of each in the next step */
     uint32_t *masks; /* [masks of the sampler + outs_max][n_words] what a step's outputs may be */
-    int32_t n_decoding;      /* sequences whose one row the step under way still has to get */
-    int32_t n_spare;         /* outputs it may have beyond one per sequence */
-    double outputs_expected; /* tokens it is expected to yield */
+    struct draft_room room; /* of the slice being filled */
     int32_t n_running;
-    int32_t n_promised; /* pages that running sequences may still take */
-    double row_us;      /* of prefill, smoothed; 0: not measured */
+    int32_t n_promised;   /* pages that running sequences may still take */
+    double cost_ratio[2]; /* what steps of few and of many rows took, over what the device said */
     struct engine_stats total;
     int64_t window_us, window_tokens; /* decoding since the rate was last computed */
+    uint64_t n_added;
     bool failed;
     error failure;
 };
 
+int64_t now_us(const scheduler *s);
+
 /* scheduler_admit.c: queues, pages, places. */
 void list_put_last(struct sequence_list *list, struct sequence *q);
+void list_put_first(struct sequence_list *list, struct sequence *q);
 void list_remove(struct sequence_list *list, struct sequence *q);
 
 /* All pages a sequence may ever hold; the last token that is sampled is never computed. */
 int32_t pages_needed(const struct sequence *q);
+
+/* True when n more pages can be promised. */
+bool pages_available(const scheduler *s, int32_t n);
 
 /* A free page, from eviction if need be. Promises guarantee it. */
 int32_t page_take(scheduler *s);
 
 /* Tokens worth looking for: one at least must be computed to sample behind it. */
 int32_t match_wanted(const struct sequence *q);
+
+/* From which token on a match counts as found by a real request: none for warm work, and not what
+ * the sequence has computed itself. */
+int32_t real_from(const struct sequence *q, int32_t n_own);
 
 /* Lets go of everything a match holds. */
 void match_release(scheduler *s, const struct prefix_match *m, const int32_t *pages);
@@ -61,6 +99,10 @@ void match_release(scheduler *s, const struct prefix_match *m, const int32_t *pa
  * sequence that will not write into it any more. */
 void computed_insert(scheduler *s, struct sequence *q, bool all);
 
+/* The running list. */
+void running_insert(scheduler *s, struct sequence *q);
+void running_remove(scheduler *s, const struct sequence *q);
+
 /* Takes a running, or an already unlinked queued, sequence out and tells its owner. */
 void running_end(scheduler *s, struct sequence *q, enum finish_reason reason, const char *why);
 void report_end(scheduler *s, struct sequence *q, enum finish_reason reason, const char *why);
@@ -68,39 +110,90 @@ void report_end(scheduler *s, struct sequence *q, enum finish_reason reason, con
 /* Ends what was cancelled, wherever it is. */
 void cancelled_end(scheduler *s);
 
-/* In order of priority; within one, first come first served. What does not fit waits, and everybody
- * behind it too: otherwise small requests would starve a large one. */
+/* By priority, within one the owner first that was served least, and one owner's in order. What does
+ * not fit waits, and everybody behind it too: otherwise small requests would starve a large one. */
 void admit_all(scheduler *s);
+
+/* Takes a running sequence off the device and back into its queue; what it computed stays findable. */
+void sequence_put_back(scheduler *s, struct sequence *q);
+
+/* Gives a place to a sequence whose pages are settled. */
+void admission_record(scheduler *s, struct sequence *q);
 
 /* The output is complete: ends the sequence, or lets it go on to score what its owner asks for. */
 void output_end(scheduler *s, struct sequence *q, enum finish_reason reason, const char *why);
 
-/* What a running sequence has computed of tokens[0, wanted) behind the pages of *m, in a page of its
- * own that nobody else may write: becomes the partial page of *m, held once more. */
+/* What a running sequence has computed of tokens[0, wanted) behind the whole pages of *m, which are
+ * in pages[], in a page that it writes itself: becomes the partial page of *m, held once more. */
 void running_match(scheduler *s, const struct sequence *q, int32_t wanted, const int32_t *pages,
                    struct prefix_match *m);
 
 /* Goes on behind a partial match in a page of its own. */
 void partial_adopt(scheduler *s, struct sequence *q, const struct prefix_match *m);
 
-/* scheduler_rows.c: fills s->b and each running sequence's n_rows and outputs. */
-void choose_rows(scheduler *s);
+/* scheduler_order.c: the running sequence that makes room for q; NULL: q must wait. */
+struct sequence *victim_find(const scheduler *s, const struct sequence *q);
 
-/* scheduler_outputs.c: what a step samples. Before a step: */
-void outputs_begin(scheduler *s);
-/* How many tokens of a draft follow the next n rows of a sequence, which end in its last known token;
- * they stand behind its tokens already. */
-int32_t draft_choose(scheduler *s, struct sequence *q, int32_t n);
-/* How many of the next n rows have room for the outputs they want. */
+/* The queued sequence that is next in its class; NULL: none. */
+struct sequence *queued_next(const scheduler *s, int priority);
+
+/* A class that has waited for a place too long, or -1. */
+int priority_owed(const scheduler *s);
+
+/* scheduler_warm.c: q goes on where a running warm sequence of its owner stands that computes the
+ * same prefix, in its place and with its pages, also in the middle of a slice. The warm one ends: what
+ * it was for happens. False: there is none. */
+bool warm_take_over(scheduler *s, struct sequence *q);
+
+/* Ends queued warm sequences that q, just queued, makes needless. */
+void warm_coalesce(scheduler *s, const struct sequence *q);
+
+/* Is what a warm sequence wants computed by a running one? */
+bool warm_is_covered(const scheduler *s, const struct sequence *q);
+
+/* scheduler_rows.c: the slice to launch next, filled if it is new, and how many layers of it; NULL:
+ * look again. */
+struct slice *slice_choose(scheduler *s, int32_t *layers);
+bool sequence_decodes(const struct sequence *q);
+
+/* scheduler_slice.c */
+struct step_shape slice_shape(const struct slice *slice);
+bool slice_is_warm(const struct slice *slice);
+
+/* Lets a sequence go whose rows stand in a slice; the last one gives the slice up. */
+void slice_leave(scheduler *s, struct sequence *q);
+
+/* Gives a slice up: its rows count as never computed. */
+void slice_close(scheduler *s, struct slice *slice);
+
+/* Lets go of the pages that a slice holds for nobody. */
+void slice_nobodys_release(scheduler *s, const struct slice *slice);
+
+/* Pages that slices hold for nobody. */
+int32_t slices_pages_held(const scheduler *s);
+
+/* Microseconds of a whole step: what the device says, corrected by how steps went. */
+double step_us(const void *scheduler_, const struct step_shape *shape);
+void cost_learn(scheduler *s, const struct step_shape *shape, double share, int64_t us);
+
+/* scheduler_outputs.c: what a step samples. While it is filled: room for drafts beside the rows
+ * s->chosen; */
+void draft_room_make(scheduler *s);
+/* how many of the next n rows of a sequence have room for the outputs they want; */
 int32_t outputs_fit(const scheduler *s, const struct sequence *q, int32_t n);
-/* Asks for the outputs of a sequence whose n_rows rows, and n_drafts of a draft, were just added. */
-void outputs_add(scheduler *s, struct sequence *q, int32_t n_drafts);
-/* After it: hands tokens out. The sequence may have ended, and be gone. */
-void outputs_take(scheduler *s, struct sequence *q, const struct step_result *result);
+/* how many guesses follow those n rows, if they end in its last known token. They stand behind its
+ * tokens then. */
+int32_t draft_choose(scheduler *s, struct sequence *q, int32_t n);
+/* Before the last layers: asks for the outputs. */
+void slice_outputs_add(scheduler *s, struct slice *slice);
+/* After them: hands tokens out. The sequence may have ended, and be gone. */
+void outputs_take(scheduler *s, struct sequence *q, int32_t n_outs,
+                  const struct sample_result *sampled);
 
 /* scheduler_results.c */
-void results_take(scheduler *s, const struct step_result *result);
-void time_record(scheduler *s, int64_t us);
+void results_take(scheduler *s, struct slice *slice, const struct step_result *result);
+void launch_record(scheduler *s, struct slice *slice, int32_t layers, int64_t us);
+void routes_count(scheduler *s, const struct step_result *result, int32_t from, int32_t to);
 
 /* Warm sequences whose whole prompt was found have nothing to compute. */
 void computed_end(scheduler *s);

@@ -1,7 +1,8 @@
 /* What a step gave: tokens are handed out, computed pages become findable, times are kept. */
 #include "inference/scheduler_private.h"
 
-#include "base/clock.h"
+const int32_t engine_step_bucket_ms[ENGINE_STEP_BUCKETS - 1] = {1,   2,   5,   10,   20,   50,
+                                                                100, 200, 500, 1000, 2000, 5000};
 
 void computed_end(scheduler *s)
 {
@@ -13,20 +14,26 @@ void computed_end(scheduler *s)
     }
 }
 
-void results_take(scheduler *s, const struct step_result *result)
+static void part_take(scheduler *s, struct sequence *q, const struct step_result *result)
 {
-    for (int32_t i = s->n_running - 1; i >= 0; i--) {
-        struct sequence *q = s->running[i];
-        bool bad = q->n_outs > 0 && result->sampled[q->out].nan;
-        q->n_computed += q->n_rows;
-        if (!bad) computed_insert(s, q, false);
-        if (q->n_outs > 0) outputs_take(s, q, result);
-    }
-    computed_end(s);
+    const struct sample_result *sampled = q->n_outs > 0 ? &result->sampled[q->out] : NULL;
+    int32_t n_outs = q->n_outs;
+    if (!sequence_decodes(q)) owners_serve(s->owners, q->owner_slot, q->n_rows);
+    q->n_computed += q->n_rows;
+    q->slice = q->out = -1;
+    q->n_rows = q->n_drafts = q->n_outs = 0;
+    if (!sampled || !sampled->nan) computed_insert(s, q, false);
+    if (sampled) outputs_take(s, q, n_outs, sampled);
 }
 
-const int32_t engine_step_bucket_ms[ENGINE_STEP_BUCKETS - 1] = {1,   2,   5,   10,   20,   50,
-                                                                100, 200, 500, 1000, 2000, 5000};
+void results_take(scheduler *s, struct slice *slice, const struct step_result *result)
+{
+    slice_nobodys_release(s, slice);
+    slice->active = false;
+    for (int32_t i = slice->b.step.n_seqs - 1; i >= 0; i--)
+        if (slice->part[i]) part_take(s, slice->part[i], result);
+    computed_end(s);
+}
 
 static void step_count(struct engine_stats *total, int64_t us)
 {
@@ -38,23 +45,49 @@ static void step_count(struct engine_stats *total, int64_t us)
     total->step_us_bucket[bucket]++;
 }
 
-void time_record(scheduler *s, int64_t us)
+static void rate_record(scheduler *s, const struct slice *slice)
 {
-    step_count(&s->total, us);
-    int32_t n_prefill = s->b.step.n_rows;
     int64_t n_decode = 0;
-    for (int32_t i = 0; i < s->n_running; i++)
-        if (s->running[i]->n_rows == 1 && s->running[i]->n_outs > 0) {
-            n_decode++;
-            n_prefill -= s->running[i]->n_outs;
-        }
-    if (n_prefill >= SLICE_ROWS_TIMED) {
-        double row_us = (double)us / s->b.step.n_rows;
-        s->row_us = s->row_us > 0 ? 0.7 * s->row_us + 0.3 * row_us : row_us;
-    }
+    for (int32_t i = 0; i < slice->b.step.n_seqs; i++)
+        n_decode += slice->part[i] && sequence_decodes(slice->part[i]);
     if (n_decode == 0) return;
-    s->window_us += us;
+    s->window_us += slice->spent_us > 0 ? slice->spent_us : 1;
     s->window_tokens += n_decode;
     s->total.tokens_per_s = 1e6 * (double)s->window_tokens / (double)s->window_us;
     if (s->window_us >= RATE_WINDOW_US) s->window_us = s->window_tokens = 0;
+}
+
+/* While its rows still are what they were when it began: the accounts want to know who was in it. */
+void launch_record(scheduler *s, struct slice *slice, int32_t layers, int64_t us)
+{
+    bool queued[N_PRIORITIES], began = slice->layer == 0;
+    struct step_shape shape = slice_shape(slice);
+    cost_learn(s, &shape, (double)layers / s->policy.n_layers, us);
+    for (int p = 0; p < N_PRIORITIES; p++) queued[p] = s->queued[p].n > 0;
+    for (int32_t i = 0; i < s->n_running; i++) {
+        const struct sequence *q = s->running[i];
+        s->seen[i].slice = q->slice;
+        if (q->slice < 0) continue;
+        s->seen[i].n_rows = q->n_rows + q->n_drafts;
+        s->seen[i].n_kv = q->n_computed + q->n_rows + q->n_drafts;
+    }
+    struct policy_launch launch = {(int32_t)(slice - s->slices), (double)us,
+                                   began && slice_is_warm(slice), now_us(s) - us};
+    policy_account(&s->policy, s->seen, s->n_running, queued, &launch);
+    for (int32_t i = 0; i < s->n_running; i++) s->running[i]->slack_us = s->seen[i].slack_us;
+    slice->spent_us += us;
+    slice->layer += layers;
+    if (slice->layer < s->policy.n_layers) return;
+    step_count(&s->total, slice->spent_us);
+    rate_record(s, slice);
+}
+
+void routes_count(scheduler *s, const struct step_result *result, int32_t from, int32_t to)
+{
+    const struct model_shape *m = &s->o.model->config.shape;
+    size_t per_layer = (size_t)s->b.step.n_rows * (size_t)m->moe_top_k;
+    if (!result->routes) return;
+    for (size_t i = per_layer * (size_t)from; i < per_layer * (size_t)to; i++)
+        if (result->routes[i] >= 0 && result->routes[i] < ENGINE_EXPERTS_MAX)
+            s->total.expert_rows[result->routes[i]]++;
 }

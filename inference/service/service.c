@@ -43,8 +43,12 @@ static status model_load(struct loader *l, engine **e, error *err)
     const struct engine_options options = {.model_dir = o->model_dir,
                                            .backend = o->backend,
                                            .n_threads = o->n_threads,
-                                           .kv_type = KV_BF16,
+                                           .kv_type = o->kv_type,
                                            .kv_tokens = o->kv_tokens,
+                                           .memory_bytes = o->memory_bytes,
+                                           .host_tokens = o->host_tokens,
+                                           .host_bytes = o->host_bytes,
+                                           .host_directory = o->host_directory,
                                            .progress = on_progress,
                                            .progress_context = l->service};
     status s = engine_open(e, &options, err);

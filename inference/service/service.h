@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "inference/engine.h"
 
 struct service_options {
     const char *socket_path; /* NULL with port < 0: path_runtime("engine.sock"), under the lock */
@@ -18,7 +19,10 @@ struct service_options {
     const char *model_dir;   /* NULL: loading fails, with words for a person */
     const char *backend;     /* as in engine_options */
     int32_t n_threads;
-    int64_t kv_tokens;
+    /* As in engine_options. */
+    enum kv_type kv_type;
+    int64_t kv_tokens, memory_bytes, host_tokens, host_bytes;
+    const char *host_directory;
     int64_t idle_s; /* leaves after so long without lease and work; negative: never */
     int lock_fd;    /* an open engine.lock that is flock'ed already; -1: none */
 };

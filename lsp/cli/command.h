@@ -28,12 +28,12 @@ int command_fail(const char *name, const error *err);
 status command_write(text output, error *err);
 
 /* Options: a table per subcommand, parsed by getopt_long's rules ("--name VALUE", "--name=VALUE"). */
-enum option_type { OPTION_FLAG, OPTION_TEXT, OPTION_INTEGER, OPTION_NUMBER };
+enum option_type { OPTION_FLAG, OPTION_TEXT, OPTION_INTEGER, OPTION_NUMBER, OPTION_SIZE };
 
 struct command_option {
     const char *name; /* without dashes */
     enum option_type type;
-    void *value;          /* bool *, const char **, int64_t *, double * */
+    void *value;          /* bool *, const char **, int64_t *, double *, int64_t * of bytes */
     const char *argument; /* "DIR", "N": for --help; NULL for flags */
     const char *help;
     int64_t low, high; /* range of OPTION_INTEGER, both 0: any */

@@ -1,6 +1,7 @@
 #include "lsp/cli/engine_settings.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "base/paths.h"
@@ -42,6 +43,17 @@ struct engine_client_options engine_settings_client(const struct engine_settings
         .backend = s->backend,
         .n_threads = (int32_t)s->n_threads,
     };
+}
+
+status kv_type_parse(enum kv_type *out, const char *option, const char *name, error *err)
+{
+    static const char *const names[] = {[KV_F32] = "f32", [KV_BF16] = "bf16", [KV_E4M3] = "e4m3"};
+    for (int i = KV_F32; i <= KV_E4M3; i++) {
+        if (strcmp(names[i], name) != 0) continue;
+        *out = (enum kv_type)i;
+        return OK;
+    }
+    return fail(err, ERR_USAGE, "%s: found \"%s\", expected f32, bf16 or e4m3", option, name);
 }
 
 const char *model_find(const char *given, buffer *found)

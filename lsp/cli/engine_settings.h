@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/text.h"
+#include "kernels/kernels.h"
 #include "lsp/cli/command.h"
 #include "lsp/client/engine_client.h"
 
@@ -37,6 +38,9 @@ struct engine_client_options engine_settings_client(const struct engine_settings
 
 /* A variable's value; NULL when it is not set or empty. */
 const char *environment_get(const char *name);
+
+/* "f32", "bf16", "e4m3"; ERR_USAGE names the option. */
+status kv_type_parse(enum kv_type *out, const char *option, const char *name, error *err);
 
 /* Where the local engine finds its model: `given`, DBRX_MODEL, or what lies beside the program, in
  * that order. NULL when there is none; `found` keeps the bytes. */

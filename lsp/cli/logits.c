@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "inference/logits.h"
 #include "lsp/cli/command.h"
+#include "lsp/cli/engine_settings.h"
 
 static const char usage[] = "usage: dbrx-ls logits --model DIR --tokens 1,2,3 [OPTIONS]\n\n"
                             "Prints the logits behind every token, one row per line; with --json\n"
@@ -51,17 +52,6 @@ static status ids_read(token_list *out, const char *tokens, error *err)
     if (s == OK) s = ids_parse(out, buffer_text(&given), err);
     buffer_free(&given);
     return s;
-}
-
-static status kv_parse(enum kv_type *out, const char *name, error *err)
-{
-    static const char *const names[] = {[KV_F32] = "f32", [KV_BF16] = "bf16", [KV_E4M3] = "e4m3"};
-    for (int i = KV_F32; i <= KV_E4M3; i++) {
-        if (strcmp(names[i], name) != 0) continue;
-        *out = (enum kv_type)i;
-        return OK;
-    }
-    return fail(err, ERR_USAGE, "--kv: found \"%s\", expected f32, bf16 or e4m3", name);
 }
 
 static status row_print(void *context, size_t i, const float *row, const struct model_shape *shape,
@@ -108,7 +98,7 @@ int command_logits(int argc, char **argv)
     };
     if (!command_parse(argc, argv, table, usage, &n_rest, &exit_code)) return exit_code;
     options.n_threads = (int32_t)n_threads;
-    status s = kv_parse(&options.kv_type, kv, &err);
+    status s = kv_type_parse(&options.kv_type, "--kv", kv, &err);
     if (s == OK && n_rest > 0)
         s = fail(&err, ERR_USAGE, "unexpected argument \"%s\" (see --help)", argv[1]);
     if (s == OK && !options.model_dir) s = fail(&err, ERR_USAGE, "--model DIR is missing");

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/paths.h"
 #include "inference/mapping_guard.h"
 #include "inference/service/service.h"
 #include "lsp/cli/command.h"
@@ -35,6 +36,16 @@ static status idle_parse(int64_t *out, const char *value, bool tcp, error *err)
     return OK;
 }
 
+/* The second tier of KV lies in a file of the user's cache directory. Off by default: on a CPU both
+ * tiers are this machine's memory or disk, and gigabytes on somebody's disk are theirs to grant. */
+static status host_prepare(struct service_options *o, buffer *directory, error *err)
+{
+    if (o->host_tokens == 0 && o->host_bytes == 0) return OK;
+    status s = path_cache(directory, "", err);
+    if (s == OK) o->host_directory = directory->bytes;
+    return s;
+}
+
 static status options_check(const struct service_options *o, int n_rest, char **argv, error *err)
 {
     if (n_rest) return fail(err, ERR_USAGE, "unexpected argument \"%s\" (see --help)", argv[1]);
@@ -47,8 +58,8 @@ static status options_check(const struct service_options *o, int n_rest, char **
 int command_serve(int argc, char **argv)
 {
     struct service_options o = {.backend = "auto"};
-    int64_t port = -1, n_threads = 0, kv_tokens = 0, lock_fd = -1;
-    const char *model = NULL, *idle = NULL;
+    int64_t port = -1, n_threads = 0, lock_fd = -1;
+    const char *model = NULL, *idle = NULL, *kv_type = "bf16";
     const struct command_option options[] = {
         {"socket", OPTION_TEXT, &o.socket_path, "PATH", "listen on this Unix socket", 0, 0},
         {"port", OPTION_INTEGER, &port, "N", "listen on this TCP port (0: any free one)", 0, 65535},
@@ -56,23 +67,30 @@ int command_serve(int argc, char **argv)
         {"model", OPTION_TEXT, &model, "DIR", "model directory (default: DBRX_MODEL)", 0, 0},
         {"backend", OPTION_TEXT, &o.backend, "NAME", "auto, cpu or reference", 0, 0},
         {"threads", OPTION_INTEGER, &n_threads, "N", "compute threads (0: all cores)", 0, 1024},
-        {"kv-tokens", OPTION_INTEGER, &kv_tokens, "N", "tokens the KV pool holds (0: 4 contexts)",
+        {"kv-tokens", OPTION_INTEGER, &o.kv_tokens, "N", "tokens the KV pool holds (0: 4 contexts)",
          0, INT64_C(1) << 40},
+        {"kv-type", OPTION_TEXT, &kv_type, "TYPE", "KV as f32, bf16 or e4m3 (default bf16)", 0, 0},
+        {"memory", OPTION_SIZE, &o.memory_bytes, "SIZE",
+         "the most to take, mapped weights apart: sizes the KV pool", 0, 0},
+        {"host-tokens", OPTION_INTEGER, &o.host_tokens, "N",
+         "tokens of KV kept on disk behind the pool (0: none)", 0, INT64_C(1) << 40},
+        {"host-memory", OPTION_SIZE, &o.host_bytes, "SIZE", "the same as a size", 0, 0},
         {"idle", OPTION_TEXT, &idle, "SECONDS", "leave when unused so long, or \"never\"", 0, 0},
         {"lock-fd", OPTION_INTEGER, &lock_fd, "N", "inherited descriptor of the engine's lock", 0,
          INT_MAX},
         {0}};
     int n_rest, exit_code;
-    static buffer found; /* not freed: after a failure the loader may still read it */
+    static buffer found, host; /* not freed: after a failure the loader may still read them */
     error err;
     if (!command_parse(argc, argv, options, usage, &n_rest, &exit_code)) return exit_code;
     o.port = (int)port;
     o.n_threads = (int32_t)n_threads;
-    o.kv_tokens = kv_tokens;
     o.lock_fd = (int)lock_fd;
     o.api_key = getenv("DBRX_API_KEY");
     o.model_dir = model_find(model, &found);
     status s = options_check(&o, n_rest, argv, &err);
+    if (s == OK) s = kv_type_parse(&o.kv_type, "--kv-type", kv_type, &err);
+    if (s == OK) s = host_prepare(&o, &host, &err);
     if (s == OK) s = idle_parse(&o.idle_s, idle, o.port >= 0, &err);
     if (s == OK) s = mapping_guard_install(&err);
     if (s == OK) s = service_run(&o, &err);

@@ -114,7 +114,8 @@ static void fixture_open(struct fixture *f, int32_t rows)
                                .n_threads = 1,
                                .rows_max = rows,
                                .seqs_max = SEQS,
-                               .outs_max = SEQS + DRAFT};
+                               .outs_max = SEQS + DRAFT,
+                               .slices_max = SLICES_MAX};
     check(k->open(&f->d, &o, &err), &err);
     check(model_load(f->m, k, f->d, NULL, NULL, &err), &err);
     check(k->kv_open(&f->kv, f->d, KV_BF16, PAGES, &err), &err);
