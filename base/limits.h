@@ -123,6 +123,8 @@
 #define MUST_START_MAX (4 * KIB)
 /* Requests waiting for the engine; one more is answered 503 with Retry-After. */
 #define ENGINE_QUEUE_MAX 256
+/* Of them, of one owner: half, so that nobody shuts the others out. */
+#define ENGINE_QUEUE_OWNER_MAX 128
 /* Sequences that share one step: beyond it a step's decode rows cost more than a second step. */
 #define ENGINE_SEQUENCES_MAX 64
 /* Pinned pages of the prefix cache: one of so many. What is pinned is had by nobody else. */

@@ -2,9 +2,11 @@
  * and steps it. The worker sleeps only when the scheduler has nothing to do. */
 #include "inference/engine.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/limits.h"
 #include "base/memory.h"
@@ -12,12 +14,19 @@
 #include "inference/host_pages.h"
 #include "inference/kv_plan.h"
 
-enum { ROWS_DEFAULT = 512 };
+enum { ROWS_DEFAULT = 512, ROWS_DEFAULT_GPU = 2048, REQUESTS_WAIT_S = 2 };
+
+struct request_list {
+    struct engine_request_info *out;
+    size_t n_max, n;
+    bool done;
+};
 
 struct engine {
     char *name;
     const struct kernels *kernels;
     device *device;
+    int32_t rows_max; /* of a step */
     model *model;
     tokenizer *tokenizer;
     sampler sampler;
@@ -29,17 +38,36 @@ struct engine {
 
     pthread_t worker;
     bool worker_runs;
-    pthread_mutex_t lock; /* guards what follows */
+    pthread_mutex_t asking; /* one who asks for the list of requests; taken before lock */
+    pthread_mutex_t lock;   /* guards what follows */
     pthread_cond_t work;
     bool closing, woken;
     generation *posted, **posted_end; /* not yet seen by the worker */
     int64_t n_posted;
+    generation *waiting[ENGINE_QUEUE_MAX]; /* never admitted so far, oldest first */
+    int32_t n_waiting;
+    int64_t n_refused;
+    struct request_list *asked; /* to be filled at the next step boundary, or NULL */
+    pthread_cond_t answered;
     struct engine_stats stats; /* as of the last step boundary */
 };
 
+static void waiting_remove(engine *e, const generation *g)
+{
+    int32_t i = 0;
+    pthread_mutex_lock(&e->lock);
+    while (i < e->n_waiting && e->waiting[i] != g) i++;
+    if (i < e->n_waiting) {
+        e->n_waiting--;
+        memmove(e->waiting + i, e->waiting + i + 1,
+                (size_t)(e->n_waiting - i) * sizeof(generation *));
+    }
+    pthread_mutex_unlock(&e->lock);
+}
+
 static void event_admitted(void *context, struct sequence *s)
 {
-    (void)context;
+    waiting_remove(context, (const generation *)s);
     generation_admitted((generation *)s);
 }
 
@@ -71,7 +99,7 @@ static enum finish_reason event_token(void *context, struct sequence *s,
 static void event_finished(void *context, struct sequence *s, enum finish_reason reason,
                            const char *why)
 {
-    (void)context;
+    waiting_remove(context, (const generation *)s);
     generation_end((generation *)s, reason, why);
 }
 
@@ -99,7 +127,10 @@ static int32_t outs_of(int32_t rows)
 
 static status device_open(engine *e, const struct engine_options *o, error *err)
 {
-    int32_t rows = o->rows_max ? o->rows_max : ROWS_DEFAULT;
+    status s = kernels_find(&e->kernels, o->backend ? o->backend : "auto", err);
+    if (s != OK) return s;
+    bool gpu = strcmp(e->kernels->name, "cuda") == 0;
+    int32_t rows = o->rows_max ? o->rows_max : gpu ? ROWS_DEFAULT_GPU : ROWS_DEFAULT;
     if (rows < 1 || rows > ENGINE_ROWS_MAX)
         return fail(err, ERR_USAGE, "rows per step: found %d, expected 1 to %d", rows,
                     ENGINE_ROWS_MAX);
@@ -110,8 +141,8 @@ static status device_open(engine *e, const struct engine_options *o, error *err)
                                      .seqs_max = seqs,
                                      .outs_max = outs_of(rows),
                                      .slices_max = SLICES_MAX};
-    status s = kernels_find(&e->kernels, o->backend ? o->backend : "auto", err);
-    return s == OK ? e->kernels->open(&e->device, &options, err) : s;
+    e->rows_max = rows;
+    return e->kernels->open(&e->device, &options, err);
 }
 
 /* How many pages pool and host tier get. */
@@ -161,7 +192,7 @@ static status tokenizer_load(engine *e, const char *model_dir, error *err)
 
 static status scheduler_start(engine *e, const struct engine_options *o, error *err)
 {
-    int32_t rows = o->rows_max ? o->rows_max : ROWS_DEFAULT;
+    int32_t rows = e->rows_max;
     struct scheduler_options options = {
         .model = e->model,
         .device = e->device,
@@ -203,6 +234,16 @@ static void posted_add(engine *e, generation *g)
     }
 }
 
+/* With the lock held. */
+static void asked_answer(engine *e)
+{
+    if (!e->asked) return;
+    e->asked->n = scheduler_requests(e->scheduler, e->asked->out, e->asked->n_max);
+    e->asked->done = true;
+    e->asked = NULL;
+    pthread_cond_broadcast(&e->answered);
+}
+
 static void *worker_run(void *context)
 {
     engine *e = context;
@@ -216,6 +257,7 @@ static void *worker_run(void *context)
         bool worked = scheduler_step(e->scheduler);
         pthread_mutex_lock(&e->lock);
         scheduler_stats(e->scheduler, &e->stats);
+        asked_answer(e);
         while (!worked && !e->posted && !e->woken && !e->closing)
             pthread_cond_wait(&e->work, &e->lock);
     }
@@ -235,6 +277,15 @@ static status worker_start(engine *e, error *err)
     return OK;
 }
 
+static void condition_open_monotonic(pthread_cond_t *c)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(c, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
 /* Everything before the weights; *out is to be closed also after a failure. */
 static status engine_prepare(engine **out, struct memory_plan *plan,
                              const struct engine_options *options, error *err)
@@ -242,7 +293,9 @@ static status engine_prepare(engine **out, struct memory_plan *plan,
     engine *e = *out = memory_take(1, sizeof *e);
     if (!e) return fail(err, ERR_MEMORY, "out of memory for the engine");
     pthread_mutex_init(&e->lock, NULL);
+    pthread_mutex_init(&e->asking, NULL);
     pthread_cond_init(&e->work, NULL);
+    condition_open_monotonic(&e->answered);
     e->posted_end = &e->posted;
     e->name = name_of(options->model_dir);
     status s = e->name ? OK : fail(err, ERR_MEMORY, "out of memory for the engine");
@@ -319,6 +372,8 @@ void engine_close(engine *e)
     sampler_close(&e->sampler);
     tokenizer_close(e->tokenizer);
     pthread_cond_destroy(&e->work);
+    pthread_cond_destroy(&e->answered);
+    pthread_mutex_destroy(&e->asking);
     pthread_mutex_destroy(&e->lock);
     memory_free(e->name);
     memory_free(e);
@@ -423,14 +478,47 @@ static status spec_check(const engine *e, const struct generation_spec *spec, er
     return s == OK ? ids_check("prompt", spec->prompt, spec->n_prompt, vocab, err) : s;
 }
 
+/* The oldest warm request that waits, of one owner or (NULL) of all, gives its place up. With the
+ * lock held. False: there is none. */
+static bool waiting_drop_warm(engine *e, const uint64_t *owner)
+{
+    for (int32_t i = 0; i < e->n_waiting; i++) {
+        struct sequence *q = &e->waiting[i]->sequence;
+        if (q->priority != PRIORITY_WARM || (owner && q->owner != *owner)) continue;
+        atomic_store(&q->cancelled, true);
+        e->n_waiting--;
+        memmove(e->waiting + i, e->waiting + i + 1,
+                (size_t)(e->n_waiting - i) * sizeof(generation *));
+        return true;
+    }
+    return false;
+}
+
+/* Is there room among those that wait, if need be a warm one's? With the lock held. */
+static status room_make(engine *e, uint64_t owner, error *err)
+{
+    int32_t n_own = 0;
+    for (int32_t i = 0; i < e->n_waiting; i++) n_own += e->waiting[i]->sequence.owner == owner;
+    bool own_full = n_own >= ENGINE_QUEUE_OWNER_MAX, full = e->n_waiting >= ENGINE_QUEUE_MAX;
+    if (own_full && !waiting_drop_warm(e, &owner)) {
+        e->n_refused++;
+        return fail(err, ERR_BUSY, "%d requests of yours are waiting already", n_own);
+    }
+    if (full && !own_full && !waiting_drop_warm(e, NULL)) {
+        e->n_refused++;
+        return fail(err, ERR_BUSY, "%d requests are waiting already", e->n_waiting);
+    }
+    return OK;
+}
+
 /* With the lock held. */
 static status post(engine *e, generation *g, error *err)
 {
-    int64_t n_waiting = e->stats.n_queued + e->n_posted;
     if (e->stats.device_failed) return fail(err, ERR_DEVICE, "the device has failed");
     if (e->closing) return fail(err, ERR_CANCELLED, "the engine is closing");
-    if (n_waiting >= ENGINE_QUEUE_MAX)
-        return fail(err, ERR_BUSY, "%lld requests are waiting already", (long long)n_waiting);
+    status s = room_make(e, g->sequence.owner, err);
+    if (s != OK) return s;
+    e->waiting[e->n_waiting++] = g;
     *e->posted_end = g;
     e->posted_end = &g->next;
     e->n_posted++;
@@ -481,5 +569,25 @@ void engine_stats(engine *e, struct engine_stats *out)
     pthread_mutex_lock(&e->lock);
     *out = e->stats;
     out->n_queued += e->n_posted;
+    out->refused_busy = e->n_refused;
     pthread_mutex_unlock(&e->lock);
+}
+
+size_t engine_requests(engine *e, struct engine_request_info *out, size_t n_max)
+{
+    struct request_list list = {out, n_max, 0, false};
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += REQUESTS_WAIT_S;
+    pthread_mutex_lock(&e->asking);
+    pthread_mutex_lock(&e->lock);
+    e->asked = &list;
+    e->woken = true;
+    pthread_cond_signal(&e->work);
+    while (!list.done)
+        if (pthread_cond_timedwait(&e->answered, &e->lock, &until) == ETIMEDOUT) break;
+    e->asked = NULL;
+    pthread_mutex_unlock(&e->lock);
+    pthread_mutex_unlock(&e->asking);
+    return list.n;
 }

@@ -36,7 +36,7 @@ struct engine_options {
      * where host_directory is NULL, in memory. */
     int64_t host_tokens, host_bytes;
     const char *host_directory;
-    int32_t rows_max;  /* rows of one step; 0: 512 */
+    int32_t rows_max;  /* rows of one step; 0: 512, on a GPU 2048 */
     bool draft_always; /* verify every draft, whatever it costs: tests and benchmarks */
     /* Called from the loading thread with 0..1; may be NULL. */
     void (*progress)(void *context, double fraction);
@@ -160,7 +160,8 @@ extern const int32_t engine_step_bucket_ms[ENGINE_STEP_BUCKETS - 1];
 struct engine_stats {
     int64_t n_running, n_queued;
     int64_t n_running_by[N_PRIORITIES], n_queued_by[N_PRIORITIES];
-    int64_t refused_busy; /* not taken: the queue was full */
+    int64_t refused_busy;               /* not taken: the queue was full */
+    int64_t device_us_by[N_PRIORITIES]; /* of steps; what several share is divided by cost */
     int64_t tokens_prompt, tokens_cached, tokens_output, requests, cancelled, failed;
     int64_t kv_pages, kv_pages_free, kv_pages_cached;
     /* Tokens computed by warm requests; of those, found by a real request; of those, evicted or

@@ -161,6 +161,7 @@ bool scheduler_step(scheduler *s)
     struct step_result result;
     int32_t layers = 0;
     if (s->failed) device_fail(s);
+    successors_admit(s); /* first: what was cancelled for them goes on for them */
     cancelled_end(s);
     admit_all(s);
     computed_end(s);
@@ -212,6 +213,7 @@ void scheduler_stats(const scheduler *s, struct engine_stats *out)
     for (int p = 0; p < N_PRIORITIES; p++) {
         out->n_queued_by[p] = s->queued[p].n;
         out->n_queued += s->queued[p].n;
+        out->device_us_by[p] = (int64_t)s->policy.used_us[p];
     }
     out->kv_pages = kv_pages_count(s->pages);
     out->kv_pages_free = kv_pages_free_count(s->pages);

@@ -39,17 +39,19 @@ struct sequence {
     bool admitted;      /* once before: it was put back */
     bool follows;       /* another sequence computed what it needs next: worth another look */
     bool keeps_place;   /* waited for it too long to give it up again */
-    int32_t n_rows;     /* its rows of known tokens in this step */
-    int32_t n_drafts;   /* and of guesses behind them */
-    int32_t out;        /* its first output in this step, or -1 */
-    int32_t n_outs;     /* its outputs in this step */
-    int32_t slice;      /* in which step they are, or -1 */
+    int32_t slice;      /* the step its rows are in, or -1 */
+    int32_t n_rows;     /* its rows of known tokens there */
+    int32_t n_drafts;   /* and of a draft behind them */
+    int32_t out;        /* its first output there, or -1 */
+    int32_t n_outs;     /* its outputs there: one, and one behind each token of a draft */
+    int64_t n_drafted, n_accepted; /* tokens of drafts verified, and kept, so far */
+    /* Once the output is complete and ids are scored behind it: tokens[score_from, n_prompt] are
+     * those ids, the last of them not to be computed. 0: not yet. */
+    int32_t score_from;
+    double score_logprob;      /* their sum so far */
+    bool scored;               /* it is complete */
+    enum finish_reason finish; /* how the output ended */
     int32_t owner_slot;
-    int64_t n_drafted, n_accepted; /* guesses verified, and kept, so far */
-    enum finish_reason finish;     /* how the output ended, while ids are scored behind it */
-    int32_t score_from;            /* then tokens[score_from, n_prompt] are those ids; else 0 */
-    bool scored;                   /* all of them; score_logprob is their sum */
-    double score_logprob;
     double slack_us;   /* while it decodes: scheduler_policy.h */
     uint64_t id;       /* by arrival, from 1 */
     int64_t queued_us; /* when it last began to wait */
@@ -59,16 +61,17 @@ struct sequence {
 
 /* A context, and ids whose probability behind it is asked for. */
 struct score_run {
-    int32_t *tokens;             /* [n_tokens] lives as long as the sequence */
-    int32_t n_context, n_tokens; /* tokens[n_context, n_tokens) are scored; there are both */
+    int32_t *tokens; /* [n_tokens] lives as long as the sequence */
+    int32_t n_context,
+        n_tokens; /* tokens[n_context, n_tokens) are scored; 1 <= n_context < n_tokens */
 };
 
 /* Called from inside scheduler_step. */
 struct scheduler_events {
     void *context;
     void (*admitted)(void *context, struct sequence *s);
-    /* Fills the mask of allowed ids for the output behind the known tokens and n_ahead guesses, and
-     * returns true; false: only dead ids are forbidden. May be NULL. */
+    /* Fills the mask of allowed ids for the output behind tokens[n_tokens - 1 + n_ahead], where the
+     * last n_ahead are a draft's, and returns true; false: only dead ids are forbidden. May be NULL. */
     bool (*mask)(void *context, const struct sequence *s, int32_t n_ahead, uint32_t *mask);
     /* Writes at most n_max guesses behind the known tokens, and how likely each is to be right when
      * those before it were. Their number. May be NULL. */

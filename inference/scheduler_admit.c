@@ -92,8 +92,8 @@ bool pages_available(const scheduler *s, int32_t n)
 void running_match(scheduler *s, const struct sequence *q, int32_t wanted, const int32_t *pages,
                    struct prefix_match *m)
 {
-    int32_t from = m->n_pages * KV_PAGE_TOKENS, most = wanted - from;
-    if (most > KV_PAGE_TOKENS) most = KV_PAGE_TOKENS;
+    int32_t from = m->n_pages * KV_PAGE_TOKENS;
+    int32_t most = wanted - from < KV_PAGE_TOKENS ? wanted - from : KV_PAGE_TOKENS;
     for (int32_t i = 0; i < s->n_running; i++) {
         const struct sequence *r = s->running[i];
         int32_t n = 0, there = r->n_computed - from < most ? r->n_computed - from : most;
@@ -194,7 +194,7 @@ static void score_begin(scheduler *s, struct sequence *q, const struct score_run
     q->score_from = run->n_context;
     q->n_tokens = q->n_prompt = q->n_tokens_max = run->n_tokens - 1;
     q->n_extra = 0;
-    q->score_logprob = q->slack_us = 0;
+    q->score_logprob = 0;
     if (sequence_admit(s, q))
         running_insert(s, q);
     else
@@ -231,7 +231,7 @@ void sequence_put_back(scheduler *s, struct sequence *q)
     sequence_leave(s, q, true);
     q->queued_us = now_us(s);
     q->slack_us = 0;
-    q->score_logprob = 0; /* what it knew of it is computed again */
+    if (q->score_from > 0) q->score_logprob = 0; /* its ids are scored from the first again */
     list_put_first(&s->queued[q->priority], q);
 }
 
@@ -247,11 +247,10 @@ void admission_record(scheduler *s, struct sequence *q)
     s->o.events.admitted(s->o.events.context, q);
 }
 
-/* The place of a warm sequence, or a free one, or one that others are put back for. */
+/* A free place with its pages, or one that others are put back for. */
 static bool place_find(scheduler *s, struct sequence *q)
 {
     struct sequence *victim;
-    if (warm_take_over(s, q)) return true;
     while (s->n_running == s->o.seqs_max || !sequence_admit(s, q)) {
         victim = victim_find(s, q);
         if (!victim) return false;

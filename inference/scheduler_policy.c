@@ -271,18 +271,32 @@ static struct policy_plan decode_step(struct chooser *c)
     return plan_new(c, -1);
 }
 
-/* Prompt rows in a step of many decoding sequences, whose reads are paid; none if too few fit. */
+/* What riders may add to a step: a tenth, or what its streams' slack and this step's own share pay. */
+static double ride_us(const struct chooser *c, enum priority least_strict, double base_us)
+{
+    bool any;
+    double slack = slack_least(c, least_strict, &any) + SLACK_RATE * base_us;
+    return fmax(RIDE_SHARE * base_us, slack);
+}
+
+/* Prompt rows in a step of decoding sequences that has paid their reads: each of them must cost less
+ * here than in a slice of its own. Otherwise none ride. */
 static bool ride(struct chooser *c, const struct job *job)
 {
     const struct policy_sequence *q = &c->q[job->sequence];
     decodes_put(c, job->priority);
-    double base = cost_of(c->p, &c->shape), limit = (1 + RIDE_SHARE) * base;
-    int32_t wanted = q->n_rows < RIDE_ROWS_MIN ? q->n_rows : RIDE_ROWS_MIN;
-    bool fits =
-        c->shape.n_rows + wanted <= c->p->rows_max && rows_within(c, q, wanted, limit) == wanted;
-    if (fits) prompts_put(c, job->priority, c->p->rows_max, limit);
-    if (fits) decodes_join(c, job->priority);
-    return fits;
+    int32_t rows = slice_rows(c->p), room = c->p->rows_max - c->shape.n_rows;
+    struct step_shape alone = {.n_rows = rows, .n_seqs = 1, .n_kv_tokens = q->n_kv};
+    double base = cost_of(c->p, &c->shape), limit = base + ride_us(c, job->priority, base);
+    double row_us = cost_of(c->p, &alone) / rows;
+    int32_t n = rows_within(c, q, q->n_rows < room ? q->n_rows : room, limit);
+    struct step_shape joined = shape_with(c->shape, q, n);
+    if (n == 0 || base <= 0 || (n < q->n_rows && n < RIDE_ROWS_MIN) ||
+        cost_of(c->p, &joined) - base > n * row_us)
+        return false;
+    prompts_put(c, job->priority, c->p->rows_max, limit);
+    decodes_join(c, job->priority);
+    return true;
 }
 
 static void chooser_clear(struct chooser *c)
@@ -335,12 +349,13 @@ static struct policy_plan prompt_plan(struct chooser *c, const struct job *job)
 }
 
 /* May this job run now, though sequences of its class and stricter ones decode? A stream's slack must
- * pay; an interactive prompt, or a class whose turn it is, may overdraw it once. */
+ * pay; a short interactive prompt, or a class whose turn it is, may overdraw it once. */
 static bool slack_pays(struct chooser *c, const struct job *job, bool *any)
 {
     double slack = slack_least(c, job->priority, any);
     if (!*any) return true;
-    if (job->priority == PRIORITY_INTERACTIVE || job->rank < 1) return slack >= 0;
+    bool brief = job->sequence >= 0 && is_short(c, &c->q[job->sequence]);
+    if ((brief && job->priority == PRIORITY_INTERACTIVE) || job->rank < 1) return slack >= 0;
     return account_pays(slack, job_us(c, job));
 }
 
@@ -444,11 +459,26 @@ static double class_us(const struct policy *p, const struct policy_sequence *q, 
     return launch->us * (all_us - cost_of(p, &rest)) / all_us;
 }
 
+/* A class is charged what its rows add to those of stricter ones. */
+static void use_account(struct policy *p, const struct policy_sequence *q, int32_t n,
+                        const struct policy_launch *launch)
+{
+    struct step_shape all = shape_of_classes(q, n, launch->slice, 0, PRIORITY_WARM, false);
+    double all_us = cost_of(p, &all), before_us = 0;
+    for (int c = 0; c < N_PRIORITIES && all_us > 0; c++) {
+        struct step_shape to = shape_of_classes(q, n, launch->slice, 0, c, false);
+        double us = cost_of(p, &to);
+        p->used_us[c] += launch->us * (us - before_us) / all_us;
+        before_us = us;
+    }
+}
+
 void policy_account(struct policy *p, struct policy_sequence *q, int32_t n,
                     const bool queued[N_PRIORITIES], const struct policy_launch *launch)
 {
     bool company = company_is_there(q, n, queued);
     slack_account(p, q, n, launch);
+    use_account(p, q, n, launch);
     for (int c = 0; c < N_PRIORITIES; c++) {
         bool waits = queued[c] || c == PRIORITY_WARM, there = waits;
         for (int32_t i = 0; i < n; i++) {

@@ -49,7 +49,8 @@ struct policy {
     int64_t slice_target_us, group_target_us;
 
     double credit_us[N_PRIORITIES];
-    int64_t warm_begun_us; /* the last step of warm rows */
+    double used_us[N_PRIORITIES]; /* of the device, since the start; shared steps are divided */
+    int64_t warm_begun_us;        /* the last step of warm rows */
 };
 
 struct policy_plan {

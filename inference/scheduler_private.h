@@ -36,14 +36,6 @@ struct slice {
     int64_t spent_us;
 };
 
-/* What drafts may take of a step. */
-struct draft_room {
-    int32_t n_outs;          /* outputs beyond one per sequence, that are left */
-    struct step_shape shape; /* of the rows chosen, and the drafts so far */
-    double outputs;          /* tokens that the step yields, by expectation */
-    double us_max;           /* nobody in it waits longer for another's draft */
-};
-
 struct scheduler {
     struct scheduler_options o;
     const struct kernels *kernels;
@@ -58,7 +50,10 @@ struct scheduler {
     struct policy_sequence *seen; /* [seqs_max] running, as policy sees it */
     int32_t *chosen;              /* [seqs_max] rows of each in the next step */
     uint32_t *masks; /* [masks of the sampler + outs_max][n_words] what a step's outputs may be */
-    struct draft_room room; /* of the slice being filled */
+    int32_t n_decoding;      /* sequences whose one row the step being filled still has to get */
+    int32_t n_spare;         /* outputs it may have beyond one per sequence */
+    int32_t n_drafting;      /* rows of drafts in it */
+    double outputs_expected; /* tokens it is expected to yield */
     int32_t n_running;
     int32_t n_promised;   /* pages that running sequences may still take */
     double cost_ratio[2]; /* what steps of few and of many rows took, over what the device said */
@@ -120,17 +115,6 @@ void sequence_put_back(scheduler *s, struct sequence *q);
 /* Gives a place to a sequence whose pages are settled. */
 void admission_record(scheduler *s, struct sequence *q);
 
-/* The output is complete: ends the sequence, or lets it go on to score what its owner asks for. */
-void output_end(scheduler *s, struct sequence *q, enum finish_reason reason, const char *why);
-
-/* What a running sequence has computed of tokens[0, wanted) behind the whole pages of *m, which are
- * in pages[], in a page that it writes itself: becomes the partial page of *m, held once more. */
-void running_match(scheduler *s, const struct sequence *q, int32_t wanted, const int32_t *pages,
-                   struct prefix_match *m);
-
-/* Goes on behind a partial match in a page of its own. */
-void partial_adopt(scheduler *s, struct sequence *q, const struct prefix_match *m);
-
 /* scheduler_order.c: the running sequence that makes room for q; NULL: q must wait. */
 struct sequence *victim_find(const scheduler *s, const struct sequence *q);
 
@@ -140,10 +124,10 @@ struct sequence *queued_next(const scheduler *s, int priority);
 /* A class that has waited for a place too long, or -1. */
 int priority_owed(const scheduler *s);
 
-/* scheduler_warm.c: q goes on where a running warm sequence of its owner stands that computes the
- * same prefix, in its place and with its pages, also in the middle of a slice. The warm one ends: what
- * it was for happens. False: there is none. */
-bool warm_take_over(scheduler *s, struct sequence *q);
+/* scheduler_warm.c: queued sequences go on where a running one of their owner stands that computes
+ * the same prefix and is warm or cancelled: in its place and with its pages, also in the middle of a
+ * slice. It ends: what it was for happens. */
+void successors_admit(scheduler *s);
 
 /* Ends queued warm sequences that q, just queued, makes needless. */
 void warm_coalesce(scheduler *s, const struct sequence *q);
@@ -160,6 +144,9 @@ bool sequence_decodes(const struct sequence *q);
 struct step_shape slice_shape(const struct slice *slice);
 bool slice_is_warm(const struct slice *slice);
 
+/* Asks for the outputs of those whose last known token is in it; before its last layers. */
+void slice_outputs_add(scheduler *s, struct slice *slice);
+
 /* Lets a sequence go whose rows stand in a slice; the last one gives the slice up. */
 void slice_leave(scheduler *s, struct sequence *q);
 
@@ -175,20 +162,29 @@ int32_t slices_pages_held(const scheduler *s);
 /* Microseconds of a whole step: what the device says, corrected by how steps went. */
 double step_us(const void *scheduler_, const struct step_shape *shape);
 void cost_learn(scheduler *s, const struct step_shape *shape, double share, int64_t us);
+/* The output is complete: ends the sequence, or lets it go on to score what its owner asks for. */
+void output_end(scheduler *s, struct sequence *q, enum finish_reason reason, const char *why);
 
-/* scheduler_outputs.c: what a step samples. While it is filled: room for drafts beside the rows
- * s->chosen; */
-void draft_room_make(scheduler *s);
-/* how many of the next n rows of a sequence have room for the outputs they want; */
-int32_t outputs_fit(const scheduler *s, const struct sequence *q, int32_t n);
-/* how many guesses follow those n rows, if they end in its last known token. They stand behind its
- * tokens then. */
+/* What a running sequence has computed of tokens[0, wanted) behind the pages of *m, in a page of its
+ * own that nobody else may write: becomes the partial page of *m, held once more. */
+void running_match(scheduler *s, const struct sequence *q, int32_t wanted, const int32_t *pages,
+                   struct prefix_match *m);
+
+/* Goes on behind a partial match in a page of its own. */
+void partial_adopt(scheduler *s, struct sequence *q, const struct prefix_match *m);
+
+/* scheduler_outputs.c: what a step samples. Before its rows are chosen: */
+void outputs_begin(scheduler *s);
+/* How many tokens of a draft follow the next n rows of a sequence, which end in its last known token;
+ * they stand behind its tokens already. */
 int32_t draft_choose(scheduler *s, struct sequence *q, int32_t n);
-/* Before the last layers: asks for the outputs. */
-void slice_outputs_add(scheduler *s, struct slice *slice);
-/* After them: hands tokens out. The sequence may have ended, and be gone. */
-void outputs_take(scheduler *s, struct sequence *q, int32_t n_outs,
-                  const struct sample_result *sampled);
+/* How many of the next n rows have room for the outputs they want; and takes that room. */
+int32_t outputs_fit(const scheduler *s, const struct sequence *q, int32_t n);
+void outputs_reserve(scheduler *s, const struct sequence *q);
+/* Asks for the outputs of a sequence whose rows begin at first_row, before the step's last layers. */
+void outputs_add(scheduler *s, struct sequence *q, int32_t first_row);
+/* After it: hands tokens out. The sequence may have ended, and be gone. */
+void outputs_take(scheduler *s, struct sequence *q, const struct step_result *result);
 
 /* scheduler_results.c */
 void results_take(scheduler *s, struct slice *slice, const struct step_result *result);

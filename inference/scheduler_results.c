@@ -16,14 +16,13 @@ void computed_end(scheduler *s)
 
 static void part_take(scheduler *s, struct sequence *q, const struct step_result *result)
 {
-    const struct sample_result *sampled = q->n_outs > 0 ? &result->sampled[q->out] : NULL;
-    int32_t n_outs = q->n_outs;
+    bool bad = q->n_outs > 0 && result->sampled[q->out].nan;
     if (!sequence_decodes(q)) owners_serve(s->owners, q->owner_slot, q->n_rows);
     q->n_computed += q->n_rows;
-    q->slice = q->out = -1;
-    q->n_rows = q->n_drafts = q->n_outs = 0;
-    if (!sampled || !sampled->nan) computed_insert(s, q, false);
-    if (sampled) outputs_take(s, q, n_outs, sampled);
+    q->n_rows = q->n_drafts = 0;
+    q->slice = -1;
+    if (!bad) computed_insert(s, q, false);
+    if (q->n_outs > 0) outputs_take(s, q, result);
 }
 
 void results_take(scheduler *s, struct slice *slice, const struct step_result *result)

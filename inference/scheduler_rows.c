@@ -15,8 +15,8 @@ static void prefix_adopt(scheduler *s, struct sequence *q)
     int32_t wanted = match_wanted(q), held = q->n_pages, before = q->n_computed;
     if (before >= wanted) return;
     int32_t *found = q->pages + pages_needed(q); /* the second half of the array is scratch */
-    struct prefix_match m =
-        prefix_cache_match(s->cache, q->owner, q->tokens, wanted, real_from(q, before), found);
+    struct prefix_match m = prefix_cache_match(s->cache, q->owner, q->tokens, wanted,
+                                               real_from(q, q->n_computed), found);
     running_match(s, q, wanted, found, &m);
     if (m.n_tokens <= before) {
         match_release(s, &m, found);
@@ -33,21 +33,19 @@ static void prefix_adopt(scheduler *s, struct sequence *q)
     s->total.tokens_cached += q->n_computed - before;
 }
 
-/* The sequence under way that computes q's next page, or all of its prompt that is missing. */
+/* The sequence under way that computes q's next page, or all of its prompt that is missing: the n
+ * candidates of one prompt arrive at once, and compute it once. */
 static const struct sequence *prefix_coming(const scheduler *s, const struct sequence *q)
 {
-    int32_t wanted = match_wanted(q);
-    int32_t least = q->n_computed - q->n_computed % KV_PAGE_TOKENS + KV_PAGE_TOKENS;
+    int32_t wanted = match_wanted(q), least = q->n_computed + KV_PAGE_TOKENS;
     if (q->n_computed >= wanted) return NULL;
     if (least > wanted) least = wanted;
     for (int32_t i = 0; i < s->n_running; i++) {
         const struct sequence *r = s->running[i];
-        if (r == q || r->slice < 0 || r->owner != q->owner) continue;
-        if (r->n_computed >= least || r->n_computed + r->n_rows < least) continue;
-        size_t last = (size_t)least - 1;
-        if (r->tokens[last] == q->tokens[last] &&
-            memcmp(r->tokens, q->tokens, last * sizeof *q->tokens) == 0)
-            return r;
+        if (r == q || r->slice < 0 || r->owner != q->owner || r->n_computed >= least ||
+            r->n_computed + r->n_rows < least)
+            continue;
+        if (memcmp(r->tokens, q->tokens, (size_t)least * sizeof *q->tokens) == 0) return r;
     }
     return NULL;
 }
@@ -98,11 +96,11 @@ static struct policy_slice slice_see(const scheduler *s, const struct slice *sli
     return seen;
 }
 
-/* Adds the next n rows of a sequence, and guesses; outputs are asked for later. */
+/* Adds the next n rows of a sequence, and those of a draft if they end in its last known token.
+ * Outputs are asked for later. */
 static void rows_add(scheduler *s, struct slice *slice, struct sequence *q, int32_t n)
 {
-    q->n_drafts = draft_choose(s, q, n);
-    int32_t to = q->n_computed + n + q->n_drafts;
+    int32_t n_drafts = draft_choose(s, q, n), to = q->n_computed + n + n_drafts;
     while (q->n_pages < kv_pages_for_tokens(to)) {
         q->pages[q->n_pages++] = page_take(s);
         s->n_promised--;
@@ -110,11 +108,27 @@ static void rows_add(scheduler *s, struct slice *slice, struct sequence *q, int3
     slice->part[s->b.step.n_seqs] = q;
     batch_add(&s->b, q->tokens, q->n_computed, to, q->pages);
     q->n_rows = n;
+    q->n_drafts = n_drafts;
+    q->n_outs = 0;
+    q->out = -1;
     q->slice = (int32_t)(slice - s->slices);
     if (q->priority < slice->wanted) slice->wanted = q->priority;
+    outputs_reserve(s, q);
 }
 
-/* Those that begin alike are looked at again one after the other: the first computes for the rest. */
+static void prompt_fill(scheduler *s, struct slice *slice, struct sequence *q, int32_t n_max)
+{
+    int32_t room = s->o.rows_max - s->b.step.n_rows - s->n_decoding;
+    prefix_adopt(s, q);
+    if (prefix_waits(s, q)) return;
+    int32_t n = q->n_tokens - q->n_computed;
+    if (n > n_max) n = n_max;
+    n = outputs_fit(s, q, n < room ? n : room);
+    if (n > 0) rows_add(s, slice, q, n);
+}
+
+/* Prompts first: what drafts cost depends on what else is in the step. Those that begin alike are
+ * looked at one after the other, and the first computes for the rest. */
 static void slice_fill(scheduler *s, struct slice *slice)
 {
     s->b = slice->b;
@@ -125,16 +139,16 @@ static void slice_fill(scheduler *s, struct slice *slice)
     slice->spent_us = 0;
     slice->wanted = PRIORITY_WARM;
     slice->active = true;
-    draft_room_make(s);
+    outputs_begin(s);
+    for (int32_t i = 0; i < s->n_running; i++)
+        s->n_decoding += s->chosen[i] > 0 && s->seen[i].decodes;
+    for (int32_t i = 0; i < s->n_running; i++)
+        if (s->chosen[i] > 0 && !s->seen[i].decodes)
+            prompt_fill(s, slice, s->running[i], s->chosen[i]);
     for (int32_t i = 0; i < s->n_running; i++) {
-        struct sequence *q = s->running[i];
-        if (s->chosen[i] == 0) continue;
-        if (!s->seen[i].decodes) prefix_adopt(s, q);
-        if (!s->seen[i].decodes && prefix_waits(s, q)) continue;
-        int32_t n = q->n_tokens - q->n_computed;
-        if (n > s->chosen[i]) n = s->chosen[i];
-        n = outputs_fit(s, q, n);
-        if (n > 0) rows_add(s, slice, q, n);
+        if (s->chosen[i] == 0 || !s->seen[i].decodes) continue;
+        s->n_decoding--;
+        rows_add(s, slice, s->running[i], 1);
     }
     slice->b = s->b;
     slice->active = slice->b.step.n_rows > 0;

@@ -9,7 +9,7 @@ struct step_shape slice_shape(const struct slice *slice)
     for (int32_t i = 0; i < b->n_seqs; i++) {
         const struct sequence *q = slice->part[i];
         shape.n_kv_tokens += b->kv_len[i];
-        shape.n_outs += q && q->n_computed + q->n_rows == q->n_tokens ? 1 + q->n_drafts : 0;
+        if (q && q->n_computed + q->n_rows == q->n_tokens) shape.n_outs += 1 + q->n_drafts;
     }
     return shape;
 }
@@ -21,11 +21,28 @@ bool slice_is_warm(const struct slice *slice)
     return false;
 }
 
+/* Outputs are asked for last: until then masks belong to other steps, a sequence may have gone, and
+ * the one that took its place may want the output that it did not. */
+void slice_outputs_add(scheduler *s, struct slice *slice)
+{
+    struct step *b = &s->b.step;
+    b->n_outs = 0;
+    b->n_masks = s->o.sampler->n_masks;
+    for (int32_t i = 0; i < b->n_seqs; i++)
+        if (slice->part[i]) outputs_add(s, slice->part[i], b->seq_row[i]);
+}
+
 static int32_t *part_pages(const struct slice *slice, int32_t part, int32_t *n_pages)
 {
     const struct step *b = &slice->b.step;
     *n_pages = kv_pages_for_tokens(b->kv_len[part]);
     return slice->b.page_table + (size_t)part * (size_t)b->pages_max;
+}
+
+static void rows_clear(struct sequence *q)
+{
+    q->slice = q->out = -1;
+    q->n_rows = q->n_drafts = q->n_outs = 0;
 }
 
 void slice_leave(scheduler *s, struct sequence *q)
@@ -41,8 +58,7 @@ void slice_leave(scheduler *s, struct sequence *q)
         }
         n_live += slice->part[i] != NULL;
     }
-    q->slice = q->out = -1;
-    q->n_rows = q->n_drafts = q->n_outs = 0;
+    rows_clear(q);
     if (n_live == 0) slice_close(s, slice);
 }
 
@@ -62,8 +78,7 @@ void slice_close(scheduler *s, struct slice *slice)
     for (int32_t i = 0; i < slice->b.step.n_seqs; i++) {
         struct sequence *q = slice->part[i];
         if (!q) continue;
-        q->slice = q->out = -1;
-        q->n_rows = q->n_drafts = q->n_outs = 0;
+        rows_clear(q);
     }
     slice->active = false;
 }

@@ -14,15 +14,18 @@ static bool begins_like(const struct sequence *q, const struct sequence *prefix,
 /* Where r will stand when the slice it is in is done. */
 static int32_t end_of(const struct sequence *r) { return r->n_computed + r->n_rows; }
 
-/* At least one row must be left to q, computed or under way, or there is nothing to sample behind. */
+/* The prompt of a warm sequence, or of one that was just cancelled. At least one row must be left to
+ * q, computed or under way, or there is nothing to sample behind. */
 static bool can_take_over(const struct sequence *r, const struct sequence *q)
 {
-    return r->priority == PRIORITY_WARM && end_of(r) > 0 && end_of(r) <= q->n_tokens &&
-           r->n_computed <= match_wanted(q) && q->n_prompt >= r->n_prompt &&
+    bool cancelled = atomic_load(&r->cancelled), prompt = r->n_tokens == r->n_prompt;
+    return (r->priority == PRIORITY_WARM || (cancelled && prompt && r->score_from == 0)) &&
+           r->n_drafts == 0 && end_of(r) > 0 && end_of(r) <= q->n_tokens &&
+           r->n_computed <= match_wanted(q) && (cancelled || q->n_prompt >= r->n_prompt) &&
            begins_like(q, r, end_of(r));
 }
 
-static struct sequence *warm_farthest(const scheduler *s, const struct sequence *q)
+static struct sequence *farthest(const scheduler *s, const struct sequence *q)
 {
     struct sequence *best = NULL;
     for (int32_t i = 0; i < s->n_running; i++)
@@ -48,9 +51,9 @@ static void use_record(scheduler *s, const struct sequence *q)
     match_release(s, &m, found);
 }
 
-bool warm_take_over(scheduler *s, struct sequence *q)
+static bool take_over(scheduler *s, struct sequence *q)
 {
-    struct sequence *r = warm_farthest(s, q);
+    struct sequence *r = farthest(s, q);
     if (!r) return false;
     int32_t more = pages_needed(q) - pages_needed(r);
     if (more > 0 && !pages_available(s, more)) return false;
@@ -60,14 +63,26 @@ bool warm_take_over(scheduler *s, struct sequence *q)
     q->n_computed = r->n_computed;
     q->n_inserted = r->n_inserted;
     q->n_rows = r->n_rows;
+    q->n_drafts = 0;
     q->slice = r->slice;
     if (q->slice >= 0) slice_part_replace(s, r, q);
     r->n_pages = r->n_rows = 0;
     r->slice = -1;
     running_remove(s, r);
-    report_end(s, r, FINISH_LENGTH, NULL);
+    report_end(s, r, atomic_load(&r->cancelled) ? FINISH_CANCELLED : FINISH_LENGTH, NULL);
     use_record(s, q);
     return true;
+}
+
+void successors_admit(scheduler *s)
+{
+    for (int p = 0; p < N_PRIORITIES; p++)
+        for (struct sequence *q = s->queued[p].first, *next; q; q = next) {
+            next = q->next;
+            if (atomic_load(&q->cancelled) || !take_over(s, q)) continue;
+            list_remove(&s->queued[p], q);
+            admission_record(s, q);
+        }
 }
 
 void warm_coalesce(scheduler *s, const struct sequence *q)

@@ -22,6 +22,7 @@ MAY_INCLUDE = {
     "kernels": ["base"],
     "inference": ["kernels", "tokenizer", "base"],
     "inference/service": ["inference", "tokenizer", "base"],
+    "inference/simulate": ["inference", "kernels", "tokenizer", "base"],
     "context": ["tokenizer", "base"],
     "lsp/client": ["tokenizer", "base"],
     "lsp/assistant": ["context", "lsp/client", "tokenizer", "base"],
