@@ -12,14 +12,16 @@
 enum { SEQS = 4, PAGES = 512, TOKENS_MAX = 240, N_PROMPT = 41, N_OUTPUT = 60, DRAFT = 48 };
 
 struct request {
-    struct sequence sequence; /* first: one is the other */
-    int32_t tokens[TOKENS_MAX], pages[2 * TOKENS_MAX];
-    float logprobs[TOKENS_MAX]; /* of the tokens sampled, at their places */
+    struct sequence sequence;                          /* first: one is the other */
+    int32_t tokens[TOKENS_MAX], pages[2 * TOKENS_MAX]; /* more than enough */
+    float logprobs[TOKENS_MAX];                        /* of the tokens sampled, at their places */
     enum finish_reason finish;
     int n_ends;
     const struct request *truth; /* guesses come from here; NULL: none */
     int32_t wrong_at;            /* number of the output whose guess is wrong; -1: none */
     unsigned char *kv;           /* what the pages held below the last n_computed */
+    int32_t n_score;             /* the ids behind the output are those of its prompt */
+    int32_t score_tokens[2 * TOKENS_MAX];
 };
 
 struct fixture {
@@ -89,6 +91,17 @@ static enum finish_reason on_token(void *context, struct sequence *q,
     return FINISH_NONE;
 }
 
+static bool on_complete(void *context, struct sequence *q, struct score_run *run)
+{
+    struct request *r = (struct request *)q;
+    (void)context;
+    if (r->n_score == 0) return false;
+    memcpy(r->score_tokens, q->tokens, (size_t)q->n_tokens * sizeof *q->tokens);
+    memcpy(r->score_tokens + q->n_tokens, q->tokens, (size_t)r->n_score * sizeof *q->tokens);
+    *run = (struct score_run){r->score_tokens, q->n_tokens, q->n_tokens + r->n_score};
+    return true;
+}
+
 static void on_finished(void *context, struct sequence *q, enum finish_reason reason,
                         const char *why)
 {
@@ -134,6 +147,7 @@ static void fixture_open(struct fixture *f, int32_t rows)
                                               .admitted = on_admitted,
                                               .draft = on_draft,
                                               .token = on_token,
+                                              .complete = on_complete,
                                               .finished = on_finished},
                                    .slice_rows_min = rows};
     check(scheduler_open(&f->s, &so, &err), &err);
@@ -451,6 +465,48 @@ static void candidates_survive_the_first(void **state)
     fixture_close(&f);
 }
 
+/* Cancelled before every step of it: no page is left behind, and the next one finds the same sum. */
+static void scoring_is_cancelled_anywhere(void **state)
+{
+    (void)state;
+    static struct request truth, plain, r, beside;
+    int32_t prompt[N_PROMPT];
+    struct fixture f;
+    int n_cancelled = 0, n_steps = 0;
+    fixture_open(&f, 8);
+    prompt_fill(prompt, N_PROMPT, 50);
+    request_make(&plain, prompt, N_PROMPT, 12, 1000);
+    run_to_end(&f, &plain);
+    request_make(&truth, prompt, N_PROMPT, 12, 1);
+    truth.n_score = truth.sequence.n_extra = 40;
+    n_steps = run_to_end(&f, &truth);
+    assert_true(truth.sequence.scored && truth.sequence.score_logprob < -40);
+    for (int at = 0; at < n_steps + 1; at++) {
+        for (int again = 0; again < 2; again++) {
+            request_make(&r, prompt, N_PROMPT, 12, 2 + (uint64_t)at);
+            r.n_score = r.sequence.n_extra = 40;
+            scheduler_add(f.s, &r.sequence);
+            for (int n = 0; r.n_ends == 0; n++) {
+                if (n == at && !again) atomic_store(&r.sequence.cancelled, true);
+                step(&f);
+            }
+            n_cancelled += r.finish == FINISH_CANCELLED && r.sequence.score_from > 0;
+            if (r.finish == FINISH_CANCELLED) assert_false(r.sequence.scored);
+        }
+        assert_int_equal(r.finish, FINISH_LENGTH);
+        assert_memory_equal(&r.sequence.score_logprob, &truth.sequence.score_logprob, 8);
+        request_make(&beside, prompt, N_PROMPT, 12, 2 + (uint64_t)at);
+        run_to_end(&f, &beside);
+        request_equal(&beside, &plain);
+    }
+    assert_true(n_cancelled > 3);
+    memory_free(plain.kv);
+    memory_free(truth.kv);
+    memory_free(r.kv);
+    memory_free(beside.kv);
+    fixture_close(&f);
+}
+
 static int model_setup(void **state)
 {
     (void)state;
@@ -470,6 +526,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(ended_generations_are_continued),
         cmocka_unit_test(candidates_share_the_prompt),
         cmocka_unit_test(candidates_survive_the_first),
+        cmocka_unit_test(scoring_is_cancelled_anywhere),
     };
     return cmocka_run_group_tests(tests, model_setup, model_root_remove);
 }
