@@ -507,6 +507,45 @@ static void scoring_is_cancelled_anywhere(void **state)
     fixture_close(&f);
 }
 
+/* Put back for stricter work at every step, also in the middle of its ids: they are summed once. */
+static void scoring_is_put_back(void **state)
+{
+    (void)state;
+    static struct request truth, r, strict[SEQS];
+    int32_t prompt[N_PROMPT];
+    struct fixture f;
+    int n_put_back = 0;
+    fixture_open(&f, 8);
+    prompt_fill(prompt, N_PROMPT, 60);
+    request_make(&truth, prompt, N_PROMPT, 12, 1);
+    truth.n_score = truth.sequence.n_extra = 40;
+    int n_steps = run_to_end(&f, &truth);
+    for (int at = 0; at < n_steps; at++) {
+        request_make(&r, prompt, N_PROMPT, 12, 2 + (uint64_t)at);
+        r.n_score = r.sequence.n_extra = 40;
+        r.sequence.priority = PRIORITY_BATCH;
+        scheduler_add(f.s, &r.sequence);
+        for (int n = 0; n < at; n++) step(&f);
+        int32_t scoring = r.n_ends == 0 ? r.sequence.score_from : 0;
+        for (int i = 0; i < SEQS; i++) {
+            prompt_fill(prompt, N_PROMPT, 61 + (uint64_t)i);
+            request_make(&strict[i], prompt, N_PROMPT, 4, 500 + (uint64_t)at);
+            scheduler_add(f.s, &strict[i].sequence);
+        }
+        step(&f);
+        n_put_back += scoring > 0 && r.sequence.n_pages == 0;
+        while (step(&f)) {}
+        assert_int_equal(r.finish, FINISH_LENGTH);
+        assert_memory_equal(&r.sequence.score_logprob, &truth.sequence.score_logprob, 8);
+        prompt_fill(prompt, N_PROMPT, 60);
+    }
+    assert_true(n_put_back > 2);
+    memory_free(truth.kv);
+    memory_free(r.kv);
+    for (int i = 0; i < SEQS; i++) memory_free(strict[i].kv);
+    fixture_close(&f);
+}
+
 static int model_setup(void **state)
 {
     (void)state;
@@ -527,6 +566,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(candidates_share_the_prompt),
         cmocka_unit_test(candidates_survive_the_first),
         cmocka_unit_test(scoring_is_cancelled_anywhere),
+        cmocka_unit_test(scoring_is_put_back),
     };
     return cmocka_run_group_tests(tests, model_setup, model_root_remove);
 }
