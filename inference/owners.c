@@ -61,12 +61,13 @@ static int64_t served_floor(const owners *o)
     return least < 0 ? o->last_served : least;
 }
 
-int32_t owners_enter(owners *o, uint64_t key)
+int32_t owners_enter(owners *o, uint64_t key, int64_t floor)
 {
     int32_t slot = slot_of(o, key);
     struct owner *owner = &o->all[slot];
     if (owner->n_requests == 0) {
         int64_t least = served_floor(o);
+        if (least > floor) least = floor;
         if (owner->served < least) owner->served = least;
     }
     owner->n_requests++;

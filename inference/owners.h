@@ -19,8 +19,9 @@ enum { OWNER_OUTPUT_WEIGHT = 2 };
 status owners_open(owners **out, error *err);
 void owners_close(owners *o);
 
-/* One request more of this owner, and its slot until owners_leave: one request less. */
-int32_t owners_enter(owners *o, uint64_t owner);
+/* One request more of this owner, and its slot until owners_leave: one request less. `floor`: what the
+ * work under way is tagged with, or INT64_MAX; nobody is lifted above it. */
+int32_t owners_enter(owners *o, uint64_t owner, int64_t floor);
 void owners_leave(owners *o, int32_t slot);
 
 void owners_serve(owners *o, int32_t slot, int64_t n_tokens);

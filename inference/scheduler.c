@@ -122,12 +122,12 @@ void scheduler_add(scheduler *s, struct sequence *q)
     q->n_computed = q->n_pages = q->n_cached = q->n_inserted = q->n_rows = 0;
     q->n_drafts = q->n_outs = q->score_from = 0;
     q->n_drafted = q->n_accepted = 0;
-    q->admitted = q->follows = q->keeps_place = q->scored = false;
+    q->admitted = q->follows = q->keeps_place = q->started = q->scored = false;
     q->slice = q->out = -1;
     q->slack_us = 0;
     q->queued_us = now_us(s);
     q->id = ++s->n_added;
-    q->owner_slot = owners_enter(s->owners, q->owner);
+    q->owner_slot = owners_enter(s->owners, q->owner, tag_least(s));
     s->total.requests++;
     list_put_last(&s->queued[q->priority], q);
     warm_coalesce(s, q);

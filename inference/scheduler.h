@@ -51,7 +51,9 @@ struct sequence {
     double score_logprob;      /* their sum so far */
     bool scored;               /* it is complete */
     enum finish_reason finish; /* how the output ended */
+    bool started;              /* has had rows: its turn lasts until it is through */
     int32_t owner_slot;
+    int64_t tag;       /* tokens served to its owner when it started (start-time fair queueing) */
     double slack_us;   /* while it decodes: scheduler_policy.h */
     uint64_t id;       /* by arrival, from 1 */
     int64_t queued_us; /* when it last began to wait */

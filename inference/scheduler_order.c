@@ -7,6 +7,21 @@ static int64_t served(const scheduler *s, const struct sequence *q)
     return owners_served(s->owners, q->owner_slot);
 }
 
+int64_t tag_of(const scheduler *s, const struct sequence *q)
+{
+    return q->started ? q->tag : served(s, q);
+}
+
+int64_t tag_least(const scheduler *s)
+{
+    int64_t least = INT64_MAX;
+    for (int32_t i = 0; i < s->n_running; i++) {
+        const struct sequence *q = s->running[i];
+        if (q->n_tokens == q->n_prompt && tag_of(s, q) < least) least = tag_of(s, q);
+    }
+    return least;
+}
+
 /* Tokens that the running sequences of q's owner may come to hold. */
 static int64_t tokens_held(const scheduler *s, const struct sequence *q)
 {
@@ -55,12 +70,14 @@ static bool gives_way(const scheduler *s, const struct sequence *r, const struct
            tokens_held(s, r) - r->n_tokens_max >= tokens_held(s, q) + q->n_tokens_max;
 }
 
-/* The least strict, prompts before what decodes already, then the one that came last. */
+/* The least strict, prompts before what decodes already, what stands still before what is under way,
+ * then the one that came last. */
 static bool goes_before(const struct sequence *a, const struct sequence *b)
 {
     bool a_decodes = a->n_tokens > a->n_prompt, b_decodes = b->n_tokens > b->n_prompt;
     if (a->priority != b->priority) return a->priority > b->priority;
     if (a_decodes != b_decodes) return b_decodes;
+    if ((a->slice < 0) != (b->slice < 0)) return a->slice < 0;
     return a->id > b->id;
 }
 

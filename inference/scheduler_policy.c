@@ -68,6 +68,17 @@ static bool is_short(const struct chooser *c, const struct policy_sequence *q)
     return q->n_rows <= c->p->rows_max && cost_of(c->p, &alone) <= (double)c->p->group_target_us;
 }
 
+/* Little enough to go before long prompts of its class. */
+static bool is_small(const struct chooser *c, const struct policy_sequence *q)
+{
+    return q->n_rows <= c->p->slice_rows_min || is_short(c, q);
+}
+
+static double tag_with_lead(const struct chooser *c, const struct policy_sequence *q)
+{
+    return (double)q->served - (is_small(c, q) ? SHORT_LEAD : 0);
+}
+
 int32_t policy_layers(const struct policy *p, const struct step_shape *shape, int32_t layer)
 {
     double whole_us = cost_of(p, shape), layer_us = whole_us / p->n_layers;
@@ -141,15 +152,16 @@ static void job_offer(const struct chooser *c, struct job *best, struct job job)
 static struct job job_best(const struct chooser *c)
 {
     struct job best = {-1, -1, PRIORITY_WARM, -1, 0};
-    for (int32_t i = 0; i < SLICES_MAX; i++)
-        if (c->slices[i].active)
-            job_offer(c, &best,
-                      (struct job){i, -1, c->slices[i].priority, 0, (double)c->slices[i].served});
+    for (int32_t i = 0; i < SLICES_MAX; i++) {
+        const struct policy_slice *s = &c->slices[i];
+        double lead = s->shape.n_rows <= c->p->slice_rows_min ? SHORT_LEAD : 0;
+        if (s->active)
+            job_offer(c, &best, (struct job){i, -1, s->priority, 0, (double)s->served - lead});
+    }
     for (int32_t i = 0; i < c->n; i++) {
         const struct policy_sequence *q = &c->q[i];
         if (!is_ready(q) || q->decodes || q->n_rows == 0) continue;
-        double lead = is_short(c, q) ? SHORT_LEAD : 0;
-        job_offer(c, &best, (struct job){-1, i, q->priority, 0, (double)q->served - lead});
+        job_offer(c, &best, (struct job){-1, i, q->priority, 0, tag_with_lead(c, q)});
     }
     return best;
 }
@@ -230,8 +242,8 @@ static void prompts_put(struct chooser *c, enum priority priority, int32_t budge
             const struct policy_sequence *q = &c->q[i];
             if (q->decodes || !is_ready(q) || q->priority != priority || c->rows[i] || !q->n_rows)
                 continue;
-            double served = (double)q->served - (is_short(c, q) ? SHORT_LEAD : 0);
-            if (best < 0 || served < least) best = i, least = served;
+            double tag = tag_with_lead(c, q);
+            if (best < 0 || tag < least) best = i, least = tag;
         }
         if (best < 0) return;
         int32_t room = c->p->rows_max - c->shape.n_rows;
@@ -305,19 +317,20 @@ static void chooser_clear(struct chooser *c)
     c->shape = (struct step_shape){0};
 }
 
-/* A slice of its own. A short one goes through in one launch, and what decodes rides on it: it has
- * paid all reads. */
+/* A slice of its own. A short one goes through in one launch: what decodes rides on it, and other
+ * prompts as far as its reads have paid for them, but it does not wait for company. */
 static void prompt_step(struct chooser *c, const struct job *job)
 {
-    bool brief = is_short(c, &c->q[job->sequence]);
-    double group_us = (double)c->p->group_target_us;
-    struct step_shape first = shape_with(c->shape, &c->q[job->sequence], 1);
-    double floor_us = cost_of(c->p, &first);
-    prompts_put(c, job->priority, slice_rows(c->p), brief ? fmax(group_us, floor_us) : INFINITY);
-    if (policy_layers(c->p, &c->shape, 0) == c->p->n_layers) {
-        decodes_put(c, job->priority);
-        decodes_join(c, job->priority);
+    const struct policy_sequence *q = &c->q[job->sequence];
+    if (!is_short(c, q)) {
+        prompts_put(c, job->priority, slice_rows(c->p), INFINITY);
+        return;
     }
+    decodes_put(c, job->priority);
+    rows_put(c, job->sequence, q->n_rows);
+    double paid_us = (1 + RIDE_SHARE) * cost_of(c->p, &c->shape);
+    prompts_put(c, job->priority, slice_rows(c->p), paid_us);
+    decodes_join(c, job->priority);
 }
 
 /* The standing slice that is wanted least, if it is less strict than this job. */
@@ -354,8 +367,9 @@ static bool slack_pays(struct chooser *c, const struct job *job, bool *any)
 {
     double slack = slack_least(c, job->priority, any);
     if (!*any) return true;
-    bool brief = job->sequence >= 0 && is_short(c, &c->q[job->sequence]);
-    if ((brief && job->priority == PRIORITY_INTERACTIVE) || job->rank < 1) return slack >= 0;
+    bool small = job->sequence >= 0 ? is_small(c, &c->q[job->sequence])
+                                    : c->slices[job->slice].shape.n_rows <= c->p->slice_rows_min;
+    if ((small && job->priority == PRIORITY_INTERACTIVE) || job->rank < 1) return slack >= 0;
     return account_pays(slack, job_us(c, job));
 }
 

@@ -28,7 +28,7 @@ struct policy_sequence {
     int32_t slice;  /* in flight there, or -1 */
     int32_t n_rows; /* up to its next output */
     int32_t n_kv;   /* tokens its last row sees */
-    int64_t served; /* tokens its owner got */
+    int64_t served; /* tokens its owner had got when it began */
     double slack_us;
 };
 

@@ -121,6 +121,14 @@ struct sequence *victim_find(const scheduler *s, const struct sequence *q);
 /* The queued sequence that is next in its class; NULL: none. */
 struct sequence *queued_next(const scheduler *s, int priority);
 
+/* Least tag of the prompts under way; INT64_MAX when there is none. */
+int64_t tag_least(const scheduler *s);
+
+/* What orders a sequence among those of its class: tokens served to its owner when it began, or by
+ * now. Who has begun goes on before its owner's next request counts: otherwise all prompts would be
+ * half done at once (Goyal et al. 1996, start-time fair queueing). */
+int64_t tag_of(const scheduler *s, const struct sequence *q);
+
 /* A class that has waited for a place too long, or -1. */
 int priority_owed(const scheduler *s);
 

@@ -73,7 +73,7 @@ static void sequences_see(scheduler *s)
             .slice = q->slice,
             .n_rows = q->slice < 0 ? q->n_tokens - q->n_computed : q->n_rows,
             .n_kv = q->n_tokens,
-            .served = owners_served(s->owners, q->owner_slot),
+            .served = tag_of(s, q),
             .slack_us = q->slack_us,
         };
     }
@@ -89,7 +89,7 @@ static struct policy_slice slice_see(const scheduler *s, const struct slice *sli
     for (int32_t i = 0; i < slice->b.step.n_seqs; i++) {
         const struct sequence *q = slice->part[i];
         if (!q) continue;
-        int64_t served = owners_served(s->owners, q->owner_slot);
+        int64_t served = tag_of(s, q);
         if (served < seen.served) seen.served = served;
         seen.decodes = seen.decodes || sequence_decodes(q);
     }
@@ -108,6 +108,8 @@ static void rows_add(scheduler *s, struct slice *slice, struct sequence *q, int3
     slice->part[s->b.step.n_seqs] = q;
     batch_add(&s->b, q->tokens, q->n_computed, to, q->pages);
     q->n_rows = n;
+    q->tag = tag_of(s, q);
+    q->started = true;
     q->n_drafts = n_drafts;
     q->n_outs = 0;
     q->out = -1;

@@ -1,7 +1,7 @@
 /* Costs of one H200: 4.3 TB/s measured copy bandwidth at the shares of it that decoding is to reach
  * (87 % FP8, 80 % INT4), prefill of 32,768 tokens in 4.0 and 5.0 seconds; four of sixteen experts for
- * one row, all from about sixteen rows on. The CPU is a small model on two cores: 2.2 billion
- * parameters in 16 bits at 25 GB/s and 150 GFLOP/s. */
+ * one row, all from about sixteen rows on. The CPU has two cores, 25 GB/s and 150 GFLOP/s, and a model
+ * of 150 million parameters in 16 bits such as a program can bring along. */
 #include "inference/simulate/table_device.h"
 
 #include <math.h>
@@ -23,20 +23,20 @@ static const struct table_costs tables[] = {
     {"h200-int4", 4.1e9, 65.6e9, 81920, 4.3e6 * 0.80, 70.5e9, 462e6, DBRX_SHAPE, 905000, 2048},
     {"h200-fp8", 4.2e9, 126.8e9, 81920, 4.3e6 * 0.87, 70.5e9, 577e6, DBRX_SHAPE, 155000, 2048},
     {"cpu",
-     0.66e9,
-     3.32e9,
-     24576,
+     0.07e9,
+     0.23e9,
+     8192,
      25e3,
-     1.08e9,
+     0.13e9,
      150e3,
-     {.d_model = 2048,
-      .n_heads = 16,
+     {.d_model = 512,
+      .n_heads = 8,
       .kv_n_heads = 4,
-      .head_dim = 128,
-      .n_layers = 12,
-      .ffn_hidden_size = 1408,
-      .moe_num_experts = 16,
-      .moe_top_k = 4,
+      .head_dim = 64,
+      .n_layers = 8,
+      .ffn_hidden_size = 1152,
+      .moe_num_experts = 8,
+      .moe_top_k = 2,
       .vocab_size = TABLE_VOCAB,
       .max_seq_len = 32768,
       .rope_theta = 500000,

@@ -46,16 +46,21 @@ describe('extensions', () => {
     });
 
     test('the first token gives way to the next best', async () => {
-        const request = { ...GREEDY, prompt: PROMPT, max_tokens: 1, logprobs: 3 };
-        const plain = await complete(request);
-        const best = Object.keys(plain.choices[0].logprobs.top_logprobs[0]);
         const list = (await service.get('/v1/dbrx/tokenizer')).text.split('\n').filter(Boolean);
         const idOf = (token) => list.findIndex((l) =>
             Buffer.from(l.split(' ')[0], 'base64').equals(Buffer.from(token)));
-        assert.equal(idsOf(plain)[0], best[0]);
-        assert.ok(idOf(best[0]) >= 0, 'a token that is no part of a character');
-        const json = await complete({ ...request, dbrx: { forbid_first: [idOf(best[0])] } });
-        assert.equal(idsOf(json)[0], best[1]);
+        let tried = 0;
+        for (let n = 20; n < 40 && tried < 3; n++) {
+            const request = { ...GREEDY, prompt: PROMPT.slice(0, n), max_tokens: 1, logprobs: 3 };
+            const plain = await complete(request);
+            const best = Object.keys(plain.choices[0].logprobs.top_logprobs[0]);
+            assert.equal(idsOf(plain)[0], best[0]);
+            if (idOf(best[0]) < 0) continue; // part of a character: it has no spelling
+            const json = await complete({ ...request, dbrx: { forbid_first: [idOf(best[0])] } });
+            assert.equal(idsOf(json)[0], best[1]);
+            tried++;
+        }
+        assert.equal(tried, 3);
     });
 
     test('brackets close what was opened', async () => {
