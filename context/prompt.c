@@ -32,7 +32,7 @@ struct block_trace {
 
 struct prompt_session {
     struct unit_cache units;
-    struct prompt_anchors anchors;
+    struct prompt_places places;
     struct prompt_plan plan;
     bool retrieves; /* a proposal has come: excerpts have their share from now on */
     token_list previous;
@@ -51,7 +51,7 @@ void prompt_session_close(prompt_session *s)
     if (!s) return;
     unit_cache_free(&s->units);
     prompt_plan_free(&s->plan);
-    prompt_anchors_free(&s->anchors);
+    prompt_places_free(&s->places);
     token_list_free(&s->previous);
     memory_free(s);
 }
@@ -272,7 +272,7 @@ static void fence_make(struct layout *l)
     n = larger(n, longest_backticks(c->behind_lines)) + 1;
     if (n < FENCE_MIN) n = FENCE_MIN;
     if (n > FENCE_MAX) n = FENCE_MAX;
-    struct prompt_anchors *a = &l->session->anchors;
+    struct prompt_anchors *a = &l->session->places.now;
     a->n_backticks = c->window_is_new ? n : larger(n, a->n_backticks);
     memset(l->fence, '`', a->n_backticks);
     l->fence[a->n_backticks] = 0;
@@ -286,7 +286,7 @@ static void parts_put(struct layout *l, size_t budget_tokens)
         fence_make(l);
         user_turn_put(l);
         if (p->ids.n <= budget_tokens || p->ids.failed) return;
-        if (!prompt_cut_shrink(&l->cut, &l->session->anchors, l->content)) return;
+        if (!prompt_cut_shrink(&l->cut, &l->session->places.now, l->content)) return;
         p->ids.n = l->block_from = n_ids;
         p->n_blocks = n_blocks;
     }
@@ -360,7 +360,7 @@ static status layout_run(struct layout *l, const struct prompt_options *options,
     fixed_put(l);
     status code = budgets_make(&budgets, l, options, err);
     if (code != OK) return code;
-    code = prompt_cut_make(&l->cut, &l->session->anchors, &l->session->units, l->content, l->cursor,
+    code = prompt_cut_make(&l->cut, &l->session->places, &l->session->units, l->content, l->cursor,
                            &budgets, err);
     if (code != OK) return code;
     int64_t cut_us = clock_us();

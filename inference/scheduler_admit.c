@@ -100,7 +100,8 @@ void running_match(scheduler *s, const struct sequence *q, int32_t wanted, const
         if (r == q || r->owner != q->owner || there <= 0) continue;
         if (m->n_pages > 0 && r->pages[m->n_pages - 1] != pages[m->n_pages - 1]) continue;
         while (n < there && r->tokens[from + n] == q->tokens[from + n]) n++;
-        if (from + n <= m->n_tokens) continue;
+        if (from + n <= m->n_tokens + m->n_host_tokens) continue;
+        m->n_host_tokens = m->n_host_pages = 0; /* it knows more than the host */
         if (m->partial_page >= 0) kv_pages_release(s->pages, m->partial_page);
         m->partial_page = r->pages[m->n_pages];
         m->n_tokens = from + n;
