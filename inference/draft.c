@@ -194,9 +194,9 @@ int32_t draft_length(double agreement, int32_t n_max, const struct draft_price *
     int32_t chosen = 0;
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         int32_t n = lengths[i] < n_max ? lengths[i] : n_max;
-        double rate =
-            (price->n_outputs + draft_expected(agreement, n)) / price->cost(price->context, n);
-        if (rate > best) {
+        double cost = price->cost(price->context, n);
+        double rate = (price->n_outputs + draft_expected(agreement, n)) / cost;
+        if (rate > best && cost <= price->cost_max) {
             best = rate;
             chosen = n;
         }

@@ -67,6 +67,7 @@ struct draft_price {
     double (*cost)(const void *context, int32_t n_rows);
     const void *context;
     double n_outputs; /* tokens the step yields without this draft */
+    double cost_max;  /* no dearer, whatever it yields */
 };
 
 /* How many of at most n_max guesses to verify, so that tokens per time are most; 0 when none pays. */

@@ -465,7 +465,8 @@ static status extensions_check(const engine *e, const struct generation_spec *sp
 static status spec_check(const engine *e, const struct generation_spec *spec, error *err)
 {
     int32_t vocab = e->model->config.shape.vocab_size;
-    status s = lengths_check(e, spec, err);
+    status s = extensions_check(e, spec, err);
+    if (s == OK) s = lengths_check(e, spec, err);
     if (s == OK) s = sampler_check(spec, err);
     if (s == OK) s = stops_check(spec, err);
     if (s == OK && spec->must_start_with.size > MUST_START_MAX)
@@ -474,8 +475,7 @@ static status spec_check(const engine *e, const struct generation_spec *spec, er
     if (s == OK && (unsigned)spec->priority > PRIORITY_WARM)
         s = fail(err, ERR_USAGE, "priority is %d, expected 0 to %d", (int)spec->priority,
                  PRIORITY_WARM);
-    if (s == OK) s = ids_check("prompt", spec->prompt, spec->n_prompt, vocab, err);
-    return s == OK ? extensions_check(e, spec, err) : s;
+    return s == OK ? ids_check("prompt", spec->prompt, spec->n_prompt, vocab, err) : s;
 }
 
 /* The oldest warm request that waits, of one owner or (NULL) of all, gives its place up. With the

@@ -111,7 +111,6 @@ status generation_open(generation **out, engine *e, const tokenizer *t, int32_t 
         .owner = spec->owner,
         .sample = sampler_row(spec),
         .n_extra = n_extra,
-        .score_logprob = NAN,
         .submitted_us = clock_us(),
     };
     g->engine = e;
@@ -170,8 +169,7 @@ static void stats_update(generation *g)
     g->stats.n_output = (int64_t)g->n_ids;
     g->stats.drafted = s->n_drafted;
     g->stats.accepted = s->n_accepted;
-    bool scored = s->score_from > 0 && s->n_computed == s->n_prompt;
-    g->stats.score_logprob = scored ? s->score_logprob : (double)NAN;
+    g->stats.score_logprob = s->scored ? s->score_logprob : (double)NAN;
 }
 
 void generation_admitted(generation *g)

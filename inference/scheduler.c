@@ -2,7 +2,6 @@
  * compute by groups of layers, hand out tokens (scheduler_results.c). */
 #include "inference/scheduler_private.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -123,8 +122,7 @@ void scheduler_add(scheduler *s, struct sequence *q)
     q->n_computed = q->n_pages = q->n_cached = q->n_inserted = q->n_rows = 0;
     q->n_drafts = q->n_outs = q->score_from = 0;
     q->n_drafted = q->n_accepted = 0;
-    q->score_logprob = NAN;
-    q->admitted = q->follows = q->keeps_place = q->started = false;
+    q->admitted = q->follows = q->keeps_place = q->started = q->scored = false;
     q->slice = q->out = -1;
     q->slack_us = 0;
     q->queued_us = now_us(s);

@@ -34,7 +34,7 @@ struct sequence {
     int32_t n_tokens;   /* known: prompt and sampled */
     int32_t n_computed; /* tokens whose KV lies in pages */
     int32_t n_pages;    /* held; each page behind the first n_shared is ours alone to write */
-    int32_t n_cached;   /* tokens that were found at the first admission */
+    int32_t n_cached;   /* tokens of the prompt that were found, not computed */
     int32_t n_inserted; /* tokens of whole pages that the prefix cache was told of */
     bool admitted;      /* once before: it was put back */
     bool follows;       /* another sequence computed what it needs next: worth another look */
@@ -49,6 +49,7 @@ struct sequence {
      * those ids, the last of them not to be computed. 0: not yet. */
     int32_t score_from;
     double score_logprob;      /* their sum so far */
+    bool scored;               /* it is complete */
     enum finish_reason finish; /* how the output ended */
     bool started;              /* has had rows: its turn lasts until it is through */
     int32_t owner_slot;

@@ -9,9 +9,12 @@
 #include "base/limits.h"
 #include "inference/draft.h"
 
+/* A stream beside one that drafts keeps two thirds of its rate, as beside any other work. */
+static const double DRAFT_SLOWER_MAX = 1.5;
+
 void outputs_begin(scheduler *s)
 {
-    s->n_decoding = 0;
+    s->n_decoding = s->n_drafting = 0;
     s->n_spare = s->o.outs_max - s->o.seqs_max;
     s->outputs_expected = 0;
 }
@@ -43,7 +46,7 @@ static double cost_with(const void *context, int32_t n_rows)
     struct step_shape shape = c->shape;
     shape.n_rows += n_rows;
     shape.n_outs += n_rows;
-    return c->s->kernels->step_cost(c->s->o.device, &shape);
+    return step_us(c->s, &shape);
 }
 
 static int32_t draft_paying(const scheduler *s, const struct sequence *q, int32_t n,
@@ -56,7 +59,10 @@ static int32_t draft_paying(const scheduler *s, const struct sequence *q, int32_
                                .n_outs = b->n_outs + 1 + s->n_decoding,
                                .n_kv_tokens = q->n_tokens}};
     for (int32_t i = 0; i < b->n_seqs; i++) cost.shape.n_kv_tokens += b->kv_len[i];
-    struct draft_price price = {cost_with, &cost, s->outputs_expected + 1 + s->n_decoding};
+    bool alone = cost.shape.n_seqs == 1;
+    struct draft_price price = {cost_with, &cost, s->outputs_expected + 1 + s->n_decoding,
+                                alone ? INFINITY
+                                      : DRAFT_SLOWER_MAX * cost_with(&cost, -s->n_drafting)};
     return draft_length(agreement, n_max, &price);
 }
 
@@ -72,6 +78,7 @@ int32_t draft_choose(scheduler *s, struct sequence *q, int32_t n)
     if (n_max > 0 && s->o.events.draft)
         n_drafts = s->o.events.draft(s->o.events.context, q, n_max, &agreement);
     if (n_drafts > 0 && !s->o.draft_always) n_drafts = draft_paying(s, q, n, agreement, n_drafts);
+    s->n_drafting += n_drafts;
     s->outputs_expected += 1 + draft_expected(agreement, n_drafts);
     return n_drafts;
 }
@@ -163,6 +170,7 @@ void outputs_take(scheduler *s, struct sequence *q, const struct step_result *re
         bool agrees = i < n_drafts && q->tokens[q->n_tokens] == sampled[i].id;
         q->n_accepted += agrees;
         s->total.accepted += agrees;
+        s->window_tokens += agrees;
         if (!token_take(s, q, &sampled[i])) return;
         if (!agrees) break;
         q->n_computed++;

@@ -52,6 +52,7 @@ struct scheduler {
     uint32_t *masks; /* [masks of the sampler + outs_max][n_words] what a step's outputs may be */
     int32_t n_decoding;      /* sequences whose one row the step being filled still has to get */
     int32_t n_spare;         /* outputs it may have beyond one per sequence */
+    int32_t n_drafting;      /* rows of drafts in it */
     double outputs_expected; /* tokens it is expected to yield */
     int32_t n_running;
     int32_t n_promised;   /* pages that running sequences may still take */

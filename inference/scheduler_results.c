@@ -8,8 +8,9 @@ void computed_end(scheduler *s)
 {
     for (int32_t i = s->n_running - 1; i >= 0; i--) {
         struct sequence *q = s->running[i];
-        if (q->n_tokens_max == q->n_prompt && q->n_computed == q->n_prompt)
-            running_end(s, q, q->score_from > 0 ? q->finish : FINISH_LENGTH, NULL);
+        if (q->n_tokens_max != q->n_prompt || q->n_computed < q->n_prompt) continue;
+        q->scored = q->score_from > 0;
+        running_end(s, q, q->scored ? q->finish : FINISH_LENGTH, NULL);
     }
 }
 
@@ -66,8 +67,8 @@ void launch_record(scheduler *s, struct slice *slice, int32_t layers, int64_t us
         const struct sequence *q = s->running[i];
         s->seen[i].slice = q->slice;
         if (q->slice < 0) continue;
-        s->seen[i].n_rows = q->n_rows;
-        s->seen[i].n_kv = q->n_computed + q->n_rows;
+        s->seen[i].n_rows = q->n_rows + q->n_drafts;
+        s->seen[i].n_kv = q->n_computed + q->n_rows + q->n_drafts;
     }
     struct policy_launch launch = {(int32_t)(slice - s->slices), (double)us,
                                    began && slice_is_warm(slice), now_us(s) - us};

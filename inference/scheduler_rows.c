@@ -28,7 +28,7 @@ static void prefix_adopt(scheduler *s, struct sequence *q)
     q->n_computed = q->n_inserted = m.n_pages * KV_PAGE_TOKENS;
     s->n_promised -= q->n_pages - held;
     if (m.partial_page >= 0) partial_adopt(s, q, &m);
-    if (q->score_from > 0) return;
+    if (q->score_from > 0 || q->n_tokens > q->n_prompt) return; /* no prompt any more */
     q->n_cached += q->n_computed - before;
     s->total.tokens_cached += q->n_computed - before;
 }

@@ -20,8 +20,9 @@ static bool can_take_over(const struct sequence *r, const struct sequence *q)
 {
     bool cancelled = atomic_load(&r->cancelled), prompt = r->n_tokens == r->n_prompt;
     return (r->priority == PRIORITY_WARM || (cancelled && prompt && r->score_from == 0)) &&
-           end_of(r) > 0 && end_of(r) <= q->n_tokens && r->n_computed <= match_wanted(q) &&
-           (cancelled || q->n_prompt >= r->n_prompt) && begins_like(q, r, end_of(r));
+           r->n_drafts == 0 && end_of(r) > 0 && end_of(r) <= q->n_tokens &&
+           r->n_computed <= match_wanted(q) && (cancelled || q->n_prompt >= r->n_prompt) &&
+           begins_like(q, r, end_of(r));
 }
 
 static struct sequence *farthest(const scheduler *s, const struct sequence *q)

@@ -233,10 +233,16 @@ static double h200_cost(const void *context, int32_t n_rows)
     return 4.14 + 126.9 * (1 - pow(0.75, n_streams + n_rows));
 }
 
+static int32_t h200_length_within(int n_streams, double agreement, int32_t n_max, double slower)
+{
+    double alone = h200_cost(&n_streams, 0);
+    struct draft_price price = {h200_cost, &n_streams, n_streams, slower * alone};
+    return draft_length(agreement, n_max, &price);
+}
+
 static int32_t h200_length(int n_streams, double agreement, int32_t n_max)
 {
-    struct draft_price price = {h200_cost, &n_streams, n_streams};
-    return draft_length(agreement, n_max, &price);
+    return h200_length_within(n_streams, agreement, n_max, 100);
 }
 
 static void lengths_that_pay(void **state)
@@ -254,6 +260,10 @@ static void lengths_that_pay(void **state)
     assert_true(h200_length(8, 0.85, 48) >= 8);
     assert_int_equal(h200_length(8, 0.85, 5), 5);
     assert_int_equal(h200_length(8, 0.85, 0), 0);
+    /* Two streams: a draft of many rows makes the step of both 2.2 times as long, of one row 1.3. */
+    assert_in_range(h200_length(2, 0.98, 48), 16, 48);
+    assert_int_equal(h200_length_within(2, 0.98, 48, 1.5), 1);
+    assert_int_equal(h200_length_within(2, 0.98, 48, 1.2), 0);
 }
 
 static void every_failing_allocation_is_an_error(void **state)

@@ -34,13 +34,18 @@ static engine *engine_make(const char *name, bool always)
     return e;
 }
 
-static struct output generate(engine *e, const struct generation_spec *spec)
+static generation *submit(engine *e, const struct generation_spec *spec)
 {
-    struct output out = {0};
-    struct generation_piece piece;
     generation *g = NULL;
     error err;
     if (engine_submit(e, spec, &g, &err) != OK) fail_msg("%s", err.message);
+    return g;
+}
+
+static struct output output_finish(generation *g)
+{
+    struct output out = {0};
+    struct generation_piece piece;
     do {
         if (!generation_next(g, &piece, WAIT_MS)) fail_msg("nothing came for a minute");
         assert_true(out.n + piece.n_ids <= OUTPUT_MAX);
@@ -56,6 +61,11 @@ static struct output generate(engine *e, const struct generation_spec *spec)
     generation_stats(g, &out.stats);
     generation_free(g);
     return out;
+}
+
+static struct output generate(engine *e, const struct generation_spec *spec)
+{
+    return output_finish(submit(e, spec));
 }
 
 static void output_equal(const struct output *a, const struct output *b)
@@ -123,11 +133,11 @@ enum { MIX = 150, PROMPT_MAX = 160 };
 /* One of many kinds of request; what it points to is overwritten by the next. */
 static struct generation_spec mix_spec(const tokenizer *t, uint64_t i)
 {
-    static int32_t prompt[PROMPT_MAX], predicted[PROMPT_MAX], first[3];
+    static int32_t prompt[PROMPT_MAX], predicted[PROMPT_MAX], first[3], score[5] = {1, 2, 3, 4, 5};
     static char start[8];
     static text stops[2];
-    uint64_t r[20];
-    for (uint64_t k = 0; k < 20; k++) r[k] = random_at(900 + i, k) >> 16;
+    uint64_t r[21];
+    for (uint64_t k = 0; k < 21; k++) r[k] = random_at(900 + i, k) >> 16;
     int32_t n_different = (int32_t)(5 + r[0] % 60);
     size_t n_prompt = 1 + r[1] % (PROMPT_MAX - 60);
     circle_fill(prompt, PROMPT_MAX, n_different, r[2] % 3);
@@ -158,6 +168,8 @@ static struct generation_spec mix_spec(const tokenizer *t, uint64_t i)
         .forbid_first = first,
         .n_forbid_first = r[18] % 3 ? 0 : 3,
         .forbid_unopened = {")]}", r[19] % 4},
+        .score = score,
+        .n_score = r[20] % 3 ? 0 : 5,
     };
 }
 
@@ -173,6 +185,10 @@ static void mix_is_the_same(const char *name, double accepted_least)
         struct output without = generate(e, &plain), with = generate(e, &spec);
         output_equal(&without, &with);
         assert_int_equal(without.stats.drafted, 0);
+        if (spec.n_score && with.finish != FINISH_ERROR) {
+            assert_true(with.stats.score_logprob < 0);
+            assert_memory_equal(&with.stats.score_logprob, &without.stats.score_logprob, 8);
+        }
         assert_true(with.stats.accepted <= with.stats.drafted);
         drafted += with.stats.drafted;
         accepted += with.stats.accepted;
@@ -195,6 +211,43 @@ static void drafts_change_nothing(void **state)
     mix_is_the_same("blurred", 0.3);
 }
 
+/* Side by side, over and over, with drafts where they pay: every request gets what it gets alone. */
+static void company_changes_nothing(void **state)
+{
+    enum { TOGETHER = 12, ROUNDS = 4 };
+    (void)state;
+    engine *e = engine_make("blurred", false);
+    struct engine_stats stats;
+    for (uint64_t round = 0; round < ROUNDS; round++) {
+        static int32_t prompts[TOGETHER][PROMPT_MAX];
+        struct output alone[TOGETHER], together;
+        generation *g[TOGETHER];
+        struct generation_spec specs[TOGETHER];
+        for (uint64_t i = 0; i < TOGETHER; i++) {
+            struct generation_spec s = mix_spec(engine_tokenizer(e), 5000 + TOGETHER * round + i);
+            memcpy(prompts[i], s.prompt, sizeof prompts[i]);
+            /* Its lists are overwritten by the next one's; what stays is its own. */
+            s.prompt = prompts[i];
+            s.n_predicted = s.n_forbid_first = s.n_stops = s.must_start_with.size = 0;
+            specs[i] = s;
+            s.draft_max = -1;
+            s.owner = 1 + i + 100 * round;
+            alone[i] = generate(e, &s);
+        }
+        for (int i = 0; i < TOGETHER; i++) g[i] = submit(e, &specs[i]);
+        for (int i = 0; i < TOGETHER; i++) {
+            together = output_finish(g[i]);
+            output_equal(&alone[i], &together);
+            buffer_free(&alone[i].bytes);
+            buffer_free(&together.bytes);
+        }
+    }
+    engine_stats(e, &stats);
+    printf("%ld of %ld drafted tokens accepted, where they paid\n", (long)stats.accepted,
+           (long)stats.drafted);
+    engine_close(e);
+}
+
 static int models_make(void **state)
 {
     (void)state;
@@ -211,6 +264,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(model_copies),
         cmocka_unit_test(copies_are_accepted),
         cmocka_unit_test(drafts_change_nothing),
+        cmocka_unit_test(company_changes_nothing),
     };
     return cmocka_run_group_tests(tests, models_make, model_root_remove);
 }
