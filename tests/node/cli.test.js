@@ -184,6 +184,9 @@ const failures = [
     ['bad endpoint', ['complete', 'a.c:3:17', '--endpoint', 'nonsense'], 2, /endpoint: expected http/],
     ['nobody there', ['complete', 'a.c:3:17', '--endpoint', 'unix:/nonexistent'], 1, /unix:\/nonexistent: /],
     ['doctor with words', ['doctor', 'now'], 2, /unexpected argument "now"/],
+    ['an unknown KV type', ['serve', '--kv-type', 'q8'], 2, /--kv-type: found "q8", expected f32, bf16 or e4m3/],
+    ['a size of no unit', ['serve', '--memory', '8Q'], 2, /--memory: found "8Q", expected a size such as 512M/],
+    ['a size below nothing', ['serve', '--host-memory', '-1G'], 2, /--host-memory: found "-1G", expected a size/],
 ];
 
 test('what cannot be done is said in one line', async () => {
@@ -193,7 +196,7 @@ test('what cannot be done is said in one line', async () => {
             const result = await run(args, {}, own);
             assert.equal(result.code, code, `${name}: ${JSON.stringify(result)}`);
             assert.match(result.err, message, name);
-            assert.match(result.err, /^dbrx-ls (complete|doctor): [^\n]*\n$/, name);
+            assert.match(result.err, /^dbrx-ls (complete|doctor|serve): [^\n]*\n$/, name);
             assert.equal(result.out, '', name);
         }
     } finally {

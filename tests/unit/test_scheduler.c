@@ -21,12 +21,12 @@ struct request {
 struct setup {
     const char *model;
     int32_t rows, seqs, pages;
-    bool grouped;  /* every layer is a group of its own, from the first slice on */
-    int32_t slots; /* of the host tier, to which all pages are spilled; 0: none */
+    bool grouped; /* every layer is a group of its own, from the first slice on */
 };
 
-static const struct setup small = {"scheduler", ROWS, SEQS, PAGES, false, 0};
-static const struct setup tiers = {"scheduler", ROWS, SEQS, 10, false, 60};
+static const struct setup small = {"scheduler", ROWS, SEQS, PAGES, false};
+static const struct setup tiers = {"scheduler", ROWS, SEQS, 10, false};
+enum { TIERS_SLOTS = 60 };
 
 struct fixture {
     struct setup setup;
@@ -70,7 +70,7 @@ static void check(status s, const error *err)
     if (s != OK) fail_msg("%s", err->message);
 }
 
-static void host_open(struct fixture *f)
+static void host_open(struct fixture *f, int32_t n_slots)
 {
     error err;
     struct memory_plan plan;
@@ -78,11 +78,12 @@ static void host_open(struct fixture *f)
     struct host_pages_options o = {.kernels = &kernels_cpu,
                                    .kv = f->kv,
                                    .page_bytes = plan.kv_bytes_per_page,
-                                   .n_slots = f->setup.slots};
+                                   .n_slots = n_slots};
     if (o.n_slots) check(host_pages_open(&f->host, &o, &err), &err);
 }
 
-static void fixture_open(struct fixture *f, struct setup setup)
+/* With a host tier of so many slots, to which all pages are spilled; 0: none. */
+static void fixture_open_tiers(struct fixture *f, struct setup setup, int32_t n_slots)
 {
     error err;
     const struct kernels *k = &kernels_cpu;
@@ -98,7 +99,7 @@ static void fixture_open(struct fixture *f, struct setup setup)
     check(k->open(&f->d, &o, &err), &err);
     check(model_load(f->m, k, f->d, NULL, NULL, &err), &err);
     check(k->kv_open(&f->kv, f->d, KV_BF16, setup.pages, &err), &err);
-    host_open(f);
+    host_open(f, n_slots);
     check(tokenizer_open(&f->t, model_path(setup.model), &err), &err);
     check(sampler_open(&f->masks, f->t, MODEL_VOCAB, &err), &err);
     struct scheduler_options so = {.model = f->m,
@@ -119,6 +120,8 @@ static void fixture_open(struct fixture *f, struct setup setup)
                                    .group_target_us = setup.grouped ? 1 : 0};
     check(scheduler_open(&f->s, &so, &err), &err);
 }
+
+static void fixture_open(struct fixture *f, struct setup setup) { fixture_open_tiers(f, setup, 0); }
 
 static void fixture_close(struct fixture *f)
 {
@@ -182,12 +185,12 @@ static int run_all(struct fixture *f, struct request *r, int victim, int at, uin
 }
 
 /* `stride`: how many steps lie between two moments that are tried. */
-static struct engine_stats cancel_everywhere(struct setup setup, int stride)
+static struct engine_stats cancel_everywhere(struct setup setup, int32_t n_slots, int stride)
 {
     static struct request truth[REQUESTS], r[REQUESTS];
     struct engine_stats stats = {0};
     struct fixture f;
-    fixture_open(&f, setup);
+    fixture_open_tiers(&f, setup, n_slots);
     int n_steps = run_all(&f, truth, 0, -1, 0), n_cancelled = 0;
     assert_true(n_steps > 40);
     for (int victim = 0; victim < REQUESTS; victim++)
@@ -210,7 +213,7 @@ static struct engine_stats cancel_everywhere(struct setup setup, int stride)
 static void cancelled_at_every_step(void **state)
 {
     (void)state;
-    struct engine_stats stats = cancel_everywhere(small, 1);
+    struct engine_stats stats = cancel_everywhere(small, 0, 1);
     assert_int_equal(stats.pages_spilled + stats.host_pages, 0);
 }
 
@@ -218,7 +221,7 @@ static void cancelled_at_every_step(void **state)
 static void cancelled_with_a_host_tier(void **state)
 {
     (void)state;
-    struct engine_stats stats = cancel_everywhere(tiers, 5);
+    struct engine_stats stats = cancel_everywhere(tiers, TIERS_SLOTS, 5);
     assert_true(stats.pages_spilled > 300);
     assert_true(stats.pages_restored > 100);
     assert_true(stats.host_evicted > 30);
@@ -258,7 +261,7 @@ static void host_and_running_sequence_know_the_same(void **state)
     for (int c = 0; c < 2; c++) {
         struct engine_stats stats = {0};
         struct fixture f;
-        fixture_open(&f, tiers);
+        fixture_open_tiers(&f, tiers, TIERS_SLOTS);
         request_begin_alike(&known, 5, 1, 5);
         request_begin_alike(&filler, 150, 2, 0); /* all ten pages */
         run_all_of(&f, &known, NULL);
@@ -443,7 +446,7 @@ static void slices_stand_between_layers(void **state)
     struct fixture f;
     uint64_t owner = 10;
     int alone[3];
-    fixture_open(&f, (struct setup){"layers", 64, 3, 64, true, 0});
+    fixture_open(&f, (struct setup){"layers", 64, 3, 64, true});
     request_make(&truth[0], 200, 6, PRIORITY_BATCH, 1);
     request_make(&truth[1], 100, 8, PRIORITY_INTERACTIVE, 2);
     request_make(&truth[2], 200, 0, PRIORITY_WARM, 3);
@@ -567,7 +570,7 @@ static void long_work_is_cancelled_anywhere(void **state)
     enum { N_PROMPT = 512, N_OUTPUT = 64, SLICE = 16, N_STEPS = N_PROMPT / SLICE + N_OUTPUT - 1 };
     static struct request truth, r, again;
     struct fixture f;
-    fixture_open(&f, (struct setup){"scheduler", SLICE, 2, 80, true, 0});
+    fixture_open(&f, (struct setup){"scheduler", SLICE, 2, 80, true});
     request_make(&truth, N_PROMPT, N_OUTPUT, PRIORITY_INTERACTIVE, 1);
     assert_int_equal(launches_alone(&f, &truth), 2 * N_STEPS); /* of two layers */
     for (int at = 0; at < 2 * N_STEPS; at++) {
