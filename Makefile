@@ -21,7 +21,7 @@ CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -DDBRX_VERSION='"$(VERSION)"' $(OPTIMISE) $(
 LIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm -pthread
 
 ROOMS   := base tokenizer tokenizer/generated kernels kernels/reference kernels/cpu inference \
-           inference/simulate inference/service context lsp/client lsp/assistant lsp/server lsp/cli
+           inference/bench inference/simulate inference/service context lsp/client lsp/assistant lsp/server lsp/cli
 SOURCES := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 ASSEMBLY := $(foreach room,$(ROOMS),$(wildcard $(room)/*.S))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o) $(ASSEMBLY:%.S=$(BUILD)/obj/%.o)

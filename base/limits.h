@@ -107,6 +107,11 @@
 /* Memory of a process that indexes, above what it has at its start. */
 #define INDEX_MEMORY_MAX GIB
 
+/* Typing sessions of the bench: a day of five keys a second, in files as INDEX_FILE_MAX has them. */
+#define TYPING_STEPS_MAX     432000
+#define TYPING_DOCUMENTS_MAX 256
+#define TYPING_FILE_MAX      (256 * MIB)
+
 /* HTTP: a 32k-token prompt as JSON ids is under 300 KiB; 8 MiB leaves room for text prompts. */
 #define HTTP_BODY_MAX        (8 * MIB)
 #define HTTP_CHOICES_MAX     4

@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "context/exclude.h"
 #include "context/index_private.h"
+#include "context/path_text.h"
 
 /* A file that changed within this time of being looked at may change again under the same time. */
 #define STAMP_DOUBT_NS 20000000
@@ -75,14 +76,6 @@ static status tree_open(struct update *u)
     if (found) u->tree = sqlite3_column_int64(s, 0);
     sqlite3_reset(s);
     return code == OK ? index_commit(u->x, u->err) : code;
-}
-
-static text column_bytes(arena *a, sqlite3_stmt *s, int at)
-{
-    size_t size = (size_t)sqlite3_column_bytes(s, at);
-    const char *bytes = sqlite3_column_blob(s, at);
-    char *copy = arena_copy(a, bytes ? bytes : "", size);
-    return (text){copy, copy ? size : 0};
 }
 
 static const struct language *language_named(const char *name)
@@ -158,6 +151,8 @@ static status file_put(struct update *u, const struct repository_file *f,
         SQL_WITH(u->x, SQL_FILE_PUT, u->tree, blob, f->mode, (int64_t)stamp->size_bytes,
                  (int64_t)stamp->inode, stamp->mtime_ns, stamp->ctime_ns, seen_ns);
     bind_bytes(s, 9, f->path);
+    bind_bytes(s, 10, path_stem(f->path));
+    bind_bytes(s, 11, path_folder_name(f->path));
     if (code == OK) code = index_run(u->x, s, u->err);
     if (code == OK && old && old->blob.id != blob)
         code = index_run(u->x, SQL_WITH(u->x, SQL_BLOB_LEFT, old->blob.id, (int64_t)time(NULL)),
@@ -383,37 +378,4 @@ status index_update(struct index_report *out, code_index *x, repository *r,
     buffer_free(&u.content);
     index_unlock(x);
     return code;
-}
-
-status index_find(struct index_places *out, code_index *x, const repository *r, text name,
-                  size_t n_max, error *err)
-{
-    bool found;
-    *out = (struct index_places){0};
-    out->places = arena_take(&out->memory, n_max, sizeof *out->places);
-    if (!out->places) return fail(err, ERR_MEMORY, "no memory for %zu places", n_max);
-    sqlite3_stmt *s = SQL_WITH(x, SQL_FIND, (int64_t)n_max);
-    bind_text(s, 2, name);
-    bind_bytes(s, 3, text_of(repository_root(r)));
-    status code = index_step(x, s, &found, err);
-    while (code == OK && found && out->n < n_max) {
-        out->places[out->n++] = (struct index_place){
-            .path = column_bytes(&out->memory, s, 0),
-            .kind = column_bytes(&out->memory, s, 1),
-            .signature = column_bytes(&out->memory, s, 2),
-            .line = (uint32_t)sqlite3_column_int64(s, 3),
-            .from = (uint32_t)sqlite3_column_int64(s, 4),
-            .to = (uint32_t)sqlite3_column_int64(s, 5),
-            .name = name,
-        };
-        code = index_step(x, s, &found, err);
-    }
-    sqlite3_reset(s);
-    return code == OK && out->memory.failed ? fail(err, ERR_MEMORY, "no memory for places") : code;
-}
-
-void index_places_free(struct index_places *places)
-{
-    arena_reset(&places->memory);
-    *places = (struct index_places){0};
 }

@@ -14,10 +14,17 @@ enum {
     BYTES_PER_TOKEN_MAX = 24 /* white space packs 80 bytes in a token: bounds what is scanned */
 };
 
-void prompt_anchors_free(struct prompt_anchors *a)
+static void anchors_free(struct prompt_anchors *a)
 {
     buffer_free(&a->suffix);
     token_list_free(&a->suffix_head);
+    *a = (struct prompt_anchors){0};
+}
+
+void prompt_places_free(struct prompt_places *p)
+{
+    anchors_free(&p->now);
+    for (int i = 0; i < PLACES_KEPT; i++) anchors_free(&p->before[i]);
 }
 
 static bool starts_line(text content, size_t at)
@@ -255,18 +262,66 @@ static size_t pinned_offset(const struct prompt_anchors *a, struct unit_cache *c
     return SIZE_MAX;
 }
 
+/* The text below the gap's line. */
+static text below_of(text content, size_t cursor)
+{
+    size_t line_end = text_find(content, TEXT("\n"), cursor);
+    size_t from = line_end == SIZE_MAX ? content.size : line_end + 1;
+    return skip_blank_lines(text_slice(content, from, content.size));
+}
+
+/* Where the pinned text begins in `below`; SIZE_MAX when it cannot stay. */
+static size_t pin_find(const struct prompt_anchors *a, struct unit_cache *c, text below,
+                       const struct prompt_budgets *budgets)
+{
+    size_t at = pinned_offset(a, c, below);
+    bool stays = at != SIZE_MAX && fits(c, text_slice(below, 0, at), budgets->behind / 2) &&
+                 fits(c, buffer_text(&a->suffix), budgets->suffix);
+    return stays ? at : SIZE_MAX;
+}
+
+/* The whole window must still be there, or the place's prompt is not worth going back to. */
+static bool place_fits(const struct prompt_anchors *a, struct unit_cache *c, text content,
+                       size_t cursor, const struct prompt_budgets *budgets)
+{
+    size_t window = anchor_find(&a->window, content, a->document_size);
+    return window <= line_start(content, cursor) &&
+           pin_find(a, c, below_of(content, cursor), budgets) != SIZE_MAX &&
+           fits(c, text_slice(content, window, cursor), budgets->window);
+}
+
+/* At another place: its anchors if it was one of the last, else those of here without the text
+ * below, which is pinned anew. What was `now` becomes the latest of those before. */
+static void place_find(struct prompt_places *p, struct unit_cache *c, text content, size_t cursor,
+                       const struct prompt_budgets *budgets)
+{
+    int i = 0;
+    if (!p->now.pinned || pin_find(&p->now, c, below_of(content, cursor), budgets) != SIZE_MAX)
+        return;
+    while (i < PLACES_KEPT && !place_fits(&p->before[i], c, content, cursor, budgets)) i++;
+    struct prompt_anchors next = {.document_size = p->now.document_size,
+                                  .window = p->now.window,
+                                  .tail = p->now.tail,
+                                  .n_backticks = p->now.n_backticks};
+    if (i < PLACES_KEPT)
+        next = p->before[i];
+    else
+        anchors_free(&p->before[--i]);
+    memmove(p->before + 1, p->before, (size_t)i * sizeof *p->before);
+    p->before[0] = p->now;
+    p->now = next;
+}
+
 static void below_cut(struct prompt_cut *out, struct prompt_anchors *a, struct unit_cache *c,
                       text content, size_t cursor, const struct prompt_budgets *budgets)
 {
     size_t line_end = text_find(content, TEXT("\n"), cursor);
     text rest = text_trim(text_slice(content, cursor, line_end));
-    size_t below_from = line_end == SIZE_MAX ? content.size : line_end + 1;
-    text below = skip_blank_lines(text_slice(content, below_from, content.size));
-    size_t share = budgets->behind / 2, at = pinned_offset(a, c, below);
+    text below = below_of(content, cursor);
+    size_t share = budgets->behind / 2, at = pin_find(a, c, below, budgets);
     out->behind_line = fits(c, rest, share) ? rest : line_head(c, rest, share);
     out->suffix_reason = "the lines below the gap, pinned while they stay near";
-    if (at == SIZE_MAX || !fits(c, text_slice(below, 0, at), share) ||
-        !fits(c, buffer_text(&a->suffix), budgets->suffix)) {
+    if (at == SIZE_MAX) {
         suffix_pin(a, out, c, below, budgets->suffix);
         out->pinned_anew = true;
         at = 0;
@@ -275,11 +330,13 @@ static void below_cut(struct prompt_cut *out, struct prompt_anchors *a, struct u
     out->suffix = buffer_text(&a->suffix);
 }
 
-status prompt_cut_make(struct prompt_cut *out, struct prompt_anchors *a, struct unit_cache *c,
+status prompt_cut_make(struct prompt_cut *out, struct prompt_places *places, struct unit_cache *c,
                        text content, size_t cursor_byte, const struct prompt_budgets *budgets,
                        error *err)
 {
+    struct prompt_anchors *a = &places->now;
     *out = (struct prompt_cut){0};
+    place_find(places, c, content, cursor_byte, budgets);
     tail_cut(out, a, c, content, cursor_byte, budgets->tail);
     size_t tail_from = (size_t)(out->tail.bytes - content.bytes);
     if (content.size == 0) tail_from = 0;

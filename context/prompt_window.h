@@ -7,6 +7,7 @@
  *     behind   the rest of the gap's line, and lines that came between the gap and the pinned text
  *     suffix   pinned: stays as it is while it still begins within a few lines of the gap
  *
+ * When the text below is another one, the cursor is at another place, which has its own anchors.
  * Internal to the prompt; not thread-safe. */
 #ifndef CONTEXT_PROMPT_WINDOW_H
 #define CONTEXT_PROMPT_WINDOW_H
@@ -21,7 +22,7 @@ struct anchor {
     char mark[64];
 };
 
-/* What one document's session remembers; zeroed is fresh, freed by prompt_anchors_free. */
+/* The anchors of one place that was worked at. */
 struct prompt_anchors {
     size_t document_size;
     struct anchor window, tail;
@@ -31,7 +32,16 @@ struct prompt_anchors {
     size_t n_backticks;     /* longest fence so far: it never shrinks while the window stays */
 };
 
-void prompt_anchors_free(struct prompt_anchors *a);
+enum { PLACES_KEPT = 4 };
+
+/* What one document's session remembers; zeroed is fresh, freed by prompt_places_free. Who looks
+ * elsewhere and comes back gets the anchors that the place had, and so the prompt that is in the
+ * cache. */
+struct prompt_places {
+    struct prompt_anchors now, before[PLACES_KEPT]; /* the latest first; not pinned: none */
+};
+
+void prompt_places_free(struct prompt_places *p);
 
 struct prompt_budgets {
     size_t window, tail, suffix, behind; /* tokens, without headings and fences */
@@ -47,7 +57,7 @@ struct prompt_cut {
 
 /* Chooses the parts of content around cursor_byte, which must not split a character or a line end.
  * Each part has at most its budget of tokens. ERR_MEMORY only. */
-status prompt_cut_make(struct prompt_cut *out, struct prompt_anchors *a, struct unit_cache *c,
+status prompt_cut_make(struct prompt_cut *out, struct prompt_places *places, struct unit_cache *c,
                        text content, size_t cursor_byte, const struct prompt_budgets *budgets,
                        error *err);
 

@@ -19,6 +19,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "context/tree_file.h"
 
 typedef struct repository repository;
 
@@ -51,12 +52,6 @@ const char *repository_notice(const repository *r);
 const char *repository_head(const repository *r);
 /* "main"; "" when HEAD is detached or the folder plain. Known for an unborn branch too. */
 const char *repository_branch(const repository *r);
-
-/* What tells that a file has changed without reading it. */
-struct file_stamp {
-    uint64_t size_bytes, inode;
-    int64_t mtime_ns, ctime_ns;
-};
 
 struct repository_file {
     text path;         /* from the root, "/" between parts; any bytes but NUL, newlines included */

@@ -1,6 +1,8 @@
 /* All sums go through size_add and size_mul: the numbers come from a command line. */
 #include "inference/kv_plan.h"
 
+#include <stdio.h>
+
 #include "base/limits.h"
 #include "base/memory.h"
 #include "inference/kv_pages.h"
@@ -47,12 +49,15 @@ static status memory_refuse(const struct kv_need *n, const struct kv_plan *plan,
                             const char *what, size_t have, error *err)
 {
     int64_t host_pages = n->host_in_file ? 0 : plan->n_host_pages;
+    char host[80] = "";
+    if (host_pages > 0)
+        snprintf(host, sizeof host, " and %zu MiB for %lld in host memory",
+                 (size_t)host_pages * n->page_bytes / MIB, (long long)host_pages * KV_PAGE_TOKENS);
     return fail(err, ERR_MEMORY,
                 "not enough memory: %s %zu MiB, expected %zu MiB for weights and work, %zu MiB for "
-                "%lld KV tokens and %zu MiB for %lld in host memory",
+                "%lld KV tokens%s",
                 what, have / MIB, n->fixed_bytes / MIB, (size_t)pages * n->page_bytes / MIB,
-                (long long)pages * KV_PAGE_TOKENS, (size_t)host_pages * n->page_bytes / MIB,
-                (long long)host_pages * KV_PAGE_TOKENS);
+                (long long)pages * KV_PAGE_TOKENS, host);
 }
 
 /* How many pages fit into `bytes` with everything else. */

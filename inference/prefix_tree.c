@@ -72,19 +72,24 @@ uint64_t prefix_node_rank(int32_t i) { return random_mix((uint64_t)i); }
 int32_t prefix_tree_find(const prefix_cache *c, uint64_t owner, int32_t parent,
                          const int32_t *tokens, int32_t n_tokens, int32_t *n_common)
 {
-    int32_t best = NONE, i = prefix_tree_root(c, owner, parent);
-    *n_common = 0;
-    while (i != NONE) {
+    int32_t behind = NONE, before = NONE, behind_common = 0, before_common = 0;
+    for (int32_t i = prefix_tree_root(c, owner, parent); i != NONE;) {
         const struct prefix_node *n = &c->nodes[i];
         int32_t common = prefix_tokens_common(n->token, n->n_tokens, tokens, n_tokens);
-        if (common > *n_common) {
-            *n_common = common;
-            best = i;
+        if (common == n->n_tokens) return *n_common = common, i; /* nobody else shares as many */
+        if (common == n_tokens || tokens[common] < n->token[common]) {
+            behind = i;
+            behind_common = common;
+            i = n->left;
+        } else {
+            before = i;
+            before_common = common;
+            i = n->right;
         }
-        if (common == n_tokens || common == n->n_tokens) break;
-        i = tokens[common] < n->token[common] ? n->left : n->right;
     }
-    return best;
+    *n_common = behind_common >= before_common ? behind_common : before_common;
+    if (*n_common == 0) return NONE;
+    return behind_common >= before_common ? behind : before;
 }
 
 /* Whether a stands before b among siblings; neither begins the other. */

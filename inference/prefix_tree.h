@@ -62,7 +62,8 @@ status prefix_tree_open(prefix_cache *c, int32_t n_nodes_max, error *err);
 void prefix_tree_free(prefix_cache *c);
 
 /* The child of `parent` (NONE: first page of the owner) that shares the most tokens with
- * tokens[0, n_tokens), and how many; NONE when none shares any. */
+ * tokens[0, n_tokens), and how many; NONE when none shares any. Of several the next one behind these
+ * tokens, else the last one before them. */
 int32_t prefix_tree_find(const prefix_cache *c, uint64_t owner, int32_t parent,
                          const int32_t *tokens, int32_t n_tokens, int32_t *n_common);
 

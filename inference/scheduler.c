@@ -156,6 +156,13 @@ static status launch(scheduler *s, struct slice *slice, int32_t layers, struct s
     return rc;
 }
 
+static bool anybody_waits(const scheduler *s)
+{
+    for (int p = 0; p < N_PRIORITIES; p++)
+        if (s->queued[p].first) return true;
+    return false;
+}
+
 bool scheduler_step(scheduler *s)
 {
     struct step_result result;
@@ -165,7 +172,7 @@ bool scheduler_step(scheduler *s)
     cancelled_end(s);
     admit_all(s);
     computed_end(s);
-    if (s->n_running == 0) return false;
+    if (s->n_running == 0) return anybody_waits(s); /* for one that has just ended */
     struct slice *slice = slice_choose(s, &layers);
     if (!slice) return true;
     int64_t begin_us = now_us(s);

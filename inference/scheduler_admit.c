@@ -101,10 +101,10 @@ void running_match(scheduler *s, const struct sequence *q, int32_t wanted, const
         if (m->n_pages > 0 && r->pages[m->n_pages - 1] != pages[m->n_pages - 1]) continue;
         while (n < there && r->tokens[from + n] == q->tokens[from + n]) n++;
         if (from + n <= m->n_tokens + m->n_host_tokens) continue;
+        m->n_host_tokens = m->n_host_pages = 0; /* it knows more than the host */
         if (m->partial_page >= 0) kv_pages_release(s->pages, m->partial_page);
         m->partial_page = r->pages[m->n_pages];
         m->n_tokens = from + n;
-        m->n_host_tokens = m->n_host_pages = 0;
         kv_pages_hold(s->pages, m->partial_page);
     }
 }

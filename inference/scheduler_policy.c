@@ -71,7 +71,8 @@ static bool is_short(const struct chooser *c, const struct policy_sequence *q)
 /* Little enough to go before long prompts of its class. */
 static bool is_small(const struct chooser *c, const struct policy_sequence *q)
 {
-    return q->n_rows <= c->p->slice_rows_min || is_short(c, q);
+    int32_t most = c->p->slice_rows_min < c->p->rows_max ? c->p->slice_rows_min : c->p->rows_max;
+    return q->n_rows <= most || is_short(c, q);
 }
 
 static double tag_with_lead(const struct chooser *c, const struct policy_sequence *q)
@@ -154,7 +155,7 @@ static struct job job_best(const struct chooser *c)
     struct job best = {-1, -1, PRIORITY_WARM, -1, 0};
     for (int32_t i = 0; i < SLICES_MAX; i++) {
         const struct policy_slice *s = &c->slices[i];
-        double lead = s->shape.n_rows <= c->p->slice_rows_min ? SHORT_LEAD : 0;
+        double lead = s->small ? SHORT_LEAD : 0;
         if (s->active)
             job_offer(c, &best, (struct job){i, -1, s->priority, 0, (double)s->served - lead});
     }
@@ -283,12 +284,18 @@ static struct policy_plan decode_step(struct chooser *c)
     return plan_new(c, -1);
 }
 
-/* What riders may add to a step: a tenth, or what its streams' slack and this step's own share pay. */
+/* What riders may add to a step: a tenth, or what this step earns its streams. What those have saved
+ * up is for slices: a lone stream that waits for four layers now and then does better than one that
+ * is stretched all the time. But where prompts queue up, whatever gets more of them through. */
 static double ride_us(const struct chooser *c, enum priority least_strict, double base_us)
 {
     bool any;
-    double slack = slack_least(c, least_strict, &any) + SLACK_RATE * base_us;
-    return fmax(RIDE_SHARE * base_us, slack);
+    int32_t n_prompts = 0;
+    double saved = slack_least(c, least_strict, &any);
+    for (int32_t i = 0; i < c->n; i++)
+        n_prompts += !c->q[i].decodes && is_ready(&c->q[i]) && c->q[i].priority <= least_strict;
+    return fmax(RIDE_SHARE * base_us,
+                SLACK_RATE * base_us + (n_prompts > 1 ? saved : fmin(saved, 0)));
 }
 
 /* Prompt rows in a step of decoding sequences that has paid their reads: each of them must cost less
@@ -317,20 +324,21 @@ static void chooser_clear(struct chooser *c)
     c->shape = (struct step_shape){0};
 }
 
-/* A slice of its own. A short one goes through in one launch: what decodes rides on it, and other
- * prompts as far as its reads have paid for them, but it does not wait for company. */
+/* A slice of its own. A small one takes others along as far as its reads have paid for them, but does
+ * not wait for company. One that goes through in one launch carries what decodes. */
 static void prompt_step(struct chooser *c, const struct job *job)
 {
     const struct policy_sequence *q = &c->q[job->sequence];
-    if (!is_short(c, q)) {
+    bool brief = is_short(c, q);
+    if (!is_small(c, q)) {
         prompts_put(c, job->priority, slice_rows(c->p), INFINITY);
         return;
     }
-    decodes_put(c, job->priority);
+    if (brief) decodes_put(c, job->priority);
     rows_put(c, job->sequence, q->n_rows);
     double paid_us = (1 + RIDE_SHARE) * cost_of(c->p, &c->shape);
     prompts_put(c, job->priority, slice_rows(c->p), paid_us);
-    decodes_join(c, job->priority);
+    if (brief) decodes_join(c, job->priority);
 }
 
 /* The standing slice that is wanted least, if it is less strict than this job. */
@@ -367,10 +375,24 @@ static bool slack_pays(struct chooser *c, const struct job *job, bool *any)
 {
     double slack = slack_least(c, job->priority, any);
     if (!*any) return true;
-    bool small = job->sequence >= 0 ? is_small(c, &c->q[job->sequence])
-                                    : c->slices[job->slice].shape.n_rows <= c->p->slice_rows_min;
+    bool small =
+        job->sequence >= 0 ? is_small(c, &c->q[job->sequence]) : c->slices[job->slice].small;
     if ((small && job->priority == PRIORITY_INTERACTIVE) || job->rank < 1) return slack >= 0;
     return account_pays(slack, job_us(c, job));
+}
+
+/* A stream that is less strict than an endless row of prompts gets a step when its credit pays. */
+static bool decodes_due(const struct chooser *c, const struct job *job)
+{
+    for (int32_t i = 0; i < c->n; i++) {
+        const struct policy_sequence *q = &c->q[i];
+        struct step_shape alone = shape_with((struct step_shape){0}, q, 1);
+        if (q->decodes && is_ready(q) && q->priority > job->priority &&
+            q->priority < PRIORITY_WARM &&
+            account_pays(c->p->credit_us[q->priority], cost_of(c->p, &alone)))
+            return true;
+    }
+    return false;
 }
 
 /* A step with a stream's next token does not stand while anybody of its class or less strict runs. */
@@ -419,7 +441,7 @@ struct policy_plan policy_choose(const struct policy *p, const struct policy_seq
     if (job.sequence >= 0 && decodes && slices_free(&c) > 0 && ride(&c, &job))
         return plan_new(&c, -1);
     chooser_clear(&c);
-    if (!slack_pays(&c, &job, &protected)) return decode_step(&c);
+    if (!slack_pays(&c, &job, &protected) || decodes_due(&c, &job)) return decode_step(&c);
     return job.slice >= 0 ? plan_go_on(&c, job.slice) : prompt_plan(&c, &job);
 }
 

@@ -35,6 +35,7 @@ struct policy_sequence {
 /* A step that stands between two groups of layers. */
 struct policy_slice {
     bool active, decodes;   /* decodes: with rows that give the next token of a stream */
+    bool small;             /* with all that a small prompt lacks: it goes before long ones */
     enum priority priority; /* of the strictest who waits for it */
     int64_t served;         /* least, of the owners in it */
     int32_t layer;          /* the next one */

@@ -92,6 +92,8 @@ static struct policy_slice slice_see(const scheduler *s, const struct slice *sli
         int64_t served = tag_of(s, q);
         if (served < seen.served) seen.served = served;
         seen.decodes = seen.decodes || sequence_decodes(q);
+        seen.small = seen.small ||
+                     (q->n_rows <= s->o.slice_rows_min && q->n_computed + q->n_rows == q->n_tokens);
     }
     return seen;
 }

@@ -53,6 +53,7 @@ int command_tokenize(int argc, char **argv);
 int command_detokenize(int argc, char **argv);
 int command_logits(int argc, char **argv);
 int command_quantize(int argc, char **argv);
+int command_bench(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_language_server(int argc, char **argv); /* no subcommand: LSP over stdio */
 

@@ -11,6 +11,7 @@ const struct command commands[] = {
     {"logits", command_logits, "print all logits of a text given as token ids"},
     {"quantize", command_quantize, "write a checkpoint with smaller weights"},
     {"prompt", command_prompt, "show what the model would be asked for a completion"},
+    {"bench", command_bench, "measure the engine, and a typing session on it"},
     {"doctor", command_doctor, "check settings, model, memory, directories and engine"},
     {"index", command_index, "bring a repository's index up to date; look up a definition"},
     {NULL, NULL, NULL},

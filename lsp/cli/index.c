@@ -8,7 +8,7 @@
 
 #include "base/limits.h"
 #include "base/utf.h"
-#include "context/index.h"
+#include "context/index_query.h"
 #include "context/repository.h"
 #include "lsp/cli/command.h"
 
@@ -70,11 +70,11 @@ static json_t *json_of(text t)
     return string;
 }
 
-static json_t *places_json(const struct index_places *places)
+static json_t *places_json(const struct index_symbols *places)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < places->n; i++) {
-        const struct index_place *p = &places->places[i];
+        const struct index_symbol *p = &places->symbols[i];
         json_array_append_new(list,
                               json_pack("{s:o, s:I, s:o, s:o, s:I, s:I}", "path", json_of(p->path),
                                         "line", (json_int_t)p->line, "kind", json_of(p->kind),
@@ -125,18 +125,18 @@ static void put_report(buffer *out, const struct index_report *n, const reposito
                  (double)n->elapsed_us / 1e6, n->rebuilt ? " (built anew: it was damaged)" : "");
 }
 
-static void put_places(buffer *out, const struct index_places *places)
+static void put_places(buffer *out, const struct index_symbols *places)
 {
     for (size_t i = 0; i < places->n; i++) {
-        put_clean(out, places->places[i].path);
-        buffer_print(out, ":%u: ", places->places[i].line);
-        put_clean(out, places->places[i].signature);
+        put_clean(out, places->symbols[i].path);
+        buffer_print(out, ":%u: ", places->symbols[i].line);
+        put_clean(out, places->symbols[i].signature);
         buffer_put_char(out, '\n');
     }
 }
 
 static status answer(const struct index_request *q, const struct index_report *report,
-                     const struct index_places *places, const repository *r, error *err)
+                     const struct index_symbols *places, const repository *r, error *err)
 {
     buffer out = {0};
     if (q->json) {
@@ -163,7 +163,8 @@ static status index_answer(const struct index_request *q, error *err)
     repository *r = NULL;
     code_index *x = NULL;
     struct index_report report;
-    struct index_places places = {0};
+    struct index_symbols places = {0};
+    arena memory = {0};
     bool terminal = isatty(STDERR_FILENO);
     status code = repository_open(&r, q->path, err);
     if (code != OK) goto out;
@@ -171,10 +172,12 @@ static status index_answer(const struct index_request *q, error *err)
     if ((code = index_open(&x, r, err)) != OK) goto out;
     code = index_update(&report, x, r, terminal ? show_progress : NULL, NULL, err);
     if (terminal) fprintf(stderr, "\r\033[K");
-    if (code == OK && q->find) code = index_find(&places, x, r, text_of(q->find), PLACES_MAX, err);
+    if (code == OK && q->find)
+        code = index_definitions(&places, &memory, x, text_of(repository_root(r)), text_of(q->find),
+                                 PLACES_MAX, err);
     if (code == OK) code = answer(q, &report, &places, r, err);
 out:
-    index_places_free(&places);
+    arena_reset(&memory);
     index_close(x);
     repository_close(r);
     return code;

@@ -91,7 +91,7 @@ int main(void) { pthread_t t; pthread_create(&t, 0, add, 0); n++; return pthread
         'data race' || return
     build tsan -fsanitize=thread "$BUILD/tsan/dbrx-ls" "$BUILD/tsan/model/config.json" tools \
         "$BUILD/tsan/tests/test_engine" "$BUILD/tsan/tests/test_engine_trouble" \
-        "$BUILD/tsan/tests/test_scheduler" || return
+        "$BUILD/tsan/tests/test_engine_load" "$BUILD/tsan/tests/test_scheduler" || return
     export TSAN_OPTIONS="second_deadlock_stack=1:log_path=$tsan/reports/tsan"
     run tsan 'unit test_engine' 'unit test_scheduler'
     run tsan 'node service'

@@ -437,25 +437,113 @@ static void stop_ids_end_the_output(void **state)
     engine_close(e);
 }
 
+static void check(status s, const error *err)
+{
+    if (s != OK) fail_msg("%s", err->message);
+}
+
 static void full_queue_is_busy(void **state)
 {
     (void)state;
-    static generation *g[ENGINE_QUEUE_MAX + 200];
+    static generation *g[2 * ENGINE_QUEUE_MAX];
     int32_t prompt[500];
     error err;
     size_t n = 0;
+    struct engine_stats stats;
     engine *e = engine_make("bf16", 512, 32);
     prompt_fill(prompt, 500, 16);
     struct generation_spec spec = spec_of(prompt, 100, 400);
-    status s = OK;
-    while (s == OK && n < sizeof g / sizeof *g) s = engine_submit(e, &spec, &g[n++], &err);
-    assert_int_equal(s, ERR_BUSY);
-    assert_non_null(strstr(err.message, "256 requests are waiting"));
-    for (size_t i = 0; i < n - 1; i++) generation_free(g[i]);
+    /* One request fits the pool and runs; everybody may let half of the queue wait. */
+    for (uint64_t owner = 1; owner <= 3; owner++) {
+        status s = OK;
+        spec.owner = owner;
+        size_t first = n;
+        while (s == OK && n < sizeof g / sizeof *g) s = engine_submit(e, &spec, &g[n++], &err);
+        n--;
+        assert_int_equal(s, ERR_BUSY);
+        if (owner < 3)
+            assert_in_range(n - first, ENGINE_QUEUE_OWNER_MAX, ENGINE_QUEUE_OWNER_MAX + 20);
+        assert_non_null(strstr(err.message, owner < 3 ? "128 requests of yours are waiting"
+                                                      : "256 requests are waiting"));
+    }
+    engine_stats(e, &stats);
+    assert_int_equal(stats.refused_busy, 3);
+    for (size_t i = 0; i < n; i++) generation_free(g[i]);
     pages_returned(e);
     struct output out = generate(e, &spec);
     assert_int_equal(out.n, 400);
     output_free(&out);
+    engine_close(e);
+}
+
+static enum finish_reason finish_of(generation *g)
+{
+    struct generation_piece piece = {0};
+    for (int i = 0; i < 1000 && piece.finish == FINISH_NONE; i++) generation_next(g, &piece, 100);
+    return piece.finish;
+}
+
+/* Warm requests fill the queue to the brim; real ones come in all the same, for the oldest warm ones. */
+static void warm_requests_keep_nobody_out(void **state)
+{
+    (void)state;
+    static generation *warm[ENGINE_QUEUE_MAX], *real[20], *long_one;
+    int32_t prompt[500];
+    error err;
+    engine *e = engine_make("bf16", 512, 32);
+    prompt_fill(prompt, 500, 17);
+    struct generation_spec spec = spec_of(prompt, 100, 400);
+    check(engine_submit(e, &spec, &long_one, &err), &err);
+    struct generation_spec hint = spec_of(prompt, 200, 0);
+    hint.priority = PRIORITY_WARM;
+    for (size_t i = 0; i < ENGINE_QUEUE_MAX; i++) {
+        hint.owner = 100 + i;
+        check(engine_submit(e, &hint, &warm[i], &err), &err);
+    }
+    spec.owner = 7;
+    for (size_t i = 0; i < 20; i++) check(engine_submit(e, &spec, &real[i], &err), &err);
+    size_t n_cancelled = 0;
+    for (size_t i = 0; i < 20; i++) generation_free(real[i]);
+    generation_free(long_one);
+    for (size_t i = 0; i < ENGINE_QUEUE_MAX; i++) {
+        enum finish_reason finish = finish_of(warm[i]);
+        n_cancelled += finish == FINISH_CANCELLED;
+        if (finish == FINISH_CANCELLED) assert_in_range(i, 0, 40); /* the oldest */
+        generation_free(warm[i]);
+    }
+    assert_in_range(n_cancelled, 1, 21); /* and one for the long one, until that was seen */
+    pages_returned(e);
+    engine_close(e);
+}
+
+static void requests_are_listed(void **state)
+{
+    (void)state;
+    struct engine_request_info list[4];
+    generation *g[3];
+    int32_t prompt[500];
+    error err;
+    engine *e = engine_make("bf16", 512, 32);
+    assert_int_equal(engine_requests(e, list, 4), 0);
+    prompt_fill(prompt, 500, 18);
+    struct generation_spec spec = spec_of(prompt, 100, 400);
+    for (size_t i = 0; i < 3; i++) {
+        spec.owner = 5 + i;
+        spec.priority = i == 2 ? PRIORITY_BATCH : PRIORITY_INTERACTIVE;
+        check(engine_submit(e, &spec, &g[i], &err), &err);
+    }
+    assert_int_equal(engine_requests(e, list, 4), 3); /* those that wait are taken in first */
+    assert_string_not_equal(list[0].state, "queued");
+    assert_int_equal(list[0].owner, 5);
+    assert_int_equal(list[0].n_prompt, 100);
+    assert_string_equal(list[1].state, "queued");
+    assert_string_equal(list[1].waits_for, "pages");
+    assert_int_equal(list[2].owner, 7);
+    assert_int_equal(list[2].priority, PRIORITY_BATCH);
+    assert_true(list[0].id < list[1].id && list[1].id < list[2].id);
+    assert_int_equal(engine_requests(e, list, 2), 2);
+    for (size_t i = 0; i < 3; i++) generation_free(g[i]);
+    pages_returned(e);
     engine_close(e);
 }
 
@@ -655,6 +743,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(stop_strings_cut_the_output),
         cmocka_unit_test(stop_ids_end_the_output),
         cmocka_unit_test(full_queue_is_busy),
+        cmocka_unit_test(warm_requests_keep_nobody_out),
+        cmocka_unit_test(requests_are_listed),
         cmocka_unit_test(lengths_end_at_the_context),
         cmocka_unit_test(logprobs_come_with_details),
         cmocka_unit_test(nan_logits_end_the_request),

@@ -6,7 +6,7 @@
 
 #include "base/file.h"
 #include "base/limits.h"
-#include "context/index.h"
+#include "context/index_query.h"
 
 /* Updates the index of `name` and gives the report. */
 static struct index_report update(const char *name)
@@ -41,21 +41,23 @@ static void check_find(const char *name, const char *word, const char *expected)
 {
     repository *r;
     code_index *x;
-    struct index_places places;
+    struct index_symbols places;
+    arena memory = {0};
     buffer found = {0};
     buffer_put(&found, "", 0);
     assert_int_equal(repository_open(&r, workspace_path(name), NULL), OK);
     assert_int_equal(index_open(&x, r, NULL), OK);
-    assert_int_equal(index_find(&places, x, r, text_of(word), 10, NULL), OK);
+    text root = text_of(repository_root(r));
+    assert_int_equal(index_definitions(&places, &memory, x, root, text_of(word), 10, NULL), OK);
     for (size_t i = 0; i < places.n; i++) {
-        buffer_put_text(&found, places.places[i].path);
-        buffer_print(&found, ":%u: ", places.places[i].line);
-        buffer_put_text(&found, places.places[i].signature);
+        buffer_put_text(&found, places.symbols[i].path);
+        buffer_print(&found, ":%u: ", places.symbols[i].line);
+        buffer_put_text(&found, places.symbols[i].signature);
         buffer_put_char(&found, '\n');
     }
     assert_string_equal(found.bytes, expected);
     buffer_free(&found);
-    index_places_free(&places);
+    arena_reset(&memory);
     index_close(x);
     repository_close(r);
 }

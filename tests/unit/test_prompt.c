@@ -472,6 +472,71 @@ static void test_hostile_documents(void **state)
     buffer_free(&b);
 }
 
+/* Byte of the end of line `number`. */
+static size_t line_end_of(const buffer *content, int number)
+{
+    size_t at = 0;
+    while (number--) at = text_find(buffer_text(content), TEXT("\n"), at) + 1;
+    return text_find(buffer_text(content), TEXT("\n"), at);
+}
+
+static void ids_at(token_list *out, prompt_session *s, const buffer *content, int line)
+{
+    struct document_view d = view("a.c", buffer_text(content));
+    struct prompt p;
+    build(&p, s, &d, line_end_of(content, line), 4096);
+    out->n = 0;
+    token_list_put_all(out, p.ids.ids, p.ids.n);
+    prompt_free(&p);
+}
+
+static bool ids_equal(const token_list *a, const token_list *b)
+{
+    return a->n == b->n && memcmp(a->ids, b->ids, a->n * sizeof *a->ids) == 0;
+}
+
+/* Who looks elsewhere in a long file and comes back asks with the very prompt of before, also when
+ * lines came in above meanwhile; what changed near by is seen. */
+static void test_coming_back_finds_the_prompt(void **state)
+{
+    (void)state;
+    buffer content = {0}, longer = {0};
+    token_list here = {0}, back = {0}, elsewhere = {0};
+    prompt_session *s = session();
+    for (int i = 0; i < 3000; i++)
+        buffer_print(&content, "    total += values[%d] * %d;\n", i, i * 7);
+    for (int i = 1480; i <= 1500; i++) ids_at(&here, s, &content, i); /* the window has grown */
+    static const int looks[] = {2900, 100, 700, 2200};
+    for (int n = 1; n <= 4; n++) {
+        for (int i = 0; i < n; i++) ids_at(&elsewhere, s, &content, looks[i]);
+        assert_false(ids_equal(&here, &elsewhere));
+        ids_at(&back, s, &content, 1500);
+        assert_true(ids_equal(&here, &back));
+    }
+    ids_at(&elsewhere, s, &content, 100);
+    buffer_put_text(&longer, TEXT("a line that came in above\nand another one\n"));
+    buffer_put_text(&longer, buffer_text(&content));
+    ids_at(&elsewhere, s, &longer, 101);
+    ids_at(&back, s, &longer, 1502);
+    assert_true(ids_equal(&here, &back));
+    ids_at(&elsewhere, s, &longer, 2900);
+    /* Below the gap more than a tenth of the first fifty tokens is another now. */
+    longer.bytes[line_end_of(&longer, 1503) - 1] = ',';
+    longer.bytes[line_end_of(&longer, 1504) - 1] = ',';
+    longer.bytes[line_end_of(&longer, 1505) - 3] = 'x';
+    longer.bytes[line_end_of(&longer, 1506) - 3] = 'x';
+    longer.bytes[line_end_of(&longer, 1507) - 3] = 'x';
+    longer.bytes[line_end_of(&longer, 1508) - 3] = 'x';
+    ids_at(&back, s, &longer, 1502);
+    assert_false(ids_equal(&here, &back));
+    prompt_session_close(s);
+    token_list_free(&here);
+    token_list_free(&back);
+    token_list_free(&elsewhere);
+    buffer_free(&content);
+    buffer_free(&longer);
+}
+
 static int open_tokenizer(void **state)
 {
     (void)state;
@@ -502,6 +567,7 @@ int main(void)
         cmocka_unit_test(test_window_moves_in_jumps),
         cmocka_unit_test(test_closers_keep_the_text_below),
         cmocka_unit_test(test_jumps_cost_half_the_budget),
+        cmocka_unit_test(test_coming_back_finds_the_prompt),
         cmocka_unit_test(test_hostile_documents),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);

@@ -21,16 +21,19 @@ struct request {
 struct setup {
     const char *model;
     int32_t rows, seqs, pages;
-    bool grouped; /* every layer is a group of its own, from the first slice on */
+    bool grouped;  /* every layer is a group of its own, from the first slice on */
+    int32_t slots; /* of the host tier, to which all pages are spilled; 0: none */
 };
 
-static const struct setup small = {"scheduler", ROWS, SEQS, PAGES, false};
+static const struct setup small = {"scheduler", ROWS, SEQS, PAGES, false, 0};
+static const struct setup tiers = {"scheduler", ROWS, SEQS, 10, false, 60};
 
 struct fixture {
     struct setup setup;
     model *m;
     device *d;
     kv_pool *kv;
+    host_pages *host;
     sampler masks;
     tokenizer *t;
     scheduler *s;
@@ -67,6 +70,18 @@ static void check(status s, const error *err)
     if (s != OK) fail_msg("%s", err->message);
 }
 
+static void host_open(struct fixture *f)
+{
+    error err;
+    struct memory_plan plan;
+    check(kernels_cpu.plan(f->d, KV_BF16, &plan, &err), &err);
+    struct host_pages_options o = {.kernels = &kernels_cpu,
+                                   .kv = f->kv,
+                                   .page_bytes = plan.kv_bytes_per_page,
+                                   .n_slots = f->setup.slots};
+    if (o.n_slots) check(host_pages_open(&f->host, &o, &err), &err);
+}
+
 static void fixture_open(struct fixture *f, struct setup setup)
 {
     error err;
@@ -83,12 +98,15 @@ static void fixture_open(struct fixture *f, struct setup setup)
     check(k->open(&f->d, &o, &err), &err);
     check(model_load(f->m, k, f->d, NULL, NULL, &err), &err);
     check(k->kv_open(&f->kv, f->d, KV_BF16, setup.pages, &err), &err);
+    host_open(f);
     check(tokenizer_open(&f->t, model_path(setup.model), &err), &err);
     check(sampler_open(&f->masks, f->t, MODEL_VOCAB, &err), &err);
     struct scheduler_options so = {.model = f->m,
                                    .device = f->d,
                                    .kv = f->kv,
                                    .n_pages = setup.pages,
+                                   .host = f->host,
+                                   .spill_tokens_min = 1,
                                    .rows_max = setup.rows,
                                    .seqs_max = setup.seqs,
                                    .sampler = &f->masks,
@@ -105,6 +123,7 @@ static void fixture_open(struct fixture *f, struct setup setup)
 static void fixture_close(struct fixture *f)
 {
     scheduler_close(f->s);
+    host_pages_close(f->host);
     sampler_close(&f->masks);
     tokenizer_close(f->t);
     kernels_cpu.kv_close(f->kv);
@@ -162,18 +181,19 @@ static int run_all(struct fixture *f, struct request *r, int victim, int at, uin
     return n;
 }
 
-static void cancelled_at_every_step(void **state)
+/* `stride`: how many steps lie between two moments that are tried. */
+static struct engine_stats cancel_everywhere(struct setup setup, int stride)
 {
-    (void)state;
     static struct request truth[REQUESTS], r[REQUESTS];
+    struct engine_stats stats = {0};
     struct fixture f;
-    fixture_open(&f, small);
+    fixture_open(&f, setup);
     int n_steps = run_all(&f, truth, 0, -1, 0), n_cancelled = 0;
     assert_true(n_steps > 40);
     for (int victim = 0; victim < REQUESTS; victim++)
-        for (int at = 0; at < n_steps; at++) {
+        for (int at = 0; at < n_steps; at += stride) {
             /* A new owner every third time: cold, and then with what was left behind. */
-            run_all(&f, r, victim, at, (uint64_t)(1 + at / 3));
+            run_all(&f, r, victim, at, (uint64_t)(1 + at / stride / 3));
             n_cancelled += r[victim].finish == FINISH_CANCELLED;
             for (int i = 0; i < REQUESTS; i++) {
                 int32_t n = r[i].sequence.n_tokens;
@@ -181,8 +201,77 @@ static void cancelled_at_every_step(void **state)
                 assert_memory_equal(r[i].tokens, truth[i].tokens, (size_t)n * sizeof(int32_t));
             }
         }
-    assert_true(n_cancelled > n_steps);
+    assert_true(n_cancelled > n_steps / stride);
+    scheduler_stats(f.s, &stats);
     fixture_close(&f);
+    return stats;
+}
+
+static void cancelled_at_every_step(void **state)
+{
+    (void)state;
+    struct engine_stats stats = cancel_everywhere(small, 1);
+    assert_int_equal(stats.pages_spilled + stats.host_pages, 0);
+}
+
+/* In a pool of ten pages every request lives on what came back from the host. */
+static void cancelled_with_a_host_tier(void **state)
+{
+    (void)state;
+    struct engine_stats stats = cancel_everywhere(tiers, 5);
+    assert_true(stats.pages_spilled > 300);
+    assert_true(stats.pages_restored > 100);
+    assert_true(stats.host_evicted > 30);
+}
+
+/* Runs `first`, and from its second step on `second`, if there is one, to their ends. */
+static void run_all_of(struct fixture *f, struct request *first, struct request *second)
+{
+    scheduler_add(f->s, &first->sequence);
+    assert_true(step(f));
+    if (second) scheduler_add(f->s, &second->sequence);
+    while (step(f)) {}
+    assert_int_equal(first->n_ends, 1);
+    if (second) assert_int_equal(second->n_ends, 1);
+}
+
+/* A prompt whose first n_alike tokens are those of all such prompts of its owner. */
+static void request_begin_alike(struct request *r, int32_t n_prompt, uint64_t owner,
+                                int32_t n_alike)
+{
+    request_fill(r, 2, owner);
+    r->sequence.n_prompt = n_prompt;
+    r->sequence.n_tokens_max = n_prompt + 1;
+    for (int32_t i = 0; i < n_prompt; i++) {
+        uint64_t seed = i < n_alike ? owner : owner + 1000 * (uint64_t)n_prompt;
+        r->tokens[i] = (int32_t)(random_at(seed, (uint64_t)i) % MODEL_RANKS);
+    }
+}
+
+/* The host knows 5 tokens of a prompt, a running sequence 8 or more, in the same page: one of both is
+ * used, and no page is lost. Then the other way round. */
+static void host_and_running_sequence_know_the_same(void **state)
+{
+    (void)state;
+    static const int32_t n_alike[] = {12, 3};
+    static struct request known, filler, first, second;
+    for (int c = 0; c < 2; c++) {
+        struct engine_stats stats = {0};
+        struct fixture f;
+        fixture_open(&f, tiers);
+        request_begin_alike(&known, 5, 1, 5);
+        request_begin_alike(&filler, 150, 2, 0); /* all ten pages */
+        run_all_of(&f, &known, NULL);
+        run_all_of(&f, &filler, NULL);
+        request_begin_alike(&first, 60, 1, n_alike[c]);
+        request_begin_alike(&second, 40, 1, 12);
+        run_all_of(&f, &first, &second);
+        scheduler_stats(f.s, &stats);
+        assert_true(stats.pages_spilled > 0);
+        assert_true(stats.pages_restored > 0);
+        pages_returned(&f);
+        fixture_close(&f);
+    }
 }
 
 /* Warm work runs alone, makes room for real work, and is found by it. */
@@ -354,7 +443,7 @@ static void slices_stand_between_layers(void **state)
     struct fixture f;
     uint64_t owner = 10;
     int alone[3];
-    fixture_open(&f, (struct setup){"layers", 64, 3, 64, true});
+    fixture_open(&f, (struct setup){"layers", 64, 3, 64, true, 0});
     request_make(&truth[0], 200, 6, PRIORITY_BATCH, 1);
     request_make(&truth[1], 100, 8, PRIORITY_INTERACTIVE, 2);
     request_make(&truth[2], 200, 0, PRIORITY_WARM, 3);
@@ -380,6 +469,96 @@ static void slices_stand_between_layers(void **state)
     fixture_close(&f);
 }
 
+/* Wherever a warm request stands, the real one goes on there: as many launches in all as if it had
+ * come first, and the same numbers, also for the output of a row that was begun without one. */
+static void warm_work_is_promoted(void **state)
+{
+    (void)state;
+    static struct request truth, warm, real;
+    struct fixture f;
+    fixture_open(&f, (struct setup){"layers", 64, 3, 64, true});
+    request_make(&truth, 200, 6, PRIORITY_INTERACTIVE, 1);
+    int alone = launches_alone(&f, &truth);
+    for (int at = 1; at < 4 * 6; at++) { /* 4 slices of 6 layers */
+        int n = 0;
+        bool cancelled = at % 3 == 0; /* as editors do, with the request that comes next */
+        request_make(&warm, 200, 0, PRIORITY_WARM, 1 + (uint64_t)at);
+        request_make(&real, 200, 6, PRIORITY_INTERACTIVE, 1 + (uint64_t)at);
+        scheduler_add(f.s, &warm.sequence);
+        for (; n < at; n++) assert_true(step(&f));
+        scheduler_add(f.s, &real.sequence);
+        atomic_store(&warm.sequence.cancelled, cancelled);
+        while (step(&f)) n++;
+        assert_int_equal(n, alone);
+        assert_int_equal(warm.finish, cancelled ? FINISH_CANCELLED : FINISH_LENGTH);
+        request_equal(&real, &truth);
+        pages_returned(&f);
+    }
+    fixture_close(&f);
+}
+
+/* Two prompts share a slice; one is cancelled while it stands. The other's numbers do not change, and
+ * the pages that the rows of nobody still write to are nobody else's. */
+static void slices_outlive_one_of_theirs(void **state)
+{
+    (void)state;
+    static struct request truth[3], r[3];
+    struct fixture f;
+    fixture_open(&f, (struct setup){"layers", 64, 3, 24, true});
+    for (int i = 0; i < 3; i++) {
+        request_make(&truth[i], 28 + i, 6, PRIORITY_INTERACTIVE, 1 + (uint64_t)i);
+        run_to_end(&f, &truth[i]);
+    }
+    for (int at = 1; at < 6; at++)
+        for (int victim = 0; victim < 2; victim++) {
+            for (int i = 0; i < 3; i++)
+                request_make(&r[i], 28 + i, 6, PRIORITY_INTERACTIVE,
+                             10 + (uint64_t)(at * 10 + victim * 5 + i));
+            scheduler_add(f.s, &r[0].sequence);
+            scheduler_add(f.s, &r[1].sequence);
+            for (int n = 0; n < at; n++) assert_true(step(&f));
+            assert_int_equal(r[0].sequence.slice, r[1].sequence.slice);
+            atomic_store(&r[victim].sequence.cancelled, true);
+            scheduler_add(f.s, &r[2].sequence);
+            while (step(&f)) {}
+            assert_int_equal(r[victim].finish, FINISH_CANCELLED);
+            request_equal(&r[1 - victim], &truth[1 - victim]);
+            assert_int_equal(r[1 - victim].sequence.n_tokens, 34 + 1 - victim);
+            request_equal(&r[2], &truth[2]);
+            pages_returned(&f);
+        }
+    fixture_close(&f);
+}
+
+/* A decoding sequence gives its place to another owner's, and goes on with the same numbers. */
+static void streams_are_put_back(void **state)
+{
+    (void)state;
+    static struct request truth, first[3], other;
+    struct fixture f;
+    fixture_open(&f, small);
+    request_make(&truth, 60, 40, PRIORITY_BATCH, 9);
+    run_to_end(&f, &truth);
+    for (int i = 0; i < 3; i++) {
+        request_make(&first[i], 60, 40, PRIORITY_BATCH, 1);
+        scheduler_add(f.s, &first[i].sequence);
+    }
+    while (first[0].sequence.n_tokens < 70) assert_true(step(&f));
+    request_make(&other, 20, 5, PRIORITY_INTERACTIVE, 2);
+    scheduler_add(f.s, &other.sequence);
+    assert_true(step(&f));
+    int n_put_back = 0;
+    for (int i = 0; i < 3; i++) n_put_back += first[i].n_ends == 0 && !first[i].sequence.n_pages;
+    assert_int_equal(n_put_back, 1);
+    while (step(&f)) {}
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(first[i].sequence.n_tokens, 100);
+        request_equal(&first[i], &truth);
+    }
+    pages_returned(&f);
+    fixture_close(&f);
+}
+
 /* A prompt of 512 tokens and 64 tokens of output, cancelled before each step, and between the layers
  * of every third. What is left in the cache serves the same request, bit by bit. */
 static void long_work_is_cancelled_anywhere(void **state)
@@ -388,7 +567,7 @@ static void long_work_is_cancelled_anywhere(void **state)
     enum { N_PROMPT = 512, N_OUTPUT = 64, SLICE = 16, N_STEPS = N_PROMPT / SLICE + N_OUTPUT - 1 };
     static struct request truth, r, again;
     struct fixture f;
-    fixture_open(&f, (struct setup){"scheduler", SLICE, 2, 80, true});
+    fixture_open(&f, (struct setup){"scheduler", SLICE, 2, 80, true, 0});
     request_make(&truth, N_PROMPT, N_OUTPUT, PRIORITY_INTERACTIVE, 1);
     assert_int_equal(launches_alone(&f, &truth), 2 * N_STEPS); /* of two layers */
     for (int at = 0; at < 2 * N_STEPS; at++) {
@@ -433,10 +612,15 @@ int main(int argc, char **argv)
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cancelled_at_every_step),
+        cmocka_unit_test(cancelled_with_a_host_tier),
+        cmocka_unit_test(host_and_running_sequence_know_the_same),
         cmocka_unit_test(warm_work_waits),
         cmocka_unit_test(equal_prompts_are_computed_once),
         cmocka_unit_test(warm_work_is_put_back),
         cmocka_unit_test(slices_stand_between_layers),
+        cmocka_unit_test(warm_work_is_promoted),
+        cmocka_unit_test(slices_outlive_one_of_theirs),
+        cmocka_unit_test(streams_are_put_back),
         cmocka_unit_test(long_work_is_cancelled_anywhere),
     };
     return cmocka_run_group_tests(tests, model_setup, model_root_remove);
