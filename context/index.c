@@ -109,10 +109,12 @@ static status known_add(struct known_files *k, sqlite3_stmt *s, error *err)
     return k->memory.failed ? fail(err, ERR_MEMORY, "no memory for %zu known files", k->n) : OK;
 }
 
-static status known_load(struct update *u)
+/* All files of the tree, or the one at `path`. */
+static status known_load(struct update *u, text path)
 {
     bool found;
-    sqlite3_stmt *s = SQL_WITH(u->x, SQL_FILE_LIST, u->tree);
+    sqlite3_stmt *s = SQL_WITH(u->x, path.size ? SQL_FILE_KNOWN : SQL_FILE_LIST, u->tree);
+    if (path.size) bind_bytes(s, 2, path);
     status code = index_step(u->x, s, &found, u->err);
     while (code == OK && found) {
         code = known_add(&u->known, s, u->err);
@@ -344,7 +346,7 @@ static status update_once(struct update *u)
 {
     status code = index_check(u->x, u->err);
     if (code == OK) code = tree_open(u);
-    if (code == OK) code = known_load(u);
+    if (code == OK) code = known_load(u, TEXT(""));
     if (code == OK) code = update_files(u);
     if (code == OK) code = tree_close(u);
     if (code == OK) code = blobs_evict(u->x, u->err);
@@ -377,5 +379,32 @@ status index_update(struct index_report *out, code_index *x, repository *r,
     tagger_close(u.tags);
     buffer_free(&u.content);
     index_unlock(x);
+    return code;
+}
+
+/* Beside an updater of the whole tree: both write the same rows, which depend on content alone. */
+status index_update_file(bool *changed, code_index *x, repository *r, text path, error *err)
+{
+    struct index_report report = {0};
+    struct update u = {.x = x, .r = r, .report = &report, .err = err};
+    *changed = false;
+    if (path.size == 0) return OK;
+    status code = tagger_open(&u.tags, err);
+    u.listed_ns = now_ns();
+    if (code == OK) code = repository_list_one(&u.list, r, path, err);
+    if (code == OK) code = tree_open(&u);
+    if (code == OK) code = known_load(&u, path);
+    const struct known_file *old = u.known.n ? u.known.files : NULL;
+    if (code == OK && u.list.n)
+        code = update_file(&u, u.list.files, old);
+    else if (code == OK && old)
+        code = file_forget(&u, old);
+    if (code == OK) code = index_commit(x, err);
+    *changed = code == OK && (report.n_parsed || (old && !u.list.n));
+    index_rollback(x);
+    known_free(&u.known);
+    repository_files_free(&u.list);
+    tagger_close(u.tags);
+    buffer_free(&u.content);
     return code;
 }

@@ -61,4 +61,7 @@ typedef bool index_progress(void *payload, size_t n_done, size_t n_files);
 status index_update(struct index_report *out, code_index *x, repository *r,
                     index_progress *progress, void *payload, error *err);
 
+/* Makes the database agree with one file, which may be new, changed or gone. Waits for nobody. */
+status index_update_file(bool *changed, code_index *x, repository *r, text path, error *err);
+
 #endif

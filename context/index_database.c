@@ -75,6 +75,9 @@ static const char *const statements[N_INDEX_SQL] = {
     [SQL_FILE_LIST] = "SELECT f.path, f.blob, b.state, b.size, f.size, f.inode, f.mtime, f.ctime,"
                       " f.seen, b.language FROM files f JOIN blobs b ON b.id = f.blob"
                       " WHERE f.tree = ?1 ORDER BY f.path",
+    [SQL_FILE_KNOWN] = "SELECT f.path, f.blob, b.state, b.size, f.size, f.inode, f.mtime, f.ctime,"
+                       " f.seen, b.language FROM files f JOIN blobs b ON b.id = f.blob"
+                       " WHERE f.tree = ?1 AND f.path = ?2",
     [SQL_FILE_PUT] = "INSERT OR REPLACE INTO files(tree, blob, mode, size, inode, mtime, ctime,"
                      " seen, path, stem, folder)"
                      " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",

@@ -19,6 +19,7 @@ enum index_sql {
     SQL_TREE_DROP_FILES,
     SQL_TREE_DROP,
     SQL_FILE_LIST,
+    SQL_FILE_KNOWN,
     SQL_FILE_PUT,
     SQL_FILE_DROP,
     SQL_BLOB_FIND,

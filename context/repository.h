@@ -74,6 +74,8 @@ struct repository_files {
 
 /* Fills *out, which belongs to the caller; freed by repository_files_free also after an error. */
 status repository_list(struct repository_files *out, repository *r, error *err);
+/* The same of one path: one file, or none when the list would not have it. */
+status repository_list_one(struct repository_files *out, repository *r, text path, error *err);
 void repository_files_free(struct repository_files *files);
 
 /* Appends the content of a listed file and sets *stamp to that of the very bytes read. No part of

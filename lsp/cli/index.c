@@ -11,6 +11,7 @@
 #include "context/index_query.h"
 #include "context/repository.h"
 #include "lsp/cli/command.h"
+#include "lsp/cli/index_follow.h"
 
 /* Definitions of one name that are worth printing. */
 #define PLACES_MAX 1000
@@ -22,7 +23,7 @@ static const char usage[] =
     "user's cache directory; stopping it at any moment loses nothing.";
 
 struct index_request {
-    bool json;
+    bool json, follow;
     const char *path, *find;
 };
 
@@ -188,6 +189,8 @@ int command_index(int argc, char **argv)
     struct index_request q = {.path = "."};
     const struct command_option options[] = {
         {"json", OPTION_FLAG, &q.json, NULL, "counters as one JSON object", 0, 0},
+        {"follow", OPTION_FLAG, &q.follow, NULL, "stay, take commands on stdin (for editors)", 0,
+         0},
         {"find", OPTION_TEXT, &q.find, "NAME", "print the definitions of NAME", 0, 0},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
     };
@@ -200,5 +203,6 @@ int command_index(int argc, char **argv)
     }
     if (n_rest == 1) q.path = argv[1];
     limit_memory();
+    if (q.follow) return index_follow(q.path, &err) == OK ? EXIT_DONE : command_fail("index", &err);
     return index_answer(&q, &err) == OK ? EXIT_DONE : command_fail("index", &err);
 }
