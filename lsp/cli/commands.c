@@ -10,6 +10,7 @@ const struct command commands[] = {
     {"detokenize", command_detokenize, "text of the token ids on stdin"},
     {"logits", command_logits, "print all logits of a text given as token ids"},
     {"quantize", command_quantize, "write a checkpoint with smaller weights"},
+    {"compare", command_compare, "how far a quantised model or KV is from its source, on a text"},
     {"prompt", command_prompt, "show what the model would be asked for a completion"},
     {"doctor", command_doctor, "check settings, model, memory, directories and engine"},
     {"index", command_index, "bring a repository's index up to date; look up a definition"},

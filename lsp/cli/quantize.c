@@ -4,13 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/clock.h"
 #include "base/limits.h"
 #include "inference/quantize.h"
 #include "kernels/format.h"
 #include "lsp/cli/command.h"
+#include "lsp/cli/meter.h"
+#include "lsp/cli/numbers.h"
 
 static const char usage[] =
     "usage: dbrx-ls quantize SRC DST --format fp8|int8|int4 [OPTIONS]\n\n"
@@ -22,66 +22,10 @@ static const char usage[] =
     "run\n"
     "that was interrupted goes on when the same command is given again.";
 
-struct meter {
-    bool terminal;
-    int tenths; /* lines printed so far, without a terminal */
-    int64_t begun_us, shown_us;
-};
-
-static void time_print(char *out, size_t size, double seconds)
-{
-    long s = (long)(seconds + 0.5);
-    if (s >= 3600)
-        snprintf(out, size, "%ld h %02ld min", s / 3600, s / 60 % 60);
-    else if (s >= 60)
-        snprintf(out, size, "%ld min %02ld s", s / 60, s % 60);
-    else
-        snprintf(out, size, "%ld s", s);
-}
-
-static void bar_print(const struct meter *m, const struct quantize_progress *p, int64_t now_us)
-{
-    enum { WIDTH = 30 };
-    char left[64] = "", bar[WIDTH + 1];
-    double share = p->all_bytes ? (double)p->done_bytes / (double)p->all_bytes : 1;
-    double seconds = (double)(now_us - m->begun_us) * 1e-6;
-    double rate = seconds > 0 ? (double)(p->done_bytes - p->resumed_bytes) / seconds : 0;
-    for (int i = 0; i < WIDTH; i++) bar[i] = i < (int)(share * WIDTH) ? '#' : '.';
-    bar[WIDTH] = 0;
-    if (rate > 0) time_print(left, sizeof left, (double)(p->all_bytes - p->done_bytes) / rate);
-    fprintf(stderr, "%s[%s] %3.0f %%  %.0f MiB/s%s%s%s", m->terminal ? "\r\033[K" : "", bar,
-            share * 100, rate / (double)MIB, *left ? "  left: " : "", left,
-            m->terminal ? "" : "\n");
-}
-
 static void progress_show(void *context, const struct quantize_progress *p)
 {
-    struct meter *m = context;
-    int64_t now = clock_us();
-    bool ended = p->done_bytes == p->all_bytes;
-    if (m->terminal) {
-        if (!ended && now - m->shown_us < 200000) return;
-        m->shown_us = now;
-        bar_print(m, p, now);
-        if (ended) fputc('\n', stderr);
-        return;
-    }
-    int tenths = p->all_bytes ? (int)((double)p->done_bytes / (double)p->all_bytes * 10) : 10;
-    if (tenths <= m->tenths) return;
-    m->tenths = tenths;
-    bar_print(m, p, now);
-}
-
-static status format_parse(enum weight_format *out, const char *name, error *err)
-{
-    static const enum weight_format formats[] = {WEIGHT_FP8_ROW, WEIGHT_INT8_ROW, WEIGHT_INT4_G128};
-    for (size_t i = 0; name && i < sizeof formats / sizeof *formats; i++) {
-        if (strcmp(format_name(formats[i]), name) != 0) continue;
-        *out = formats[i];
-        return OK;
-    }
-    if (!name) return fail(err, ERR_USAGE, "--format is missing: fp8, int8 or int4");
-    return fail(err, ERR_USAGE, "--format: found \"%s\", expected fp8, int8 or int4", name);
+    meter_show(context, (double)p->done_bytes / (double)MIB, (double)p->all_bytes / (double)MIB,
+               (double)p->resumed_bytes / (double)MIB);
 }
 
 static status report_json(const struct quantize_report *r, error *err)
@@ -98,13 +42,7 @@ static status report_json(const struct quantize_report *r, error *err)
         json_pack("{s:I, s:I, s:i, s:i, s:o}", "source_bytes", (json_int_t)r->source_bytes,
                   "written_bytes", (json_int_t)r->written_bytes, "shards", r->n_shards,
                   "shards_resumed", r->n_shards_resumed, "tensors", tensors);
-    char *line = all ? json_dumps(all, JSON_REAL_PRECISION(9)) : NULL;
-    json_decref(all);
-    if (!line) return fail(err, ERR_MEMORY, "out of memory for the summary");
-    status s = command_write(text_of(line), err);
-    if (s == OK) s = command_write(TEXT("\n"), err);
-    free(line);
-    return s;
+    return command_write_json(all, err);
 }
 
 static status report_print(const struct quantize_report *r, const char *destination, error *err)
@@ -130,11 +68,11 @@ static status report_print(const struct quantize_report *r, const char *destinat
 static status quantize_run(struct quantize_options options, bool json, error *err)
 {
     struct quantize_report report;
-    struct meter meter = {.terminal = isatty(STDERR_FILENO) != 0, .begun_us = clock_us()};
+    struct meter meter = meter_begin("MiB");
     options.progress = progress_show;
     options.context = &meter;
     status s = quantize(&report, &options, err);
-    if (s != OK && meter.terminal && meter.shown_us) fputc('\n', stderr);
+    meter_end(&meter);
     if (s == OK)
         s = json ? report_json(&report, err) : report_print(&report, options.destination_dir, err);
     quantize_report_free(&report);
@@ -159,7 +97,7 @@ int command_quantize(int argc, char **argv)
         {NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
     };
     if (!command_parse(argc, argv, table, usage, &n_rest, &exit_code)) return exit_code;
-    status s = format_parse(&options.format, format, &err);
+    status s = weights_parse(&options.format, format, "--format", &err);
     if (s == OK && n_rest != 2)
         s = fail(&err, ERR_USAGE, "found %d directories, expected SRC and DST (see --help)",
                  n_rest);
