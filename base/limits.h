@@ -20,6 +20,8 @@
 #define QUANTIZE_CHUNK_VALUES ((size_t)16 * D_MODEL_MAX)
 /* Shards it writes: large enough for few, small enough that little is lost when it is killed. */
 #define QUANTIZE_SHARD_BYTES (4 * GIB)
+/* Statistics of a calibration: DBRX's have 45 MB. */
+#define CALIBRATION_BYTES_MAX GIB
 /* config.json, tokenizer_config.json, index.json: a real index of DBRX's 323 tensors has 40 KiB. */
 #define MODEL_JSON_MAX (64 * MIB)
 /* tokenizer.json of cl100k is 4 MiB, pretty-printed 7 MiB. */

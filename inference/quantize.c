@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "inference/calibration.h"
 #include "inference/json_text.h"
 #include "inference/quantize_journal.h"
 #include "inference/quantize_plan.h"
@@ -25,6 +26,7 @@ struct work {
     struct quantize_options options; /* with defaults filled in */
     model *source;
     struct quantize_plan plan;
+    calibration statistics;
     json_t *head;
     buffer destination, directory; /* the latter is where the work is done: DESTINATION.partial */
     int lock;
@@ -149,9 +151,50 @@ static void progress_tell(void *context, size_t shard_done_bytes)
     if (w->options.progress) w->options.progress(w->options.context, &w->progress);
 }
 
+static void calibration_tell(void *context, double fraction)
+{
+    struct work *w = context;
+    w->progress.calibrated = fraction;
+    if (w->options.progress) w->options.progress(w->options.context, &w->progress);
+}
+
+/* What an earlier process saw is taken up; a file that is not whole is made again. */
+static status statistics_take(struct work *w, const char *path, error *err)
+{
+    const struct quantize_text *given = w->options.calibrate;
+    const struct calibration_options options = {.model_dir = w->options.source_dir,
+                                                .tokens = given->tokens,
+                                                .n_tokens = given->n_tokens,
+                                                .text_sha256 = given->sha256,
+                                                .n_threads = w->options.n_threads,
+                                                .progress = calibration_tell,
+                                                .context = w};
+    status s =
+        calibration_read(&w->statistics, path, &w->source->config.shape, given->sha256, NULL);
+    if (s == OK && w->statistics.n_tokens == (int64_t)given->n_tokens) return OK;
+    calibration_free(&w->statistics);
+    s = calibration_make(&w->statistics, &options, err);
+    return s == OK ? calibration_write(&w->statistics, path, err) : s;
+}
+
+static status calibrate(struct work *w, error *err)
+{
+    buffer path = {0};
+    if (!w->options.calibrate) return OK;
+    buffer_print(&path, "%s/" CALIBRATION_FILE, w->directory.bytes);
+    status s =
+        path.failed ? fail(err, ERR_MEMORY, "out of memory") : statistics_take(w, path.bytes, err);
+    buffer_free(&path);
+    w->progress.calibrated = 1;
+    return s == OK ? journal_statistics(w->head, &w->plan, w->statistics.sha256, err) : s;
+}
+
 static status shards_make(struct work *w, error *err)
 {
-    struct quantize_workers workers = {w->options.n_threads, progress_tell, w};
+    struct quantize_workers workers = {.n_threads = w->options.n_threads,
+                                       .statistics = w->options.calibrate ? &w->statistics : NULL,
+                                       .progress = progress_tell,
+                                       .context = w};
     for (int32_t i = 0; i < w->plan.n_shards; i++) {
         struct quantize_shard *shard = &w->plan.shards[i];
         buffer path = {0};
@@ -310,6 +353,8 @@ static status work_run(struct work *w, struct quantize_report *out, error *err)
     }
     w->progress.resumed_bytes = w->before_bytes;
     w->progress.all_bytes = w->plan.source_bytes;
+    s = calibrate(w, err);
+    if (s != OK) return s;
     progress_tell(w, 0);
     s = shards_make(w, err);
     if (s == OK) s = companions_copy(w, err);
@@ -324,6 +369,7 @@ static void work_close(struct work *w)
     if (w->locked) rmdir(w->directory.bytes); /* succeeds when nothing was begun */
     if (w->lock >= 0) close(w->lock);
     json_decref(w->head);
+    calibration_free(&w->statistics);
     quantize_plan_free(&w->plan);
     model_close(w->source);
     buffer_free(&w->destination);

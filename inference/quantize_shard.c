@@ -20,6 +20,7 @@ enum { PROGRESS_MS = 200 };
 struct job {
     const struct quantize_plan *plan;
     const struct quantize_shard *shard;
+    const calibration *statistics;
     const char *path;
     int fd;
     int64_t n_chunks;
@@ -40,7 +41,7 @@ struct chunk {
 };
 
 struct scratch {
-    float *values, *segment;
+    float *values, *segment, *importance;
     unsigned char *codes, *scales;
 };
 
@@ -121,9 +122,12 @@ static status chunk_make(const struct job *job, const struct scratch *s, int64_t
     if (!model_tensor_quantized(to)) return chunk_copy(job, &c, err);
     size_t row_bytes = format_row_bytes(to->format, to->n_columns);
     size_t scale_bytes = format_row_scale_bytes(to->format, to->n_columns);
+    bool known = job->statistics && calibration_importance(s->importance, job->statistics,
+                                                           c.item->tensor, (int32_t)c.expert);
     for (int64_t r = 0; r < c.n; r++)
         quantize_row(s->codes + (size_t)r * row_bytes, s->scales + (size_t)r * scale_bytes,
-                     to->format, s->values + r * to->n_columns, to->n_columns, &job->roundings[i]);
+                     to->format, s->values + r * to->n_columns, known ? s->importance : NULL,
+                     to->n_columns, &job->roundings[i]);
     size_t row = (size_t)(c.expert * (to->n_rows / to->n_experts) + c.first);
     rc =
         bytes_write(job, s->codes, (size_t)c.n * row_bytes, c.item->data_at + row * row_bytes, err);
@@ -136,9 +140,10 @@ static status scratch_open(struct scratch *s, error *err)
 {
     s->values = memory_take(QUANTIZE_CHUNK_VALUES, sizeof *s->values);
     s->segment = memory_take(D_MODEL_MAX, sizeof *s->segment);
+    s->importance = memory_take(D_MODEL_MAX, sizeof *s->importance);
     s->codes = memory_take(QUANTIZE_CHUNK_VALUES, 1);
     s->scales = memory_take(QUANTIZE_CHUNK_VALUES / 4, 1); /* rows have 16 values or more */
-    if (s->values && s->segment && s->codes && s->scales) return OK;
+    if (s->values && s->segment && s->importance && s->codes && s->scales) return OK;
     return fail(err, ERR_MEMORY, "out of memory for a chunk");
 }
 
@@ -146,6 +151,7 @@ static void scratch_close(struct scratch *s)
 {
     memory_free(s->values);
     memory_free(s->segment);
+    memory_free(s->importance);
     memory_free(s->codes);
     memory_free(s->scales);
 }
@@ -270,6 +276,7 @@ status quantize_shard_write(struct quantize_plan *plan, int32_t shard, const cha
 {
     struct job job = {.plan = plan,
                       .shard = &plan->shards[shard],
+                      .statistics = workers->statistics,
                       .path = path,
                       .fd = -1,
                       .failed_at = INT64_MAX};

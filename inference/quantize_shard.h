@@ -3,10 +3,12 @@
 #ifndef INFERENCE_QUANTIZE_SHARD_H
 #define INFERENCE_QUANTIZE_SHARD_H
 
+#include "inference/calibration.h"
 #include "inference/quantize_plan.h"
 
 struct quantize_workers {
     int32_t n_threads;
+    const calibration *statistics; /* NULL: every column counts the same */
     /* Called by the calling thread a few times a second with the source bytes of this shard that are
      * done. */
     void (*progress)(void *context, size_t done_bytes);

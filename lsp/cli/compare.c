@@ -44,8 +44,9 @@ static status compare_run(const struct comparison_options *o, const struct choic
 {
     token_list ids = {0};
     struct comparison found;
-    status s = c->text ? ids_of_file(&ids, c->text, o->source.model_dir, (size_t)c->n_tokens, err)
-                       : ids_given(&ids, c->ids, "--ids", err);
+    status s = c->text
+                   ? ids_of_file(&ids, NULL, c->text, o->source.model_dir, (size_t)c->n_tokens, err)
+                   : ids_given(&ids, c->ids, "--ids", err);
     if (s == OK && c->n_tokens && ids.n > (size_t)c->n_tokens) ids.n = (size_t)c->n_tokens;
     if (s == OK) s = comparing_run(&found, *o, &ids, err);
     if (s == OK)

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "base/sha256.h"
 #include "kernels/format.h"
 
 static status ids_parse(token_list *out, text t, const char *option, error *err)
@@ -42,14 +43,15 @@ status ids_given(token_list *out, const char *given, const char *option, error *
     return s;
 }
 
-status ids_of_file(token_list *out, const char *path, const char *model_dir, size_t n_max,
-                   error *err)
+status ids_of_file(token_list *out, char *sha256, const char *path, const char *model_dir,
+                   size_t n_max, error *err)
 {
     tokenizer *t = NULL;
     buffer bytes = {0};
     bool is_stdin = strcmp(path, "-") == 0;
     status s = is_stdin ? stream_read(&bytes, STDIN_FILENO, TOKENIZE_INPUT_MAX, err)
                         : file_read(&bytes, path, TOKENIZE_INPUT_MAX, err);
+    if (s == OK && sha256) sha256_hex(bytes.bytes, bytes.size, sha256);
     if (s == OK) s = tokenizer_open(&t, model_dir, err);
     if (s == OK) tokenizer_encode(t, out, buffer_text(&bytes));
     if (s == OK && out->failed)

@@ -10,9 +10,10 @@
 status ids_given(token_list *out, const char *given, const char *option, error *err);
 
 /* The ids of a text file ("-": stdin) by the tokenizer of `model_dir`; at most n_max of them unless
- * that is 0. ERR_USAGE when there are none. */
-status ids_of_file(token_list *out, const char *path, const char *model_dir, size_t n_max,
-                   error *err);
+ * that is 0. ERR_USAGE when there are none. `sha256` (NULL or 65 bytes) gets the digest of the whole
+ * file. */
+status ids_of_file(token_list *out, char *sha256, const char *path, const char *model_dir,
+                   size_t n_max, error *err);
 
 /* "f32", "bf16" or "e4m3". */
 status kv_type_parse(enum kv_type *out, const char *name, const char *option, error *err);

@@ -26,7 +26,7 @@ static void e4m3_row(void **state)
     float scale;
     struct rounding r = {0};
     (void)state;
-    quantize_row(codes, &scale, WEIGHT_FP8_ROW, values, 8, &r);
+    quantize_row(codes, &scale, WEIGHT_FP8_ROW, values, NULL, 8, &r);
     assert_true(scale == 0.0078125f);
     assert_memory_equal(codes, expected, sizeof codes);
     /* 2^-17 is half a step below the smallest code and went to 0; 1.5 steps went to 2 */
@@ -43,7 +43,7 @@ static void int8_row(void **state)
     float scale;
     struct rounding r = {0};
     (void)state;
-    quantize_row(codes, &scale, WEIGHT_INT8_ROW, values, 8, &r);
+    quantize_row(codes, &scale, WEIGHT_INT8_ROW, values, NULL, 8, &r);
     assert_true(scale == 1);
     assert_memory_equal(codes, expected, sizeof codes);
     assert_true(r.largest == 0.5);
@@ -61,7 +61,7 @@ static void int4_row(void **state)
     (void)state;
     values[0] = 1.75f, values[1] = -0.25f, values[2] = -1.75f, values[127] = 0.5f;
     values[128] = -8, values[129] = 7, values[130] = 3, values[131] = -1;
-    quantize_row(codes, scales, WEIGHT_INT4_G128, values, 132, &r);
+    quantize_row(codes, scales, WEIGHT_INT4_G128, values, NULL, 132, &r);
     assert_int_equal(scale_at(scales, 0), 0x3E80); /* 0.25 */
     assert_int_equal(scale_at(scales, 1), 0x3F80); /* 1 */
     assert_int_equal(codes[0], 0xF7);              /* 7 low, -1 high */
@@ -85,7 +85,7 @@ static void rows_of_nothing(void **state)
             float scale = NAN;
             struct rounding r = {0};
             for (int i = 0; i < 8; i++) values[i] = i % 3 ? 0 : amounts[a];
-            quantize_row(codes, &scale, formats[f], values, 8, &r);
+            quantize_row(codes, &scale, formats[f], values, NULL, 8, &r);
             format_decode(widened, formats[f], codes, &scale, 8);
             for (int i = 0; i < 8; i++)
                 assert_true(isfinite(widened[i]) &&
