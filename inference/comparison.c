@@ -10,6 +10,7 @@
 #include "inference/batch.h"
 #include "inference/forward.h"
 #include "inference/kv_pages.h"
+#include "inference/quantize_load.h"
 
 enum { SLICE_ROWS = 256 };
 enum lane_name { LANE_SOURCE, LANE_FREE, LANE_FORCED, N_LANES };
@@ -102,7 +103,9 @@ static status side_load(struct run *r, struct side *side, int32_t slices, error 
     if (side->options->activations)
         s = activation_parse(&o.shape.activations, side->options->activations, err);
     if (s == OK) s = r->kernels->open(&side->d, &o, err);
-    if (s == OK) s = model_load(side->m, r->kernels, side->d, NULL, NULL, err);
+    if (s == OK)
+        s = quantize_load(side->m, side->options->weights, o.n_threads, r->kernels, side->d, NULL,
+                          NULL, err);
     return s == OK ? OK : fail_in(err, s, "%s", side->name);
 }
 

@@ -20,6 +20,7 @@ struct comparison_side {
     const char *model_dir;
     const char *activations; /* as activation_parse reads it; NULL: as config.json says */
     enum kv_type kv_type;
+    enum weight_format weights; /* as in engine_options; 0: as stored */
 };
 
 struct comparison_progress {

@@ -11,6 +11,7 @@
 #include "inference/constraint.h"
 #include "inference/generation.h"
 #include "inference/kv_pages.h"
+#include "inference/quantize_load.h"
 
 enum { ROWS_DEFAULT = 512, CONTEXTS_DEFAULT = 4 };
 
@@ -96,6 +97,12 @@ static status device_open(engine *e, const struct engine_options *o, error *err)
     return s == OK ? e->kernels->open(&e->device, &options, err) : s;
 }
 
+/* Bytes of weights that do not stay mapped. */
+static size_t weights_bytes(const engine *e, const struct engine_options *o)
+{
+    return o->weights ? quantize_load_bytes(e->model, o->weights) : model_copied_bytes(e->model);
+}
+
 /* How many pages the pool gets: what was asked for, or what fits between one context and four. */
 static status pages_plan(engine *e, struct memory_plan *plan, const struct engine_options *o,
                          error *err)
@@ -107,7 +114,7 @@ static status pages_plan(engine *e, struct memory_plan *plan, const struct engin
     if (o->kv_tokens < 0 || tokens > (int64_t)INT32_MAX * KV_PAGE_TOKENS / 2)
         return fail(err, ERR_USAGE, "--kv-tokens: found %lld, expected 1 to %lld",
                     (long long)tokens, (long long)INT32_MAX * KV_PAGE_TOKENS / 2);
-    size_t fixed = plan->workspace_bytes + model_copied_bytes(e->model);
+    size_t fixed = plan->workspace_bytes + weights_bytes(e, o);
     size_t rest = plan->free_bytes > fixed ? plan->free_bytes - fixed : 0;
     size_t page_bytes = plan->kv_bytes_per_page ? plan->kv_bytes_per_page : 1;
     int64_t fit = (int64_t)(rest / page_bytes), pages = kv_pages_for_tokens(tokens);
@@ -236,22 +243,33 @@ status engine_plan(struct engine_plan *out, const struct engine_options *options
             .stored_bytes = model_stored_bytes(e->model),
             .kv_tokens = (int64_t)e->n_pages * KV_PAGE_TOKENS,
             .kv_bytes = (size_t)e->n_pages * plan.kv_bytes_per_page,
-            .work_bytes = plan.workspace_bytes + model_copied_bytes(e->model),
+            .work_bytes = plan.workspace_bytes + weights_bytes(e, options),
             .free_bytes = plan.free_bytes,
         };
     engine_close(e);
     return s;
 }
 
-status engine_open(engine **out, const struct engine_options *options, error *err)
+status engine_open(engine **out, const struct engine_options *given, error *err)
 {
     engine *e;
     struct memory_plan plan;
-    status s = engine_prepare(&e, &plan, options, err);
+    struct engine_options settled = *given, *options = &settled;
+    struct weights_wanted wanted = {.model_dir = given->model_dir,
+                                    .format = given->weights,
+                                    .save_dir = given->save_dir,
+                                    .n_threads = given->n_threads,
+                                    .progress = given->progress,
+                                    .context = given->progress_context};
     *out = NULL;
+    status s = weights_settle(&wanted, err);
+    if (s != OK) return s;
+    settled.model_dir = wanted.model_dir;
+    settled.weights = wanted.format;
+    s = engine_prepare(&e, &plan, options, err);
     if (s == OK)
-        s = model_load(e->model, e->kernels, e->device, options->progress,
-                       options->progress_context, err);
+        s = quantize_load(e->model, options->weights, options->n_threads, e->kernels, e->device,
+                          options->progress, options->progress_context, err);
     if (s == OK) s = e->kernels->kv_open(&e->kv, e->device, options->kv_type, e->n_pages, err);
     if (s == OK) s = scheduler_start(e, options, err);
     if (s == OK) s = worker_start(e, err);

@@ -49,6 +49,12 @@ static const char *const companions[] = {"tokenizer.json",
                                          "LICENSE*",
                                          "NOTICE*"};
 
+int32_t quantize_threads(int32_t given)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return given > 0 ? given : n > 0 ? (int32_t)n : 1;
+}
+
 static status options_fill(struct work *w, const struct quantize_options *given, error *err)
 {
     struct quantize_options *o = &w->options;
@@ -57,10 +63,7 @@ static status options_fill(struct work *w, const struct quantize_options *given,
     if (o->format != WEIGHT_FP8_ROW && o->format != WEIGHT_INT8_ROW &&
         o->format != WEIGHT_INT4_G128)
         return fail(err, ERR_USAGE, "format %d: expected fp8, int8 or int4", (int)o->format);
-    if (o->n_threads <= 0) {
-        long n = sysconf(_SC_NPROCESSORS_ONLN);
-        o->n_threads = n > 0 ? (int32_t)n : 1;
-    }
+    o->n_threads = quantize_threads(o->n_threads);
     if (o->shard_bytes == 0) o->shard_bytes = QUANTIZE_SHARD_BYTES;
     if (o->activations && activation_parse(&type, o->activations, err) != OK) {
         if (err) err->code = ERR_USAGE;
@@ -102,6 +105,15 @@ static status destination_check(const struct work *w, error *err)
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) empty = false;
     closedir(d);
     return empty ? OK : fail(err, ERR_USAGE, "%s: exists already and is not empty", path);
+}
+
+static bool directory_finished(const struct work *w)
+{
+    buffer path = {0};
+    buffer_print(&path, "%s/config.json", w->destination.bytes);
+    bool finished = !path.failed && file_exists(path.bytes);
+    buffer_free(&path);
+    return finished;
 }
 
 /* The directory itself is what is locked: nothing remains of it, however the process ends. It may
@@ -382,10 +394,15 @@ status quantize(struct quantize_report *out, const struct quantize_options *opti
     if (out) *out = (struct quantize_report){0};
     status s = options_fill(&w, options, err);
     if (s == OK) s = source_open(&w, err);
-    if (s == OK) s = destination_check(&w, err);
     if (s == OK) s = journal_head(&w.head, &w.plan, &w.options, w.options.shard_bytes, err);
+    if (s == OK && w.options.take_existing && directory_finished(&w)) {
+        s = journal_same_result(w.head, w.destination.bytes, err);
+        goto done;
+    }
+    if (s == OK) s = destination_check(&w, err);
     if (s == OK) s = directory_lock(&w, err);
     if (s == OK) s = work_run(&w, out, err);
+done:
     if (s != OK && out) quantize_report_free(out);
     work_close(&w);
     return s;

@@ -37,6 +37,7 @@ struct quantize_options {
     const char *activations;   /* as activation_parse reads it; NULL: as the source has it */
     int32_t n_threads;         /* 0: all cores */
     size_t shard_bytes;        /* tensors are put into shards of at most that; 0: 4 GiB */
+    bool take_existing; /* a destination that was made of this source in this format will do */
     const struct quantize_text *calibrate; /* NULL: every column counts the same */
     /* Called by the calling thread, at least at the begin and the end; may be NULL. */
     void (*progress)(void *context, const struct quantize_progress *p);
@@ -61,6 +62,9 @@ struct quantize_report {
  * process writes it; ERR_LIMIT: not enough free space, with numbers; ERR_FORMAT: a value is NaN or
  * infinite, by tensor, row and column. `out` may be NULL; freed by quantize_report_free. */
 status quantize(struct quantize_report *out, const struct quantize_options *options, error *err);
+
+/* `given`, or as many as there are cores when that is 0. */
+int32_t quantize_threads(int32_t given);
 
 void quantize_report_free(struct quantize_report *r);
 

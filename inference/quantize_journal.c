@@ -149,6 +149,24 @@ static status head_compare(json_t *old, json_t *head, const char *path, error *e
     return OK;
 }
 
+status journal_same_result(json_t *head, const char *directory, error *err)
+{
+    static const char *const keys[] = {"version", "weights", "activations", "config_sha256",
+                                       "source"};
+    buffer path = {0};
+    json_t *made = NULL;
+    buffer_print(&path, "%s/" QUANTIZE_JOURNAL, directory);
+    status s = path.failed ? fail(err, ERR_MEMORY, "out of memory")
+                           : json_file_parse(&made, path.bytes, err);
+    for (size_t i = 0; s == OK && i < sizeof keys / sizeof *keys; i++)
+        if (!json_equal(json_object_get(made, keys[i]), json_object_get(head, keys[i])))
+            s = fail(err, ERR_USAGE, "%s: made with another \"%s\"; remove %s, or name another one",
+                     path.bytes, keys[i], directory);
+    json_decref(made);
+    buffer_free(&path);
+    return s;
+}
+
 /* Whether the file is there, as large as planned, and begins with the planned header. */
 static bool shard_whole(const struct quantize_shard *shard, const char *directory)
 {

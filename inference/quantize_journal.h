@@ -16,6 +16,10 @@
 status journal_head(json_t **out, const struct quantize_plan *plan,
                     const struct quantize_options *options, size_t shard_bytes, error *err);
 
+/* Whether a finished directory holds what `head` asks for, however it is cut into shards, with or
+ * without a calibration. ERR_USAGE names the first difference. */
+status journal_same_result(json_t *head, const char *directory, error *err);
+
 /* Says which statistics the shards were, or will be, made with. ERR_FORMAT: shards are done with others. */
 status journal_statistics(json_t *head, const struct quantize_plan *plan, const char *sha256,
                           error *err);

@@ -45,6 +45,8 @@ static status model_load(struct loader *l, engine **e, error *err)
                                            .n_threads = o->n_threads,
                                            .kv_type = KV_BF16,
                                            .kv_tokens = o->kv_tokens,
+                                           .weights = o->weights,
+                                           .save_dir = o->save_dir,
                                            .progress = on_progress,
                                            .progress_context = l->service};
     status s = engine_open(e, &options, err);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "inference/engine.h"
 
 struct service_options {
     const char *socket_path; /* NULL with port < 0: path_runtime("engine.sock"), under the lock */
@@ -19,6 +20,8 @@ struct service_options {
     const char *backend;     /* as in engine_options */
     int32_t n_threads;
     int64_t kv_tokens;
+    enum weight_format weights; /* as in engine_options, like the next */
+    const char *save_dir;
     int64_t idle_s; /* leaves after so long without lease and work; negative: never */
     int lock_fd;    /* an open engine.lock that is flock'ed already; -1: none */
 };

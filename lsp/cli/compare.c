@@ -11,13 +11,13 @@ static const char usage[] =
     "Reads a text with both model directories and prints how far the candidate's distribution of\n"
     "the next token is from the source's (Kullback-Leibler divergence), with the source's routes\n"
     "forced on it and with its own, and how often their routes and first choices agree. Without\n"
-    "CANDIDATE it is SOURCE itself, with other KV or activations:\n\n"
+    "CANDIDATE it is SOURCE itself, with other weights, KV or activations:\n\n"
     "    dbrx-ls compare DIR --text FILE --kv bf16 --candidate-kv e4m3 --window 4096\n\n"
     "Layers are computed one by one over a whole window: a model larger than memory is read once\n"
     "per window. Nothing is written; it may be interrupted at any time.";
 
 struct choices {
-    const char *text, *ids, *kv, *candidate_kv;
+    const char *text, *ids, *kv, *candidate_kv, *weights;
     int64_t n_tokens, window, n_threads;
     bool json;
 };
@@ -35,6 +35,8 @@ static status options_complete(struct comparison_options *o, struct choices *c, 
     o->window_tokens = (int32_t)c->window;
     o->n_threads = (int32_t)c->n_threads;
     status s = kv_type_parse(&o->source.kv_type, c->kv, "--kv", err);
+    if (s == OK && c->weights)
+        s = weights_parse(&o->candidate.weights, c->weights, "--weights", err);
     if (s != OK) return s;
     return kv_type_parse(&o->candidate.kv_type, c->candidate_kv ? c->candidate_kv : c->kv,
                          "--candidate-kv", err);
@@ -69,6 +71,8 @@ int command_compare(int argc, char **argv)
          1 << 30},
         {"window", OPTION_INTEGER, &c.window, "N", "tokens of a context (default 2048)", 1,
          SEQUENCE_TOKENS_MAX},
+        {"weights", OPTION_TEXT, &c.weights, "NAME",
+         "quantise the candidate while loading: fp8, int8 or int4", 0, 0},
         {"kv", OPTION_TEXT, &c.kv, "TYPE", "f32, bf16 (default) or e4m3", 0, 0},
         {"candidate-kv", OPTION_TEXT, &c.candidate_kv, "TYPE", "default: as --kv", 0, 0},
         {"activations", OPTION_TEXT, &o.source.activations, "TYPE",

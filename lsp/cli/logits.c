@@ -47,7 +47,7 @@ int command_logits(int argc, char **argv)
     error err;
     int n_rest, exit_code;
     int64_t n_threads = 0;
-    const char *tokens = NULL, *kv = "f32";
+    const char *tokens = NULL, *kv = "f32", *weights = NULL;
     struct printer p = {false};
     struct logits_options options = {.model_dir = getenv("DBRX_MODEL"), .backend = "auto"};
     const struct command_option table[] = {
@@ -56,12 +56,15 @@ int command_logits(int argc, char **argv)
         {"json", OPTION_FLAG, &p.json, NULL, "one JSON object", 0, 0},
         {"backend", OPTION_TEXT, &options.backend, "NAME", "auto, cpu or reference", 0, 0},
         {"threads", OPTION_INTEGER, &n_threads, "N", "0: all cores", 0, 1024},
+        {"weights", OPTION_TEXT, &weights, "NAME", "quantise while loading: fp8, int8 or int4", 0,
+         0},
         {"kv", OPTION_TEXT, &kv, "TYPE", "f32 (default), bf16 or e4m3", 0, 0},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
     };
     if (!command_parse(argc, argv, table, usage, &n_rest, &exit_code)) return exit_code;
     options.n_threads = (int32_t)n_threads;
     status s = kv_type_parse(&options.kv_type, kv, "--kv", &err);
+    if (s == OK && weights) s = weights_parse(&options.weights, weights, "--weights", &err);
     if (s == OK && n_rest > 0)
         s = fail(&err, ERR_USAGE, "unexpected argument \"%s\" (see --help)", argv[1]);
     if (s == OK && !options.model_dir) s = fail(&err, ERR_USAGE, "--model DIR is missing");

@@ -122,9 +122,10 @@ static status result_compare(struct comparison *out, const struct quantize_optio
                              const struct choices *c, error *err)
 {
     token_list ids = {0};
-    struct comparison_options o = {.source = {options->source_dir, NULL, KV_BF16},
-                                   .candidate = {options->destination_dir, NULL, KV_BF16},
-                                   .n_threads = options->n_threads};
+    struct comparison_options o = {
+        .source = {.model_dir = options->source_dir, .kv_type = KV_BF16},
+        .candidate = {.model_dir = options->destination_dir, .kv_type = KV_BF16},
+        .n_threads = options->n_threads};
     status s =
         ids_of_file(&ids, NULL, c->report, options->source_dir, (size_t)c->report_tokens, err);
     if (s == OK) s = comparing_run(out, o, &ids, err);

@@ -9,6 +9,7 @@
 #include "inference/service/service.h"
 #include "lsp/cli/command.h"
 #include "lsp/cli/engine_settings.h"
+#include "lsp/cli/numbers.h"
 
 static const char usage[] =
     "usage: dbrx-ls serve [--socket PATH | --port N] [OPTIONS]\n\n"
@@ -48,7 +49,7 @@ int command_serve(int argc, char **argv)
 {
     struct service_options o = {.backend = "auto"};
     int64_t port = -1, n_threads = 0, kv_tokens = 0, lock_fd = -1;
-    const char *model = NULL, *idle = NULL;
+    const char *model = NULL, *idle = NULL, *weights = NULL;
     const struct command_option options[] = {
         {"socket", OPTION_TEXT, &o.socket_path, "PATH", "listen on this Unix socket", 0, 0},
         {"port", OPTION_INTEGER, &port, "N", "listen on this TCP port (0: any free one)", 0, 65535},
@@ -58,6 +59,10 @@ int command_serve(int argc, char **argv)
         {"threads", OPTION_INTEGER, &n_threads, "N", "compute threads (0: all cores)", 0, 1024},
         {"kv-tokens", OPTION_INTEGER, &kv_tokens, "N", "tokens the KV pool holds (0: 4 contexts)",
          0, INT64_C(1) << 40},
+        {"weights", OPTION_TEXT, &weights, "NAME", "quantise while loading: fp8, int8 or int4", 0,
+         0},
+        {"save", OPTION_TEXT, &o.save_dir, "DIR", "with --weights: keep them there for next time",
+         0, 0},
         {"idle", OPTION_TEXT, &idle, "SECONDS", "leave when unused so long, or \"never\"", 0, 0},
         {"lock-fd", OPTION_INTEGER, &lock_fd, "N", "inherited descriptor of the engine's lock", 0,
          INT_MAX},
@@ -73,6 +78,8 @@ int command_serve(int argc, char **argv)
     o.api_key = getenv("DBRX_API_KEY");
     o.model_dir = model_find(model, &found);
     status s = options_check(&o, n_rest, argv, &err);
+    if (s == OK && weights) s = weights_parse(&o.weights, weights, "--weights", &err);
+    if (s == OK && o.save_dir && !weights) s = fail(&err, ERR_USAGE, "--save needs --weights");
     if (s == OK) s = idle_parse(&o.idle_s, idle, o.port >= 0, &err);
     if (s == OK) s = mapping_guard_install(&err);
     if (s == OK) s = service_run(&o, &err);
