@@ -137,7 +137,7 @@ static status result_compare(struct comparison *out, const struct quantize_optio
 static status quantize_tell(const struct quantize_options *options, const struct choices *c,
                             error *err)
 {
-    struct quantize_report report;
+    struct quantize_report report = {0};
     struct comparison comparison;
     status s = quantize_run(*options, &report, c, err);
     if (s == OK && !c->json) s = report_print(&report, options->destination_dir, err);
