@@ -52,7 +52,8 @@ static const char *const companions[] = {"tokenizer.json",
 int32_t quantize_threads(int32_t given)
 {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return given > 0 ? given : n > 0 ? (int32_t)n : 1;
+    long wanted = given > 0 ? given : n > 0 ? n : 1;
+    return wanted < QUANTIZE_THREADS_MAX ? (int32_t)wanted : QUANTIZE_THREADS_MAX;
 }
 
 static status options_fill(struct work *w, const struct quantize_options *given, error *err)

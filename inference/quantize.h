@@ -63,7 +63,7 @@ struct quantize_report {
  * infinite, by tensor, row and column. `out` may be NULL; freed by quantize_report_free. */
 status quantize(struct quantize_report *out, const struct quantize_options *options, error *err);
 
-/* `given`, or as many as there are cores when that is 0. */
+/* `given`, or as many as there are cores when that is 0; at most QUANTIZE_THREADS_MAX. */
 int32_t quantize_threads(int32_t given);
 
 void quantize_report_free(struct quantize_report *r);

@@ -174,7 +174,7 @@ int command_quantize(int argc, char **argv)
         {"format", OPTION_TEXT, &format, "NAME", "fp8, int8 or int4", 0, 0},
         {"activations", OPTION_TEXT, &options.activations, "TYPE",
          "bf16, e4m3, int8 or f32; default: as in SRC, else bf16", 0, 0},
-        {"threads", OPTION_INTEGER, &n_threads, "N", "0: all cores", 0, 1024},
+        {"threads", OPTION_INTEGER, &n_threads, "N", "0: all cores", 0, QUANTIZE_THREADS_MAX},
         {"shard-mib", OPTION_INTEGER, &shard_mib, "N", "size of a file, default 4096", 1, 1 << 20},
         {"calibrate", OPTION_TEXT, &c.calibrate, "FILE", "a text like those it will be used on", 0,
          0},
