@@ -29,6 +29,19 @@ static inline float e4m3_fast(uint8_t code)
     return value * 0x1p120f;
 }
 
+/* The value of the code e4m3_from gives, without a branch: three bits of mantissa, or steps of 2^-9
+ * below 2^-6, to nearest even, at most 448. */
+static inline float e4m3_round(float x)
+{
+    float normal, fixed, q = clamp(x, -E4M3_LARGEST, E4M3_LARGEST);
+    uint32_t bits;
+    memcpy(&bits, &q, sizeof bits);
+    bits = (bits + 0x7FFFFu + (bits >> 20 & 1u)) & 0xFFF00000u;
+    memcpy(&normal, &bits, sizeof normal);
+    fixed = (q + 0x1.8p14f) - 0x1.8p14f;
+    return fabsf(q) < 0x1p-6f ? fixed : normal;
+}
+
 static float largest_magnitude(const float *values, int64_t n)
 {
     float most = 0;
@@ -106,7 +119,7 @@ static inline float code_value(enum weight_format format, float value, float sca
     float q = value / scale;
     if (format == WEIGHT_INT4_G128) return round_even(clamp(q, INT4_LOW, INT4_HIGH));
     if (format == WEIGHT_INT8_ROW) return round_even(clamp(q, -INT8_LARGEST, INT8_LARGEST));
-    return e4m3_fast(e4m3_from(q));
+    return e4m3_round(q);
 }
 
 /* What a product loses by one scale: sum of E[x^2] (stored - value)^2; and the scale that would lose
