@@ -173,7 +173,7 @@ static float scale_calibrated(enum weight_format format, const float *values,
     }
     for (int i = 0; i < REFINEMENTS && best.better > 0; i++) {
         float scale = scale_stored(format, (float)best.better);
-        if (scale == 0 || scale == best.scale || !isfinite(scale)) break;
+        if (scale == 0 || scale == best.scale || !isfinite(scale * E4M3_LARGEST)) break;
         struct trial t = scale_try(format, values, importance, n, scale);
         if (t.loss >= best.loss) break;
         best = t;
