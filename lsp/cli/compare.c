@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/limits.h"
+#include "inference/mapping_guard.h"
 #include "lsp/cli/command.h"
 #include "lsp/cli/comparing.h"
 #include "lsp/cli/numbers.h"
@@ -86,6 +87,7 @@ int command_compare(int argc, char **argv)
     };
     if (!command_parse(argc, argv, table, usage, &n_rest, &exit_code)) return exit_code;
     status s = options_complete(&o, &c, n_rest, argv, &err);
+    if (s == OK) s = mapping_guard_install(&err);
     if (s == OK) s = compare_run(&o, &c, &err);
     return s == OK ? EXIT_DONE : command_fail("compare", &err);
 }

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "inference/mapping_guard.h"
 #include "inference/quantize.h"
 #include "kernels/format.h"
 #include "lsp/cli/command.h"
@@ -192,6 +193,7 @@ int command_quantize(int argc, char **argv)
         s = fail(&err, ERR_USAGE, "found %d directories, expected SRC and DST (see --help)",
                  n_rest);
     if (s == OK) s = texts_check(&c, &err);
+    if (s == OK) s = mapping_guard_install(&err);
     if (s == OK) {
         options.source_dir = argv[1];
         options.destination_dir = argv[2];

@@ -76,6 +76,11 @@ describe('compare', () => {
             '--threads', 3], { input: ids }).stdout), cpu);
     });
 
+    test('weights quantised while loading are those of a quantised directory', () => {
+        const args = ['--window', 100, '--tokens', 150];
+        assert.deepEqual(compare(source, '--weights', 'int4', ...args), compare(source, at('int4'), ...args));
+    });
+
     test('a model is not apart from itself', () => {
         const found = compare(source, '--kv', 'bf16');
         assert.deepEqual([found.own_routes, found.routes_of_source], Array(2).fill(
