@@ -10,6 +10,7 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { program, repository } from './support/modules.js';
+import { eventually } from './support/service.js';
 import { makeTinyModel } from './support/tiny_model.js';
 
 const python = '/usr/bin/python3';
@@ -88,15 +89,18 @@ describe('calibrate', () => {
         const whole = Date.now() - begun;
         assert.deepEqual(digests(at('three')), expected);
         let kills = 0, kept = 0;
-        for (let round = 0; kills < 3 && round < 8; round++) {
+        for (let round = 0; kills < 3 && round < 12; round++) {
             const to = at(`killed-${round}`);
             const child = spawn(program, ['quantize', source, to, ...options, '--threads', '2'],
                 { stdio: 'ignore' });
             const ended = new Promise((done) => { child.on('exit', (_, signal) => done(signal)); });
-            await Promise.race([sleep((0.2 + 0.8 * Math.random()) * whole), ended]);
+            const statistics = path.join(`${to}.partial`, 'calibration.bin');
+            // the first time once statistics are kept, then at any moment
+            const moment = round ? sleep(Math.random() * whole)
+                : eventually('statistics', () => fs.existsSync(statistics) || child.exitCode !== null, 120000);
+            await Promise.race([moment, ended]);
             child.kill('SIGKILL');
             if (await ended === 'SIGKILL') kills++;
-            const statistics = path.join(`${to}.partial`, 'calibration.bin');
             const before = fs.existsSync(statistics) ? fs.statSync(statistics).ino : 0;
             if (!fs.existsSync(to)) quantize(to, ...options, '--threads', 2);
             if (before && fs.statSync(path.join(to, 'calibration.bin')).ino === before) kept++;
