@@ -13,7 +13,7 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -
             -Wcast-qual -Wwrite-strings -Wvla -Wundef -Wformat=2 -Werror
 OPTIMISE ?= -O2 -g
 SANITIZE ?=
-PACKAGES := jansson libgit2 libuv libcurl libmicrohttpd sqlite3
+PACKAGES := jansson libgit2 libuv libcurl libmicrohttpd gnutls sqlite3
 # Third-party headers are system headers: their warnings are not ours.
 PACKAGE_FLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PACKAGES) 2>/dev/null))
 CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -DDBRX_VERSION='"$(VERSION)"' $(OPTIMISE) $(SANITIZE) $(WARNINGS) \
@@ -21,7 +21,7 @@ CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -DDBRX_VERSION='"$(VERSION)"' $(OPTIMISE) $(
 LIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm -pthread
 
 ROOMS   := base tokenizer tokenizer/generated kernels kernels/reference kernels/cpu inference \
-           inference/service context lsp/client lsp/assistant lsp/server lsp/cli
+           inference/simulate inference/service context lsp/client lsp/assistant lsp/server lsp/cli
 SOURCES := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 ASSEMBLY := $(foreach room,$(ROOMS),$(wildcard $(room)/*.S))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o) $(ASSEMBLY:%.S=$(BUILD)/obj/%.o)
@@ -94,10 +94,19 @@ install: build $(BUILD)/THIRD-PARTY
 	install -d $(DESTDIR)$(PREFIX)/share/dbrx-ls/neovim
 	cp -R editors/neovim/. $(DESTDIR)$(PREFIX)/share/dbrx-ls/neovim/
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls/LICENSE
+	install -m 644 inference/service/README.md $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls/service.md
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system sysusers.d tmpfiles.d)
+	sed 's#@PREFIX@#$(PREFIX)#g' inference/service/systemd/dbrx-ls.service \
+	  >$(DESTDIR)$(PREFIX)/lib/systemd/system/dbrx-ls.service
+	install -m 644 inference/service/systemd/dbrx-ls.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/
+	install -m 644 inference/service/systemd/dbrx-ls.sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/dbrx-ls.conf
+	install -m 644 inference/service/systemd/dbrx-ls.tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/dbrx-ls.conf
 	install -m 644 $(BUILD)/THIRD-PARTY $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls/
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/dbrx-ls
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system/dbrx-ls.service systemd/system/dbrx-ls.socket \
+	  sysusers.d/dbrx-ls.conf tmpfiles.d/dbrx-ls.conf)
 	rm -rf $(DESTDIR)$(PREFIX)/share/dbrx-ls $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls
 
 clean:

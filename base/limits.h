@@ -120,6 +120,23 @@
 /* JSON values of one body: four prompts of SEQUENCE_TOKENS_MAX ids fit; at jansson's 100 bytes a
  * value the parsed form stays near 100 MB. */
 #define HTTP_JSON_VALUES_MAX 1000000
+/* Of them, those of one access key: twenty editor windows. And those of one address that have not
+ * shown a key yet: what a stranger can hold. */
+#define HTTP_CONNECTIONS_KEY_MAX     64
+#define HTTP_CONNECTIONS_STRANGE_MAX 64
+/* From the connection, or the reply before, to the end of a request's headers; and of its body: 8 MiB
+ * at 150 KB/s. Slower ones hold a place for nothing. */
+#define HTTP_HEADER_FIRST_US ((int64_t)10 * 1000000)
+#define HTTP_HEADER_US       ((int64_t)60 * 1000000)
+#define HTTP_BODY_US         ((int64_t)60 * 1000000)
+/* Answers of one access key under way: three quarters of the engine's places, so that others find one. */
+#define HTTP_REQUESTS_KEY_MAX 48
+/* Access keys of one engine; each is hashed for every request that shows one, 0.3 us each. */
+#define KEYS_MAX      1024
+#define KEY_NAME_MAX  64
+#define KEYS_FILE_MAX (1 * MIB)
+/* PEM files: a chain of four certificates is 8 KiB. */
+#define TLS_PEM_MAX (1 * MIB)
 /* A connection that says nothing for this long is closed; streams say something every 10 s. */
 #define HTTP_TIMEOUT_S 60
 /* Bytes an output can be made to begin with: the tail a prompt was rolled back by is a word or a run
@@ -127,12 +144,29 @@
 #define MUST_START_MAX (4 * KIB)
 /* Requests waiting for the engine; one more is answered 503 with Retry-After. */
 #define ENGINE_QUEUE_MAX 256
+/* Of them, of one owner: half, so that nobody shuts the others out. */
+#define ENGINE_QUEUE_OWNER_MAX 128
 /* Sequences that share one step: beyond it a step's decode rows cost more than a second step. */
 #define ENGINE_SEQUENCES_MAX 64
+/* Pinned pages of the prefix cache: one of so many. What is pinned is had by nobody else. */
+#define PREFIX_PINNED_SHARE 4
+/* Pages that end shallower in their prompt, and were never found again, are not worth host memory:
+ * so few tokens are computed again in one short step. */
+#define PREFIX_SPILL_TOKENS_MIN 256
 /* Rows of one step at most: a larger slice of prefill gains nothing and delays everybody. */
 #define ENGINE_ROWS_MAX 8192
 /* Output a reader leaves lying: a full context is 128 KiB of text; beyond it the request ends. */
 #define ENGINE_UNREAD_MAX (4 * MIB)
+/* Rows of drafts in one step: one stream's longest draft with some to spare, or eight streams' short
+ * ones. Each is a row of logits, 400 KB at DBRX's vocabulary. */
+#define ENGINE_DRAFT_ROWS_MAX 64
+/* Tokens of one sequence's draft: beyond it even a copy gains nothing on a step that reads all
+ * experts anyway. */
+#define DRAFT_TOKENS_MAX 48
+/* Ids of one request whose probability behind its output is asked for: a label, a line or two. */
+#define SCORE_TOKENS_MAX 256
+/* Ids that may not come first: all control tokens and a line's worth of blanks. */
+#define FORBID_FIRST_MAX 1024
 /* Stop strings of one request, and the bytes of one: what might become one is held back. */
 #define STOPS_MAX      64
 #define STOP_BYTES_MAX 4096
@@ -151,7 +185,7 @@
 #define TOKENIZERS_OPEN_MAX 8
 /* Tokenizers kept in the cache directory, 1.7 MB each; the oldest go first. */
 #define TOKENIZERS_CACHED_MAX 8
-/* The local engine's log is moved aside at its start when larger. */
+/* The local engine's log is moved aside when larger. */
 #define ENGINE_LOG_MAX (1 * MIB)
 
 #endif

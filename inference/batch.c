@@ -5,11 +5,10 @@
 
 #include "base/memory.h"
 
-status batch_open(batch *out, int32_t rows_max, int32_t seqs_max, int32_t pages_max,
-                  bool every_row_out, error *err)
+status batch_open(batch *out, int32_t rows_max, int32_t seqs_max, int32_t outs_max,
+                  int32_t pages_max, error *err)
 {
-    size_t rows = (size_t)rows_max, seqs = (size_t)seqs_max;
-    size_t outs = every_row_out ? rows : seqs;
+    size_t rows = (size_t)rows_max, seqs = (size_t)seqs_max, outs = (size_t)outs_max;
     *out = (batch){.rows_max = rows_max, .seqs_max = seqs_max, .step.pages_max = pages_max};
     out->token = memory_take(rows, sizeof(int32_t));
     out->position = memory_take(rows, sizeof(int32_t));

@@ -14,10 +14,9 @@ typedef struct batch {
     struct sample_row *sample;
 } batch;
 
-/* Room for rows_max rows of seqs_max sequences with pages_max pages each, an output per row if
- * every_row_out, else one per sequence. */
-status batch_open(batch *out, int32_t rows_max, int32_t seqs_max, int32_t pages_max,
-                  bool every_row_out, error *err);
+/* Room for rows_max rows of seqs_max sequences with pages_max pages each, and outs_max outputs. */
+status batch_open(batch *out, int32_t rows_max, int32_t seqs_max, int32_t outs_max,
+                  int32_t pages_max, error *err);
 void batch_close(batch *b);
 
 /* Begins a step without rows that writes to this pool under these masks. */

@@ -2,58 +2,92 @@
  * and steps it. The worker sleeps only when the scheduler has nothing to do. */
 #include "inference/engine.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/limits.h"
 #include "base/memory.h"
-#include "inference/constraint.h"
 #include "inference/generation.h"
-#include "inference/kv_pages.h"
+#include "inference/host_pages.h"
+#include "inference/kv_plan.h"
 #include "inference/quantize_load.h"
 
-enum { ROWS_DEFAULT = 512, CONTEXTS_DEFAULT = 4 };
+enum { ROWS_DEFAULT = 512, ROWS_DEFAULT_GPU = 2048, REQUESTS_WAIT_S = 2 };
+
+struct request_list {
+    struct engine_request_info *out;
+    size_t n_max, n;
+    bool done;
+};
 
 struct engine {
     char *name;
     const struct kernels *kernels;
     device *device;
+    int32_t rows_max; /* of a step */
     model *model;
     tokenizer *tokenizer;
     sampler sampler;
-    token_order order;
+    rule_book rules;
     kv_pool *kv;
-    int32_t n_pages;
+    struct kv_plan pages;
+    host_pages *host;     /* NULL: no tier behind the pool */
     scheduler *scheduler; /* the worker's, with all above but the tokenizer */
 
     pthread_t worker;
     bool worker_runs;
-    _Atomic int pressed;  /* strictest priority posted since the last step boundary, or warm */
-    pthread_mutex_t lock; /* guards what follows */
+    pthread_mutex_t asking; /* one who asks for the list of requests; taken before lock */
+    pthread_mutex_t lock;   /* guards what follows */
     pthread_cond_t work;
     bool closing, woken;
     generation *posted, **posted_end; /* not yet seen by the worker */
     int64_t n_posted;
+    generation *waiting[ENGINE_QUEUE_MAX]; /* never admitted so far, oldest first */
+    int32_t n_waiting;
+    int64_t n_refused;
+    struct request_list *asked; /* to be filled at the next step boundary, or NULL */
+    pthread_cond_t answered;
     struct engine_stats stats; /* as of the last step boundary */
 };
 
-static enum priority event_pressed(void *context)
+static void waiting_remove(engine *e, const generation *g)
 {
-    return (enum priority)atomic_load(&((engine *)context)->pressed);
+    int32_t i = 0;
+    pthread_mutex_lock(&e->lock);
+    while (i < e->n_waiting && e->waiting[i] != g) i++;
+    if (i < e->n_waiting) {
+        e->n_waiting--;
+        memmove(e->waiting + i, e->waiting + i + 1,
+                (size_t)(e->n_waiting - i) * sizeof(generation *));
+    }
+    pthread_mutex_unlock(&e->lock);
 }
 
 static void event_admitted(void *context, struct sequence *s)
 {
-    (void)context;
+    waiting_remove(context, (const generation *)s);
     generation_admitted((generation *)s);
 }
 
-static bool event_mask(void *context, const struct sequence *q, uint32_t *mask, int32_t n_words)
+static bool event_mask(void *context, const struct sequence *s, int32_t n_ahead, uint32_t *mask)
 {
     const engine *e = context;
-    text rest = generation_must_say((const generation *)q);
-    return rest.size > 0 && token_order_allow(&e->order, rest, mask, (size_t)n_words) > 0;
+    return generation_mask((const generation *)s, &e->rules, n_ahead, mask);
+}
+
+static int32_t event_draft(void *context, struct sequence *s, int32_t n_max, double *agreement)
+{
+    (void)context;
+    return generation_draft((generation *)s, n_max, agreement);
+}
+
+static bool event_complete(void *context, struct sequence *s, struct score_run *run)
+{
+    (void)context;
+    return generation_complete((generation *)s, run);
 }
 
 static enum finish_reason event_token(void *context, struct sequence *s,
@@ -66,7 +100,7 @@ static enum finish_reason event_token(void *context, struct sequence *s,
 static void event_finished(void *context, struct sequence *s, enum finish_reason reason,
                            const char *why)
 {
-    (void)context;
+    waiting_remove(context, (const generation *)s);
     generation_end((generation *)s, reason, why);
 }
 
@@ -81,20 +115,35 @@ static char *name_of(const char *model_dir)
     return copy;
 }
 
+static int32_t seqs_of(int32_t rows)
+{
+    return rows < ENGINE_SEQUENCES_MAX ? rows : ENGINE_SEQUENCES_MAX;
+}
+
+static int32_t outs_of(int32_t rows)
+{
+    int32_t outs = seqs_of(rows) + ENGINE_DRAFT_ROWS_MAX;
+    return rows < outs ? rows : outs;
+}
+
 static status device_open(engine *e, const struct engine_options *o, error *err)
 {
-    int32_t rows = o->rows_max ? o->rows_max : ROWS_DEFAULT;
+    status s = kernels_find(&e->kernels, o->backend ? o->backend : "auto", err);
+    if (s != OK) return s;
+    bool gpu = strcmp(e->kernels->name, "cuda") == 0;
+    int32_t rows = o->rows_max ? o->rows_max : gpu ? ROWS_DEFAULT_GPU : ROWS_DEFAULT;
     if (rows < 1 || rows > ENGINE_ROWS_MAX)
         return fail(err, ERR_USAGE, "rows per step: found %d, expected 1 to %d", rows,
                     ENGINE_ROWS_MAX);
-    int32_t seqs = rows < ENGINE_SEQUENCES_MAX ? rows : ENGINE_SEQUENCES_MAX;
+    int32_t seqs = seqs_of(rows);
     struct device_options options = {.shape = e->model->config.shape,
                                      .n_threads = o->n_threads,
                                      .rows_max = rows,
                                      .seqs_max = seqs,
-                                     .outs_max = seqs};
-    status s = kernels_find(&e->kernels, o->backend ? o->backend : "auto", err);
-    return s == OK ? e->kernels->open(&e->device, &options, err) : s;
+                                     .outs_max = outs_of(rows),
+                                     .slices_max = SLICES_MAX};
+    e->rows_max = rows;
+    return e->kernels->open(&e->device, &options, err);
 }
 
 /* Bytes of weights that do not stay mapped. */
@@ -103,31 +152,35 @@ static size_t weights_bytes(const engine *e, const struct engine_options *o)
     return o->weights ? quantize_load_bytes(e->model, o->weights) : model_copied_bytes(e->model);
 }
 
-/* How many pages the pool gets: what was asked for, or what fits between one context and four. */
+/* How many pages pool and host tier get. */
 static status pages_plan(engine *e, struct memory_plan *plan, const struct engine_options *o,
                          error *err)
 {
-    int64_t context = e->model->config.shape.max_seq_len;
-    int64_t tokens = o->kv_tokens ? o->kv_tokens : CONTEXTS_DEFAULT * context;
     status s = e->kernels->plan(e->device, o->kv_type, plan, err);
     if (s != OK) return s;
-    if (o->kv_tokens < 0 || tokens > (int64_t)INT32_MAX * KV_PAGE_TOKENS / 2)
-        return fail(err, ERR_USAGE, "--kv-tokens: found %lld, expected 1 to %lld",
-                    (long long)tokens, (long long)INT32_MAX * KV_PAGE_TOKENS / 2);
-    size_t fixed = plan->workspace_bytes + weights_bytes(e, o);
-    size_t rest = plan->free_bytes > fixed ? plan->free_bytes - fixed : 0;
-    size_t page_bytes = plan->kv_bytes_per_page ? plan->kv_bytes_per_page : 1;
-    int64_t fit = (int64_t)(rest / page_bytes), pages = kv_pages_for_tokens(tokens);
-    int64_t least = o->kv_tokens ? pages : kv_pages_for_tokens(context);
-    bool known = plan->free_bytes > 0;
-    if (known && fit < least)
-        return fail(err, ERR_MEMORY,
-                    "not enough memory: %zu MiB free, expected %zu MiB for weights and work and "
-                    "%zu MiB for %lld KV tokens",
-                    plan->free_bytes / MIB, fixed / MIB, (size_t)least * page_bytes / MIB,
-                    (long long)least * KV_PAGE_TOKENS);
-    e->n_pages = (int32_t)(known && fit < pages ? fit : pages);
-    return OK;
+    const struct kv_need need = {
+        .context_tokens = e->model->config.shape.max_seq_len,
+        .page_bytes = plan->kv_bytes_per_page,
+        .fixed_bytes = plan->workspace_bytes + weights_bytes(e, o),
+        .free_bytes = plan->free_bytes,
+        .kv_tokens = o->kv_tokens,
+        .memory_bytes = o->memory_bytes,
+        .host_tokens = o->host_tokens,
+        .host_bytes = o->host_bytes,
+        .host_in_file = o->host_directory != NULL,
+    };
+    return kv_plan_make(&e->pages, &need, err);
+}
+
+/* The room behind the pool; without any none is made. */
+static status host_start(engine *e, const struct engine_options *o, size_t page_bytes, error *err)
+{
+    const struct host_pages_options options = {.kernels = e->kernels,
+                                               .kv = e->kv,
+                                               .page_bytes = page_bytes,
+                                               .n_slots = e->pages.n_host_pages,
+                                               .directory = o->host_directory};
+    return options.n_slots ? host_pages_open(&e->host, &options, err) : OK;
 }
 
 static status tokenizer_load(engine *e, const char *model_dir, error *err)
@@ -141,21 +194,30 @@ static status tokenizer_load(engine *e, const char *model_dir, error *err)
                     "%s: the tokenizer has ids up to %d, but vocab_size of config.json is %d",
                     model_dir, needed - 1, rows);
     s = sampler_open(&e->sampler, e->tokenizer, rows, err);
-    return s == OK ? token_order_open(&e->order, e->tokenizer, rows, err) : s;
+    return s == OK ? rule_book_open(&e->rules, e->tokenizer, rows, e->sampler.mask, err) : s;
 }
 
 static status scheduler_start(engine *e, const struct engine_options *o, error *err)
 {
-    int32_t rows = o->rows_max ? o->rows_max : ROWS_DEFAULT;
+    int32_t rows = e->rows_max;
     struct scheduler_options options = {
         .model = e->model,
         .device = e->device,
         .kv = e->kv,
-        .n_pages = e->n_pages,
+        .n_pages = e->pages.n_pages,
+        .host = e->host,
         .rows_max = rows,
-        .seqs_max = rows < ENGINE_SEQUENCES_MAX ? rows : ENGINE_SEQUENCES_MAX,
+        .seqs_max = seqs_of(rows),
+        .outs_max = outs_of(rows),
+        .draft_always = o->draft_always,
         .sampler = &e->sampler,
-        .events = {e, event_pressed, event_admitted, event_mask, event_token, event_finished},
+        .events = {.context = e,
+                   .admitted = event_admitted,
+                   .mask = event_mask,
+                   .draft = event_draft,
+                   .token = event_token,
+                   .complete = event_complete,
+                   .finished = event_finished},
     };
     return scheduler_open(&e->scheduler, &options, err);
 }
@@ -167,7 +229,6 @@ static generation *posted_take(engine *e)
     e->posted = NULL;
     e->posted_end = &e->posted;
     e->n_posted = 0;
-    atomic_store(&e->pressed, PRIORITY_WARM);
     return first;
 }
 
@@ -178,6 +239,16 @@ static void posted_add(engine *e, generation *g)
         scheduler_add(e->scheduler, &g->sequence);
         g = next;
     }
+}
+
+/* With the lock held. */
+static void asked_answer(engine *e)
+{
+    if (!e->asked) return;
+    e->asked->n = scheduler_requests(e->scheduler, e->asked->out, e->asked->n_max);
+    e->asked->done = true;
+    e->asked = NULL;
+    pthread_cond_broadcast(&e->answered);
 }
 
 static void *worker_run(void *context)
@@ -193,6 +264,7 @@ static void *worker_run(void *context)
         bool worked = scheduler_step(e->scheduler);
         pthread_mutex_lock(&e->lock);
         scheduler_stats(e->scheduler, &e->stats);
+        asked_answer(e);
         while (!worked && !e->posted && !e->woken && !e->closing)
             pthread_cond_wait(&e->work, &e->lock);
     }
@@ -212,6 +284,15 @@ static status worker_start(engine *e, error *err)
     return OK;
 }
 
+static void condition_open_monotonic(pthread_cond_t *c)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(c, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
 /* Everything before the weights; *out is to be closed also after a failure. */
 static status engine_prepare(engine **out, struct memory_plan *plan,
                              const struct engine_options *options, error *err)
@@ -219,7 +300,9 @@ static status engine_prepare(engine **out, struct memory_plan *plan,
     engine *e = *out = memory_take(1, sizeof *e);
     if (!e) return fail(err, ERR_MEMORY, "out of memory for the engine");
     pthread_mutex_init(&e->lock, NULL);
+    pthread_mutex_init(&e->asking, NULL);
     pthread_cond_init(&e->work, NULL);
+    condition_open_monotonic(&e->answered);
     e->posted_end = &e->posted;
     e->name = name_of(options->model_dir);
     status s = e->name ? OK : fail(err, ERR_MEMORY, "out of memory for the engine");
@@ -241,8 +324,10 @@ status engine_plan(struct engine_plan *out, const struct engine_options *options
             .demo = e->model->config.demo,
             .n_parameters = model_parameters(e->model),
             .stored_bytes = model_stored_bytes(e->model),
-            .kv_tokens = (int64_t)e->n_pages * KV_PAGE_TOKENS,
-            .kv_bytes = (size_t)e->n_pages * plan.kv_bytes_per_page,
+            .kv_tokens = (int64_t)e->pages.n_pages * KV_PAGE_TOKENS,
+            .kv_bytes = (size_t)e->pages.n_pages * plan.kv_bytes_per_page,
+            .host_tokens = (int64_t)e->pages.n_host_pages * KV_PAGE_TOKENS,
+            .host_bytes = (size_t)e->pages.n_host_pages * plan.kv_bytes_per_page,
             .work_bytes = plan.workspace_bytes + weights_bytes(e, options),
             .free_bytes = plan.free_bytes,
         };
@@ -270,7 +355,9 @@ status engine_open(engine **out, const struct engine_options *given, error *err)
     if (s == OK)
         s = quantize_load(e->model, options->weights, options->n_threads, e->kernels, e->device,
                           options->progress, options->progress_context, err);
-    if (s == OK) s = e->kernels->kv_open(&e->kv, e->device, options->kv_type, e->n_pages, err);
+    if (s == OK)
+        s = e->kernels->kv_open(&e->kv, e->device, options->kv_type, e->pages.n_pages, err);
+    if (s == OK) s = host_start(e, options, plan.kv_bytes_per_page, err);
     if (s == OK) s = scheduler_start(e, options, err);
     if (s == OK) s = worker_start(e, err);
     if (s != OK) {
@@ -295,13 +382,16 @@ void engine_close(engine *e)
     if (!e) return;
     worker_stop(e);
     scheduler_close(e->scheduler);
+    host_pages_close(e->host);
     if (e->kv) e->kernels->kv_close(e->kv);
     model_close(e->model);
     if (e->device) e->kernels->close(e->device);
-    token_order_close(&e->order);
+    rule_book_close(&e->rules);
     sampler_close(&e->sampler);
     tokenizer_close(e->tokenizer);
     pthread_cond_destroy(&e->work);
+    pthread_cond_destroy(&e->answered);
+    pthread_mutex_destroy(&e->asking);
     pthread_mutex_destroy(&e->lock);
     memory_free(e->name);
     memory_free(e);
@@ -325,6 +415,11 @@ static status stops_check(const struct generation_spec *spec, error *err)
     return OK;
 }
 
+static int32_t extra_of(const engine *e, const struct generation_spec *spec)
+{
+    return generation_extra(spec, e->rules.order.bytes_max);
+}
+
 static status lengths_check(const engine *e, const struct generation_spec *spec, error *err)
 {
     int64_t context = e->model->config.shape.max_seq_len, output = spec->max_tokens;
@@ -334,15 +429,55 @@ static status lengths_check(const engine *e, const struct generation_spec *spec,
     if (output < 0 || (output == 0 && spec->priority != PRIORITY_WARM))
         return fail(err, ERR_USAGE, "max_tokens is %lld, expected at least 1 (0 only to warm)",
                     (long long)output);
-    int64_t n_prompt = (int64_t)spec->n_prompt;
-    int64_t total = n_prompt + output < context ? n_prompt + output : context;
-    int64_t room = (int64_t)e->n_pages * KV_PAGE_TOKENS;
+    int64_t n_prompt = (int64_t)spec->n_prompt, extra = extra_of(e, spec);
+    int64_t room = (int64_t)e->pages.n_pages * KV_PAGE_TOKENS;
+    if (extra > 0 && n_prompt + extra >= context)
+        return fail(err, ERR_USAGE, "score: %zu ids behind a prompt of %lld tokens, context %lld",
+                    spec->n_score, (long long)n_prompt, (long long)context);
+    int64_t total = n_prompt + output + extra;
+    if (total > context) total = context;
     if (total - (output > 0) > room)
         return fail(err, ERR_USAGE,
                     "prompt of %lld tokens and max_tokens %lld can never fit a KV pool of %lld "
                     "tokens",
                     (long long)n_prompt, (long long)output, (long long)room);
     return OK;
+}
+
+static status ids_check(const char *field, const int32_t *ids, size_t n, int32_t vocab, error *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= vocab)
+            return fail(err, ERR_USAGE, "%s[%zu] is %d, expected a token id from 0 to %d", field, i,
+                        ids[i], vocab - 1);
+    return OK;
+}
+
+/* What OpenAI's API does not have: expected output, forbidden ids and brackets, scores. */
+static status extensions_check(const engine *e, const struct generation_spec *spec, error *err)
+{
+    const struct {
+        const char *name;
+        const int32_t *ids;
+        size_t n, n_max;
+    } lists[] = {{"predicted", spec->predicted, spec->n_predicted, SEQUENCE_TOKENS_MAX},
+                 {"forbid_first", spec->forbid_first, spec->n_forbid_first, FORBID_FIRST_MAX},
+                 {"score", spec->score, spec->n_score, SCORE_TOKENS_MAX}};
+    unsigned kinds;
+    status s = OK;
+    for (size_t i = 0; s == OK && i < sizeof lists / sizeof *lists; i++) {
+        if (lists[i].n > lists[i].n_max)
+            return fail(err, ERR_USAGE, "%s: %zu ids, at most %zu", lists[i].name, lists[i].n,
+                        lists[i].n_max);
+        s = ids_check(lists[i].name, lists[i].ids, lists[i].n, e->model->config.shape.vocab_size,
+                      err);
+    }
+    if (s == OK && (spec->draft_max < -1 || spec->draft_max > DRAFT_TOKENS_MAX))
+        s = fail(err, ERR_USAGE, "draft_max is %d, expected -1 to %d", spec->draft_max,
+                 DRAFT_TOKENS_MAX);
+    if (s == OK && spec->n_score > 0 && spec->max_tokens == 0)
+        s = fail(err, ERR_USAGE, "score: there is no output with max_tokens 0");
+    return s == OK ? closing_brackets_parse(&kinds, spec->forbid_unopened, err) : s;
 }
 
 static status spec_check(const engine *e, const struct generation_spec *spec, error *err)
@@ -357,26 +492,54 @@ static status spec_check(const engine *e, const struct generation_spec *spec, er
     if (s == OK && (unsigned)spec->priority > PRIORITY_WARM)
         s = fail(err, ERR_USAGE, "priority is %d, expected 0 to %d", (int)spec->priority,
                  PRIORITY_WARM);
-    for (size_t i = 0; s == OK && i < spec->n_prompt; i++)
-        if (spec->prompt[i] < 0 || spec->prompt[i] >= vocab)
-            s = fail(err, ERR_USAGE, "prompt[%zu] is %d, expected a token id from 0 to %d", i,
-                     spec->prompt[i], vocab - 1);
-    return s;
+    if (s == OK) s = ids_check("prompt", spec->prompt, spec->n_prompt, vocab, err);
+    return s == OK ? extensions_check(e, spec, err) : s;
+}
+
+/* The oldest warm request that waits, of one owner or (NULL) of all, gives its place up. With the
+ * lock held. False: there is none. */
+static bool waiting_drop_warm(engine *e, const uint64_t *owner)
+{
+    for (int32_t i = 0; i < e->n_waiting; i++) {
+        struct sequence *q = &e->waiting[i]->sequence;
+        if (q->priority != PRIORITY_WARM || (owner && q->owner != *owner)) continue;
+        atomic_store(&q->cancelled, true);
+        e->n_waiting--;
+        memmove(e->waiting + i, e->waiting + i + 1,
+                (size_t)(e->n_waiting - i) * sizeof(generation *));
+        return true;
+    }
+    return false;
+}
+
+/* Is there room among those that wait, if need be a warm one's? With the lock held. */
+static status room_make(engine *e, uint64_t owner, error *err)
+{
+    int32_t n_own = 0;
+    for (int32_t i = 0; i < e->n_waiting; i++) n_own += e->waiting[i]->sequence.owner == owner;
+    bool own_full = n_own >= ENGINE_QUEUE_OWNER_MAX, full = e->n_waiting >= ENGINE_QUEUE_MAX;
+    if (own_full && !waiting_drop_warm(e, &owner)) {
+        e->n_refused++;
+        return fail(err, ERR_BUSY, "%d requests of yours are waiting already", n_own);
+    }
+    if (full && !own_full && !waiting_drop_warm(e, NULL)) {
+        e->n_refused++;
+        return fail(err, ERR_BUSY, "%d requests are waiting already", e->n_waiting);
+    }
+    return OK;
 }
 
 /* With the lock held. */
 static status post(engine *e, generation *g, error *err)
 {
-    int64_t n_waiting = e->stats.n_queued + e->n_posted;
     if (e->stats.device_failed) return fail(err, ERR_DEVICE, "the device has failed");
     if (e->closing) return fail(err, ERR_CANCELLED, "the engine is closing");
-    if (n_waiting >= ENGINE_QUEUE_MAX)
-        return fail(err, ERR_BUSY, "%lld requests are waiting already", (long long)n_waiting);
+    status s = room_make(e, g->sequence.owner, err);
+    if (s != OK) return s;
+    e->waiting[e->n_waiting++] = g;
     *e->posted_end = g;
     e->posted_end = &g->next;
     e->n_posted++;
-    if ((int)g->sequence.priority < atomic_load(&e->pressed))
-        atomic_store(&e->pressed, (int)g->sequence.priority);
     pthread_cond_signal(&e->work);
     return OK;
 }
@@ -387,7 +550,8 @@ status engine_submit(engine *e, const struct generation_spec *spec, generation *
     *out = NULL;
     status s = spec_check(e, spec, err);
     if (s == OK)
-        s = generation_open(&g, e, e->tokenizer, e->model->config.shape.max_seq_len, spec, err);
+        s = generation_open(&g, e, e->tokenizer, e->model->config.shape.max_seq_len, spec,
+                            extra_of(e, spec), err);
     if (s != OK) return s;
     pthread_mutex_lock(&e->lock);
     s = post(e, g, err);
@@ -423,5 +587,25 @@ void engine_stats(engine *e, struct engine_stats *out)
     pthread_mutex_lock(&e->lock);
     *out = e->stats;
     out->n_queued += e->n_posted;
+    out->refused_busy = e->n_refused;
     pthread_mutex_unlock(&e->lock);
+}
+
+size_t engine_requests(engine *e, struct engine_request_info *out, size_t n_max)
+{
+    struct request_list list = {out, n_max, 0, false};
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += REQUESTS_WAIT_S;
+    pthread_mutex_lock(&e->asking);
+    pthread_mutex_lock(&e->lock);
+    e->asked = &list;
+    e->woken = true;
+    pthread_cond_signal(&e->work);
+    while (!list.done)
+        if (pthread_cond_timedwait(&e->answered, &e->lock, &until) == ETIMEDOUT) break;
+    e->asked = NULL;
+    pthread_mutex_unlock(&e->lock);
+    pthread_mutex_unlock(&e->asking);
+    return list.n;
 }

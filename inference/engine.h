@@ -20,15 +20,24 @@ typedef struct generation generation; /* one request and its stream of tokens */
 
 enum priority { PRIORITY_INTERACTIVE, PRIORITY_ACTION, PRIORITY_BATCH, PRIORITY_WARM };
 
+enum { N_PRIORITIES = PRIORITY_WARM + 1 };
+
 struct engine_options {
     const char *model_dir;
     const char *backend; /* "auto", "cpu", "reference", "cuda" */
     int32_t n_threads;   /* 0: all cores */
     enum kv_type kv_type;
-    /* Capacity of the KV pool; 0: 4 x max_seq_len of the model, less (1 x at least) where memory is
-     * short. What does not fit is refused with the numbers. */
+    /* Capacity of the KV pool; 0: what memory_bytes leave, or 4 x max_seq_len of the model, less (1 x
+     * at least) where memory is short. What does not fit is refused with the numbers. */
     int64_t kv_tokens;
-    int32_t rows_max; /* rows of one step; 0: 512 */
+    int64_t memory_bytes; /* the most the engine may take, mapped weights apart; 0: what is free */
+    /* KV that is kept behind the pool when the pool has no more room for it, in tokens or in bytes;
+     * both 0: none. In a nameless file in this directory, which must have room for all of it, or,
+     * where host_directory is NULL, in memory. */
+    int64_t host_tokens, host_bytes;
+    const char *host_directory;
+    int32_t rows_max;  /* rows of one step; 0: 512, on a GPU 2048 */
+    bool draft_always; /* verify every draft, whatever it costs: tests and benchmarks */
     /* WEIGHT_FP8_ROW, WEIGHT_INT8_ROW or WEIGHT_INT4_G128: weights of 16 bits or more are quantised
      * on the way; 0: they stay as they are stored. With save_dir the result is kept in that
      * directory, or found there. */
@@ -47,9 +56,10 @@ struct engine_plan {
     struct model_shape shape;
     bool demo;
     int64_t n_parameters;
-    size_t stored_bytes;                     /* weights as stored */
-    int64_t kv_tokens;                       /* of the KV pool */
-    size_t kv_bytes, work_bytes, free_bytes; /* free_bytes 0: the machine does not say */
+    size_t stored_bytes;            /* weights as stored */
+    int64_t kv_tokens, host_tokens; /* of the KV pool, and behind it */
+    size_t kv_bytes, host_bytes;
+    size_t work_bytes, free_bytes; /* free_bytes 0: the machine does not say */
 };
 
 /* Makes the checks of engine_open up to the loading, with the same errors. */
@@ -81,6 +91,22 @@ struct generation_spec {
     size_t n_stops;
     text must_start_with; /* copied; the output begins with these bytes, whatever the tokens */
     bool ignore_stop_ids; /* benchmarks: go on behind endoftext and im_end */
+    /* What the output is expected to be, or be like; [n_predicted] copied. It is verified, never
+     * believed: the output is the same without it. */
+    const int32_t *predicted;
+    size_t n_predicted;
+    int32_t
+        draft_max; /* tokens verified ahead of one step at most; 0: DRAFT_TOKENS_MAX, -1: none */
+    const int32_t *forbid_first; /* [n_forbid_first] copied: none of them is the first output id */
+    size_t n_forbid_first;
+    /* Closing brackets, of )]}>, that the output may contain only after their opener, each kind
+     * counted by itself over the output's bytes (output_rules.h). */
+    text forbid_unopened;
+    /* Ids whose log-probability behind the output is wanted, [n_score] copied; not with max_tokens 0.
+     * The output is what was released: without a stop id, a stop string and what follows it. Where a
+     * stop string begins inside a token, the bytes before it are encoded anew. */
+    const int32_t *score;
+    size_t n_score;
 };
 
 enum finish_reason {
@@ -92,7 +118,8 @@ enum finish_reason {
 };
 
 /* Queues a request. ERR_USAGE for ids outside the vocabulary and for lengths that can never fit
- * (with the numbers), ERR_BUSY when ENGINE_QUEUE_MAX wait already. */
+ * (with the numbers); ERR_BUSY when ENGINE_QUEUE_MAX requests wait already, or this owner's
+ * ENGINE_QUEUE_OWNER_MAX. A warm request that waits never keeps others out: the oldest is cancelled. */
 status engine_submit(engine *e, const struct generation_spec *spec, generation **out, error *err);
 
 /* One piece of output. `bytes` are whole as far as stop strings are concerned (what might become
@@ -122,20 +149,54 @@ const char *generation_error(const generation *g);
 struct generation_stats {
     int64_t queue_us, prefill_us, decode_us; /* waiting; first step to first token; from there on */
     int64_t n_prompt, n_cached, n_output;    /* tokens; cached: KV found, not computed */
+    int64_t drafted, accepted;               /* tokens verified ahead, and those that were right */
+    double
+        score_logprob; /* natural, of all ids of spec.score; NAN: not asked for, or not reached */
 };
 
 /* Final after the finish; before it a snapshot. */
 void generation_stats(const generation *g, struct generation_stats *out);
 
+/* Steps by the time they took: at most 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000 ms, and
+ * above. engine_step_bucket_ms are the bounds, without the last. */
+enum { ENGINE_STEP_BUCKETS = 13, ENGINE_EXPERTS_MAX = 64 };
+extern const int32_t engine_step_bucket_ms[ENGINE_STEP_BUCKETS - 1];
+
 struct engine_stats {
     int64_t n_running, n_queued;
+    int64_t n_running_by[N_PRIORITIES], n_queued_by[N_PRIORITIES];
+    int64_t refused_busy;               /* not taken: the queue was full */
+    int64_t device_us_by[N_PRIORITIES]; /* of steps; what several share is divided by cost */
     int64_t tokens_prompt, tokens_cached, tokens_output, requests, cancelled, failed;
     int64_t kv_pages, kv_pages_free, kv_pages_cached;
+    /* Tokens computed by warm requests; of those, found by a real request; of those, evicted or
+     * superseded unused. */
+    int64_t warm_tokens, warm_useful, warm_wasted;
+    int64_t steps, step_us_total, step_us_bucket[ENGINE_STEP_BUCKETS]; /* each step in one bucket */
+    int64_t expert_rows[ENGINE_EXPERTS_MAX]; /* rows by expert, all layers, of sampled steps */
+    int64_t host_pages, host_pages_free;     /* KV kept in host memory, behind the device */
+    int64_t pages_spilled, pages_restored, host_evicted; /* pages, since the start */
+    int64_t drafted, accepted;                           /* tokens proposed, and kept */
     double tokens_per_s; /* decode rate over the last second of decoding */
     bool device_failed;  /* the process must end with exit code 3 */
 };
 
 void engine_stats(engine *e, struct engine_stats *out);
+
+/* One request that waits or runs. */
+struct engine_request_info {
+    uint64_t id; /* by arrival, from 1 */
+    enum priority priority;
+    uint64_t owner;
+    const char *state;     /* "queued", "prefill", "decode" */
+    const char *waits_for; /* "a place", "pages", "stricter work", "its turn", "a shared prefix",
+                            * "its next step", or "" when it is being computed */
+    int64_t age_us, n_prompt, n_cached, n_computed, n_output;
+};
+
+/* Who waits for what, as of the next step boundary: up to n_max, returns how many. Waits for the
+ * worker to get there; after two seconds without it, 0. */
+size_t engine_requests(engine *e, struct engine_request_info *out, size_t n_max);
 
 /* All logits rows of one pass over `tokens`, fp32 activations and KV: the oracle behind
  * `dbrx-ls logits`. *out is [n_tokens][vocab_size], freed by memory_free. Needs no tokenizer, and

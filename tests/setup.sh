@@ -8,7 +8,8 @@ cd "$root"
 mkdir -p "$build"
 
 packages='build-essential pkg-config git ca-certificates libjansson-dev libgit2-dev libuv1-dev
-libcurl4-openssl-dev libmicrohttpd-dev libsqlite3-dev libcmocka-dev python3 python3-numpy npm neovim'
+libcurl4-openssl-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev libcmocka-dev openssl python3 python3-numpy
+python3-prometheus-client npm neovim'
 # With --check also what `make check` needs.
 [ "${2:-}" = --check ] && packages="$packages clang clang-format clang-tidy cppcheck"
 # With --all also what `make test-all` needs: libFuzzer is in clang's runtime.

@@ -2,6 +2,7 @@
  * looks whether the peer is still there, the deadline has passed or the process is to stop. */
 #include "inference/service/answer.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -52,7 +53,7 @@ static struct generation_spec spec_of(const struct answer *a, const token_list *
         .n_prompt = ids->n,
         .max_tokens = (int32_t)(wanted < most ? wanted : most),
         .priority = r->priority,
-        .owner = owner_salted(a->owner, r->cache_salt),
+        .owner = owner_salted(a->entry.caller.owner, r->cache_salt),
         .temperature = (float)r->temperature,
         .top_k = r->top_k > 0 ? (int32_t)r->top_k : 0,
         /* 0 keeps the most probable token alone; for the engine 0 means off. */
@@ -64,6 +65,14 @@ static struct generation_spec spec_of(const struct answer *a, const token_list *
         .n_stops = r->n_stops,
         .must_start_with = buffer_text(&r->must_start_with),
         .ignore_stop_ids = r->ignore_eos,
+        .predicted = a->predicted.ids,
+        .n_predicted = a->predicted.n,
+        .draft_max = r->draft ? 0 : -1,
+        .forbid_first = r->forbid_first.ids,
+        .n_forbid_first = r->forbid_first.n_ids,
+        .forbid_unopened = r->forbid_unopened,
+        .score = r->score.ids,
+        .n_score = r->score.n_ids,
     };
     uint64_t seed = r->has_seed ? r->seed : random_at(a->service->random, (uint64_t)clock_us());
     spec.seed = choice == 0 ? seed : random_at(seed, choice);
@@ -80,7 +89,9 @@ static status prompt_submit(struct answer *a, size_t i, struct request_fault *fa
         struct generation_spec spec = spec_of(a, &ids, i * n + k);
         fault->param[0] = 0;
         s = engine_submit(a->engine, &spec, &a->choices[i * n + k].g, &fault->error);
-        if (s == OK) a->n_choices++;
+        if (s != OK) continue;
+        a->n_choices++;
+        requests_submitted(&a->service->requests, &a->entry, a->choices[i * n + k].g);
     }
     token_list_free(&ids);
     return s;
@@ -96,9 +107,37 @@ static status model_check(const struct answer *a, struct request_fault *fault)
                 (int)(wanted.size < 64 ? wanted.size : 64), wanted.bytes, ours);
 }
 
+/* Takes its place among the answers under way, perhaps that of an older one. */
+static status answer_enter(struct answer *a, struct request_fault *fault)
+{
+    a->entry.session = a->request.session;
+    a->entry.priority = a->request.priority;
+    a->entry.id = a->id;
+    int n = requests_enter(&a->service->requests, &a->entry, a->request.supersedes, &fault->error);
+    if (n > 0) atomic_fetch_add(&a->service->meters.superseded, (uint64_t)n);
+    fault->own_limit = n < 0;
+    return n < 0 ? ERR_BUSY : OK;
+}
+
+/* What is expected beyond the longest answer is of no use, and no reason to refuse. */
+static status predicted_take(struct answer *a, struct request_fault *fault)
+{
+    const struct request_prompt *p = &a->request.predicted;
+    size_t most = (size_t)engine_shape(a->engine)->max_seq_len;
+    if (p->ids)
+        token_list_put_all(&a->predicted, p->ids, p->n_ids);
+    else
+        tokenizer_encode(engine_tokenizer(a->engine), &a->predicted, p->bytes);
+    if (a->predicted.n > most) a->predicted.n = most;
+    if (!a->predicted.failed) return OK;
+    snprintf(fault->param, sizeof fault->param, "dbrx.predicted");
+    return fail(&fault->error, ERR_MEMORY, "dbrx.predicted: out of memory");
+}
+
 static status answer_submit(struct answer *a, struct request_fault *fault)
 {
-    status s = OK;
+    status s = predicted_take(a, fault);
+    if (s == OK) s = answer_enter(a, fault);
     a->n_prompts = a->form->chat ? 1 : a->request.n_prompts;
     for (size_t i = 0; s == OK && i < a->n_prompts; i++) s = prompt_submit(a, i, fault);
     return s;
@@ -180,12 +219,14 @@ static const struct choice *choice_failed(const struct answer *a)
     return NULL;
 }
 
-static void failure_tell(struct http_error *e, const struct choice *c)
+static void failure_tell(struct http_error *e, const struct answer *a, const struct choice *c)
 {
     if (c->finish == FINISH_ERROR)
         http_refuse(e, 500, "generation_failed", "%s", generation_error(c->g));
     else if (c->text.failed || c->log.failed)
         http_refuse(e, 500, "out_of_memory", "out of memory for the answer");
+    else if (atomic_load(&a->entry.superseded))
+        http_refuse(e, 409, "superseded", "a newer request took the place of this one");
     else
         http_refuse(e, 503, "stopped", "the engine is stopping");
 }
@@ -237,6 +278,22 @@ static void put_head(buffer *out, const struct answer *a, const char *object)
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
+/* ,"score_logprob": one number by choice, null where it was not reached; a lone choice's by itself. */
+static void put_scores(buffer *out, const struct answer *a)
+{
+    buffer_print(out, ",\"score_logprob\":%s", a->n_choices > 1 ? "[" : "");
+    for (size_t i = 0; i < a->n_choices; i++) {
+        struct generation_stats one;
+        generation_stats(a->choices[i].g, &one);
+        if (i) buffer_put_char(out, ',');
+        if (isnan(one.score_logprob))
+            buffer_put_text(out, TEXT("null"));
+        else
+            json_put_number(out, one.score_logprob);
+    }
+    if (a->n_choices > 1) buffer_put_char(out, ']');
+}
+
 /* ,"usage": {...},"dbrx": {...}: a prompt of several choices is counted once. */
 static void put_usage(buffer *out, const struct answer *a)
 {
@@ -248,6 +305,8 @@ static void put_usage(buffer *out, const struct answer *a)
         sum.n_prompt += first_of_prompt ? one.n_prompt : 0;
         sum.n_cached += first_of_prompt ? one.n_cached : 0;
         sum.n_output += one.n_output;
+        sum.drafted += one.drafted;
+        sum.accepted += one.accepted;
         sum.queue_us = larger(sum.queue_us, one.queue_us);
         sum.prefill_us = larger(sum.prefill_us, one.prefill_us);
         sum.decode_us = larger(sum.decode_us, one.decode_us);
@@ -258,9 +317,13 @@ static void put_usage(buffer *out, const struct answer *a)
                  "\"total_tokens\":%lld,\"prompt_tokens_details\":{\"cached_tokens\":%lld}}",
                  (long long)sum.n_prompt, (long long)sum.n_output, (long long)n_total,
                  (long long)sum.n_cached);
-    buffer_print(out, ",\"dbrx\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f%s}",
+    buffer_print(out,
+                 ",\"dbrx\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,"
+                 "\"drafted\":%lld,\"accepted\":%lld",
                  (double)sum.queue_us / 1e3, (double)sum.prefill_us / 1e3,
-                 (double)sum.decode_us / 1e3, a->late ? ",\"finish_detail\":\"deadline\"" : "");
+                 (double)sum.decode_us / 1e3, (long long)sum.drafted, (long long)sum.accepted);
+    if (a->request.score.n_ids > 0) put_scores(out, a);
+    buffer_print(out, "%s}", a->late ? ",\"finish_detail\":\"deadline\"" : "");
 }
 
 static bool answer_whole(struct exchange *x, struct answer *a)
@@ -276,7 +339,7 @@ static bool answer_whole(struct exchange *x, struct answer *a)
     const struct choice *failed = choice_failed(a);
     if (failed) {
         struct http_error e;
-        failure_tell(&e, failed);
+        failure_tell(&e, a, failed);
         if (e.status == 503) e.retry_after_s = 1;
         return http_reply_error(x, &e);
     }
@@ -347,7 +410,7 @@ static void stream_end(struct answer *a)
 static void stream_fail(struct answer *a, const struct choice *failed)
 {
     struct http_error e;
-    failure_tell(&e, failed);
+    failure_tell(&e, a, failed);
     answer_cancel(a);
     buffer_put_text(&a->out, TEXT("data: "));
     http_put_error(&a->out, &e);
@@ -397,11 +460,20 @@ static ssize_t answer_read(struct http_source *source, char *out, size_t room)
     return (ssize_t)n;
 }
 
+static void choice_meter(const struct answer *a, const struct choice *c)
+{
+    struct generation_stats stats;
+    generation_stats(c->g, &stats);
+    meter_generation(&a->service->meters, a->request.priority, &stats);
+}
+
 static void answer_close(struct http_source *source)
 {
     struct answer *a = (struct answer *)source;
+    requests_leave(&a->service->requests, &a->entry);
     for (size_t i = 0; i < HTTP_CHOICES_MAX; i++) {
         struct choice *c = &a->choices[i];
+        if (c->g) choice_meter(a, c);
         if (c->g) generation_free(c->g);
         buffer_free(&c->text);
         memory_free(c->log.ids);
@@ -409,6 +481,7 @@ static void answer_close(struct http_source *source)
         memory_free(c->log.details);
     }
     completion_request_free(&a->request);
+    token_list_free(&a->predicted);
     arena_reset(&a->memory);
     buffer_free(&a->out);
     memory_free(a);
@@ -423,8 +496,8 @@ static struct answer *answer_open(struct exchange *x, engine *e, const struct an
     a->engine = e;
     a->form = form;
     a->fd = x->fd;
-    a->owner = x->owner;
-    a->spoken_us = clock_us();
+    a->entry.caller = x->caller;
+    a->entry.begun_us = a->spoken_us = clock_us();
     a->created_s = a->service->started_unix_s + (a->spoken_us - a->service->started_us) / 1000000;
     uint64_t n = atomic_fetch_add(&a->service->n_ids, 1);
     snprintf(a->id, sizeof a->id, "%s%016llx", form->id_prefix,
@@ -435,9 +508,10 @@ static struct answer *answer_open(struct exchange *x, engine *e, const struct an
 static bool reply_fault(struct exchange *x, status s, const struct request_fault *fault)
 {
     struct http_error e;
-    unsigned http = s == ERR_BUSY ? 503 : s == ERR_MEMORY || s == ERR_DEVICE ? 500 : 400;
+    unsigned busy = fault->own_limit ? 429 : 503;
+    unsigned http = s == ERR_BUSY ? busy : s == ERR_MEMORY || s == ERR_DEVICE ? 500 : 400;
     const char *code = s == ERR_UNSUPPORTED ? "unsupported" : NULL;
-    if (s == ERR_BUSY) code = "queue_full";
+    if (s == ERR_BUSY) code = fault->own_limit ? "too_many_requests" : "queue_full";
     if (s == ERR_LIMIT && fault->param[0]) code = "context_length_exceeded";
     if (strcmp(fault->param, "model") == 0 && s == ERR_USAGE) {
         http = 404;

@@ -58,8 +58,9 @@ struct answer {
     arena memory;
     struct choice choices[HTTP_CHOICES_MAX];
     size_t n_prompts, n_choices; /* choices in all, grouped by prompt */
+    token_list predicted;        /* the request's, as ids */
     int fd;
-    uint64_t owner;
+    struct request_entry entry;
     int64_t deadline_us; /* 0: none */
     bool late;           /* the deadline ended it */
     char id[40];

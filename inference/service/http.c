@@ -10,11 +10,13 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "inference/service/json_write.h"
 #include "inference/service/routes.h"
+#include "inference/service/tls.h"
 
 /* Beyond HTTP_CONNECTIONS_MAX there is room for those that are told to come back later. */
 enum { CONNECTIONS_REFUSED_MAX = 32, STACK_BYTES = 512 * 1024, STREAM_BLOCK_BYTES = 16 * 1024 };
@@ -52,6 +54,7 @@ static bool response_queue(struct exchange *x, unsigned http_status, struct MHD_
     /* From "none" to a value: this also restarts the clock. */
     timeout_set(x, 0);
     timeout_set(x, HTTP_TIMEOUT_S);
+    x->status = http_status;
     MHD_add_response_header(response, "Content-Type", type);
     MHD_add_response_header(response, "Cache-Control", "no-store");
     bool queued = MHD_queue_response(x->connection, http_status, response) == MHD_YES;
@@ -76,6 +79,11 @@ static struct MHD_Response *response_of(buffer *body)
 bool http_reply_json(struct exchange *x, unsigned http_status, buffer *body)
 {
     return response_queue(x, http_status, response_of(body), "application/json");
+}
+
+bool http_reply_text(struct exchange *x, const char *type, buffer *body)
+{
+    return response_queue(x, MHD_HTTP_OK, response_of(body), type);
 }
 
 bool http_reply_shared(struct exchange *x, const char *type, const buffer *body)
@@ -147,8 +155,8 @@ bool http_reply_error(struct exchange *x, const struct http_error *e)
     if (!response) return false;
     snprintf(seconds, sizeof seconds, "%d", e->retry_after_s);
     if (e->retry_after_s) MHD_add_response_header(response, "Retry-After", seconds);
-    if (e->allow) MHD_add_response_header(response, "Allow", e->allow);
     if (e->status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
+    if (e->allow) MHD_add_response_header(response, "Allow", e->allow);
     return response_queue(x, e->status, response, "application/json");
 }
 
@@ -182,6 +190,14 @@ static struct exchange *exchange_begin(struct service *s, struct MHD_Connection 
     x->service = s;
     x->connection = connection;
     x->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    x->link =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    x->begun_us = clock_us();
+    if (!x->link) { /* out of memory for it */
+        memory_free(x);
+        return NULL;
+    }
+    connection_allow(&s->connections, x->link, HTTP_BODY_US);
     route_choose(x, method, path);
     if (x->refusal.status == 0 && body_declared(x) > HTTP_BODY_MAX) body_refuse(x);
     return x;
@@ -197,6 +213,7 @@ static bool body_take(struct exchange *x, const char *bytes, size_t size)
 
 static bool exchange_answer(struct exchange *x)
 {
+    connection_allow(&x->service->connections, x->link, -1);
     return x->refusal.status ? http_reply_error(x, &x->refusal) : x->route->handle(x);
 }
 
@@ -219,6 +236,16 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     return x && go_on ? MHD_YES : MHD_NO;
 }
 
+/* One line for each request: the key's name, never the key. */
+static void exchange_log(const struct exchange *x)
+{
+    const char *who = x->caller.name[0] ? x->caller.name : "-";
+    meter_reply(&x->service->meters, x->route ? route_index(x->route) : METER_ROUTES_MAX,
+                x->status);
+    log_line(LOG_INFO, "http: %s %s %s %u %.1f ms", who, x->route ? x->route->method : "-",
+             x->route ? x->route->path : "-", x->status, (double)(clock_us() - x->begun_us) * 1e-3);
+}
+
 static void on_completed(void *context, struct MHD_Connection *connection, void **request,
                          enum MHD_RequestTerminationCode reason)
 {
@@ -226,17 +253,36 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     (void)context, (void)connection, (void)reason;
     if (!x) return;
     if (x->working) service_work_end(x->service);
+    exchange_log(x);
+    connection_allow(&x->service->connections, x->link, HTTP_HEADER_US);
     buffer_free(&x->body);
     memory_free(x);
     *request = NULL;
+}
+
+static const struct sockaddr *peer_of(struct MHD_Connection *connection)
+{
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
 }
 
 static void on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
                           enum MHD_ConnectionNotificationCode what)
 {
     struct service *s = context;
-    (void)connection, (void)socket_context;
-    atomic_fetch_add(&s->n_connections, what == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        *socket_context = connection_begin(&s->connections, fd, peer_of(connection));
+        atomic_fetch_add(&s->meters.connections, 1);
+    } else {
+        connection_end(&s->connections, *socket_context);
+    }
+}
+
+static enum MHD_Result on_accept(void *context, const struct sockaddr *address, socklen_t size)
+{
+    struct service *s = context;
+    (void)size;
+    return connection_welcome(&s->connections, address) ? MHD_YES : MHD_NO;
 }
 
 /* What the library has to say about bad requests: for those who look for it. */
@@ -249,19 +295,31 @@ __attribute__((format(printf, 2, 0))) static void on_log(void *context, const ch
     log_line(LOG_DEBUG, "http: %s", line);
 }
 
-status http_open(struct http_server **out, struct service *s, int listen_fd, error *err)
+/* `tls` is a list of options, empty without TLS. */
+static struct MHD_Daemon *daemon_start(struct service *s, int listen_fd,
+                                       const struct MHD_OptionItem *tls)
 {
-    *out = memory_take(1, sizeof **out);
-    if (!*out) return fail(err, ERR_MEMORY, "out of memory for the HTTP server");
-    (*out)->daemon = MHD_start_daemon(
+    return MHD_start_daemon(
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
-            MHD_USE_ITC | MHD_USE_ERROR_LOG,
-        0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+            MHD_USE_ITC | MHD_USE_ERROR_LOG | (s->tls ? MHD_USE_TLS : 0),
+        0, on_accept, s, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)(HTTP_CONNECTIONS_MAX + CONNECTIONS_REFUSED_MAX), MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)HTTP_TIMEOUT_S, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
-        MHD_OPTION_END);
+        MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+}
+
+status http_open(struct http_server **out, struct service *s, int listen_fd, error *err)
+{
+    static char priorities[] = TLS_PRIORITIES;
+    const struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, (void *)(intptr_t)tls_certificate},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, priorities},
+        {MHD_OPTION_END, 0, NULL}};
+    *out = memory_take(1, sizeof **out);
+    if (!*out) return fail(err, ERR_MEMORY, "out of memory for the HTTP server");
+    (*out)->daemon = daemon_start(s, listen_fd, s->tls ? tls : &tls[2]);
     if ((*out)->daemon) return OK;
     memory_free(*out);
     *out = NULL;

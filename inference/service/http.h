@@ -36,9 +36,12 @@ struct exchange {
     struct http_error refusal; /* status != 0: decided on the headers; the body is only skipped */
     buffer body;
     size_t body_bytes;
-    uint64_t owner; /* the namespace of whoever asks */
-    bool working;   /* holds a place counted by service_work_begin, given back at the end */
-    int fd;         /* the connection's descriptor, to be watched, never read */
+    struct caller caller; /* whoever asks */
+    struct connection *link;
+    int64_t begun_us;
+    unsigned status; /* of the reply, once there is one */
+    bool working;    /* holds a place counted by service_work_begin, given back at the end */
+    int fd;          /* the connection's descriptor, to be watched, never read */
     struct MHD_Connection *connection;
 };
 
@@ -52,8 +55,8 @@ struct http_source {
 
 struct http_server;
 
-/* Serves on listen_fd (which it owns from then on) until closed; http_close waits for all handlers,
- * which end soon once service_stop was called. */
+/* Serves on listen_fd (which it owns from then on) until closed, over TLS when s->tls; http_close
+ * waits for all handlers, which end soon once service_stop was called. */
 status http_open(struct http_server **out, struct service *s, int listen_fd, error *err);
 void http_close(struct http_server *server);
 
@@ -63,6 +66,7 @@ const char *http_header(const struct exchange *x, const char *name);
 /* Each answers the request, once, and returns what the handler is to return: false means that no
  * reply can be had and the connection is to be closed. */
 bool http_reply_json(struct exchange *x, unsigned http_status, buffer *body); /* takes the buffer */
+bool http_reply_text(struct exchange *x, const char *type, buffer *body);     /* takes the buffer */
 bool http_reply_shared(struct exchange *x, const char *type, const buffer *body); /* outlives all */
 bool http_reply_stream(struct exchange *x, struct http_source *source); /* takes the source */
 bool http_reply_error(struct exchange *x, const struct http_error *e);

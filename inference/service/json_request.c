@@ -11,6 +11,7 @@
 #include "base/base64.h"
 #include "base/limits.h"
 #include "inference/json_text.h"
+#include "inference/output_rules.h"
 
 /* Names the field at fault; the result goes to fail(). */
 __attribute__((format(printf, 2, 3))) static error *blame(struct request_fault *fault,
@@ -308,7 +309,6 @@ static bool is_neutral(const json_t *value)
 static const char *const refused_fields[] = {
     "echo",  "suffix",    "logit_bias", "presence_penalty",  "frequency_penalty",
     "tools", "functions", "audio",      "web_search_options"};
-static const char *const refused_dbrx_fields[] = {"forbid_first", "forbid_unopened", "score"};
 
 static status refused_check(const json_t *object, const char *const *names, size_t n_names,
                             struct request_fault *fault)
@@ -365,7 +365,43 @@ static status must_start_get(struct completion_request *r, const json_t *dbrx,
     return OK;
 }
 
-static status dbrx_get(struct completion_request *r, const json_t *body,
+/* A list of ids, at most n_max. */
+static status id_list_get(struct request_prompt *out, arena *a, const json_t *dbrx,
+                          const char *name, size_t n_max, struct request_fault *fault)
+{
+    const json_t *list = field_get(dbrx, name);
+    if (!list) return OK;
+    if (!json_is_array(list))
+        return fail(blame(fault, "%s", name), ERR_USAGE, "%s: found %s, expected token ids", name,
+                    type_name(list));
+    if (json_array_size(list) > n_max)
+        return fail(blame(fault, "%s", name), ERR_USAGE, "%s: %zu ids, at most %zu", name,
+                    json_array_size(list), n_max);
+    return ids_get(out, a, list, name, fault);
+}
+
+/* Predicted output as text or ids; lists of ids; closing brackets. */
+static status extensions_get(struct completion_request *r, arena *a, const json_t *dbrx,
+                             struct request_fault *fault)
+{
+    unsigned kinds;
+    const json_t *predicted = field_get(dbrx, "predicted");
+    status s;
+    if (json_is_string(predicted))
+        s = string_get(dbrx, "predicted", &r->predicted.bytes, fault);
+    else
+        s = id_list_get(&r->predicted, a, dbrx, "predicted", SEQUENCE_TOKENS_MAX, fault);
+    if (s == OK)
+        s = id_list_get(&r->forbid_first, a, dbrx, "forbid_first", FORBID_FIRST_MAX, fault);
+    if (s == OK) s = id_list_get(&r->score, a, dbrx, "score", SCORE_TOKENS_MAX, fault);
+    if (s == OK) s = string_get(dbrx, "forbid_unopened", &r->forbid_unopened, fault);
+    if (s != OK) return s;
+    if (r->score.n_ids > 0 && r->max_tokens == 0)
+        return fail(blame(fault, "score"), ERR_USAGE, "score: there is no answer to go behind");
+    return closing_brackets_parse(&kinds, r->forbid_unopened, blame(fault, "forbid_unopened"));
+}
+
+static status dbrx_get(struct completion_request *r, arena *a, const json_t *body,
                        struct request_fault *fault)
 {
     const json_t *dbrx = field_get(body, "dbrx");
@@ -375,12 +411,14 @@ static status dbrx_get(struct completion_request *r, const json_t *body,
         return fail(blame(fault, "dbrx"), ERR_USAGE, "dbrx: found %s, expected an object",
                     type_name(dbrx));
     struct integer_field deadline = {"deadline_ms", 1, INT32_MAX, &r->deadline_ms};
-    s = refused_check(dbrx, refused_dbrx_fields,
-                      sizeof refused_dbrx_fields / sizeof *refused_dbrx_fields, fault);
-    if (s == OK) s = priority_get(r, dbrx, fault);
+    s = priority_get(r, dbrx, fault);
     if (s == OK) s = must_start_get(r, dbrx, fault);
     if (s == OK) s = integer_get(dbrx, &deadline, fault);
     if (s == OK) s = string_get(dbrx, "cache_salt", &r->cache_salt, fault);
+    if (s == OK) s = string_get(dbrx, "session", &r->session, fault);
+    if (s == OK) s = string_get(dbrx, "supersedes", &r->supersedes, fault);
+    if (s == OK) s = flag_get(dbrx, "draft", &r->draft, fault);
+    if (s == OK) s = extensions_get(r, a, dbrx, fault);
     return inside(s, "dbrx", fault);
 }
 
@@ -473,6 +511,7 @@ status completion_request_parse(struct completion_request *out, arena *a, text b
                                        .top_p = 1,
                                        .repetition_penalty = 1,
                                        .n_choices = 1,
+                                       .draft = true,
                                        .n_logprobs = -1};
     const struct integer_field newer = {"max_completion_tokens", 1, INT32_MAX, &out->max_tokens};
     status s = json_body_parse(&out->root, body, "body", blame(fault, "%s", ""));
@@ -486,7 +525,7 @@ status completion_request_parse(struct completion_request *out, arena *a, text b
     if (s == OK) s = logprobs_get(out, root, chat, fault);
     if (s == OK) s = stream_get(out, root, fault);
     if (s == OK) s = flag_get(root, "ignore_eos", &out->ignore_eos, fault);
-    if (s == OK) s = dbrx_get(out, root, fault);
+    if (s == OK) s = dbrx_get(out, a, root, fault);
     if (s == OK)
         s = refused_check(root, refused_fields, sizeof refused_fields / sizeof *refused_fields,
                           fault);

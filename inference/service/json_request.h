@@ -22,6 +22,7 @@
 struct request_fault {
     error error;
     char param[64]; /* "temperature", "messages[2].content"; "" when it is the body itself */
+    bool own_limit; /* ERR_BUSY because of what the caller has under way himself */
 };
 
 /* One prompt: text, or ids. */
@@ -54,7 +55,11 @@ struct completion_request {
     enum priority priority;
     int64_t deadline_ms; /* 0: none */
     text cache_salt;
-    buffer must_start_with; /* decoded; owned */
+    text session, supersedes;                             /* see requests.h */
+    buffer must_start_with;                               /* decoded; owned */
+    struct request_prompt predicted, forbid_first, score; /* the last two are ids only */
+    text forbid_unopened;
+    bool draft; /* tokens may be verified ahead; the default */
 
     struct json_t *root; /* the texts above point into it */
 };

@@ -120,18 +120,36 @@ static status address_tcp(struct sockaddr_storage *out, socklen_t *size, const c
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
     if (!host || strcmp(host, "localhost") == 0) host = "127.0.0.1";
     memset(out, 0, sizeof *out);
-    if (inet_pton(AF_INET, host, &v4.sin_addr) == 1 && ntohl(v4.sin_addr.s_addr) >> 24 == 127) {
+    if (inet_pton(AF_INET, host, &v4.sin_addr) == 1) {
         memcpy(out, &v4, *size = sizeof v4);
         return OK;
     }
-    if (inet_pton(AF_INET6, host, &v6.sin6_addr) == 1 && IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr)) {
+    if (inet_pton(AF_INET6, host, &v6.sin6_addr) == 1) {
         memcpy(out, &v6, *size = sizeof v6);
         return OK;
     }
-    return fail(err, ERR_UNSUPPORTED,
-                "--host: found \"%s\", expected a loopback address (127.0.0.1, ::1): this version "
-                "has no TLS; forward the port over SSH instead",
-                host);
+    return fail(err, ERR_USAGE,
+                "--host: found \"%s\", expected an address (127.0.0.1, 0.0.0.0, ::1, ::)", host);
+}
+
+static bool is_loopback(const struct sockaddr_storage *address)
+{
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    memcpy(&v4, address, sizeof v4);
+    memcpy(&v6, address, sizeof v6);
+    if (address->ss_family == AF_INET) return ntohl(v4.sin_addr.s_addr) >> 24 == 127;
+    return address->ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr);
+}
+
+/* Keys and source code cross no network in the clear. */
+static status reach_check(const struct sockaddr_storage *address, bool tls, error *err)
+{
+    if (tls || is_loopback(address)) return OK;
+    return fail(err, ERR_USAGE,
+                "--host: an address beyond loopback needs --tls-cert and --tls-key (or stay on "
+                "127.0.0.1 and "
+                "forward the port over SSH)");
 }
 
 static int port_of(int fd)
@@ -146,13 +164,24 @@ static int port_of(int fd)
     return ntohs(bound.ss_family == AF_INET6 ? v6.sin6_port : v4.sin_port);
 }
 
-status listen_tcp(struct listener *out, const char *host, int port, error *err)
+status listen_inherited(struct listener *out, int fd, bool tls, error *err)
+{
+    struct sockaddr_storage bound = {0};
+    socklen_t size = sizeof bound;
+    *out = (struct listener){.fd = fd, .port = port_of(fd)};
+    if (getsockname(fd, (struct sockaddr *)&bound, &size) != 0)
+        return fail(err, ERR_IO, "LISTEN_FDS: %s", strerror(errno));
+    return reach_check(&bound, tls, err);
+}
+
+status listen_tcp(struct listener *out, const char *host, int port, bool tls, error *err)
 {
     struct sockaddr_storage address;
     socklen_t size = 0;
     int on = 1;
     *out = (struct listener){.fd = -1};
     status s = address_tcp(&address, &size, host, port, err);
+    if (s == OK) s = reach_check(&address, tls, err);
     if (s != OK) return s;
     int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) return fail(err, ERR_IO, "socket: %s", strerror(errno));

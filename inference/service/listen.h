@@ -24,9 +24,12 @@ struct listener {
  * moments of a killed one), ERR_LIMIT when the path is longer than a socket address holds. */
 status listen_unix(struct listener *out, const char *path, int64_t patience_us, error *err);
 
-/* TCP on a loopback address ("127.0.0.1", "::1", "localhost"; NULL: 127.0.0.1). ERR_UNSUPPORTED for
- * any other host, ERR_BUSY when the port is taken. */
-status listen_tcp(struct listener *out, const char *host, int port, error *err);
+/* TCP on an address ("127.0.0.1", "::1", "localhost"; NULL: 127.0.0.1), without TLS a loopback one:
+ * ERR_UNSUPPORTED for any other. ERR_USAGE for what is no address, ERR_BUSY when the port is taken. */
+status listen_tcp(struct listener *out, const char *host, int port, bool tls, error *err);
+
+/* A listening TCP socket that somebody else has bound; the same rule. */
+status listen_inherited(struct listener *out, int fd, bool tls, error *err);
 
 /* Removes the socket file if it is still ours: whoever comes now starts an engine of his own. */
 void listener_remove(struct listener *l);

@@ -7,18 +7,22 @@
 #include "base/limits.h"
 #include "inference/service/access.h"
 
-static const struct route routes[] = {
+const struct route routes[N_ROUTES] = {
     {"GET", "/health", true, health_handle},
     {"GET", "/ready", true, ready_handle},
+    {"GET", "/metrics", false, metrics_handle},
     {"GET", "/v1/models", false, models_handle},
     {"GET", "/v1/dbrx", false, handshake_handle},
     {"GET", "/v1/dbrx/tokenizer", false, tokenizer_handle},
     {"GET", "/v1/dbrx/events", false, lease_handle},
+    {"GET", "/v1/dbrx/requests", false, requests_handle},
     {"POST", "/v1/completions", false, completions_handle},
     {"POST", "/v1/chat/completions", false, chat_handle},
 };
 
-enum { N_ROUTES = sizeof routes / sizeof *routes };
+_Static_assert((int)N_ROUTES <= (int)METER_ROUTES_MAX, "every route has its counters");
+
+size_t route_index(const struct route *r) { return (size_t)(r - routes); }
 
 /* The row of method and path; *allow is some method the path has, when it is another one. */
 static const struct route *route_find(const char *method, const char *path, const char **allow)
@@ -36,7 +40,7 @@ void route_choose(struct exchange *x, const char *method, const char *path)
 {
     const char *allow;
     x->route = route_find(method, path, &allow);
-    if (atomic_load(&x->service->n_connections) > HTTP_CONNECTIONS_MAX) {
+    if (connections_count(&x->service->connections) > HTTP_CONNECTIONS_MAX) {
         http_refuse(&x->refusal, 503, "too_many_connections", "more than %d connections",
                     HTTP_CONNECTIONS_MAX);
         x->refusal.retry_after_s = 1;

@@ -12,7 +12,13 @@ struct route {
     bool (*handle)(struct exchange *x);
 };
 
-/* Sets x->route and x->owner, or x->refusal: too many connections, unknown path, wrong method,
+enum { N_ROUTES = 10 };
+extern const struct route routes[N_ROUTES];
+
+/* Its place in the table. */
+size_t route_index(const struct route *r);
+
+/* Sets x->route and x->caller, or x->refusal: too many connections, unknown path, wrong method,
  * wrong host, wrong key, foreign user. */
 void route_choose(struct exchange *x, const char *method, const char *path);
 
@@ -26,6 +32,8 @@ bool models_handle(struct exchange *x);      /* status.c */
 bool handshake_handle(struct exchange *x);   /* status.c */
 bool tokenizer_handle(struct exchange *x);   /* status.c */
 bool lease_handle(struct exchange *x);       /* lease.c */
+bool requests_handle(struct exchange *x);    /* requests.c */
+bool metrics_handle(struct exchange *x);     /* status.c */
 bool completions_handle(struct exchange *x); /* completions.c */
 bool chat_handle(struct exchange *x);        /* chat.c */
 

@@ -12,15 +12,16 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/paths.h"
-#include "inference/service/access.h"
 #include "inference/service/http.h"
 #include "inference/service/listen.h"
+#include "inference/service/notify.h"
 #include "inference/service/state.h"
+#include "inference/service/tls.h"
+#include "inference/service/upkeep.h"
 
 enum {
     TICK_MS = 100,
     FAILURE_SHOWN_US = 2000000,   /* for clients that ask twice a second */
-    DRAIN_MAX_US = 10000000,      /* running answers get this long after a SIGTERM */
     LAST_WORDS_US = 300000,       /* for idle streams after a device fault */
     GOODBYE_MAX_US = 1000000,     /* for streams to write their last event */
     SOCKET_PATIENCE_US = 1000000, /* a killed engine's lock goes before its socket */
@@ -43,10 +44,14 @@ static status model_load(struct loader *l, engine **e, error *err)
     const struct engine_options options = {.model_dir = o->model_dir,
                                            .backend = o->backend,
                                            .n_threads = o->n_threads,
-                                           .kv_type = KV_BF16,
+                                           .kv_type = o->kv_type,
                                            .kv_tokens = o->kv_tokens,
                                            .weights = o->weights,
                                            .save_dir = o->save_dir,
+                                           .memory_bytes = o->memory_bytes,
+                                           .host_tokens = o->host_tokens,
+                                           .host_bytes = o->host_bytes,
+                                           .host_directory = o->host_directory,
                                            .progress = on_progress,
                                            .progress_context = l->service};
     status s = engine_open(e, &options, err);
@@ -114,13 +119,15 @@ static status device_failure(struct service *s, const sigset_t *signals, error *
 }
 
 /* Lets running answers finish. A second signal means now. */
-static status work_finish(struct service *s, const sigset_t *signals, error *err)
+static status work_finish(struct service *s, int64_t drain_s, const sigset_t *signals, error *err)
 {
     struct service_view view;
-    int64_t until_us = clock_us() + DRAIN_MAX_US;
+    int64_t until_us = clock_us() + drain_s * 1000000;
     service_drain(s, -1);
+    notify_send("STOPPING=1\nSTATUS=draining, at most %lld s", (long long)drain_s);
     for (;;) {
         service_look(s, &view);
+        upkeep(s, &view);
         if (view.n_work == 0 || clock_us() >= until_us) return OK;
         if (signal_wait(signals)) return fail(err, ERR_CANCELLED, "stopped by a second signal");
     }
@@ -134,8 +141,9 @@ static status service_watch(struct service *s, const struct service_options *o, 
     sigset_t signals;
     signals_block(&signals);
     for (;;) {
-        if (signal_wait(&signals)) return work_finish(s, &signals, err);
+        if (signal_wait(&signals)) return work_finish(s, o->drain_s, &signals, err);
         service_look(s, &view);
+        upkeep(s, &view);
         if (view.state == SERVICE_FAILED) return failure_show(s, &signals, err);
         if (view.engine) {
             engine_stats(view.engine, &stats);
@@ -152,6 +160,7 @@ static void service_end(struct service *s, struct http_server *server)
 {
     struct service_view view;
     int64_t until_us = clock_us() + GOODBYE_MAX_US;
+    notify_send("STOPPING=1");
     service_stop(s);
     do {
         clock_sleep_us(TICK_MS * 1000 / 10);
@@ -161,44 +170,63 @@ static void service_end(struct service *s, struct http_server *server)
     if (view.engine) engine_close(view.engine);
 }
 
-/* The socket, and for the default one the lock that makes us the engine of this user. */
-static status service_listen(struct listener *l, const struct service_options *o, error *err)
+/* The user's own socket, under the lock that makes us his engine. */
+static status default_listen(struct listener *l, int lock_fd, error *err)
 {
     buffer lock = {0}, path = {0};
-    int fd = o->lock_fd;
-    status s = fd >= 0 ? lock_adopt(fd, err) : OK;
-    if (s == OK && o->port >= 0) s = listen_tcp(l, o->host, o->port, err);
-    if (s != OK || o->port >= 0) goto out;
-    if (o->socket_path) {
-        s = listen_unix(l, o->socket_path, fd >= 0 ? SOCKET_PATIENCE_US : 0, err);
-        goto out;
-    }
-    s = path_runtime(&path, "engine.sock", err);
+    status s = path_runtime(&path, "engine.sock", err);
     if (s == OK) s = path_runtime(&lock, "engine.lock", err);
-    if (s == OK && fd < 0) s = lock_take(&fd, lock.bytes, err);
+    if (s == OK && lock_fd < 0) s = lock_take(&lock_fd, lock.bytes, err);
     if (s == OK) s = listen_unix(l, path.bytes, SOCKET_PATIENCE_US, err);
-out:
     buffer_free(&lock);
     buffer_free(&path);
     return s;
 }
 
+/* Inherited, TCP, a Unix socket by name, or the default one. */
+static status service_listen(struct listener *l, const struct service_options *o, int inherited_fd,
+                             error *err)
+{
+    bool tls = o->tls_certificate != NULL;
+    status s = o->lock_fd >= 0 ? lock_adopt(o->lock_fd, err) : OK;
+    if (s != OK) return s;
+    if (inherited_fd >= 0) return listen_inherited(l, inherited_fd, tls, err);
+    if (o->port >= 0) return listen_tcp(l, o->host, o->port, tls, err);
+    if (o->socket_path)
+        return listen_unix(l, o->socket_path, o->lock_fd >= 0 ? SOCKET_PATIENCE_US : 0, err);
+    return default_listen(l, o->lock_fd, err);
+}
+
+/* Keys and certificate. */
+static status tcp_prepare(struct service *s, const struct service_options *o, error *err)
+{
+    status result = key_ring_open(&s->keys, o->keys_path, o->api_key, err);
+    if (result == OK && !o->keys_path && !s->keys.has_single)
+        result = fail(err, ERR_USAGE,
+                      "--port needs access keys: `dbrx-ls key add NAME`, or one in DBRX_API_KEY");
+    if (result == OK && key_ring_count(&s->keys) == 0)
+        log_line(LOG_WARN, "serve: %s: no key yet, so nobody is let in", o->keys_path);
+    if (result == OK && o->tls_certificate) result = tls_open(o->tls_certificate, o->tls_key, err);
+    s->tls = o->tls_certificate != NULL;
+    s->allowed_hosts = o->allowed_hosts;
+    return result;
+}
+
 static status service_prepare(struct service *s, const struct service_options *o, error *err)
 {
-    s->tcp = o->port >= 0;
-    if (s->tcp && (!o->api_key || !*o->api_key))
-        return fail(err, ERR_USAGE, "--port needs an access key in DBRX_API_KEY");
-    if (s->tcp) key_digest(s->key_digest, text_of(o->api_key));
     snprintf(s->host, sizeof s->host, "%s", o->host ? o->host : "127.0.0.1");
-    return service_state_open(s, err);
+    status result = s->tcp ? tcp_prepare(s, o, err) : OK;
+    connections_open(&s->connections);
+    requests_open(&s->requests);
+    return result == OK ? service_state_open(s, err) : result;
 }
 
 static void listening_tell(const struct service *s, const struct listener *l)
 {
     bool v6 = strchr(s->host, ':') != NULL;
     if (s->tcp)
-        fprintf(stderr, "dbrx-ls serve: listening on http://%s%s%s:%d\n", v6 ? "[" : "", s->host,
-                v6 ? "]" : "", l->port);
+        fprintf(stderr, "dbrx-ls serve: listening on %s://%s%s%s:%d\n", s->tls ? "https" : "http",
+                v6 ? "[" : "", s->host, v6 ? "]" : "", l->port);
     else
         fprintf(stderr, "dbrx-ls serve: listening on %s\n", l->path);
 }
@@ -213,9 +241,13 @@ status service_run(const struct service_options *options, error *err)
     struct listener listener;
     pthread_t thread;
     sigset_t signals;
+    int inherited_fd = -1;
     signals_block(&signals);
-    status result = service_prepare(s, options, err);
-    if (result == OK) result = service_listen(&listener, options, err);
+    notify_open();
+    status result = options->inherited ? notify_socket(&inherited_fd, err) : OK;
+    s->tcp = options->port >= 0 || inherited_fd >= 0;
+    if (result == OK) result = service_prepare(s, options, err);
+    if (result == OK) result = service_listen(&listener, options, inherited_fd, err);
     if (result == OK && (result = http_open(&server, s, listener.fd, err)) != OK)
         listener_remove(&listener);
     if (result != OK) return result;

@@ -6,6 +6,7 @@
 #ifndef INFERENCE_SERVICE_SERVICE_H
 #define INFERENCE_SERVICE_SERVICE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -14,16 +15,24 @@
 struct service_options {
     const char *socket_path; /* NULL with port < 0: path_runtime("engine.sock"), under the lock */
     int port;                /* TCP port, 0: any free one, -1: the Unix socket */
-    const char *host;        /* with port: a loopback address or "localhost" */
-    const char *api_key;     /* needed with port */
-    const char *model_dir;   /* NULL: loading fails, with words for a person */
-    const char *backend;     /* as in engine_options */
+    const char *host;      /* with port: an address or "localhost"; beyond loopback with TLS only */
+    bool inherited;        /* listen on the socket a service manager passed, if it did */
+    const char *api_key;   /* one key for all; TCP needs it or keys_path */
+    const char *keys_path; /* the file of `dbrx-ls key`; NULL: none */
+    const char *tls_certificate, *tls_key; /* PEM files, both or none */
+    const char *allowed_hosts; /* names in Host, with commas between, besides our own; or NULL */
+    const char *model_dir;     /* NULL: loading fails, with words for a person */
+    const char *backend;       /* as in engine_options */
     int32_t n_threads;
-    int64_t kv_tokens;
-    enum weight_format weights; /* as in engine_options, like the next */
+    /* As in engine_options. */
+    enum kv_type kv_type;
+    int64_t kv_tokens, memory_bytes, host_tokens, host_bytes;
+    const char *host_directory;
+    enum weight_format weights;
     const char *save_dir;
-    int64_t idle_s; /* leaves after so long without lease and work; negative: never */
-    int lock_fd;    /* an open engine.lock that is flock'ed already; -1: none */
+    int64_t idle_s;  /* leaves after so long without lease and work; negative: never */
+    int64_t drain_s; /* running answers get so long after a SIGTERM */
+    int lock_fd;     /* an open engine.lock that is flock'ed already; -1: none */
 };
 
 /* Serves until SIGTERM, SIGINT, SIGHUP or idleness (OK, drained), or until loading fails (its

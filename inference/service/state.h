@@ -14,6 +14,10 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "inference/engine.h"
+#include "inference/service/connections.h"
+#include "inference/service/key_ring.h"
+#include "inference/service/meters.h"
+#include "inference/service/requests.h"
 
 enum service_state { SERVICE_LOADING, SERVICE_READY, SERVICE_DRAINING, SERVICE_FAILED };
 
@@ -29,18 +33,23 @@ struct service {
     uint64_t version;  /* counts changes, so that none is missed between a look and a wait */
 
     atomic_bool stopping; /* every wait ends now: unfinished answers are cut, streams close */
-    atomic_int n_connections;
+
+    struct connections connections;
+    struct key_ring keys; /* TCP only */
+    struct requests requests;
+    struct meters meters;
 
     engine *engine;
     buffer ranks; /* the tokenizer in tiktoken's text form */
 
     int64_t started_us;
     int64_t started_unix_s;
-    bool tcp;                     /* keys and Host count; else the peer's uid */
-    unsigned char key_digest[32]; /* SHA-256 of the access key */
-    char host[64];                /* as given by --host */
-    atomic_uint_fast64_t n_ids;   /* for the ids of answers */
-    uint64_t random;              /* of this process: ids, and seeds of requests without one */
+    bool tcp; /* keys and Host count; else the peer's uid */
+    bool tls;
+    char host[64];              /* as given by --host */
+    const char *allowed_hosts;  /* more names of this machine, with commas between; or NULL */
+    atomic_uint_fast64_t n_ids; /* for the ids of answers */
+    uint64_t random;            /* of this process: ids, and seeds of requests without one */
 };
 
 /* A consistent look at it. */

@@ -5,12 +5,14 @@
 
 #include "base/clock.h"
 #include "inference/service/json_write.h"
+#include "inference/service/metrics.h"
 #include "inference/service/routes.h"
 
 enum { API = 1 };
 
-static const char *const features[] = {"token_ids", "lease",      "priority",
-                                       "deadline",  "cache_salt", "must_start_with"};
+static const char *const features[] = {
+    "token_ids",    "lease",           "priority", "deadline",  "cache_salt", "must_start_with",
+    "forbid_first", "forbid_unopened", "score",    "predicted", "supersedes"};
 
 bool health_handle(struct exchange *x)
 {
@@ -130,4 +132,38 @@ bool tokenizer_handle(struct exchange *x)
     service_look(x->service, &view);
     if (!view.engine) return reply_not_ready(x, &view);
     return http_reply_shared(x, "text/plain; charset=utf-8", &x->service->ranks);
+}
+
+bool metrics_handle(struct exchange *x)
+{
+    struct service *s = x->service;
+    struct service_view view;
+    struct engine_stats stats = {0};
+    char names[N_ROUTES][64];
+    const char *route_names[N_ROUTES];
+    buffer body = {0};
+    service_look(s, &view);
+    for (size_t i = 0; i < N_ROUTES; i++) {
+        snprintf(names[i], sizeof names[i], "%s %s", routes[i].method, routes[i].path);
+        route_names[i] = names[i];
+    }
+    struct metrics_view v = {.version = DBRX_VERSION,
+                             .state = view.state,
+                             .progress = view.progress,
+                             .stats = &stats,
+                             .meters = &s->meters,
+                             .route_names = route_names,
+                             .n_routes = N_ROUTES,
+                             .n_connections = connections_count(&s->connections),
+                             .n_leases = view.n_leases,
+                             .n_keys = s->tcp ? key_ring_count(&s->keys) : -1};
+    if (view.engine) {
+        engine_stats(view.engine, &stats);
+        v.model = engine_model_name(view.engine);
+        v.backend = engine_backend_name(view.engine);
+        v.n_experts = engine_shape(view.engine)->moe_num_experts;
+    }
+    process_sample_take(&v.process);
+    metrics_put(&body, &v);
+    return http_reply_text(x, "text/plain; version=0.0.4; charset=utf-8", &body);
 }

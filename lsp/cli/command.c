@@ -78,6 +78,23 @@ static status number_set(const struct command_option *o, const char *value, erro
     return OK;
 }
 
+/* Bytes, or with a unit of 1024s: "512M", "1.5G", "8GiB". */
+static status size_set(const struct command_option *o, const char *value, error *err)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    double n = strtod(value, &end);
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    const char *rest = unit ? end + 1 : end;
+    bool whole = *rest == 0 || strcmp(rest, "B") == 0 || (unit && strcmp(rest, "iB") == 0);
+    for (const char *u = units; unit && u <= unit; u++) n *= 1024;
+    if (end == value || !whole || !(n >= 0 && n < 9e18))
+        return fail(err, ERR_USAGE, "--%s: found \"%s\", expected a size such as 512M or 8G",
+                    o->name, value);
+    *(int64_t *)o->value = (int64_t)n;
+    return OK;
+}
+
 static status option_set(const struct command_option *o, const char *value, error *err)
 {
     switch (o->type) {
@@ -85,6 +102,7 @@ static status option_set(const struct command_option *o, const char *value, erro
     case OPTION_TEXT: *(const char **)o->value = value; return OK;
     case OPTION_INTEGER: return integer_set(o, value, err);
     case OPTION_NUMBER: return number_set(o, value, err);
+    case OPTION_SIZE: return size_set(o, value, err);
     }
     return OK;
 }

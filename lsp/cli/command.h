@@ -34,12 +34,12 @@ status command_write(text output, error *err);
 status command_write_json(struct json_t *value, error *err);
 
 /* Options: a table per subcommand, parsed by getopt_long's rules ("--name VALUE", "--name=VALUE"). */
-enum option_type { OPTION_FLAG, OPTION_TEXT, OPTION_INTEGER, OPTION_NUMBER };
+enum option_type { OPTION_FLAG, OPTION_TEXT, OPTION_INTEGER, OPTION_NUMBER, OPTION_SIZE };
 
 struct command_option {
     const char *name; /* without dashes */
     enum option_type type;
-    void *value;          /* bool *, const char **, int64_t *, double * */
+    void *value;          /* bool *, const char **, int64_t *, double *, int64_t * of bytes */
     const char *argument; /* "DIR", "N": for --help; NULL for flags */
     const char *help;
     int64_t low, high; /* range of OPTION_INTEGER, both 0: any */
@@ -52,6 +52,7 @@ bool command_parse(int argc, char **argv, const struct command_option *options, 
                    int *n_rest, int *exit_code);
 
 int command_serve(int argc, char **argv);
+int command_key(int argc, char **argv);
 int command_complete(int argc, char **argv);
 int command_prompt(int argc, char **argv);
 int command_index(int argc, char **argv);

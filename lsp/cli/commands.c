@@ -5,6 +5,7 @@
 
 const struct command commands[] = {
     {"serve", command_serve, "run the engine: an OpenAI-compatible service for this machine"},
+    {"key", command_key, "access keys of an engine on a TCP port: add, list, revoke"},
     {"complete", command_complete, "complete a place of a file, as an editor would"},
     {"tokenize", command_tokenize, "token ids of the text on stdin"},
     {"detokenize", command_detokenize, "text of the token ids on stdin"},

@@ -5,6 +5,7 @@
 #include "inference/mapping_guard.h"
 #include "lsp/cli/command.h"
 #include "lsp/cli/comparing.h"
+#include "lsp/cli/engine_settings.h"
 #include "lsp/cli/numbers.h"
 
 static const char usage[] =
@@ -35,12 +36,12 @@ static status options_complete(struct comparison_options *o, struct choices *c, 
     if (!o->candidate.activations) o->candidate.activations = o->source.activations;
     o->window_tokens = (int32_t)c->window;
     o->n_threads = (int32_t)c->n_threads;
-    status s = kv_type_parse(&o->source.kv_type, c->kv, "--kv", err);
+    status s = kv_type_parse(&o->source.kv_type, "--kv", c->kv, err);
     if (s == OK && c->weights)
         s = weights_parse(&o->candidate.weights, c->weights, "--weights", err);
     if (s != OK) return s;
-    return kv_type_parse(&o->candidate.kv_type, c->candidate_kv ? c->candidate_kv : c->kv,
-                         "--candidate-kv", err);
+    return kv_type_parse(&o->candidate.kv_type, "--candidate-kv",
+                         c->candidate_kv ? c->candidate_kv : c->kv, err);
 }
 
 static status compare_run(const struct comparison_options *o, const struct choices *c, error *err)

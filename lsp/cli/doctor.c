@@ -27,6 +27,7 @@ static void doctor_settings(struct report *r, const struct engine_settings *s)
         {"model", model ? model : "the one beside the program", s->model_from},
         {"backend", s->backend ? s->backend : "auto", s->backend_from},
         {"threads", threads, s->threads_from},
+        {"CA file", s->ca_file ? s->ca_file : "the system's", s->ca_file_from},
         {"API key", s->api_key ? "set" : "not set", s->api_key_from},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

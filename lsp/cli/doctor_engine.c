@@ -68,12 +68,13 @@ static void on_status(void *context, const struct engine_status *now)
 
 /* What the engine at `endpoint` says; one that still loads is given PROBE_MS to say more. */
 static status engine_probe(struct engine_status *out, const char *endpoint, const char *api_key,
-                           error *err)
+                           const char *ca_file, error *err)
 {
     struct probe p = {.ended = false};
     struct engine_client_options options = {.loop = &p.loop,
                                             .endpoint = endpoint,
                                             .api_key = api_key,
+                                            .ca_file = ca_file,
                                             .on_status = on_status,
                                             .context = &p};
     int rc = uv_loop_init(&p.loop);
@@ -114,7 +115,7 @@ static void check_endpoint(struct report *r, const struct engine_settings *s)
 {
     struct engine_status now;
     error err;
-    if (engine_probe(&now, s->endpoint, s->api_key, &err) != OK)
+    if (engine_probe(&now, s->endpoint, s->api_key, s->ca_file, &err) != OK)
         report_put(r, "engine", VERDICT_FAIL, "correct --endpoint or DBRX_ENDPOINT", "%s",
                    err.message);
     else
@@ -165,7 +166,7 @@ static void check_running(struct report *r, const struct engine_settings *s, pid
     buffer_print(&endpoint, "unix:%s", socket_path);
     if (endpoint.failed) {
         report_put(r, "engine", VERDICT_FAIL, "", "out of memory");
-    } else if (engine_probe(&now, endpoint.bytes, NULL, &err) != OK) {
+    } else if (engine_probe(&now, endpoint.bytes, NULL, NULL, &err) != OK) {
         report_put(r, "engine", VERDICT_FAIL, "", "%s", err.message);
     } else {
         put_engine(r, "engine", &now, "end the process that holds the lock; editors start another");

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/text.h"
+#include "kernels/kernels.h"
 #include "lsp/cli/command.h"
 #include "lsp/client/engine_client.h"
 
@@ -16,14 +17,17 @@ enum setting_source { FROM_DEFAULT, FROM_ENVIRONMENT, FROM_FLAG };
 struct engine_settings {
     const char *model_dir, *endpoint; /* NULL: not given */
     const char *backend, *api_key;    /* NULL: auto, none */
+    const char *ca_file;              /* NULL: the system's certificates */
     int64_t n_threads;                /* 0: the engine's default */
-    enum setting_source model_from, endpoint_from, backend_from, threads_from, api_key_from;
+    enum setting_source model_from, endpoint_from, backend_from, threads_from, api_key_from,
+        ca_file_from;
 };
 
 /* Rows of a command's option table. */
 #define ENGINE_SETTINGS_OPTIONS(s)                                                                 \
     {"model", OPTION_TEXT, &(s)->model_dir, "DIR", "model of the local engine", 0, 0},             \
         {"endpoint", OPTION_TEXT, &(s)->endpoint, "URL", "use this engine and no other", 0, 0},    \
+        {"ca-file", OPTION_TEXT, &(s)->ca_file, "FILE", "certificates to trust", 0, 0},            \
         {"backend", OPTION_TEXT, &(s)->backend, "NAME", "auto, cpu or reference", 0, 0},           \
     {                                                                                              \
         "threads", OPTION_INTEGER, &(s)->n_threads, "N", "threads of the local engine", 1, 1024    \
@@ -37,6 +41,9 @@ struct engine_client_options engine_settings_client(const struct engine_settings
 
 /* A variable's value; NULL when it is not set or empty. */
 const char *environment_get(const char *name);
+
+/* "f32", "bf16", "e4m3"; ERR_USAGE names the option. */
+status kv_type_parse(enum kv_type *out, const char *option, const char *name, error *err);
 
 /* Where the local engine finds its model: `given`, DBRX_MODEL, or what lies beside the program, in
  * that order. NULL when there is none; `found` keeps the bytes. */

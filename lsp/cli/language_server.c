@@ -16,7 +16,8 @@ int command_language_server(int argc, char **argv)
         .input_fd = STDIN_FILENO,
         .output_fd = STDOUT_FILENO,
         .environment = {.model_dir = environment_get("DBRX_MODEL"),
-                        .endpoint = environment_get("DBRX_ENDPOINT")},
+                        .endpoint = environment_get("DBRX_ENDPOINT"),
+                        .ca_file = environment_get("DBRX_CA_FILE")},
         .api_key = environment_get("DBRX_API_KEY"),
     };
     bool stdio = false;
@@ -25,6 +26,8 @@ int command_language_server(int argc, char **argv)
         {"model", OPTION_TEXT, &options.flags.model_dir, "DIR", "model of the local engine", 0, 0},
         {"endpoint", OPTION_TEXT, &options.flags.endpoint, "URL", "use this engine and no other", 0,
          0},
+        {"ca-file", OPTION_TEXT, &options.flags.ca_file, "FILE",
+         "certificates to trust for an https endpoint", 0, 0},
         {"backend", OPTION_TEXT, &options.flags.backend, "NAME", "auto, cpu or reference", 0, 0},
         {"threads", OPTION_INTEGER, &n_threads, "N", "threads of the local engine", 1, 1024},
         {"idle", OPTION_TEXT, &options.flags.idle, "SECONDS",

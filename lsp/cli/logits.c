@@ -7,6 +7,7 @@
 
 #include "inference/logits.h"
 #include "lsp/cli/command.h"
+#include "lsp/cli/engine_settings.h"
 #include "lsp/cli/numbers.h"
 
 static const char usage[] = "usage: dbrx-ls logits --model DIR --tokens 1,2,3 [OPTIONS]\n\n"
@@ -63,7 +64,7 @@ int command_logits(int argc, char **argv)
     };
     if (!command_parse(argc, argv, table, usage, &n_rest, &exit_code)) return exit_code;
     options.n_threads = (int32_t)n_threads;
-    status s = kv_type_parse(&options.kv_type, kv, "--kv", &err);
+    status s = kv_type_parse(&options.kv_type, "--kv", kv, &err);
     if (s == OK && weights) s = weights_parse(&options.weights, weights, "--weights", &err);
     if (s == OK && n_rest > 0)
         s = fail(&err, ERR_USAGE, "unexpected argument \"%s\" (see --help)", argv[1]);

@@ -63,17 +63,6 @@ status ids_of_file(token_list *out, char *sha256, const char *path, const char *
     return s;
 }
 
-status kv_type_parse(enum kv_type *out, const char *name, const char *option, error *err)
-{
-    static const char *const names[] = {[KV_F32] = "f32", [KV_BF16] = "bf16", [KV_E4M3] = "e4m3"};
-    for (int i = KV_F32; i <= KV_E4M3; i++) {
-        if (strcmp(names[i], name) != 0) continue;
-        *out = (enum kv_type)i;
-        return OK;
-    }
-    return fail(err, ERR_USAGE, "%s: found \"%s\", expected f32, bf16 or e4m3", option, name);
-}
-
 status weights_parse(enum weight_format *out, const char *name, const char *option, error *err)
 {
     static const enum weight_format formats[] = {WEIGHT_FP8_ROW, WEIGHT_INT8_ROW, WEIGHT_INT4_G128};

@@ -15,9 +15,6 @@ status ids_given(token_list *out, const char *given, const char *option, error *
 status ids_of_file(token_list *out, char *sha256, const char *path, const char *model_dir,
                    size_t n_max, error *err);
 
-/* "f32", "bf16" or "e4m3". */
-status kv_type_parse(enum kv_type *out, const char *name, const char *option, error *err);
-
 /* "fp8", "int8" or "int4". */
 status weights_parse(enum weight_format *out, const char *name, const char *option, error *err);
 

@@ -319,10 +319,34 @@ static void refusal_describe(http_transfer *t)
              number ? strerror((int)number) : "");
 }
 
+/* Why a certificate does not do, in words that name the remedy. The numbers are OpenSSL's
+ * X509_V_ERR_*, which is what Debian's curl is built with; others keep curl's words. */
+static void certificate_describe(http_transfer *t)
+{
+    enum { NOT_YET = 9, EXPIRED = 10, SELF_SIGNED = 18, CHAIN_SELF_SIGNED, NO_ISSUER, NO_LEAF };
+    long why = 0;
+    curl_easy_getinfo(t->easy, CURLINFO_SSL_VERIFYRESULT, &why);
+    const char *words = "";
+    if (why == EXPIRED)
+        words = "its certificate has expired";
+    else if (why == NOT_YET)
+        words = "its certificate is not valid yet: is a clock wrong?";
+    else if (why >= SELF_SIGNED && why <= NO_LEAF)
+        words =
+            "its certificate comes from no trusted authority (your own: --ca-file, DBRX_CA_FILE)";
+    else if (strstr(t->curl_words, "subject name"))
+        words = "its certificate is for another host name than the endpoint's";
+    snprintf(t->reason, sizeof t->reason, "%s", words);
+}
+
 static void transfer_finish(http_transfer *t)
 {
     bool refused = t->failure == OK && t->ended == CURLE_COULDNT_CONNECT;
     if (refused) refusal_describe(t);
+    if (t->failure == OK && t->ended == CURLE_PEER_FAILED_VERIFICATION) certificate_describe(t);
+    if (t->failure == OK && t->ended == CURLE_SSL_CACERT_BADFILE)
+        snprintf(t->reason, sizeof t->reason, "no certificates can be read from the CA file %.80s",
+                 t->pool->ca_file ? t->pool->ca_file : "of the system");
     if (t->failure == OK && t->ended != CURLE_OK && !t->reason[0])
         snprintf(t->reason, sizeof t->reason, "%.127s",
                  t->curl_words[0] ? t->curl_words : curl_easy_strerror(t->ended));

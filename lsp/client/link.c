@@ -359,9 +359,9 @@ static void handshake_done(void *context, const struct http_result *result)
         retry_later(c);
     } else if (code == 200) {
         handshake_take(c);
-    } else if (code == 401 || code == 403) {
+    } else if (code == 401) {
         link_key_refused(c);
-    } else if (c->local || code == 429 || code >= 500) {
+    } else if (c->local || code == 403 || code == 429 || code >= 500) {
         char words[256];
         error_body_parse(words, buffer_text(&c->probe_body));
         link_down(c, ENGINE_OFF, "%s answers HTTP %d%s%.150s", c->endpoint, code,

@@ -95,8 +95,9 @@ static void last_words_read(char out[256], const char *path, int64_t from)
     out[0] = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return;
-    if (fstat(fd, &st) == 0 && st.st_size - from > LOG_TAIL_BYTES)
-        from = st.st_size - LOG_TAIL_BYTES;
+    bool sized = fstat(fd, &st) == 0;
+    if (sized && st.st_size < from) from = 0; /* the engine has begun it anew since */
+    if (sized && st.st_size - from > LOG_TAIL_BYTES) from = st.st_size - LOG_TAIL_BYTES;
     ssize_t n = pread(fd, tail, sizeof tail, from);
     close(fd);
     text rest = {tail, n > 0 ? (size_t)n : 0}, line, found = {0};

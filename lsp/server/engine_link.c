@@ -13,6 +13,7 @@ static void choice_add(struct engine_client_options *out, const struct engine_ch
     }
     if (!out->backend) out->backend = level->backend;
     if (!out->idle) out->idle = level->idle;
+    if (!out->ca_file) out->ca_file = level->ca_file;
     if (out->n_threads == 0) out->n_threads = level->n_threads;
 }
 
@@ -56,6 +57,7 @@ void server_engine_open(struct server *s)
         .endpoint = string_at(given, "endpoint"),
         .backend = string_at(given, "backend"),
         .idle = string_at(given, "idle"),
+        .ca_file = string_at(given, "caFile"),
         .n_threads = (int32_t)json_integer_at(given, "threads", 0),
     };
     struct engine_client_options options = {

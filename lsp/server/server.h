@@ -13,7 +13,7 @@
 
 /* Which engine: NULL and 0 leave it to the level below, at last to the client's defaults. */
 struct engine_choice {
-    const char *model_dir, *endpoint, *backend, *idle;
+    const char *model_dir, *endpoint, *backend, *idle, *ca_file;
     int32_t n_threads;
 };
 

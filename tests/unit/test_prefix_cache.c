@@ -60,7 +60,7 @@ static void world_open(struct world *w, uint64_t seed)
     memset(w, 0, sizeof *w);
     w->seed = seed;
     assert_int_equal(kv_pages_open(&w->pages, PAGES, &err), OK);
-    assert_int_equal(prefix_cache_open(&w->cache, w->pages, &err), OK);
+    assert_int_equal(prefix_cache_open(&w->cache, &(struct prefix_cache_options){.pages = w->pages}, &err), OK);
 }
 
 static int32_t common(const int32_t *a, int32_t n_a, const int32_t *b, int32_t n_b)
@@ -149,7 +149,7 @@ static int32_t prompt_draw(struct world *w, int32_t *tokens)
 static int32_t page_take(struct world *w)
 {
     int32_t page = kv_pages_take(w->pages);
-    while (page < 0 && prefix_cache_evict(w->cache)) {
+    while (page < 0 && prefix_cache_evict(w->cache, 1)) {
         w->n_evicted++;
         naive_evict(w);
         page = kv_pages_take(w->pages);
@@ -172,7 +172,7 @@ static int32_t match(struct world *w, uint64_t owner, const int32_t *tokens, int
                      int32_t *pages, int32_t *n_pages)
 {
     int32_t expected = naive_match(w, owner, tokens, n);
-    struct prefix_match m = prefix_cache_match(w->cache, owner, tokens, n, pages);
+    struct prefix_match m = prefix_cache_match(w->cache, owner, tokens, n, 0, pages);
     assert_int_equal(m.n_tokens, expected);
     assert_int_equal(m.n_pages, m.n_tokens / KV_PAGE_TOKENS);
     assert_int_equal(m.partial_page >= 0, m.n_tokens % KV_PAGE_TOKENS != 0);
@@ -221,11 +221,11 @@ static void request_run(struct world *w)
         assert_int_equal(kv_pages_holders(w->pages, page), 1); /* nobody writes a shared page */
         w->cells[page][i % KV_PAGE_TOKENS] = (struct cell){tokens[i], owner};
     }
-    prefix_cache_insert(w->cache, owner, tokens, n, h->pages);
+    prefix_cache_insert(w->cache, owner, tokens, n, PREFIX_NO_TOKENS, h->pages);
     naive_insert(w, owner, tokens, n, h->pages);
     /* What was just inserted is found whole. */
     int32_t again[PAGES_MAX];
-    struct prefix_match m = prefix_cache_match(w->cache, owner, tokens, n, again);
+    struct prefix_match m = prefix_cache_match(w->cache, owner, tokens, n, 0, again);
     assert_int_equal(m.n_tokens, n);
     for (int32_t i = 0; i < m.n_pages; i++) assert_int_equal(again[i], h->pages[i]);
     for (int32_t i = 0; i < m.n_pages; i++) kv_pages_release(w->pages, again[i]);
@@ -247,7 +247,7 @@ static void random_operations(void **state)
     assert_true(w.n_hits > n / 2);
     assert_true(w.n_evicted > n / 2);
     for (int i = 0; i < HELD; i++) held_release(&w, &w.held[i]);
-    while (prefix_cache_evict(w.cache)) {}
+    while (prefix_cache_evict(w.cache, 1)) {}
     assert_int_equal(kv_pages_free_count(w.pages), PAGES);
     prefix_cache_close(w.cache);
     kv_pages_close(w.pages);
@@ -259,7 +259,7 @@ static void chain_insert(struct world *w, uint64_t owner, int32_t first, int32_t
     int32_t tokens[PROMPT_MAX], pages[PAGES_MAX], n_pages = kv_pages_for_tokens(n);
     for (int32_t i = 0; i < n; i++) tokens[i] = first + i;
     for (int32_t i = 0; i < n_pages; i++) pages[i] = page_take(w);
-    prefix_cache_insert(w->cache, owner, tokens, n, pages);
+    prefix_cache_insert(w->cache, owner, tokens, n, PREFIX_NO_TOKENS, pages);
     naive_insert(w, owner, tokens, n, pages);
     for (int32_t i = 0; i < n_pages; i++) kv_pages_release(w->pages, pages[i]);
 }
@@ -268,7 +268,7 @@ static int32_t chain_found(struct world *w, uint64_t owner, int32_t first, int32
 {
     int32_t tokens[PROMPT_MAX], pages[PAGES_MAX];
     for (int32_t i = 0; i < n; i++) tokens[i] = first + i;
-    struct prefix_match m = prefix_cache_match(w->cache, owner, tokens, n, pages);
+    struct prefix_match m = prefix_cache_match(w->cache, owner, tokens, n, 0, pages);
     for (int32_t i = 0; i < m.n_pages; i++) kv_pages_release(w->pages, pages[i]);
     if (m.partial_page >= 0) kv_pages_release(w->pages, m.partial_page);
     return m.n_tokens;
@@ -283,12 +283,12 @@ static void coldest_leaf_leaves_first(void **state)
     chain_insert(&w, 1, 5000, 32);                   /* two pages */
     assert_int_equal(chain_found(&w, 1, 0, 40), 40); /* now the warmer one */
     assert_int_equal(prefix_cache_evictable_count(w.cache), 5);
-    assert_true(prefix_cache_evict(w.cache));
+    assert_true(prefix_cache_evict(w.cache, 1));
     assert_int_equal(chain_found(&w, 1, 5000, 32), 16);
     assert_int_equal(chain_found(&w, 1, 0, 40), 40);
-    assert_true(prefix_cache_evict(w.cache)); /* the rest of the cold one */
+    assert_true(prefix_cache_evict(w.cache, 1)); /* the rest of the cold one */
     assert_int_equal(chain_found(&w, 1, 5000, 32), 0);
-    assert_true(prefix_cache_evict(w.cache));
+    assert_true(prefix_cache_evict(w.cache, 1));
     assert_int_equal(chain_found(&w, 1, 0, 40), 32); /* from the end, never from the middle */
     prefix_cache_close(w.cache);
     assert_int_equal(kv_pages_free_count(w.pages), PAGES);

@@ -34,11 +34,11 @@ struct fixture {
     sampler masks;
     tokenizer *t;
     scheduler *s;
-    /* Between groups of layers: how often the scheduler looked up, and what it finds from the n-th
-     * time on (0: never): a cancelled sequence, or that something has come. */
-    int n_looks, look_at;
-    struct request *cancels, *arrives;
+    int64_t us;
 };
+
+/* A launch takes a microsecond: what is due to whom depends on no machine. */
+static int64_t on_clock(void *context) { return ++((struct fixture *)context)->us; }
 
 static void on_admitted(void *context, struct sequence *q) { (void)context, (void)q; }
 
@@ -62,14 +62,6 @@ static void on_finished(void *context, struct sequence *q, enum finish_reason re
     r->n_ends++;
 }
 
-static enum priority on_look(void *context)
-{
-    struct fixture *f = context;
-    bool now = ++f->n_looks >= f->look_at && f->look_at > 0;
-    if (now && f->cancels) atomic_store(&f->cancels->sequence.cancelled, true);
-    return now && f->arrives ? f->arrives->sequence.priority : PRIORITY_WARM;
-}
-
 static void check(status s, const error *err)
 {
     if (s != OK) fail_msg("%s", err->message);
@@ -86,7 +78,8 @@ static void fixture_open(struct fixture *f, struct setup setup)
                                .n_threads = 1,
                                .rows_max = setup.rows,
                                .seqs_max = setup.seqs,
-                               .outs_max = setup.seqs};
+                               .outs_max = setup.seqs,
+                               .slices_max = SLICES_MAX};
     check(k->open(&f->d, &o, &err), &err);
     check(model_load(f->m, k, f->d, NULL, NULL, &err), &err);
     check(k->kv_open(&f->kv, f->d, KV_BF16, setup.pages, &err), &err);
@@ -100,10 +93,10 @@ static void fixture_open(struct fixture *f, struct setup setup)
                                    .seqs_max = setup.seqs,
                                    .sampler = &f->masks,
                                    .events = {.context = f,
-                                              .pressed = on_look,
                                               .admitted = on_admitted,
                                               .token = on_token,
                                               .finished = on_finished},
+                                   .now_us = on_clock,
                                    .slice_rows_min = setup.rows,
                                    .group_target_us = setup.grouped ? 1 : 0};
     check(scheduler_open(&f->s, &so, &err), &err);
@@ -318,75 +311,77 @@ static void warm_work_is_put_back(void **state)
     }
 }
 
-/* Runs `first` until the n-th look between layers finds that `second` has come, and then both. False
- * when there was no such look. */
-static bool run_pressed(struct fixture *f, struct request *first, struct request *second, int look)
+/* How many launches a request takes by itself. */
+static int launches_alone(struct fixture *f, struct request *r)
 {
-    bool given_up = first->sequence.priority >= PRIORITY_BATCH &&
-                    second->sequence.priority < first->sequence.priority;
-    int32_t before = 0;
-    f->n_looks = 0;
-    f->look_at = look;
-    f->arrives = second;
-    scheduler_add(f->s, &first->sequence);
-    while (first->n_ends == 0 && f->n_looks < look) {
-        before = first->sequence.n_computed;
-        assert_true(step(f));
-    }
-    bool came = f->n_looks >= look;
-    if (came && given_up) { /* at that very look, and it counts as never computed */
-        assert_int_equal(f->n_looks, look);
-        assert_int_equal(first->sequence.n_computed, before);
-    } else if (came) {
-        assert_true(first->n_ends == 1 || first->sequence.n_computed > before);
-    }
-    f->look_at = 0;
-    scheduler_add(f->s, &second->sequence);
-    while (given_up && second->sequence.first_token_us == 0) {
-        assert_true(step(f));
-        if (came && before < 200) assert_int_equal(first->sequence.n_computed, before);
-    }
-    while (step(f)) {}
-    assert_int_equal(first->n_ends + second->n_ends, 2);
-    assert_int_equal(second->finish, FINISH_LENGTH);
-    pages_returned(f);
-    return came;
+    int n = 0;
+    scheduler_add(f->s, &r->sequence);
+    while (step(f)) n++;
+    assert_int_equal(r->n_ends, 1);
+    return n;
 }
 
-static void slices_are_given_up_between_layers(void **state)
+/* `second` comes before launch `at` of `first`, which stands wherever it is: among 6 layers, every one
+ * a launch of its own. Returns the launches of both together. */
+static int run_interrupted(struct fixture *f, struct request *first, struct request *second, int at,
+                           bool stricter)
+{
+    int n = 0;
+    scheduler_add(f->s, &first->sequence);
+    for (; n < at; n++) assert_true(step(f));
+    scheduler_add(f->s, &second->sequence);
+    for (; second->sequence.first_token_us == 0; n++) assert_true(step(f));
+    /* 2 slices of 6 layers, and the share of the class that waits: 10 % at most, warm work 30 % */
+    bool warm = first->sequence.priority == PRIORITY_WARM;
+    if (stricter) assert_in_range(n - at, 12, warm ? 17 : 14);
+    while (step(f)) n++;
+    assert_int_equal(first->n_ends + second->n_ends, 2);
+    pages_returned(f);
+    return n;
+}
+
+/* Wherever a slice is interrupted, it goes on there: nothing is computed twice, and the numbers are
+ * bit by bit those of a run that nobody disturbed. */
+static void slices_stand_between_layers(void **state)
 {
     (void)state;
     static const enum priority pairs[][2] = {
-        {PRIORITY_WARM, PRIORITY_INTERACTIVE},   {PRIORITY_WARM, PRIORITY_BATCH},
-        {PRIORITY_BATCH, PRIORITY_INTERACTIVE},  {PRIORITY_BATCH, PRIORITY_ACTION},
-        {PRIORITY_BATCH, PRIORITY_BATCH},        /* not for its like, */
-        {PRIORITY_ACTION, PRIORITY_INTERACTIVE}, /* nor when somebody waits for it */
+        {PRIORITY_WARM, PRIORITY_INTERACTIVE},  {PRIORITY_WARM, PRIORITY_BATCH},
+        {PRIORITY_BATCH, PRIORITY_INTERACTIVE}, {PRIORITY_BATCH, PRIORITY_ACTION},
+        {PRIORITY_BATCH, PRIORITY_BATCH},       {PRIORITY_ACTION, PRIORITY_INTERACTIVE},
     };
-    static struct request truth[2], first, second;
+    static struct request truth[3], first, second;
     struct fixture f;
     uint64_t owner = 10;
+    int alone[3];
     fixture_open(&f, (struct setup){"layers", 64, 3, 64, true});
     request_make(&truth[0], 200, 6, PRIORITY_BATCH, 1);
     request_make(&truth[1], 100, 8, PRIORITY_INTERACTIVE, 2);
-    for (int i = 0; i < 2; i++) run_to_end(&f, &truth[i]);
+    request_make(&truth[2], 200, 0, PRIORITY_WARM, 3);
+    truth[1].tokens[0] = truth[0].tokens[0] ^ 1; /* nothing in common with the others */
+    for (int i = 0; i < 3; i++) alone[i] = launches_alone(&f, &truth[i]);
+    /* 4 slices of 200 rows and a row for each of 5 tokens; 2 slices and 7 rows; 4 slices */
+    assert_int_equal(alone[0], 6 * 9);
+    assert_int_equal(alone[1], 6 * 9);
+    assert_int_equal(alone[2], 6 * 4);
     for (size_t p = 0; p < sizeof pairs / sizeof *pairs; p++) {
-        int look = 0;
-        do {
-            bool warm = pairs[p][0] == PRIORITY_WARM;
+        bool warm = pairs[p][0] == PRIORITY_WARM, stricter = pairs[p][1] < pairs[p][0];
+        for (int at = 1; at < alone[warm ? 2 : 0]; at++) {
             owner++;
             request_make(&first, 200, warm ? 0 : 6, pairs[p][0], owner);
             request_make(&second, 100, 8, pairs[p][1], owner);
-            /* 4 slices of 200 rows and a row for each of 5 tokens, and 5 looks among 6 layers */
-            assert_in_range(++look, 1, 5 * 9 + 1);
-        } while (run_pressed(&f, &first, &second, look) &&
-                 (request_equal(&first, &truth[0]), request_equal(&second, &truth[1]), true));
-        assert_int_equal(look, pairs[p][0] == PRIORITY_WARM ? 5 * 4 + 1 : 5 * 9 + 1);
+            second.tokens[0] = first.tokens[0] ^ 1;
+            int n = run_interrupted(&f, &first, &second, at, stricter);
+            assert_in_range(n, 1, alone[warm ? 2 : 0] + alone[1]);
+            request_equal(&first, &truth[warm ? 2 : 0]);
+            request_equal(&second, &truth[1]);
+        }
     }
     fixture_close(&f);
 }
 
-/* A prompt of 512 tokens and 64 tokens of output, cancelled before each step, and at every third look
- * between layers. What is left in the cache serves the same request, bit by bit. */
+/* A prompt of 512 tokens and 64 tokens of output, cancelled before each step, and between the layers
+ * of every third. What is left in the cache serves the same request, bit by bit. */
 static void long_work_is_cancelled_anywhere(void **state)
 {
     (void)state;
@@ -395,20 +390,15 @@ static void long_work_is_cancelled_anywhere(void **state)
     struct fixture f;
     fixture_open(&f, (struct setup){"scheduler", SLICE, 2, 80, true});
     request_make(&truth, N_PROMPT, N_OUTPUT, PRIORITY_INTERACTIVE, 1);
-    run_to_end(&f, &truth);
-    assert_int_equal(f.n_looks, N_STEPS); /* one between two layers */
+    assert_int_equal(launches_alone(&f, &truth), 2 * N_STEPS); /* of two layers */
     for (int at = 0; at < 2 * N_STEPS; at++) {
         int step_at = at / 2;
-        bool between = at % 2;
-        if (between && step_at % 3) continue;
+        if (at % 2 && step_at % 3) continue;
         request_make(&r, N_PROMPT, N_OUTPUT, PRIORITY_INTERACTIVE, (uint64_t)at + 2);
         scheduler_add(f.s, &r.sequence);
-        f.n_looks = 0;
-        f.look_at = between ? step_at + 1 : 0;
-        f.cancels = between ? &r : NULL;
-        for (int n = 0; n < step_at + between; n++) assert_true(step(&f));
+        for (int n = 0; n < at; n++) assert_true(step(&f));
         int32_t computed = r.sequence.n_computed;
-        if (!between) atomic_store(&r.sequence.cancelled, true);
+        atomic_store(&r.sequence.cancelled, true);
         assert_int_equal(r.n_ends, 0);
         assert_false(step(&f));
         assert_int_equal(r.finish, FINISH_CANCELLED);
@@ -417,7 +407,6 @@ static void long_work_is_cancelled_anywhere(void **state)
                                        : N_PROMPT + step_at - N_PROMPT / SLICE);
         request_equal(&r, &truth);
         pages_returned(&f);
-        f.look_at = 0;
         request_make(&again, N_PROMPT, N_OUTPUT, PRIORITY_INTERACTIVE, (uint64_t)at + 2);
         run_to_end(&f, &again);
         assert_int_equal(again.sequence.n_cached, computed < N_PROMPT ? computed : N_PROMPT - 1);
@@ -447,7 +436,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(warm_work_waits),
         cmocka_unit_test(equal_prompts_are_computed_once),
         cmocka_unit_test(warm_work_is_put_back),
-        cmocka_unit_test(slices_are_given_up_between_layers),
+        cmocka_unit_test(slices_stand_between_layers),
         cmocka_unit_test(long_work_is_cancelled_anywhere),
     };
     return cmocka_run_group_tests(tests, model_setup, model_root_remove);

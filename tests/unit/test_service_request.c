@@ -78,8 +78,17 @@ static const struct {
     {"\"dbrx\": {\"cache_salt\": 0}", "dbrx.cache_salt", ERR_USAGE},
     {"\"dbrx\": {\"must_start_with\": \"YQ=\"}", "dbrx.must_start_with", ERR_USAGE},
     {"\"dbrx\": {\"must_start_with\": 7}", "dbrx.must_start_with", ERR_USAGE},
-    {"\"dbrx\": {\"score\": [1]}", "dbrx.score", ERR_UNSUPPORTED},
-    {"\"dbrx\": {\"score\": [1]}", "dbrx.score", ERR_UNSUPPORTED},
+    {"\"dbrx\": {\"score\": 7}", "dbrx.score", ERR_USAGE},
+    {"\"dbrx\": {\"score\": [1, \"2\"]}", "dbrx.score[1]", ERR_USAGE},
+    {"\"dbrx\": {\"forbid_first\": [-1]}", "dbrx.forbid_first[0]", ERR_USAGE},
+    {"\"dbrx\": {\"forbid_first\": \"}\"}", "dbrx.forbid_first", ERR_USAGE},
+    {"\"dbrx\": {\"forbid_unopened\": \")x\"}", "dbrx.forbid_unopened", ERR_USAGE},
+    {"\"dbrx\": {\"forbid_unopened\": [\")\"]}", "dbrx.forbid_unopened", ERR_USAGE},
+    {"\"dbrx\": {\"predicted\": [0.5]}", "dbrx.predicted[0]", ERR_USAGE},
+    {"\"dbrx\": {\"predicted\": {}}", "dbrx.predicted", ERR_USAGE},
+    {"\"dbrx\": {\"draft\": 0}", "dbrx.draft", ERR_USAGE},
+    {"\"max_tokens\": 0, \"dbrx\": {\"priority\": \"warm\", \"score\": [1]}", "dbrx.score",
+     ERR_USAGE},
     {"\"n\": 1, \"n\": 1", "", ERR_FORMAT},
     {"\"a\": [[[[", "", ERR_FORMAT},
 };
@@ -228,6 +237,35 @@ static void test_every_field(void **state)
     parsed_free(&p);
 }
 
+static void test_extensions(void **state)
+{
+    struct parsed p;
+    const struct completion_request *r = &p.request;
+    (void)state;
+    parse(&p,
+          TEXT("{\"prompt\": \"x\", \"dbrx\": {\"forbid_first\": [7, 8], \"score\": [9], "
+               "\"forbid_unopened\": \")}\", \"predicted\": [4, 5, 6], \"draft\": false}}"),
+          false);
+    assert_int_equal(p.code, OK);
+    assert_int_equal(r->forbid_first.n_ids, 2);
+    assert_int_equal(r->forbid_first.ids[1], 8);
+    assert_int_equal(r->score.n_ids, 1);
+    assert_int_equal(r->score.ids[0], 9);
+    assert_true(text_is(r->forbid_unopened, ")}"));
+    assert_int_equal(r->predicted.n_ids, 3);
+    assert_int_equal(r->predicted.ids[2], 6);
+    assert_false(r->draft);
+    parsed_free(&p);
+    parse(&p, TEXT("{\"prompt\": \"x\", \"dbrx\": {\"predicted\": \"int a;\", \"score\": null}}"),
+          false);
+    assert_int_equal(p.code, OK);
+    assert_null(r->predicted.ids);
+    assert_true(text_is(r->predicted.bytes, "int a;"));
+    assert_true(r->draft);
+    assert_int_equal(r->score.n_ids + r->forbid_first.n_ids + r->forbid_unopened.size, 0);
+    parsed_free(&p);
+}
+
 static void test_chat(void **state)
 {
     (void)state;
@@ -253,7 +291,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused_fields), cmocka_unit_test(test_refused_bodies),
         cmocka_unit_test(test_bounds_of_json), cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_every_field),    cmocka_unit_test(test_chat),
+        cmocka_unit_test(test_every_field),    cmocka_unit_test(test_extensions),
+        cmocka_unit_test(test_chat),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

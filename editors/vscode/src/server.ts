@@ -17,7 +17,7 @@ import type { StatusBar } from './status';
 export const keyName = 'dbrx.key';
 
 /** Settings the server is started with: a change means a restart. */
-export const startSettings = ['server.path', 'model', 'endpoint', 'backend', 'threads', 'idle'];
+export const startSettings = ['server.path', 'model', 'endpoint', 'caFile', 'backend', 'threads', 'idle'];
 
 // Never what a workspace says: these name programs, files and hosts. The scope "machine" keeps
 // workspaces out already; this does not depend on it.

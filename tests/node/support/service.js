@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
+import https from 'node:https';
 import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,9 +20,11 @@ export async function eventually(what, probe, limitMs = 20000) {
 }
 
 export class Service {
-    /** Starts the program. `command` replaces program and arguments (a shell with a descriptor). */
-    constructor(sandbox, args, { env = {}, command } = {}) {
+    /** Starts the program. `command` replaces program and arguments (a shell with a descriptor);
+     *  `ca`: the certificates to trust, for one that speaks TLS. */
+    constructor(sandbox, args, { env = {}, command, ca } = {}) {
         this.sandbox = sandbox;
+        this.ca = ca;
         this.stderr = '';
         const [file, ...rest] = command ?? [program, 'serve', ...args];
         this.child = spawn(file, rest, { env: sandbox.env(env), stdio: ['ignore', 'pipe', 'pipe'] });
@@ -40,7 +43,7 @@ export class Service {
     }
 
     get port() {
-        return Number(/listening on http:\/\/\S+:(\d+)/.exec(this.stderr)?.[1]);
+        return Number(/listening on https?:\/\/\S+:(\d+)/.exec(this.stderr)?.[1]);
     }
 
     async listening() {
@@ -57,8 +60,12 @@ export class Service {
 
     /** Where to connect: the TCP port if there is one, else the socket. */
     target() {
-        return this.port ? { host: '127.0.0.1', port: this.port } : { socketPath: this.socketPath };
+        // A servername of its own: a Host header is no reason to expect another certificate.
+        const tcp = { host: '127.0.0.1', port: this.port, ca: this.ca, servername: 'localhost' };
+        return this.port ? tcp : { socketPath: this.socketPath };
     }
+
+    get client() { return this.ca ? https : http; }
 
     /** One request; `body` is sent as it is when a string or Buffer, else as JSON. */
     request(method, path_, { body, headers = {}, key } = {}) {
@@ -67,7 +74,7 @@ export class Service {
         const options = { method, path: path_, agent: false, ...this.target(),
             headers: { ...headers, ...(key ? { authorization: `Bearer ${key}` } : {}) } };
         return new Promise((resolve, reject) => {
-            const request = http.request(options, (response) => {
+            const request = this.client.request(options, (response) => {
                 const parts = [];
                 response.on('data', (part) => parts.push(part));
                 response.on('error', reject);
@@ -92,7 +99,7 @@ export class Service {
         const options = { method, path: path_, agent: false, ...this.target(),
             headers: key ? { authorization: `Bearer ${key}` } : {} };
         return new Promise((resolve, reject) => {
-            const request = http.request(options, (response) => {
+            const request = this.client.request(options, (response) => {
                 resolve(new EventStream(request, response));
             });
             request.on('error', reject);

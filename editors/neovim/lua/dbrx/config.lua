@@ -5,6 +5,7 @@ local defaults = {
     cmd = nil, -- list; nil: dbrx-ls beside this plugin, else in PATH
     model = nil, -- a model directory for the local engine
     endpoint = nil, -- "http://HOST:PORT", "https://...", "unix:/PATH"
+    ca_file = nil, -- PEM file: certificates to trust for an https endpoint
     api_key = nil, -- text, or a function that returns it
     filetypes = { ['*'] = true }, -- by name; '*' for those not named
     debounce_ms = 75, -- rest after a key before a completion is asked for
@@ -22,6 +23,7 @@ local types = {
     cmd = 'table',
     model = 'string',
     endpoint = 'string',
+    ca_file = 'string',
     api_key = { string = true, ['function'] = true },
     filetypes = 'table',
     debounce_ms = 'number',

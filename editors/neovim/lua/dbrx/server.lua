@@ -123,7 +123,14 @@ end
 
 local function settings()
     local options = config.options
-    return { dbrx = { status = true, model = options.model, endpoint = options.endpoint } }
+    return {
+        dbrx = {
+            status = true,
+            model = options.model,
+            endpoint = options.endpoint,
+            caFile = options.ca_file,
+        },
+    }
 end
 
 local function configuration(folder, cmd)

@@ -1,0 +1,181 @@
+/* Slots are plain memory behind a stack of free numbers. Neighbouring slots go in one copy: the stack
+ * hands out ascending numbers at first, so that what is spilled together mostly lies together. */
+#include "inference/host_pages.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "base/memory.h"
+#include "inference/mapping_guard.h"
+
+struct host_pages {
+    const struct kernels *kernels;
+    kv_pool *kv;
+    size_t page_bytes, size_bytes;
+    unsigned char *bytes; /* [n_slots][page_bytes] */
+    char *mapped_in;      /* the directory, for messages; NULL: bytes are ours to free */
+    int32_t n_slots, n_free;
+    int32_t *free; /* [n_free] */
+    bool *taken;   /* [n_slots] */
+};
+
+/* A file without a name, also where the filesystem has no O_TMPFILE. */
+static int file_make(const char *directory)
+{
+    int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) return fd;
+    size_t size = strlen(directory) + sizeof "/kv-XXXXXX";
+    char *path = memory_take(size, 1);
+    if (!path) return errno = ENOMEM, -1;
+    memcpy(path, directory, strlen(directory));
+    strcat(path, "/kv-XXXXXX");
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0) unlink(path);
+    memory_free(path);
+    return fd;
+}
+
+/* All blocks now; 0 or an errno. Beyond the limit on file sizes the kernel would send a signal. */
+static int blocks_allocate(int fd, size_t size)
+{
+    struct rlimit limit;
+    int code;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+        limit.rlim_cur < size)
+        return EFBIG;
+    do code = posix_fallocate(fd, 0, (off_t)size);
+    while (code == EINTR);
+    return code;
+}
+
+static status file_map_make(host_pages *h, const char *directory, error *err)
+{
+    int fd = file_make(directory), code = fd < 0 ? errno : blocks_allocate(fd, h->size_bytes);
+    void *bytes = MAP_FAILED;
+    if (code == 0) {
+        bytes = mmap(NULL, h->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (bytes == MAP_FAILED) code = errno;
+    }
+    if (fd >= 0) close(fd);
+    if (code != 0)
+        return fail(err, ERR_IO, "%s: no file of %zu MiB for KV pages: %s", directory,
+                    h->size_bytes / MIB, strerror(code));
+    h->bytes = bytes;
+    h->mapped_in = memory_copy(directory, strlen(directory));
+    if (!h->mapped_in) {
+        munmap(bytes, h->size_bytes);
+        h->bytes = NULL;
+        return fail(err, ERR_MEMORY, "out of memory for the KV pages of the host");
+    }
+    /* A failing disk still shows as SIGBUS: then the process ends with a line that says where. */
+    mapping_guard_add(h->bytes, h->size_bytes, h->mapped_in);
+    return OK;
+}
+
+static status bytes_open(host_pages *h, const char *directory, error *err)
+{
+    if (!size_mul((size_t)h->n_slots, h->page_bytes, &h->size_bytes) ||
+        h->size_bytes > (size_t)INT64_MAX)
+        return fail(err, ERR_LIMIT, "%d KV pages of %zu bytes in host memory: too many", h->n_slots,
+                    h->page_bytes);
+    if (directory) return file_map_make(h, directory, err);
+    h->bytes = memory_take(h->size_bytes, 1);
+    return h->bytes ? OK
+                    : fail(err, ERR_MEMORY, "no memory for %zu MiB of KV pages in host memory",
+                           h->size_bytes / MIB);
+}
+
+status host_pages_open(host_pages **out, const struct host_pages_options *o, error *err)
+{
+    *out = NULL;
+    if (o->n_slots < 1 || o->page_bytes < 1)
+        return fail(err, ERR_USAGE, "KV pages in host memory: found %d, expected at least 1",
+                    o->n_slots);
+    host_pages *h = memory_take(1, sizeof *h);
+    if (!h) return fail(err, ERR_MEMORY, "out of memory for the KV pages of the host");
+    *h = (host_pages){.kernels = o->kernels,
+                      .kv = o->kv,
+                      .page_bytes = o->page_bytes,
+                      .n_slots = o->n_slots,
+                      .n_free = o->n_slots};
+    h->free = memory_take((size_t)o->n_slots, sizeof *h->free);
+    h->taken = memory_take((size_t)o->n_slots, sizeof *h->taken);
+    status s = h->free && h->taken
+                   ? bytes_open(h, o->directory, err)
+                   : fail(err, ERR_MEMORY, "out of memory for a list of %d KV pages", o->n_slots);
+    if (s != OK) {
+        host_pages_close(h);
+        return s;
+    }
+    for (int32_t i = 0; i < o->n_slots; i++) h->free[i] = o->n_slots - 1 - i;
+    *out = h;
+    return OK;
+}
+
+void host_pages_close(host_pages *h)
+{
+    if (!h) return;
+    if (h->mapped_in) {
+        mapping_guard_remove(h->bytes);
+        munmap(h->bytes, h->size_bytes);
+    } else {
+        memory_free(h->bytes);
+    }
+    memory_free(h->mapped_in);
+    memory_free(h->free);
+    memory_free(h->taken);
+    memory_free(h);
+}
+
+int32_t host_pages_take(host_pages *h)
+{
+    if (h->n_free == 0) return -1;
+    int32_t slot = h->free[--h->n_free];
+    h->taken[slot] = true;
+    return slot;
+}
+
+void host_pages_release(host_pages *h, int32_t slot)
+{
+    h->taken[slot] = false;
+    h->free[h->n_free++] = slot;
+}
+
+static unsigned char *slot_at(const host_pages *h, int32_t slot)
+{
+    return h->bytes + (size_t)slot * h->page_bytes;
+}
+
+/* How many of slots[0, n) are neighbours, ascending. */
+static int32_t run_of(const int32_t *slots, int32_t n)
+{
+    int32_t run = 1;
+    while (run < n && slots[run] == slots[0] + run) run++;
+    return run;
+}
+
+void host_pages_save(host_pages *h, const int32_t *slots, const int32_t *pages, int32_t n)
+{
+    for (int32_t i = 0, run; i < n; i += run) {
+        run = run_of(slots + i, n - i);
+        h->kernels->pages_save(h->kv, slot_at(h, slots[i]), pages + i, run);
+    }
+}
+
+void host_pages_load(host_pages *h, const int32_t *pages, const int32_t *slots, int32_t n)
+{
+    for (int32_t i = 0, run; i < n; i += run) {
+        run = run_of(slots + i, n - i);
+        h->kernels->pages_load(h->kv, pages + i, slot_at(h, slots[i]), run);
+    }
+}
+
+int32_t host_pages_count(const host_pages *h) { return h->n_slots; }
+int32_t host_pages_free_count(const host_pages *h) { return h->n_free; }
+bool host_pages_is_taken(const host_pages *h, int32_t slot) { return h->taken[slot]; }
