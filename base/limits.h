@@ -18,8 +18,12 @@
 #define SHARDS_MAX 4096
 /* Values a quantiser's thread holds at once: the longest row a shape allows, 4 MiB as fp32. */
 #define QUANTIZE_CHUNK_VALUES ((size_t)16 * D_MODEL_MAX)
+/* Its threads: 1.5 GiB of chunks, of the 4 GiB that quantising DBRX may take. */
+#define QUANTIZE_THREADS_MAX 256
 /* Shards it writes: large enough for few, small enough that little is lost when it is killed. */
 #define QUANTIZE_SHARD_BYTES (4 * GIB)
+/* Statistics of a calibration: DBRX's have 45 MB. */
+#define CALIBRATION_BYTES_MAX GIB
 /* config.json, tokenizer_config.json, index.json: a real index of DBRX's 323 tensors has 40 KiB. */
 #define MODEL_JSON_MAX (64 * MIB)
 /* tokenizer.json of cl100k is 4 MiB, pretty-printed 7 MiB. */

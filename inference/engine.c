@@ -13,6 +13,7 @@
 #include "inference/generation.h"
 #include "inference/host_pages.h"
 #include "inference/kv_plan.h"
+#include "inference/quantize_load.h"
 
 enum { ROWS_DEFAULT = 512, ROWS_DEFAULT_GPU = 2048, REQUESTS_WAIT_S = 2 };
 
@@ -145,6 +146,12 @@ static status device_open(engine *e, const struct engine_options *o, error *err)
     return e->kernels->open(&e->device, &options, err);
 }
 
+/* Bytes of weights that do not stay mapped. */
+static size_t weights_bytes(const engine *e, const struct engine_options *o)
+{
+    return o->weights ? quantize_load_bytes(e->model, o->weights) : model_copied_bytes(e->model);
+}
+
 /* How many pages pool and host tier get. */
 static status pages_plan(engine *e, struct memory_plan *plan, const struct engine_options *o,
                          error *err)
@@ -154,7 +161,7 @@ static status pages_plan(engine *e, struct memory_plan *plan, const struct engin
     const struct kv_need need = {
         .context_tokens = e->model->config.shape.max_seq_len,
         .page_bytes = plan->kv_bytes_per_page,
-        .fixed_bytes = plan->workspace_bytes + model_copied_bytes(e->model),
+        .fixed_bytes = plan->workspace_bytes + weights_bytes(e, o),
         .free_bytes = plan->free_bytes,
         .kv_tokens = o->kv_tokens,
         .memory_bytes = o->memory_bytes,
@@ -321,22 +328,33 @@ status engine_plan(struct engine_plan *out, const struct engine_options *options
             .kv_bytes = (size_t)e->pages.n_pages * plan.kv_bytes_per_page,
             .host_tokens = (int64_t)e->pages.n_host_pages * KV_PAGE_TOKENS,
             .host_bytes = (size_t)e->pages.n_host_pages * plan.kv_bytes_per_page,
-            .work_bytes = plan.workspace_bytes + model_copied_bytes(e->model),
+            .work_bytes = plan.workspace_bytes + weights_bytes(e, options),
             .free_bytes = plan.free_bytes,
         };
     engine_close(e);
     return s;
 }
 
-status engine_open(engine **out, const struct engine_options *options, error *err)
+status engine_open(engine **out, const struct engine_options *given, error *err)
 {
     engine *e;
     struct memory_plan plan;
-    status s = engine_prepare(&e, &plan, options, err);
+    struct engine_options settled = *given, *options = &settled;
+    struct weights_wanted wanted = {.model_dir = given->model_dir,
+                                    .format = given->weights,
+                                    .save_dir = given->save_dir,
+                                    .n_threads = given->n_threads,
+                                    .progress = given->progress,
+                                    .context = given->progress_context};
     *out = NULL;
+    status s = weights_settle(&wanted, err);
+    if (s != OK) return s;
+    settled.model_dir = wanted.model_dir;
+    settled.weights = wanted.format;
+    s = engine_prepare(&e, &plan, options, err);
     if (s == OK)
-        s = model_load(e->model, e->kernels, e->device, options->progress,
-                       options->progress_context, err);
+        s = quantize_load(e->model, options->weights, options->n_threads, e->kernels, e->device,
+                          options->progress, options->progress_context, err);
     if (s == OK)
         s = e->kernels->kv_open(&e->kv, e->device, options->kv_type, e->pages.n_pages, err);
     if (s == OK) s = host_start(e, options, plan.kv_bytes_per_page, err);

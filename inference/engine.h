@@ -38,6 +38,11 @@ struct engine_options {
     const char *host_directory;
     int32_t rows_max;  /* rows of one step; 0: 512, on a GPU 2048 */
     bool draft_always; /* verify every draft, whatever it costs: tests and benchmarks */
+    /* WEIGHT_FP8_ROW, WEIGHT_INT8_ROW or WEIGHT_INT4_G128: weights of 16 bits or more are quantised
+     * on the way; 0: they stay as they are stored. With save_dir the result is kept in that
+     * directory, or found there. */
+    enum weight_format weights;
+    const char *save_dir;
     /* Called from the loading thread with 0..1; may be NULL. */
     void (*progress)(void *context, double fraction);
     void *progress_context;
@@ -201,6 +206,7 @@ struct logits_options {
     const char *model_dir, *backend;
     int32_t n_threads;
     enum kv_type kv_type;
+    enum weight_format weights;   /* as in engine_options */
     const int32_t *routes_forced; /* [layers][n_tokens][top_k] or NULL */
 };
 status logits_compute(float **out, struct model_shape *shape, const struct logits_options *options,

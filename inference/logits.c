@@ -8,6 +8,7 @@
 #include "inference/batch.h"
 #include "inference/forward.h"
 #include "inference/kv_pages.h"
+#include "inference/quantize_load.h"
 
 enum { SLICE_ROWS = 64 };
 
@@ -60,7 +61,8 @@ static status run_open(struct logits_run *r, size_t n_tokens, error *err)
     device_options.shape.activations = ACTIVATION_F32;
     status s = kernels_find(&r->kernels, o->backend ? o->backend : "auto", err);
     if (s == OK) s = r->kernels->open(&r->d, &device_options, err);
-    if (s == OK) s = model_load(r->m, r->kernels, r->d, NULL, NULL, err);
+    if (s == OK)
+        s = quantize_load(r->m, o->weights, o->n_threads, r->kernels, r->d, NULL, NULL, err);
     if (s == OK) s = r->kernels->kv_open(&r->kv, r->d, o->kv_type, n_pages, err);
     return s == OK ? arrays_open(r, n_pages, err) : s;
 }

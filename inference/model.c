@@ -202,8 +202,7 @@ static enum weight_format format_loaded(const struct model_tensor *e, const stru
     return t->dtype == DTYPE_BF16 ? WEIGHT_BF16 : WEIGHT_F32;
 }
 
-/* *bytes grows by what was read. */
-static status weight_load(model *m, int32_t i, device *d, size_t *bytes, error *err)
+status model_weight_load(model *m, int32_t i, device *d, size_t *bytes, error *err)
 {
     const struct kernels *k = m->kernels;
     struct model_tensor e = tensor_at(m, i);
@@ -232,7 +231,7 @@ static status weight_load(model *m, int32_t i, device *d, size_t *bytes, error *
     return s == OK ? OK : fail_in(err, s, "%s: tensor %s", t->file, t->name);
 }
 
-static void weights_name(model *m)
+void model_weights_name(model *m)
 {
     weight **w = m->weights;
     m->wte = w[0];
@@ -256,11 +255,11 @@ status model_load(model *m, const struct kernels *kernels, device *d,
     size_t done = 0, all = model_stored_bytes(m);
     m->kernels = kernels;
     for (int32_t i = 0; i < m->n_weights; i++) {
-        status s = weight_load(m, i, d, &done, err);
+        status s = model_weight_load(m, i, d, &done, err);
         if (s != OK) return s;
         if (progress) progress(context, (double)done / (double)all);
     }
-    weights_name(m);
+    model_weights_name(m);
     return OK;
 }
 

@@ -38,6 +38,12 @@ size_t model_copied_bytes(const model *m);
 status model_load(model *m, const struct kernels *kernels, device *d,
                   void (*progress)(void *context, double fraction), void *context, error *err);
 
+/* The two steps of it, for who loads some weights otherwise (quantize_load.h): weight i of the tensor
+ * table as it is stored, *bytes grows by what was read; and names for all once they are there.
+ * m->kernels must be set. */
+status model_weight_load(model *m, int32_t i, device *d, size_t *bytes, error *err);
+void model_weights_name(model *m);
+
 /* Frees weights and mapping; NULL is fine. */
 void model_close(model *m);
 

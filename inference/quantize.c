@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "inference/calibration.h"
 #include "inference/json_text.h"
 #include "inference/quantize_journal.h"
 #include "inference/quantize_plan.h"
@@ -25,6 +26,7 @@ struct work {
     struct quantize_options options; /* with defaults filled in */
     model *source;
     struct quantize_plan plan;
+    calibration statistics;
     json_t *head;
     buffer destination, directory; /* the latter is where the work is done: DESTINATION.partial */
     int lock;
@@ -47,6 +49,13 @@ static const char *const companions[] = {"tokenizer.json",
                                          "LICENSE*",
                                          "NOTICE*"};
 
+int32_t quantize_threads(int32_t given)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    long wanted = given > 0 ? given : n > 0 ? n : 1;
+    return wanted < QUANTIZE_THREADS_MAX ? (int32_t)wanted : QUANTIZE_THREADS_MAX;
+}
+
 static status options_fill(struct work *w, const struct quantize_options *given, error *err)
 {
     struct quantize_options *o = &w->options;
@@ -55,10 +64,7 @@ static status options_fill(struct work *w, const struct quantize_options *given,
     if (o->format != WEIGHT_FP8_ROW && o->format != WEIGHT_INT8_ROW &&
         o->format != WEIGHT_INT4_G128)
         return fail(err, ERR_USAGE, "format %d: expected fp8, int8 or int4", (int)o->format);
-    if (o->n_threads <= 0) {
-        long n = sysconf(_SC_NPROCESSORS_ONLN);
-        o->n_threads = n > 0 ? (int32_t)n : 1;
-    }
+    o->n_threads = quantize_threads(o->n_threads);
     if (o->shard_bytes == 0) o->shard_bytes = QUANTIZE_SHARD_BYTES;
     if (o->activations && activation_parse(&type, o->activations, err) != OK) {
         if (err) err->code = ERR_USAGE;
@@ -100,6 +106,15 @@ static status destination_check(const struct work *w, error *err)
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) empty = false;
     closedir(d);
     return empty ? OK : fail(err, ERR_USAGE, "%s: exists already and is not empty", path);
+}
+
+static bool directory_finished(const struct work *w)
+{
+    buffer path = {0};
+    buffer_print(&path, "%s/config.json", w->destination.bytes);
+    bool finished = !path.failed && file_exists(path.bytes);
+    buffer_free(&path);
+    return finished;
 }
 
 /* The directory itself is what is locked: nothing remains of it, however the process ends. It may
@@ -149,9 +164,50 @@ static void progress_tell(void *context, size_t shard_done_bytes)
     if (w->options.progress) w->options.progress(w->options.context, &w->progress);
 }
 
+static void calibration_tell(void *context, double fraction)
+{
+    struct work *w = context;
+    w->progress.calibrated = fraction;
+    if (w->options.progress) w->options.progress(w->options.context, &w->progress);
+}
+
+/* What an earlier process saw is taken up; a file that is not whole is made again. */
+static status statistics_take(struct work *w, const char *path, error *err)
+{
+    const struct quantize_text *given = w->options.calibrate;
+    const struct calibration_options options = {.model_dir = w->options.source_dir,
+                                                .tokens = given->tokens,
+                                                .n_tokens = given->n_tokens,
+                                                .text_sha256 = given->sha256,
+                                                .n_threads = w->options.n_threads,
+                                                .progress = calibration_tell,
+                                                .context = w};
+    status s =
+        calibration_read(&w->statistics, path, &w->source->config.shape, given->sha256, NULL);
+    if (s == OK && w->statistics.n_tokens == (int64_t)given->n_tokens) return OK;
+    calibration_free(&w->statistics);
+    s = calibration_make(&w->statistics, &options, err);
+    return s == OK ? calibration_write(&w->statistics, path, err) : s;
+}
+
+static status calibrate(struct work *w, error *err)
+{
+    buffer path = {0};
+    if (!w->options.calibrate) return OK;
+    buffer_print(&path, "%s/" CALIBRATION_FILE, w->directory.bytes);
+    status s =
+        path.failed ? fail(err, ERR_MEMORY, "out of memory") : statistics_take(w, path.bytes, err);
+    buffer_free(&path);
+    w->progress.calibrated = 1;
+    return s == OK ? journal_statistics(w->head, &w->plan, w->statistics.sha256, err) : s;
+}
+
 static status shards_make(struct work *w, error *err)
 {
-    struct quantize_workers workers = {w->options.n_threads, progress_tell, w};
+    struct quantize_workers workers = {.n_threads = w->options.n_threads,
+                                       .statistics = w->options.calibrate ? &w->statistics : NULL,
+                                       .progress = progress_tell,
+                                       .context = w};
     for (int32_t i = 0; i < w->plan.n_shards; i++) {
         struct quantize_shard *shard = &w->plan.shards[i];
         buffer path = {0};
@@ -310,6 +366,8 @@ static status work_run(struct work *w, struct quantize_report *out, error *err)
     }
     w->progress.resumed_bytes = w->before_bytes;
     w->progress.all_bytes = w->plan.source_bytes;
+    s = calibrate(w, err);
+    if (s != OK) return s;
     progress_tell(w, 0);
     s = shards_make(w, err);
     if (s == OK) s = companions_copy(w, err);
@@ -324,6 +382,7 @@ static void work_close(struct work *w)
     if (w->locked) rmdir(w->directory.bytes); /* succeeds when nothing was begun */
     if (w->lock >= 0) close(w->lock);
     json_decref(w->head);
+    calibration_free(&w->statistics);
     quantize_plan_free(&w->plan);
     model_close(w->source);
     buffer_free(&w->destination);
@@ -336,10 +395,15 @@ status quantize(struct quantize_report *out, const struct quantize_options *opti
     if (out) *out = (struct quantize_report){0};
     status s = options_fill(&w, options, err);
     if (s == OK) s = source_open(&w, err);
-    if (s == OK) s = destination_check(&w, err);
     if (s == OK) s = journal_head(&w.head, &w.plan, &w.options, w.options.shard_bytes, err);
+    if (s == OK && w.options.take_existing && directory_finished(&w)) {
+        s = journal_same_result(w.head, w.destination.bytes, err);
+        goto done;
+    }
+    if (s == OK) s = destination_check(&w, err);
     if (s == OK) s = directory_lock(&w, err);
     if (s == OK) s = work_run(&w, out, err);
+done:
     if (s != OK && out) quantize_report_free(out);
     work_close(&w);
     return s;

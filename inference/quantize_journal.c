@@ -17,6 +17,8 @@
 /* Rises when the same source and options would give other bytes. */
 enum { JOURNAL_VERSION = 1 };
 
+#define STATISTICS "statistics_sha256"
+
 static const char *base_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -64,6 +66,10 @@ status journal_head(json_t **out, const struct quantize_plan *plan,
                          format_name(options->format), "activations", options->activations,
                          "shard_bytes", (json_int_t)shard_bytes, "config_sha256", digest);
         s = *out ? sources_add(*out, plan, err) : fail(err, ERR_MEMORY, "out of memory");
+        if (s == OK && options->calibrate)
+            json_object_set_new(*out, "calibration",
+                                json_pack("{s:s, s:I}", "text_sha256", options->calibrate->sha256,
+                                          "tokens", (json_int_t)options->calibrate->n_tokens));
     }
     buffer_free(&path);
     buffer_free(&config);
@@ -109,8 +115,22 @@ status journal_write(const struct quantize_plan *plan, json_t *head, const char 
     return s;
 }
 
+status journal_statistics(json_t *head, const struct quantize_plan *plan, const char *sha256,
+                          error *err)
+{
+    const char *before = json_string_value(json_object_get(head, STATISTICS));
+    for (int32_t i = 0; before && strcmp(before, sha256) != 0 && i < plan->n_shards; i++)
+        if (plan->shards[i].done)
+            return fail(err, ERR_FORMAT,
+                        "%s was made with other statistics (%.12s..., now %.12s...): remove the "
+                        "directory to begin anew",
+                        plan->shards[i].name, before, sha256);
+    json_object_set_new(head, STATISTICS, json_string(sha256));
+    return OK;
+}
+
 /* Names the first difference. */
-static status head_compare(const json_t *old, json_t *head, const char *path, error *err)
+static status head_compare(json_t *old, json_t *head, const char *path, error *err)
 {
     const char *key;
     json_t *value;
@@ -122,7 +142,29 @@ static status head_compare(const json_t *old, json_t *head, const char *path, er
                         "remove the directory",
                         path, key);
     }
+    if (!json_object_get(head, "calibration") && json_object_get(old, "calibration"))
+        return fail(err, ERR_USAGE, "%s: begun with a calibration; go on with the same text", path);
+    if (json_object_get(old, STATISTICS))
+        json_object_set(head, STATISTICS, json_object_get(old, STATISTICS));
     return OK;
+}
+
+status journal_same_result(json_t *head, const char *directory, error *err)
+{
+    static const char *const keys[] = {"version", "weights", "activations", "config_sha256",
+                                       "source"};
+    buffer path = {0};
+    json_t *made = NULL;
+    buffer_print(&path, "%s/" QUANTIZE_JOURNAL, directory);
+    status s = path.failed ? fail(err, ERR_MEMORY, "out of memory")
+                           : json_file_parse(&made, path.bytes, err);
+    for (size_t i = 0; s == OK && i < sizeof keys / sizeof *keys; i++)
+        if (!json_equal(json_object_get(made, keys[i]), json_object_get(head, keys[i])))
+            s = fail(err, ERR_USAGE, "%s: made with another \"%s\"; remove %s, or name another one",
+                     path.bytes, keys[i], directory);
+    json_decref(made);
+    buffer_free(&path);
+    return s;
 }
 
 /* Whether the file is there, as large as planned, and begins with the planned header. */

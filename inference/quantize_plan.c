@@ -13,7 +13,8 @@ static struct quantize_item item_of(const model *source, enum weight_format form
 {
     const struct model_shape *shape = &source->config.shape;
     struct model_tensor as_is = model_tensor_at(shape, WEIGHT_BF16, i);
-    struct quantize_item item = {.to = model_tensor_at(shape, format, i),
+    struct quantize_item item = {.tensor = i,
+                                 .to = model_tensor_at(shape, format, i),
                                  .from = safetensors_find(source->files, as_is.name)};
     item.transpose = as_is.transposed && !item.to.transposed;
     item.data = model_tensor_data(&item.to, item.from->dtype);

@@ -11,6 +11,7 @@
 
 /* One weight: where it comes from, and where its numbers and scales will lie. */
 struct quantize_item {
+    int32_t tensor; /* its number in the tensor table */
     struct model_tensor to;
     const struct tensor *from;
     struct stored_tensor data, scales; /* scales.size_bytes is 0 for what is copied */

@@ -16,9 +16,11 @@ struct rounding {
 };
 
 /* n finite values (n even for INT4) to format_row_bytes of `codes` and format_row_scale_bytes of
- * `scales`, for one of the three quantised formats. Adds to *rounding. */
+ * `scales`, for one of the three quantised formats. `importance` [n] (at least 0, or NULL) is the
+ * mean square of what each column is multiplied with: then the scale with the least error of the
+ * product is taken, not of the values. Adds to *rounding, by the values. */
 void quantize_row(void *codes, void *scales, enum weight_format format, const float *values,
-                  int64_t n, struct rounding *rounding);
+                  const float *importance, int64_t n, struct rounding *rounding);
 
 /* Index of the first NaN or infinity, or -1. */
 int64_t values_find_bad(const float *values, int64_t n);

@@ -18,12 +18,13 @@
 enum { PROGRESS_MS = 200 };
 
 struct job {
-    const struct quantize_plan *plan;
-    const struct quantize_shard *shard;
+    const struct quantize_item *items; /* chunks are counted through them */
+    const calibration *statistics;
     const char *path;
     int fd;
-    int64_t n_chunks;
-    struct rounding *roundings; /* [n_chunks], each written by the thread that has the chunk */
+    const struct quantize_stage *stage; /* instead of a file, or NULL */
+    int64_t first, end;                 /* chunks */
+    struct rounding *roundings; /* [end - first], each written by the thread that has the chunk */
     pthread_mutex_t lock;       /* of all below */
     pthread_cond_t ended;       /* a thread ended */
     int64_t next;
@@ -40,13 +41,13 @@ struct chunk {
 };
 
 struct scratch {
-    float *values, *segment;
+    float *values, *segment, *importance;
     unsigned char *codes, *scales;
 };
 
 static struct chunk chunk_at(const struct job *job, int64_t i)
 {
-    const struct quantize_item *item = &job->plan->items[job->shard->first];
+    const struct quantize_item *item = job->items;
     for (; i >= item->n_chunks; item++) i -= item->n_chunks;
     int64_t rows = item->to.n_rows / item->to.n_experts;
     int64_t per_expert = item->n_chunks / item->to.n_experts;
@@ -102,29 +103,55 @@ static status bytes_write(const struct job *job, const void *bytes, size_t size,
     return OK;
 }
 
+/* Its first row among those of all experts. */
+static int64_t chunk_row(const struct chunk *c)
+{
+    return c->expert * (c->item->to.n_rows / c->item->to.n_experts) + c->first;
+}
+
 static status chunk_copy(const struct job *job, const struct chunk *c, error *err)
 {
     const struct quantize_item *item = c->item;
     size_t row_bytes = (size_t)item->to.n_columns * tensor_dtype_bytes(item->from->dtype);
-    size_t row = (size_t)(c->expert * (item->to.n_rows / item->to.n_experts) + c->first);
+    size_t row = (size_t)chunk_row(c);
     return bytes_write(job, item->from->bytes + row * row_bytes, (size_t)c->n * row_bytes,
                        item->data_at + row * row_bytes, err);
+}
+
+static void rows_round(const struct job *job, const struct scratch *s, const struct chunk *c,
+                       unsigned char *codes, unsigned char *scales, struct rounding *rounding)
+{
+    const struct model_tensor *to = &c->item->to;
+    size_t row_bytes = format_row_bytes(to->format, to->n_columns);
+    size_t scale_bytes = format_row_scale_bytes(to->format, to->n_columns);
+    bool known = job->statistics && calibration_importance(s->importance, job->statistics,
+                                                           c->item->tensor, (int32_t)c->expert);
+    for (int64_t r = 0; r < c->n; r++)
+        quantize_row(codes + (size_t)r * row_bytes, scales + (size_t)r * scale_bytes, to->format,
+                     s->values + r * to->n_columns, known ? s->importance : NULL, to->n_columns,
+                     rounding);
 }
 
 static status chunk_make(const struct job *job, const struct scratch *s, int64_t i, error *err)
 {
     struct chunk c = chunk_at(job, i);
     const struct model_tensor *to = &c.item->to;
+    struct rounding *rounding = &job->roundings[i - job->first];
+    size_t row = (size_t)chunk_row(&c);
     chunk_read(s, &c);
     status rc = chunk_check(s, &c, err);
     if (rc != OK) return rc;
     if (!model_tensor_quantized(to)) return chunk_copy(job, &c, err);
     size_t row_bytes = format_row_bytes(to->format, to->n_columns);
     size_t scale_bytes = format_row_scale_bytes(to->format, to->n_columns);
-    for (int64_t r = 0; r < c.n; r++)
-        quantize_row(s->codes + (size_t)r * row_bytes, s->scales + (size_t)r * scale_bytes,
-                     to->format, s->values + r * to->n_columns, to->n_columns, &job->roundings[i]);
-    size_t row = (size_t)(c.expert * (to->n_rows / to->n_experts) + c.first);
+    if (job->stage) {
+        struct chunk first = chunk_at(job, job->first);
+        size_t from = row - (size_t)chunk_row(&first);
+        rows_round(job, s, &c, job->stage->codes + from * row_bytes,
+                   job->stage->scales + from * scale_bytes, rounding);
+        return OK;
+    }
+    rows_round(job, s, &c, s->codes, s->scales, rounding);
     rc =
         bytes_write(job, s->codes, (size_t)c.n * row_bytes, c.item->data_at + row * row_bytes, err);
     if (rc != OK) return rc;
@@ -136,9 +163,10 @@ static status scratch_open(struct scratch *s, error *err)
 {
     s->values = memory_take(QUANTIZE_CHUNK_VALUES, sizeof *s->values);
     s->segment = memory_take(D_MODEL_MAX, sizeof *s->segment);
+    s->importance = memory_take(D_MODEL_MAX, sizeof *s->importance);
     s->codes = memory_take(QUANTIZE_CHUNK_VALUES, 1);
     s->scales = memory_take(QUANTIZE_CHUNK_VALUES / 4, 1); /* rows have 16 values or more */
-    if (s->values && s->segment && s->codes && s->scales) return OK;
+    if (s->values && s->segment && s->importance && s->codes && s->scales) return OK;
     return fail(err, ERR_MEMORY, "out of memory for a chunk");
 }
 
@@ -146,6 +174,7 @@ static void scratch_close(struct scratch *s)
 {
     memory_free(s->values);
     memory_free(s->segment);
+    memory_free(s->importance);
     memory_free(s->codes);
     memory_free(s->scales);
 }
@@ -155,7 +184,7 @@ static void scratch_close(struct scratch *s)
 static int64_t chunk_take(struct job *job)
 {
     pthread_mutex_lock(&job->lock);
-    int64_t i = job->failure == OK && job->next < job->n_chunks ? job->next++ : -1;
+    int64_t i = job->failure == OK && job->next < job->end ? job->next++ : -1;
     pthread_mutex_unlock(&job->lock);
     return i;
 }
@@ -239,10 +268,11 @@ static status workers_run(struct job *job, const struct quantize_workers *worker
     return fail(err, job->failure, "%s", job->why.message);
 }
 
-static void results_sum(struct quantize_plan *plan, const struct job *job)
+static void results_sum(struct quantize_plan *plan, const struct quantize_shard *shard,
+                        const struct job *job)
 {
     const struct rounding *r = job->roundings;
-    for (int32_t i = job->shard->first; i < job->shard->first + job->shard->n; i++) {
+    for (int32_t i = shard->first; i < shard->first + shard->n; i++) {
         struct quantize_item *item = &plan->items[i];
         struct rounding sum = {0};
         for (int64_t c = 0; c < item->n_chunks; c++, r++) {
@@ -256,34 +286,54 @@ static void results_sum(struct quantize_plan *plan, const struct job *job)
     }
 }
 
-static status file_open(struct job *job, error *err)
+static status file_open(struct job *job, const struct quantize_shard *shard, error *err)
 {
     job->fd = open(job->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (job->fd < 0) return fail(err, ERR_IO, "%s: cannot create: %s", job->path, strerror(errno));
-    if (ftruncate(job->fd, (off_t)job->shard->file_bytes) != 0)
+    if (ftruncate(job->fd, (off_t)shard->file_bytes) != 0)
         return fail(err, ERR_IO, "%s: cannot size: %s", job->path, strerror(errno));
-    return bytes_write(job, job->shard->header.bytes, job->shard->header.size, 0, err);
+    return bytes_write(job, shard->header.bytes, shard->header.size, 0, err);
 }
 
 status quantize_shard_write(struct quantize_plan *plan, int32_t shard, const char *path,
                             const struct quantize_workers *workers, error *err)
 {
-    struct job job = {.plan = plan,
-                      .shard = &plan->shards[shard],
+    const struct quantize_shard *to = &plan->shards[shard];
+    struct job job = {.items = &plan->items[to->first],
+                      .statistics = workers->statistics,
                       .path = path,
                       .fd = -1,
                       .failed_at = INT64_MAX};
-    for (int32_t i = 0; i < job.shard->n; i++)
-        job.n_chunks += plan->items[job.shard->first + i].n_chunks;
-    job.roundings = memory_take((size_t)job.n_chunks, sizeof *job.roundings);
+    for (int32_t i = 0; i < to->n; i++) job.end += job.items[i].n_chunks;
+    job.roundings = memory_take((size_t)job.end, sizeof *job.roundings);
     status s =
-        job.roundings ? file_open(&job, err) : fail(err, ERR_MEMORY, "%s: out of memory", path);
+        job.roundings ? file_open(&job, to, err) : fail(err, ERR_MEMORY, "%s: out of memory", path);
     if (s == OK) s = workers_run(&job, workers, err);
     if (s == OK && fsync(job.fd) != 0)
         s = fail(err, ERR_IO, "%s: cannot sync: %s", path, strerror(errno));
     if (job.fd >= 0 && close(job.fd) != 0 && s == OK)
         s = fail(err, ERR_IO, "%s: cannot close: %s", path, strerror(errno));
-    if (s == OK) results_sum(plan, &job);
+    if (s == OK) results_sum(plan, to, &job);
+    memory_free(job.roundings);
+    return s;
+}
+
+status quantize_stage_make(const struct quantize_stage *stage, int64_t *n_rows, int32_t n_threads,
+                           error *err)
+{
+    struct quantize_workers workers = {.n_threads = n_threads};
+    struct job job = {.items = stage->item,
+                      .fd = -1,
+                      .stage = stage,
+                      .first = stage->first_chunk,
+                      .next = stage->first_chunk,
+                      .end = stage->first_chunk + stage->n_chunks,
+                      .failed_at = INT64_MAX};
+    struct chunk first = chunk_at(&job, job.first), last = chunk_at(&job, job.end - 1);
+    *n_rows = chunk_row(&last) + last.n - chunk_row(&first);
+    job.roundings = memory_take((size_t)stage->n_chunks, sizeof *job.roundings);
+    status s = job.roundings ? workers_run(&job, &workers, err)
+                             : fail(err, ERR_MEMORY, "%s: out of memory", stage->item->to.name);
     memory_free(job.roundings);
     return s;
 }

@@ -94,6 +94,22 @@ struct sample_row {
     int32_t n_logprobs;   /* best ids to report besides the chosen one, at most 20 */
 };
 
+/* What products read, shown to whoever calibrates: called by the owner within the step's operations,
+ * with the rows of a layer (of one expert: OBSERVED_EXPERT_IN and _HIDDEN) in ascending order. The
+ * CPU backend only; its values are those of the products, fp32. */
+enum observed {
+    OBSERVED_QKV,       /* [d_model] the norm before attention */
+    OBSERVED_OUT_PROJ,  /* [n_heads * head_dim] what attention gives */
+    OBSERVED_EXPERT_IN, /* [d_model] the norm before the experts, read by w1 and v1 */
+    OBSERVED_HIDDEN,    /* [ffn_hidden_size] read by w2 */
+    OBSERVED_HEAD       /* [d_model] the final norm, of output rows */
+};
+struct step_observer {
+    void *context;
+    void (*seen)(void *context, enum observed what, int32_t layer, int32_t expert,
+                 const float *rows, size_t stride, int32_t n_rows);
+};
+
 /* One step, filled by the host. Rows of a sequence are contiguous and ascending in position. */
 struct step {
     int32_t n_rows, n_seqs, n_outs;
@@ -110,6 +126,7 @@ struct step {
     const uint32_t *mask;            /* [masks][ceil(vocab / 32)], bit set: id allowed */
     int32_t n_masks;
     const int32_t *routes_forced; /* [layers][rows][top_k] or NULL: tests, synthetic benchmarks */
+    const struct step_observer *observer; /* or NULL */
     kv_pool *kv;
     /* Which residual the rows use, below slices_max. A step from layer 0 overwrites it at `embed`; a
      * step from a later layer goes on where the last step of this slice stopped and must bring the

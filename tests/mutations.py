@@ -231,6 +231,18 @@ FAULTS = [
     ("unread_output_without_bound", "inference/generation.c",
      [("g->ready.size > ENGINE_UNREAD_MAX;", "g->ready.size > SIZE_MAX - 1;")],
      "test_engine_trouble", "reader_that_never_reads"),
+    ("columns_count_alike", "inference/quantize_row.c",
+     [("double counts = (double)importance[i]", "double counts = 1 + 0 * (double)importance[i]")],
+     "test_quantize", "int4_row_calibrated"),
+    ("statistics_of_the_first_expert", "inference/calibration.c",
+     [("return at + (size_t)expert * d;", "return at + 0 * (size_t)expert;")],
+     "calibrate.test.js", None),
+    ("comparison_without_forced_routes", "inference/comparison.c",
+     [("r->b.step.routes_forced = r->forced;", "r->b.step.routes_forced = NULL;")],
+     "compare.test.js", None),
+    ("stage_rows_out_of_place", "inference/quantize_shard.c",
+     [("size_t from = row - (size_t)chunk_row(&first);", "size_t from = 0 * row * (size_t)chunk_row(&first);")],
+     "quantize_load.test.js", None),
 ]
 
 

@@ -46,6 +46,8 @@ static status model_load(struct loader *l, engine **e, error *err)
                                            .n_threads = o->n_threads,
                                            .kv_type = o->kv_type,
                                            .kv_tokens = o->kv_tokens,
+                                           .weights = o->weights,
+                                           .save_dir = o->save_dir,
                                            .memory_bytes = o->memory_bytes,
                                            .host_tokens = o->host_tokens,
                                            .host_bytes = o->host_bytes,

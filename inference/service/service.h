@@ -28,6 +28,8 @@ struct service_options {
     enum kv_type kv_type;
     int64_t kv_tokens, memory_bytes, host_tokens, host_bytes;
     const char *host_directory;
+    enum weight_format weights;
+    const char *save_dir;
     int64_t idle_s;  /* leaves after so long without lease and work; negative: never */
     int64_t drain_s; /* running answers get so long after a SIGTERM */
     int lock_fd;     /* an open engine.lock that is flock'ed already; -1: none */

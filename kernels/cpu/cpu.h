@@ -102,6 +102,13 @@ static inline float *cpu_residual(const device *d, int32_t row)
     return d->x + at * (size_t)d->s.d_model;
 }
 
+static inline void cpu_observe(const device *d, enum observed what, int32_t layer, int32_t expert,
+                               struct rows x)
+{
+    const struct step_observer *o = d->step->observer;
+    if (o && x.n > 0) o->seen(o->context, what, layer, expert, x.values, x.stride, x.n);
+}
+
 static inline bool cpu_is_row(const device *d, int32_t row) { return d->step->seq[row] >= 0; }
 
 /* cpu_product.c: on one thread; over all threads; one row of w widened; a vector kept in fp32. */

@@ -98,6 +98,7 @@ void cpu_attn_in(device *d, int32_t layer, const struct layer_weights *w)
     int32_t n = d->step->n_rows;
     d->cost.weight_bytes_per_element = (double)w->qkv->row_bytes / d->s.d_model;
     pool_run(d->threads, norm_1_task, &job, n, 8 * row_work(d, d->s.d_model));
+    cpu_observe(d, OBSERVED_QKV, layer, 0, (struct rows){d->y, (size_t)d->s.d_model, n});
     cpu_product_run(d, (struct cpu_product){.w = w->qkv,
                                             .n = d->qkv_width,
                                             .x = {d->y, (size_t)d->s.d_model, n},
@@ -152,6 +153,8 @@ void cpu_attn_out(device *d, int32_t layer, const struct layer_weights *w)
     struct dense_job job = {.d = d, .layer = layer, .w = w};
     if (!d->step) return;
     int32_t n = d->step->n_rows;
+    cpu_observe(d, OBSERVED_OUT_PROJ, layer, 0,
+                (struct rows){d->attended, (size_t)d->heads_width, n});
     cpu_product_run(d, (struct cpu_product){.w = w->out_proj,
                                             .n = d->s.d_model,
                                             .x = {d->attended, (size_t)d->heads_width, n},
@@ -176,6 +179,7 @@ void cpu_head(device *d, const weight *norm_f, const weight *lm_head)
     if (!d->step || d->step->n_outs == 0) return;
     int32_t n = d->step->n_outs;
     pool_run(d->threads, norm_f_task, &job, n, 8.0 * n * d->s.d_model);
+    cpu_observe(d, OBSERVED_HEAD, 0, 0, (struct rows){d->y, (size_t)d->s.d_model, n});
     cpu_product_run(d, (struct cpu_product){.w = lm_head,
                                             .n = d->s.vocab_size,
                                             .x = {d->y, (size_t)d->s.d_model, n},

@@ -226,18 +226,29 @@ static void experts_down(device *d, struct experts_job *job, double work)
     }
 }
 
+/* `values` [entries][width], sorted by expert. */
+static void entries_observe(device *d, enum observed what, int32_t layer, float *values,
+                            int32_t width)
+{
+    for (int32_t e = 0; d->step->observer && e < d->s.moe_num_experts; e++)
+        cpu_observe(d, what, layer, e,
+                    (struct rows){values + (size_t)d->expert_first[e] * (size_t)width,
+                                  (size_t)width, n_entries(d, e)});
+}
+
 void cpu_experts(device *d, int32_t layer, const struct layer_weights *w)
 {
     struct experts_job job = {.d = d, .w = w};
-    (void)layer;
     if (!d->step) return;
     for (int32_t e = 0; e < d->s.moe_num_experts; e++)
         if (n_entries(d, e) > 0) job.active[job.n_active++] = e;
     double rows = (double)d->step->n_rows * d->s.d_model * d->s.moe_top_k;
     double work = rows * d->s.ffn_hidden_size;
     pool_run(d->threads, gather_task, &job, d->step->n_rows, rows);
+    entries_observe(d, OBSERVED_EXPERT_IN, layer, d->entry_y, d->s.d_model);
     job.n_tiles = d->s.ffn_hidden_size / WEIGHT_TILE;
     pool_run(d->threads, hidden_task, &job, (int64_t)job.n_active * job.n_tiles, 2 * work);
+    entries_observe(d, OBSERVED_HIDDEN, layer, d->hidden, d->s.ffn_hidden_size);
     experts_down(d, &job, work);
     pool_run(d->threads, combine_task, &job, d->step->n_rows, rows);
 }

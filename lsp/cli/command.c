@@ -2,6 +2,7 @@
 #include "lsp/cli/command.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,17 @@ status command_write(text output, error *err)
         fflush(stdout) != 0)
         return fail(err, ERR_IO, "stdout: %s", strerror(errno));
     return OK;
+}
+
+status command_write_json(struct json_t *value, error *err)
+{
+    char *line = value ? json_dumps(value, JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(value);
+    if (!line) return fail(err, ERR_MEMORY, "out of memory for the summary");
+    status s = command_write(text_of(line), err);
+    if (s == OK) s = command_write(TEXT("\n"), err);
+    free(line);
+    return s;
 }
 
 static void print_help(const struct command_option *options, const char *usage)

@@ -11,6 +11,8 @@
 #include "base/error.h"
 #include "base/text.h"
 
+struct json_t; /* jansson's */
+
 enum exit_code { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_DEVICE = 3 };
 
 struct command {
@@ -26,6 +28,10 @@ int command_fail(const char *name, const error *err);
 
 /* Writes all of it to stdout; ERR_IO with the reason when that fails (a full disk, a closed pipe). */
 status command_write(text output, error *err);
+
+/* Writes a JSON value and a newline to stdout, and lets go of it. NULL stands for memory that ran short
+ * while it was made. */
+status command_write_json(struct json_t *value, error *err);
 
 /* Options: a table per subcommand, parsed by getopt_long's rules ("--name VALUE", "--name=VALUE"). */
 enum option_type { OPTION_FLAG, OPTION_TEXT, OPTION_INTEGER, OPTION_NUMBER, OPTION_SIZE };
@@ -55,6 +61,7 @@ int command_detokenize(int argc, char **argv);
 int command_logits(int argc, char **argv);
 int command_quantize(int argc, char **argv);
 int command_bench(int argc, char **argv);
+int command_compare(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_language_server(int argc, char **argv); /* no subcommand: LSP over stdio */
 

@@ -13,6 +13,7 @@
 #include "inference/service/service.h"
 #include "lsp/cli/command.h"
 #include "lsp/cli/engine_settings.h"
+#include "lsp/cli/numbers.h"
 
 static const char usage[] =
     "usage: dbrx-ls serve [--socket PATH | --port N] [OPTIONS]\n\n"
@@ -81,7 +82,7 @@ int command_serve(int argc, char **argv)
 {
     struct service_options o = {.backend = "auto", .drain_s = DRAIN_S};
     int64_t port = -1, n_threads = 0, lock_fd = -1;
-    const char *model = NULL, *idle = NULL, *kv_type = "bf16";
+    const char *model = NULL, *idle = NULL, *kv_type = "bf16", *weights = NULL;
     const struct command_option options[] = {
         {"socket", OPTION_TEXT, &o.socket_path, "PATH", "listen on this Unix socket", 0, 0},
         {"port", OPTION_INTEGER, &port, "N", "listen on this TCP port (0: any free one)", 0, 65535},
@@ -97,6 +98,10 @@ int command_serve(int argc, char **argv)
         {"threads", OPTION_INTEGER, &n_threads, "N", "compute threads (0: all cores)", 0, 1024},
         {"kv-tokens", OPTION_INTEGER, &o.kv_tokens, "N", "tokens the KV pool holds (0: 4 contexts)",
          0, INT64_C(1) << 40},
+        {"weights", OPTION_TEXT, &weights, "NAME", "quantise while loading: fp8, int8 or int4", 0,
+         0},
+        {"save", OPTION_TEXT, &o.save_dir, "DIR", "with --weights: keep them there for next time",
+         0, 0},
         {"kv-type", OPTION_TEXT, &kv_type, "TYPE", "KV as f32, bf16 or e4m3 (default bf16)", 0, 0},
         {"memory", OPTION_SIZE, &o.memory_bytes, "SIZE",
          "the most to take, mapped weights apart: sizes the KV pool", 0, 0},
@@ -121,6 +126,8 @@ int command_serve(int argc, char **argv)
     const char *listener = environment_get("LISTEN_PID");
     o.inherited = listener && strtol(listener, NULL, 10) == getpid();
     status s = options_check(&o, n_rest, argv, &err);
+    if (s == OK && weights) s = weights_parse(&o.weights, weights, "--weights", &err);
+    if (s == OK && o.save_dir && !weights) s = fail(&err, ERR_USAGE, "--save needs --weights");
     if (s == OK) s = kv_type_parse(&o.kv_type, "--kv-type", kv_type, &err);
     if (s == OK) s = host_prepare(&o, &host, &err);
     if (s == OK) s = idle_parse(&o.idle_s, idle, o.port >= 0 || o.inherited, &err);

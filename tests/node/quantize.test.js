@@ -26,7 +26,9 @@ before(() => { root = fs.mkdtempSync(path.join(os.tmpdir(), 'dbrx-ls-quantize-')
 after(() => fs.rmSync(root, { recursive: true, force: true }));
 
 function run(file, args, { input, status = 0 } = {}) {
-    const r = spawnSync(file, args.map(String), { input, maxBuffer: 1 << 28 });
+    // numpy's small products are slower on many threads, and very slow on a busy machine
+    const env = { ...process.env, OPENBLAS_NUM_THREADS: '1' };
+    const r = spawnSync(file, args.map(String), { input, env, maxBuffer: 1 << 28 });
     assert.equal(r.status, status, `${file} ${args.join(' ')}: ${r.error ?? r.stderr}`);
     return { stdout: r.stdout, stderr: r.stderr.toString() };
 }

@@ -86,13 +86,16 @@ def attention(x, config, tensors, prefix):
     return out.reshape(n, d) @ tensors[prefix + "out_proj.weight"].T
 
 
-def experts(y, config, tensors, prefix):
+def experts(y, config, tensors, prefix, forced=None):
+    """Returns the sum and the experts chosen, [tokens, top_k], the most probable first. Forced ones
+    keep their own probabilities."""
     ffn = config["ffn_config"]
     width, k = ffn["ffn_hidden_size"], ffn["moe_top_k"]
     probability = softmax(y @ tensors[prefix + "router.layer.weight"].T)
-    out = np.zeros_like(y)
+    out, routes = np.zeros_like(y), []
     for t, row in enumerate(probability):
-        chosen = np.argsort(-row, kind="stable")[:k]
+        chosen = np.argsort(-row, kind="stable")[:k] if forced is None else forced[t]
+        routes.append(chosen)
         share = row[chosen] / np.abs(row[chosen]).sum()
         for e, p in zip(chosen, share):
             part = slice(e * width, (e + 1) * width)
@@ -100,19 +103,27 @@ def experts(y, config, tensors, prefix):
             up = tensors[prefix + "experts.mlp.v1"][part] @ y[t]
             hidden = gate / (1 + np.exp(-gate)) * up
             out[t] += p * (hidden @ tensors[prefix + "experts.mlp.w2"][part])
-    return out
+    return out, np.array(routes)
 
 
-def forward(config, tensors, ids):
-    x = tensors["transformer.wte.weight"][ids]
+def forward_routed(config, tensors, ids, forced=None):
+    """Logits and routes, [layers][tokens][top_k]."""
+    x, routes = tensors["transformer.wte.weight"][ids], []
     for layer in range(config["n_layers"]):
         prefix = f"transformer.blocks.{layer}."
         norm = prefix + "norm_attn_norm."
         a = layer_norm(x, tensors[norm + "norm_1.weight"])
         x = x + attention(a, config, tensors, norm + "attn.")
         y = layer_norm(x, tensors[norm + "norm_2.weight"])
-        x = x + experts(y, config, tensors, prefix + "ffn.")
-    return layer_norm(x, tensors["transformer.norm_f.weight"]) @ tensors["lm_head.weight"].T
+        added, chosen = experts(y, config, tensors, prefix + "ffn.", forced and forced[layer])
+        x = x + added
+        routes.append(chosen)
+    x = layer_norm(x, tensors["transformer.norm_f.weight"])
+    return x @ tensors["lm_head.weight"].T, routes
+
+
+def forward(config, tensors, ids):
+    return forward_routed(config, tensors, ids)[0]
 
 
 def main():

@@ -29,6 +29,10 @@ static const char usage[] =
     "  --vocab N  --max-seq-len N  --rope-theta X  --clip X  the model's shape\n"
     "  --dtype f32|bf16|f16     of the safetensors; GGUF holds the same, rounded, values\n"
     "  --routes-spread X        standard deviation of the router's logits\n"
+    "  --gains-spread X         spread of the norms' gains: exp of X times a normal number, with "
+    "a\n"
+    "                           mean square of 1; so that some columns count more than others\n"
+    "  --qkv-scale X            of the queries, keys and values: below 1 attention is less sharp\n"
     "  --shards N               files besides the index\n"
     "  --seed N                 the same seed gives the same bytes\n"
     "  --tokenizer none|embedded  also write cl100k's ranks and DBRX's specials\n"
@@ -40,7 +44,7 @@ struct options {
     const char *out, *gguf, *dtype, *tokenizer;
     long d_model, n_heads, kv_n_heads, n_layers, ffn, experts, top_k, vocab, max_seq_len;
     long shards, seed, demo;
-    double rope_theta, clip, routes_spread;
+    double rope_theta, clip, routes_spread, gains_spread, qkv_scale;
     enum dtype type;
 };
 
@@ -52,6 +56,7 @@ struct tensor {
     uint64_t n_experts;
     bool transposed;
     double mean, deviation;
+    double log_spread; /* > 0: values are exp(log_spread * unit - log_spread^2) */
     uint64_t key;
 };
 
@@ -118,6 +123,7 @@ static float tensor_value(const struct tensor *t, uint64_t key_mixed, uint64_t i
     uint64_t r = random_mix(key_mixed + index * 0x9E3779B97F4A7C15u);
     int32_t sum = (int32_t)((r & 0xFFFF) + (r >> 16 & 0xFFFF) + (r >> 32 & 0xFFFF) + (r >> 48));
     double unit = (sum - 131070) * (1.7320508075688772 / 65536.0);
+    if (t->log_spread > 0) return (float)exp(t->log_spread * (unit - t->log_spread));
     return (float)(t->mean + t->deviation * unit);
 }
 
@@ -180,6 +186,13 @@ static struct tensor *block_add(struct model *m, long layer, const char *name,
     return tensor_add(m, full, gguf_full, n_rows, n_columns, deviation);
 }
 
+static void gains_add(struct model *m, long layer, const char *name, const char *gguf_name)
+{
+    struct tensor *t = block_add(m, layer, name, gguf_name, (uint64_t)m->o.d_model, 0, 0.1);
+    t->mean = 1;
+    t->log_spread = m->o.gains_spread;
+}
+
 static void layer_add(struct model *m, long layer)
 {
     const struct options *o = &m->o;
@@ -187,13 +200,13 @@ static void layer_add(struct model *m, long layer)
     uint64_t head_dim = d / (uint64_t)o->n_heads;
     double unit = 1 / sqrt((double)d);
     /* 20 % of a normal distribution lies beyond 1.2816 deviations; the clip lies there. */
-    double qkv = o->clip > 0 ? o->clip / 1.2816 : 2;
-    block_add(m, layer, "norm_attn_norm.norm_1.weight", "attn_norm", d, 0, 0.1)->mean = 1;
+    double qkv = (o->clip > 0 ? o->clip / 1.2816 : 2) * o->qkv_scale;
+    gains_add(m, layer, "norm_attn_norm.norm_1.weight", "attn_norm");
     block_add(m, layer, "norm_attn_norm.attn.Wqkv.weight", "attn_qkv",
               d + 2 * (uint64_t)o->kv_n_heads * head_dim, d, qkv * unit);
     block_add(m, layer, "norm_attn_norm.attn.out_proj.weight", "attn_output", d, d,
               1.25 / qkv * unit);
-    block_add(m, layer, "norm_attn_norm.norm_2.weight", "attn_output_norm", d, 0, 0.1)->mean = 1;
+    gains_add(m, layer, "norm_attn_norm.norm_2.weight", "attn_output_norm");
     block_add(m, layer, "ffn.router.layer.weight", "ffn_gate_inp", experts, d,
               o->routes_spread * unit);
     struct tensor *w1 =
@@ -543,6 +556,8 @@ static const struct {
     {"--rope-theta", OPTION_REAL, offsetof(struct options, rope_theta)},
     {"--clip", OPTION_REAL, offsetof(struct options, clip)},
     {"--routes-spread", OPTION_REAL, offsetof(struct options, routes_spread)},
+    {"--gains-spread", OPTION_REAL, offsetof(struct options, gains_spread)},
+    {"--qkv-scale", OPTION_REAL, offsetof(struct options, qkv_scale)},
     {"--shards", OPTION_LONG, offsetof(struct options, shards)},
     {"--seed", OPTION_LONG, offsetof(struct options, seed)},
     {"--demo", OPTION_FLAG, offsetof(struct options, demo)},
@@ -611,7 +626,8 @@ int main(int argc, char **argv)
                             .seed = 1,
                             .rope_theta = 500000,
                             .clip = 8,
-                            .routes_spread = 1}};
+                            .routes_spread = 1,
+                            .qkv_scale = 1}};
     if (argc == 2 && strcmp(argv[1], "--help") == 0) return fputs(usage, stdout) < 0;
     int rc = options_read(&m.o, argc, argv);
     if (rc) return rc;

@@ -24,14 +24,17 @@ function rankList(n) {
 }
 
 /** Writes the model into `directory`; `demo` as in config.json's dbrx_ls object; more layers and
- *  width where its answers must take their time; endless: no id ends them. */
+ *  width where its answers must take their time; endless: no id ends them; flags: more of
+ *  make_checkpoint's. */
 export function makeTinyModel(directory,
-    { demo = false, seed = 7, layers = 2, width = 64, endless = false } = {}) {
+    { demo = false, seed = 7, layers = 2, width = 64, endless = false,
+        flags: more = [] } = {}) {
     const flags = ['--out', directory, '--d-model', `${width}`, '--n-heads', '4', '--kv-n-heads', '2',
         '--n-layers', `${layers}`, '--ffn', `${width}`, '--experts', '4', '--top-k', '2',
         '--vocab', `${tiny.vocabularySize}`, '--max-seq-len', `${tiny.maxModelLen}`,
         '--seed', `${seed}`];
     if (demo) flags.push('--demo');
+    flags.push(...more.map(String));
     execFileSync(path.join(build, 'tools/make_checkpoint'), flags, { stdio: 'ignore' });
     const decoder = Object.entries(tiny.specials)
         .filter(([name]) => !endless || !['endoftext', 'im_end'].includes(name))
