@@ -1,5 +1,5 @@
 /* Determinism level (a): the logits of an output are the same bits whatever shares its batch, was
- * cached, evicted, cancelled or cut into slices. Random mixes of requests run on schedulers of
+ * cached, evicted, cancelled, guessed ahead or cut into slices. Random mixes of requests run on schedulers of
  * several shapes; compared are hashes of whole fp32 rows of logits, caught between scheduler and
  * device, with those of the same request computed alone, cold, on one thread.
  *
@@ -55,8 +55,10 @@ struct channel {
     scheduler *s;
 };
 
+static struct request truths[POOL];       /* each alone; n_ends 0: not yet */
 static struct request *by_seed[POOL + 1]; /* who runs now, by the seed of its draws */
-static struct step watched;               /* the step under way, with its logits wanted */
+static size_t n_guesses;
+static struct step watched; /* the step under way, with its logits wanted */
 
 static bool watch_begin(device *d, const struct step *s, int32_t from, int32_t to)
 {
@@ -110,6 +112,25 @@ static void on_finished(void *context, struct sequence *q, enum finish_reason re
     r->n_ends++;
 }
 
+/* Guesses of every kind: none, right ones, and right ones that go wrong somewhere. */
+static int32_t on_draft(void *context, struct sequence *q, int32_t n_max, double *agreement)
+{
+    const struct request *right = &truths[q->sample.seed - 1];
+    uint64_t seed = 1000 + q->sample.seed, at = (uint64_t)q->n_tokens;
+    int32_t n = (int32_t)(random_at(seed, at) % 9), wrong = (int32_t)(random_at(seed, at + 1) % 12);
+    (void)context;
+    if (!right->n_ends || random_at(seed, 5) % 3 == 0) return 0;
+    if (n > n_max) n = n_max;
+    if (n > right->sequence.n_tokens - q->n_tokens) n = right->sequence.n_tokens - q->n_tokens;
+    for (int32_t i = 0; i < n; i++) {
+        q->tokens[q->n_tokens + i] =
+            i == wrong ? (int32_t)at % MODEL_RANKS : right->tokens[q->n_tokens + i];
+        agreement[i] = 0.9;
+    }
+    n_guesses += (size_t)n;
+    return n > 0 ? n : 0;
+}
+
 static void check(status s, const error *err)
 {
     if (s != OK) fail_msg("%s", err->message);
@@ -126,24 +147,29 @@ static void channel_open(struct channel *c, const char *name, struct shape shape
                                .n_threads = shape.n_threads,
                                .rows_max = shape.rows,
                                .seqs_max = shape.seqs,
-                               .outs_max = shape.rows};
+                               .outs_max = shape.rows,
+                               .slices_max = SLICES_MAX};
     check(watching.open(&c->d, &o, &err), &err);
     check(model_load(c->m, &watching, c->d, NULL, NULL, &err), &err);
     check(watching.kv_open(&c->kv, c->d, KV_BF16, shape.pages, &err), &err);
     check(tokenizer_open(&c->t, model_path(name), &err), &err);
     check(sampler_open(&c->masks, c->t, MODEL_VOCAB, &err), &err);
-    struct scheduler_options so = {
-        .model = c->m,
-        .device = c->d,
-        .kv = c->kv,
-        .n_pages = shape.pages,
-        .rows_max = shape.rows,
-        .seqs_max = shape.seqs,
-        .sampler = &c->masks,
-        .events = {.admitted = on_admitted, .token = on_token, .finished = on_finished},
-        .slice_rows_min = shape.rows < 16 ? shape.rows : 16,
-        .slice_target_us = shape.slice_target_us,
-        .group_target_us = shape.group_target_us};
+    struct scheduler_options so = {.model = c->m,
+                                   .device = c->d,
+                                   .kv = c->kv,
+                                   .n_pages = shape.pages,
+                                   .rows_max = shape.rows,
+                                   .seqs_max = shape.seqs,
+                                   .outs_max = shape.rows,
+                                   .draft_always = true,
+                                   .sampler = &c->masks,
+                                   .events = {.admitted = on_admitted,
+                                              .draft = on_draft,
+                                              .token = on_token,
+                                              .finished = on_finished},
+                                   .slice_rows_min = shape.rows < 16 ? shape.rows : 16,
+                                   .slice_target_us = shape.slice_target_us,
+                                   .group_target_us = shape.group_target_us};
     check(scheduler_open(&c->s, &so, &err), &err);
 }
 
@@ -274,11 +300,13 @@ static size_t mix_run(struct channel *c, const struct request *truth, uint64_t s
 
 static void mixes_equal_alone(const char *name)
 {
-    static struct request truth[POOL];
+    struct request *truth = truths;
     const char *asked = getenv("DETERMINISM_MIXES");
     int n_wanted = asked ? atoi(asked) : 60, n_counted = 0;
     size_t n_rows = 0;
     struct channel channels[CHANNELS];
+    memset(truths, 0, sizeof truths);
+    n_guesses = 0;
     int n_evidence = truth_find(name, truth);
     assert_in_range(n_evidence, POOL / 2, POOL);
     for (int i = 0; i < CHANNELS; i++) channel_open(&channels[i], name, shapes[i]);
@@ -288,8 +316,11 @@ static void mixes_equal_alone(const char *name)
         n_rows += n;
     }
     for (int i = 0; i < CHANNELS; i++) channel_close(&channels[i]);
-    print_message("%s: %d mixes, %zu rows of logits compared, %d of %d requests count\n", name,
-                  n_counted, n_rows, n_evidence, POOL);
+    print_message(
+        "%s: %d mixes, %zu rows of logits compared, %zu tokens guessed, %d of %d requests "
+        "count\n",
+        name, n_counted, n_rows, n_guesses, n_evidence, POOL);
+    assert_true(n_guesses > n_rows / 10);
     assert_int_equal(n_counted, n_wanted);
 }
 
