@@ -192,7 +192,7 @@ FAULTS = [
      "test_drafts", "drafts_change_nothing"),
     ("output_not_findable_while_it_runs", "inference/scheduler_outputs.c",
      [("        q->n_computed++;\n    }\n    computed_insert(s, q, false);\n",
-       "        q->n_computed++;\n    }\n")], "test_fork", "running_generations_are_forked"),
+       "        q->n_computed++;\n    }\n")], "test_fork", "drafted_pages_are_found"),
     ("rest_of_a_running_page_not_found", "inference/scheduler_admit.c",
      [("if (from + n <= m->n_tokens + m->n_host_tokens) continue;",
        "if (from + n <= m->n_tokens + m->n_host_tokens + KV_PAGE_TOKENS) continue;")],
