@@ -136,6 +136,7 @@ static struct generation_spec mix_spec(const tokenizer *t, uint64_t i)
     static int32_t prompt[PROMPT_MAX], predicted[PROMPT_MAX], first[3], score[5] = {1, 2, 3, 4, 5};
     static char start[8];
     static text stops[2];
+    static buffer said;
     uint64_t r[21];
     for (uint64_t k = 0; k < 21; k++) r[k] = random_at(900 + i, k) >> 16;
     int32_t n_different = (int32_t)(5 + r[0] % 60);
@@ -145,6 +146,10 @@ static struct generation_spec mix_spec(const tokenizer *t, uint64_t i)
     for (size_t k = 0; k < 5; k++) predicted[random_at(r[3], k) % PROMPT_MAX] = 7;
     for (size_t k = 0; k < 3; k++) first[k] = predicted[n_prompt + k];
     for (size_t k = 0; k < sizeof start; k++) start[k] = "ab)(\xe4 \n0"[random_at(r[4], k) % 9];
+    /* What it must begin with is what is guessed, over several tokens, or something else. */
+    buffer_clear(&said);
+    for (size_t k = 0; k < 4; k++)
+        buffer_put_text(&said, tokenizer_token_bytes(t, prompt[n_prompt + k]));
     stops[0] = tokenizer_token_bytes(t, prompt[r[12] % 7]);
     stops[1] = TEXT(") ");
     return (struct generation_spec){
@@ -160,7 +165,9 @@ static struct generation_spec mix_spec(const tokenizer *t, uint64_t i)
         .n_logprobs = r[11] % 4 ? 0 : 5,
         .stops = stops,
         .n_stops = r[12] % 3,
-        .must_start_with = {start, r[13] % 3 ? 0 : r[14] % sizeof start},
+        .must_start_with = r[13] % 3 == 0   ? (text){start, r[14] % sizeof start}
+                           : r[13] % 3 == 1 ? buffer_text(&said)
+                                            : (text){NULL, 0},
         .ignore_stop_ids = r[15] % 2,
         .predicted = predicted + n_prompt,
         .n_predicted = r[16] % 2 ? 0 : PROMPT_MAX - n_prompt,

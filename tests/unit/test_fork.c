@@ -359,6 +359,36 @@ static void running_generations_are_forked(void **state)
     fixture_close(&f);
 }
 
+/* Pages that a draft has filled are found at once. */
+static void drafted_pages_are_found(void **state)
+{
+    (void)state;
+    static struct request a, b, alone;
+    struct fixture f;
+    int32_t prompt[N_PROMPT];
+    fixture_open(&f, 128);
+    prompt_fill(prompt, N_PROMPT, 22);
+    request_make(&alone, prompt, N_PROMPT, N_OUTPUT, 1);
+    run_to_end(&f, &alone);
+    for (int32_t keep = N_PROMPT; keep < N_PROMPT + DRAFT; keep += 3) {
+        request_make(&a, prompt, N_PROMPT, N_OUTPUT, 2 + (uint64_t)keep);
+        a.truth = &alone;
+        scheduler_add(f.s, &a.sequence);
+        step(&f);
+        assert_int_equal(a.sequence.n_computed, N_PROMPT + DRAFT);
+        branch_make(&b, &alone, keep, a.sequence.owner);
+        scheduler_add(f.s, &b.sequence);
+        step(&f);
+        assert_int_equal(b.sequence.n_cached, keep);
+        while (step(&f)) {}
+        request_equal(&a, &alone);
+    }
+    memory_free(a.kv);
+    memory_free(b.kv);
+    memory_free(alone.kv);
+    fixture_close(&f);
+}
+
 /* The same when it has ended: by itself or cancelled, with drafts or without. */
 static void ended_generations_are_continued(void **state)
 {
@@ -570,6 +600,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(wrong_drafts_leave_nothing),
         cmocka_unit_test(drafts_share_a_step),
         cmocka_unit_test(running_generations_are_forked),
+        cmocka_unit_test(drafted_pages_are_found),
         cmocka_unit_test(ended_generations_are_continued),
         cmocka_unit_test(candidates_share_the_prompt),
         cmocka_unit_test(candidates_survive_the_first),

@@ -479,7 +479,7 @@ static void warm_work_is_promoted(void **state)
     (void)state;
     static struct request truth, warm, real;
     struct fixture f;
-    fixture_open(&f, (struct setup){"layers", 64, 3, 64, true});
+    fixture_open(&f, (struct setup){"layers", 64, 3, 64, true, 0});
     request_make(&truth, 200, 6, PRIORITY_INTERACTIVE, 1);
     int alone = launches_alone(&f, &truth);
     for (int at = 1; at < 4 * 6; at++) { /* 4 slices of 6 layers */
@@ -507,7 +507,7 @@ static void slices_outlive_one_of_theirs(void **state)
     (void)state;
     static struct request truth[3], r[3];
     struct fixture f;
-    fixture_open(&f, (struct setup){"layers", 64, 3, 24, true});
+    fixture_open(&f, (struct setup){"layers", 64, 3, 24, true, 0});
     for (int i = 0; i < 3; i++) {
         request_make(&truth[i], 28 + i, 6, PRIORITY_INTERACTIVE, 1 + (uint64_t)i);
         run_to_end(&f, &truth[i]);
