@@ -241,14 +241,16 @@ static void posted_add(engine *e, generation *g)
     }
 }
 
-/* With the lock held. */
-static void asked_answer(engine *e)
+/* With the lock held. True: somebody asked, and what came meanwhile was taken in. */
+static bool asked_answer(engine *e)
 {
-    if (!e->asked) return;
+    if (!e->asked) return false;
+    posted_add(e, posted_take(e)); /* whoever asks has waited for what he posted before */
     e->asked->n = scheduler_requests(e->scheduler, e->asked->out, e->asked->n_max);
     e->asked->done = true;
     e->asked = NULL;
     pthread_cond_broadcast(&e->answered);
+    return true;
 }
 
 static void *worker_run(void *context)
@@ -264,7 +266,7 @@ static void *worker_run(void *context)
         bool worked = scheduler_step(e->scheduler);
         pthread_mutex_lock(&e->lock);
         scheduler_stats(e->scheduler, &e->stats);
-        asked_answer(e);
+        worked = asked_answer(e) || worked;
         while (!worked && !e->posted && !e->woken && !e->closing)
             pthread_cond_wait(&e->work, &e->lock);
     }

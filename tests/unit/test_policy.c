@@ -301,8 +301,9 @@ static void accounts_are_kept(void **state)
     table_device_close(s.d);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prompts_run_beside_one_stream_in_slices),
         cmocka_unit_test(prompts_ride_where_reads_are_paid),
