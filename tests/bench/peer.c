@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/random.h"
 #include "tests/bench/peer.h"
@@ -29,6 +30,13 @@ struct setup {
     struct peer_read *read;
     double logits_apart; /* root mean square of the difference over that of llama.cpp's logits */
 };
+
+double peer_clock_s(int n_threads)
+{
+    struct timespec t;
+    clock_gettime(n_threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 static int complain(const char *words)
 {

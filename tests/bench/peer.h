@@ -1,5 +1,6 @@
 /* Two engines and a read loop, timed in turns by peer.c. One thread calls; each engine runs its own
- * threads. Times are seconds. */
+ * threads. Times are seconds: of the wall, or, with one thread, of the processor, which others that
+ * share the machine disturb less. */
 #ifndef TESTS_BENCH_PEER_H
 #define TESTS_BENCH_PEER_H
 
@@ -7,6 +8,8 @@
 #include <stdint.h>
 
 #include "base/error.h"
+
+double peer_clock_s(int n_threads);
 
 /* dbrx-ls: forward over a checkpoint directory. */
 struct peer_ours;

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "ggml-backend.h"
 #include "gguf.h"
 #include "llama.h"
@@ -13,7 +12,7 @@ struct peer_llama {
     struct llama_model *model;
     struct llama_context *context;
     struct llama_batch batch;
-    int n_prompt;
+    int n_prompt, n_threads;
 };
 
 static void quiet(enum ggml_log_level level, const char *words, void *context)
@@ -43,6 +42,7 @@ struct peer_llama *peer_llama_open(const char *library_dir, const char *gguf, in
     params.n_seq_max = 1;
     params.n_threads = params.n_threads_batch = n_threads;
     p->n_prompt = n_prompt;
+    p->n_threads = n_threads;
     if (p->model) p->context = llama_init_from_model(p->model, params);
     if (p->context) p->batch = llama_batch_init(n_prompt, 0, 1);
     if (p->batch.token) return p;
@@ -77,21 +77,21 @@ static int rows_run(struct peer_llama *p, const int32_t *tokens, int from, int n
 double peer_llama_prefill(struct peer_llama *p, const int32_t *tokens, int n, const float **logits)
 {
     llama_memory_clear(llama_get_memory(p->context), true);
-    int64_t begun = clock_us();
+    double begun = peer_clock_s(p->n_threads);
     if (rows_run(p, tokens, 0, n) != 0) return -1;
     llama_synchronize(p->context);
-    int64_t took = clock_us() - begun;
+    double took = peer_clock_s(p->n_threads) - begun;
     *logits = llama_get_logits_ith(p->context, n - 1);
-    return (double)took * 1e-6;
+    return took;
 }
 
 double peer_llama_decode(struct peer_llama *p, const int32_t *tokens, int n)
 {
-    int64_t begun = clock_us();
+    double begun = peer_clock_s(p->n_threads);
     for (int i = 0; i < n; i++)
         if (rows_run(p, tokens + i, p->n_prompt + i, 1) != 0) return -1;
     llama_synchronize(p->context);
-    return (double)(clock_us() - begun) * 1e-6;
+    return peer_clock_s(p->n_threads) - begun;
 }
 
 int peer_llama_quantize(const char *library_dir, const char *from, const char *to, const char *type,

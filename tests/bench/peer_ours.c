@@ -1,7 +1,6 @@
 /* forward() over a checkpoint, as the scheduler calls it: one slice of rows, then row after row. */
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
 #include "inference/batch.h"
 #include "inference/forward.h"
@@ -16,7 +15,7 @@ struct peer_ours {
     kv_pool *kv;
     batch b;
     int32_t *pages, *tokens; /* tokens of the whole sequence */
-    int n_prompt;
+    int n_prompt, n_threads;
 };
 
 static status parts_open(struct peer_ours *p, int n_threads, int n_tokens, error *err)
@@ -48,6 +47,7 @@ status peer_ours_open(struct peer_ours **out, const char *model_dir, int n_threa
     *out = NULL;
     if (!p) return fail(err, ERR_MEMORY, "out of memory");
     p->n_prompt = n_prompt;
+    p->n_threads = n_threads;
     status s = model_open(&p->m, model_dir, err);
     if (s == OK) s = parts_open(p, n_threads, n_prompt + n_decode, err);
     if (s == OK)
@@ -115,9 +115,9 @@ status peer_ours_prefill(struct peer_ours *p, const int32_t *tokens, int n, doub
 {
     struct step_result result;
     for (int i = 0; i < n; i++) p->tokens[i] = tokens[i];
-    int64_t begun = clock_us();
+    double begun = peer_clock_s(p->n_threads);
     status s = step_run(p, 0, n, &result, err);
-    *seconds = (double)(clock_us() - begun) * 1e-6;
+    *seconds = peer_clock_s(p->n_threads) - begun;
     *logits = s == OK ? result.logits : NULL;
     return s;
 }
@@ -126,16 +126,16 @@ status peer_ours_decode(struct peer_ours *p, const int32_t *tokens, int n, doubl
                         double *bytes, error *err)
 {
     status s = OK;
-    int64_t took = 0;
+    double took = 0;
     *bytes = 0;
     for (int i = 0; s == OK && i < n; i++) {
         struct step_result result;
         p->tokens[p->n_prompt + i] = tokens[i];
-        int64_t begun = clock_us();
+        double begun = peer_clock_s(p->n_threads);
         s = step_run(p, p->n_prompt + i, p->n_prompt + i + 1, &result, err);
-        took += clock_us() - begun;
+        took += peer_clock_s(p->n_threads) - begun;
         if (s == OK) *bytes += step_bytes(p, &result);
     }
-    *seconds = (double)took * 1e-6;
+    *seconds = took;
     return s;
 }

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "base/clock.h"
 #include "tests/bench/peer.h"
 
 enum { READ_MIB = 1024, THREADS_MAX = 64, LINE_WORDS = 8, AHEAD_LINES = 16 };
@@ -57,7 +56,7 @@ static double loop_rate(struct peer_read *r, int n_places, int asks_ahead)
     struct part parts[THREADS_MAX];
     pthread_t threads[THREADS_MAX];
     size_t share = r->size / (size_t)r->n_threads / 4096 * 4096;
-    int64_t begun = clock_us();
+    double begun = peer_clock_s(r->n_threads);
     int n = 0;
     for (int t = 0; t < r->n_threads; t++)
         parts[t] = (struct part){.bytes = r->bytes + (size_t)t * share,
@@ -68,7 +67,7 @@ static double loop_rate(struct peer_read *r, int n_places, int asks_ahead)
         n++;
     part_read(&parts[0]);
     for (int t = 0; t < n; t++) pthread_join(threads[t], NULL);
-    double took = (double)(clock_us() - begun) * 1e-6;
+    double took = peer_clock_s(r->n_threads) - begun;
     volatile uint64_t seen = parts[0].sum[0]; /* so that reading is not left out */
     (void)seen;
     return (double)share * (n + 1) / took;
