@@ -117,8 +117,8 @@ static inline bool cpu_is_row(const device *d, int32_t row) { return d->step->se
 void cpu_product_part(const device *d, int thread, struct cpu_product p);
 void cpu_product_run(const device *d, struct cpu_product p);
 struct panel cpu_panel(const weight *w, int64_t row, int n_rows);
-/* The form in which products of w with this many rows of activations want their codes. */
-enum code_form cpu_code_form(const device *d, const weight *w, int32_t n_rows);
+/* The form in which products with w want their activations' codes. */
+enum code_form cpu_code_form(const device *d, const weight *w);
 /* Rounds row `row` of activations, n values, and stores its codes. */
 void cpu_round(const device *d, float *values, int32_t n, const struct codes *codes, size_t row);
 

@@ -99,7 +99,7 @@ void cpu_attn_in(device *d, int32_t layer, const struct layer_weights *w)
     if (!d->step) return;
     int32_t n = d->step->n_rows;
     d->cost.weight_bytes_per_element = (double)w->qkv->row_bytes / d->s.d_model;
-    d->y_codes.form = cpu_code_form(d, w->qkv, n);
+    d->y_codes.form = cpu_code_form(d, w->qkv);
     pool_run(d->threads, norm_1_task, &job, n, 8 * row_work(d, d->s.d_model));
     cpu_product_run(d, (struct cpu_product){.w = w->qkv,
                                             .n = d->qkv_width,
@@ -165,7 +165,7 @@ void cpu_attn_out(device *d, int32_t layer, const struct layer_weights *w)
     struct dense_job job = {.d = d, .layer = layer, .w = w};
     if (!d->step) return;
     int32_t n = d->step->n_rows;
-    d->attended_codes.form = cpu_code_form(d, w->out_proj, n);
+    d->attended_codes.form = cpu_code_form(d, w->out_proj);
     if (d->s.activations == ACTIVATION_INT8)
         pool_run(d->threads, attended_task, &job, n, 8 * row_work(d, d->heads_width));
     cpu_product_run(d, (struct cpu_product){.w = w->out_proj,
@@ -173,7 +173,7 @@ void cpu_attn_out(device *d, int32_t layer, const struct layer_weights *w)
                                             .x = {d->attended, (size_t)d->heads_width, n},
                                             .out = {d->projected, (size_t)d->s.d_model, n},
                                             .codes = &d->attended_codes});
-    d->y_codes.form = cpu_code_form(d, w->w1, n);
+    d->y_codes.form = cpu_code_form(d, w->w1);
     pool_run(d->threads, route_task, &job, n,
              (10 + d->s.moe_num_experts) * row_work(d, d->s.d_model));
     cpu_experts_sort(d);
@@ -192,7 +192,7 @@ void cpu_head(device *d, const weight *norm_f, const weight *lm_head)
     struct dense_job job = {.d = d, .one = norm_f};
     if (!d->step || d->step->n_outs == 0) return;
     int32_t n = d->step->n_outs;
-    d->y_codes.form = cpu_code_form(d, lm_head, n);
+    d->y_codes.form = cpu_code_form(d, lm_head);
     pool_run(d->threads, norm_f_task, &job, n, 8.0 * n * d->s.d_model);
     cpu_product_run(d, (struct cpu_product){.w = lm_head,
                                             .n = d->s.vocab_size,

@@ -37,7 +37,8 @@ static void *aligned_take(arena *m, size_t n)
 static struct codes codes_take(device *d, size_t rows, size_t k)
 {
     arena *m = &d->memory;
-    struct codes c = {.n_groups = groups_of(k), .stride = groups_of(k) * INT4_GROUP};
+    /* Rows a power of two apart would meet in one set of the cache. */
+    struct codes c = {.n_groups = groups_of(k), .stride = groups_of(k) * INT4_GROUP + 64};
     if (d->s.activations != ACTIVATION_INT8) return (struct codes){.form = CODES_NONE};
     c.bytes = aligned_take(m, rows * c.stride * sizeof(int16_t));
     c.scales = arena_take(m, rows * c.n_groups, sizeof *c.scales);

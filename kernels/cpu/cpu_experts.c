@@ -258,8 +258,7 @@ void cpu_experts(device *d, int32_t layer, const struct layer_weights *w)
     double rows = (double)d->step->n_rows * d->s.d_model * d->s.moe_top_k;
     double work = rows * d->s.ffn_hidden_size;
     d->entry_codes.form = d->y_codes.form;
-    d->hidden_codes.form =
-        w->w2->spec.transposed ? CODES_NONE : cpu_code_form(d, w->w2, d->step->n_rows);
+    d->hidden_codes.form = w->w2->spec.transposed ? CODES_NONE : cpu_code_form(d, w->w2);
     pool_run(d->threads, gather_task, &job, d->step->n_rows, rows);
     job.n_tiles = d->s.ffn_hidden_size / WEIGHT_TILE;
     pool_run(d->threads, hidden_task, &job, (int64_t)job.n_active * job.n_tiles, 2 * work);

@@ -19,13 +19,12 @@ struct panel cpu_panel(const weight *w, int64_t row, int n_rows)
     return p;
 }
 
-enum code_form cpu_code_form(const device *d, const weight *w, int32_t n_rows)
+enum code_form cpu_code_form(const device *d, const weight *w)
 {
     if (d->s.activations != ACTIVATION_INT8) return CODES_NONE;
-    if (w->spec.format == WEIGHT_INT4_G128) return CODES_SPLIT;
-    if (w->spec.format != WEIGHT_INT8_ROW) return CODES_NONE;
-    bool words = n_rows > CODES_DIRECT_MAX && d->math->many_wants_words;
-    return words ? CODES_WORDS : CODES_BYTES;
+    return w->spec.format == WEIGHT_INT4_G128  ? CODES_SPLIT
+           : w->spec.format == WEIGHT_INT8_ROW ? CODES_WORDS
+                                               : CODES_NONE;
 }
 
 /* Codes from row `row` on, n of them. */
@@ -47,12 +46,9 @@ void cpu_round(const device *d, float *values, int32_t n, const struct codes *co
 }
 
 /* Whether these codes are what w multiplies: then the integers are used, whatever the rows. */
-static bool codes_fit(const struct codes *c, const weight *w)
+static bool codes_fit(const device *d, const struct codes *c, const weight *w)
 {
-    if (!c || c->form == CODES_NONE) return false;
-    return w->spec.format == WEIGHT_INT4_G128  ? c->form == CODES_SPLIT
-           : w->spec.format == WEIGHT_INT8_ROW ? c->form != CODES_SPLIT
-                                               : false;
+    return c && c->form != CODES_NONE && c->form == cpu_code_form(d, w);
 }
 
 static void product_codes(const device *d, int thread, const struct cpu_product *p)
@@ -62,7 +58,7 @@ static void product_codes(const device *d, int thread, const struct cpu_product 
     const float *scales = (const float *)(const void *)p->w->scales;
     scales = p->w->spec.format == WEIGHT_INT8_ROW ? scales + p->first : NULL;
     size_t k = (size_t)p->w->spec.n_columns;
-    if (x.form == CODES_WORDS || (x.form == CODES_SPLIT && x.n > CODES_DIRECT_MAX))
+    if (x.n > CODES_DIRECT_MAX)
         d->math->codes_many(p->out, w, scales, x, k, d->scratch[thread].pack);
     else
         d->math->codes_few(p->out, w, scales, x, k);
@@ -108,11 +104,11 @@ static void product_wide(const device *d, int thread, const struct cpu_product *
         }
 }
 
-/* The scale of each weight row, and what undoes FP8's 2^-8. */
+/* The scale of each weight row. */
 static void rows_scale(const struct cpu_product *p)
 {
     const float *scales = (const float *)(const void *)p->w->scales + p->first;
-    float unit = p->w->spec.format == WEIGHT_FP8_ROW ? 256.0f : 1.0f;
+    float unit = p->w->spec.format == WEIGHT_FP8_ROW ? FP8_UNIT : 1.0f;
     for (int j = 0; j < p->x.n; j++) {
         float *out = p->out.values + (size_t)j * p->out.stride;
         for (int64_t i = 0; i < p->n; i++) out[i] = out[i] * unit * scales[i];
@@ -122,7 +118,7 @@ static void rows_scale(const struct cpu_product *p)
 void cpu_product_part(const device *d, int thread, struct cpu_product p)
 {
     enum weight_format format = p.w->spec.format;
-    if (codes_fit(p.codes, p.w)) {
+    if (codes_fit(d, p.codes, p.w)) {
         product_codes(d, thread, &p);
         return;
     }

@@ -6,7 +6,7 @@
  * Many rows: sixteen weight rows are packed so that lanes are rows: pairs of int16 for INT8, fours of
  * unsigned nibbles for INT4; then tiles of 16 by 6 (INT8) or 16 by 3 (INT4) broadcast activations.
  *
- * INT8: |w| <= 128 as unsigned times x with w's sign; a pair is at most 32512, in 16 bits.
+ * INT8: as pairs of 16 bits.
  * INT4: w + 8 is 0..15, and the sum of x times 8 comes off at the end; a pair is at most 3810, so
  * eight of them add up in 16 bits. */
 #include "kernels/cpu/integer_avx2.h"
@@ -21,6 +21,10 @@
 #define TILE static inline __attribute__((always_inline))
 
 enum { GROUP = INT4_GROUP, EIGHT = 8, PAIRS = GROUP / 2, FOURS = GROUP / 4, FOURS_EXACT = 8 };
+
+/* Holds a sum in its register where the source updates it: left to themselves, compilers start all of
+ * a tile's multiplications first and spill the sums. */
+#define HOLD(v) __asm__ volatile("" : "+x"(v))
 
 TILE __m256i load(const void *from) { return _mm256_loadu_si256((const __m256i *)from); }
 
@@ -40,64 +44,77 @@ TILE __m256 scales_eight(const uint16_t *from)
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
 
-TILE __m256i dot_int8(const uint8_t *w, const int8_t *x)
+/* One group of eight rows at `w`, `stride` bytes apart: lane r is row r's sum. */
+TILE __m256i group_int8(const uint8_t *w, size_t stride, const int16_t *x)
 {
-    __m256i sum = _mm256_setzero_si256(), ones = _mm256_set1_epi16(1);
-    for (int i = 0; i < GROUP; i += 32) {
-        __m256i codes = load(w + i);
-        __m256i pairs =
-            _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(load(x + i), codes));
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+    __m256i sum[EIGHT];
+    for (int r = 0; r < EIGHT; r++) sum[r] = _mm256_setzero_si256();
+    for (int i = 0; i < GROUP; i += 16) {
+        __m256i values = load(x + i);
+        for (size_t r = 0; r < EIGHT; r++) {
+            const __m128i *from = (const __m128i *)(const void *)(w + r * stride + i);
+            __m256i codes = _mm256_cvtepi8_epi16(_mm_loadu_si128(from));
+            sum[r] = _mm256_add_epi32(sum[r], _mm256_madd_epi16(codes, values));
+            HOLD(sum[r]);
+        }
     }
-    return sum;
+    return fold_eight(sum);
 }
 
-/* Of codes + 8. */
-TILE __m256i dot_int4(const uint8_t *w, const int8_t *x)
+/* The same of codes + 8. */
+TILE __m256i group_int4(const uint8_t *w, size_t stride, const int8_t *x)
 {
-    __m256i sum = _mm256_setzero_si256(), low = _mm256_set1_epi8(15);
+    __m256i sum[EIGHT], low = _mm256_set1_epi8(15), top = _mm256_set1_epi8((char)0x88);
+    for (int r = 0; r < EIGHT; r++) sum[r] = _mm256_setzero_si256();
     for (int i = 0; i < GROUP; i += 64) {
-        __m256i codes = _mm256_xor_si256(load(w + i / 2), _mm256_set1_epi8((char)0x88));
-        __m256i even = _mm256_and_si256(codes, low);
-        __m256i odd = _mm256_and_si256(_mm256_srli_epi16(codes, 4), low);
-        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(even, load(x + i)));
-        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(odd, load(x + i + 32)));
+        __m256i x_even = load(x + i), x_odd = load(x + i + 32);
+        for (size_t r = 0; r < EIGHT; r++) {
+            __m256i codes = _mm256_xor_si256(load(w + r * stride + i / 2), top);
+            __m256i even = _mm256_and_si256(codes, low);
+            __m256i odd = _mm256_and_si256(_mm256_srli_epi16(codes, 4), low);
+            __m256i both = _mm256_add_epi16(_mm256_maddubs_epi16(even, x_even),
+                                            _mm256_maddubs_epi16(odd, x_odd));
+            sum[r] = _mm256_add_epi16(sum[r], both);
+            HOLD(sum[r]);
+        }
     }
-    return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
+    for (int r = 0; r < EIGHT; r++) sum[r] = _mm256_madd_epi16(sum[r], _mm256_set1_epi16(1));
+    return fold_eight(sum);
 }
 
-/* One group of eight rows at `w`, `stride` bytes apart; n columns of it are there. */
-TILE __m256i group_dot(const uint8_t *w, size_t stride, const int8_t *x, size_t n,
-                       const bool is_int4)
+/* The last group may be short: its bytes are copied, zeros behind them. */
+static const uint8_t *tail_copy(uint8_t *tail, const uint8_t *w, size_t stride, size_t n)
 {
-    __m256i v[EIGHT];
-    uint8_t tail[GROUP] = {0};
-    for (size_t r = 0; r < EIGHT; r++) {
-        const uint8_t *row = w + r * stride;
-        if (n < GROUP) row = memcpy(tail, row, is_int4 ? n / 2 : n);
-        v[r] = is_int4 ? dot_int4(row, x) : dot_int8(row, x);
-    }
-    return fold_eight(v);
+    memset(tail, 0, EIGHT * GROUP);
+    for (size_t r = 0; r < EIGHT; r++) memcpy(tail + r * GROUP, w + r * stride, n);
+    return tail;
 }
 
-/* Eight weight rows by one row of x. Lines eight rows ahead are asked for: they are next. */
+/* Eight weight rows by one row of x. What is read next, the eight rows behind them, is asked for in
+ * the order it lies in. */
 TILE __m256 few_tile(const uint8_t *w, size_t stride, const uint16_t *tiled, struct codes x,
                      size_t k, const bool is_int4)
 {
     __m256 sum = _mm256_setzero_ps();
-    const int8_t *codes = (const int8_t *)x.bytes;
+    uint8_t tail[EIGHT * GROUP];
+    size_t bytes = is_int4 ? GROUP / 2 : GROUP, end = is_int4 ? k / 2 : k;
     for (size_t g = 0; g < x.n_groups; g++) {
-        size_t at = g * GROUP, n = k - at < GROUP ? k - at : GROUP;
-        const uint8_t *from = w + (is_int4 ? at / 2 : at);
-        for (size_t r = 0; r < EIGHT; r++)
-            for (size_t line = 0; line < (is_int4 ? 64 : 128); line += 64)
-                _mm_prefetch((const char *)from + (EIGHT + r) * stride + line, _MM_HINT_T0);
-        __m256i whole = n == GROUP ? group_dot(from, stride, codes + at, GROUP, is_int4)
-                                   : group_dot(from, stride, codes + at, n, is_int4);
+        size_t at = g * bytes, step = stride;
+        const uint8_t *from = w + at;
+        for (size_t line = 0; line < EIGHT * bytes; line += 64)
+            _mm_prefetch((const char *)w + EIGHT * stride + g * EIGHT * bytes + line, _MM_HINT_T0);
+        if (at + bytes > end) {
+            from = tail_copy(tail, from, stride, end - at);
+            step = GROUP;
+        }
         __m256 scale = _mm256_broadcast_ss(x.scales + g);
+        __m256i whole;
         if (is_int4) {
+            whole = group_int4(from, step, (const int8_t *)x.bytes + g * GROUP);
             whole = _mm256_sub_epi32(whole, _mm256_set1_epi32(8 * x.sums[g]));
             scale = _mm256_mul_ps(scale, scales_eight(tiled + g * INT4_TILE));
+        } else {
+            whole = group_int8(from, step, (const int16_t *)(const void *)x.bytes + g * GROUP);
         }
         sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), scale, sum);
     }
@@ -268,6 +285,8 @@ TILE void many_int8(struct many_tile t, struct codes x, const int n_x)
                 whole[2 * b] = _mm256_add_epi32(whole[2 * b], _mm256_madd_epi16(low, pair));
                 whole[2 * b + 1] =
                     _mm256_add_epi32(whole[2 * b + 1], _mm256_madd_epi16(high, pair));
+                HOLD(whole[2 * b]);
+                HOLD(whole[2 * b + 1]);
             }
         }
         for (int i = 0; i < 2 * n_x; i++)
@@ -283,8 +302,8 @@ TILE void many_int8(struct many_tile t, struct codes x, const int n_x)
 }
 
 /* One group of sixteen rows by n_x, of codes + 8. */
-TILE void group_int4(__m256i *whole, const __m256i *w, const unsigned char *from, size_t stride,
-                     const int n_x)
+TILE void sixteen_int4(__m256i *whole, const __m256i *w, const unsigned char *from, size_t stride,
+                       const int n_x)
 {
     __m256i ones = _mm256_set1_epi16(1);
     for (int i = 0; i < 2 * n_x; i++) whole[i] = _mm256_setzero_si256();
@@ -298,6 +317,8 @@ TILE void group_int4(__m256i *whole, const __m256i *w, const unsigned char *from
                 part[2 * b] = _mm256_add_epi16(part[2 * b], _mm256_maddubs_epi16(low, four));
                 part[2 * b + 1] =
                     _mm256_add_epi16(part[2 * b + 1], _mm256_maddubs_epi16(high, four));
+                HOLD(part[2 * b]);
+                HOLD(part[2 * b + 1]);
             }
         }
         for (int i = 0; i < 2 * n_x; i++)
@@ -311,7 +332,7 @@ TILE void many_int4(struct many_tile t, struct codes x, const int n_x)
     for (int i = 0; i < 2 * n_x; i++) sum[i] = _mm256_setzero_ps();
     for (size_t g = 0; g < x.n_groups; g++) {
         __m256i whole[6];
-        group_int4(whole, t.pack + g * FOURS * 2, x.bytes + g * GROUP, x.stride, n_x);
+        sixteen_int4(whole, t.pack + g * FOURS * 2, x.bytes + g * GROUP, x.stride, n_x);
         __m256 low = scales_eight(t.tiled + g * INT4_TILE);
         __m256 high = scales_eight(t.tiled + (x.n_groups + g) * INT4_TILE);
         for (int b = 0; b < n_x; b++) {
@@ -360,8 +381,9 @@ void avx2_codes_many(struct rows out, struct panel w, const float *row_scales, s
         pack_rows(pack, w, i, k, x.n_groups);
         pack_rows((__m256i *)pack + 1, w, i + EIGHT, k, x.n_groups);
         int n_w = w.n_rows - i < PACK_ROWS ? w.n_rows - i : PACK_ROWS;
-        for (int j = 0; j < x.n; j += most) {
-            int n = x.n - j < most ? x.n - j : most;
+        for (int j = 0, n; j < x.n; j += n) {
+            int left = x.n - j;
+            n = left <= most ? left : left < 2 * most ? (left + 1) / 2 : most;
             struct many_tile t = {
                 .out = {out.values + (size_t)j * out.stride + i, out.stride, n},
                 .pack = pack,

@@ -11,7 +11,9 @@
 #include "kernels/kernels.h"
 
 /* A block of weights as it is stored. Row-scaled formats (FP8, INT8) count without their scale here,
- * FP8 also times 2^-8: who asks for the products multiplies them by the scales. */
+ * FP8 also times 1 / FP8_UNIT: who asks for the products multiplies them by the scales. */
+#define FP8_UNIT 0x1p20f
+
 struct panel {
     const void *bytes;
     enum weight_format format;
@@ -35,9 +37,8 @@ struct rows {
  * a scale and the sum of the codes. */
 enum code_form {
     CODES_NONE,
-    CODES_BYTES, /* int8 in their order */
-    CODES_WORDS, /* int16 in their order: for many rows of INT8 weights */
-    CODES_SPLIT /* int8; of each 64 columns the even ones, then the odd ones: as INT4's nibbles lie */
+    CODES_WORDS, /* int16 in their order, for INT8 weights */
+    CODES_SPLIT /* int8; of each 64 columns the even ones, then the odd ones, as nibbles of INT4 weights lie */
 };
 
 struct codes {
@@ -68,7 +69,6 @@ struct cpu_math {
                       size_t k);
     void (*codes_many)(struct rows out, struct panel w, const float *row_scales, struct codes x,
                        size_t k, void *pack);
-    bool many_wants_words; /* of INT8 weights */
     /* Rounds a row in place as activation_round does; INT8 also gives its codes (row 0 of `out`). */
     void (*round)(float *row, enum activation_type type, int n, struct codes out);
     /* One stored row of weights, or n values of a KV page, as fp32. */

@@ -14,11 +14,12 @@
 
 #include "kernels/cpu/integer_avx2.h"
 #include "kernels/cpu/math_rows.h"
+#include "kernels/cpu/rows_avx2.h"
 
 #define TILE static inline __attribute__((always_inline))
 
 /* Eight weights from element `at`, without row scales; INT4 times its group's scale, which is exact
- * (4 bits times 8). FP8 becomes fp16 by shifting, which makes it 2^-8 of its value. */
+ * (4 bits times 8). */
 TILE __m256 load_eight(const void *bytes, size_t at, const enum weight_format format,
                        const float *scale)
 {
@@ -35,12 +36,24 @@ TILE __m256 load_eight(const void *bytes, size_t at, const enum weight_format fo
         __m256i code = _mm256_srai_epi32(_mm256_sllv_epi32(_mm256_set1_epi32(eight), to_top), 28);
         return _mm256_mul_ps(_mm256_cvtepi32_ps(code), _mm256_broadcast_ss(scale));
     }
-    __m128i codes = _mm_loadl_epi64((const __m128i *)(const void *)((const uint8_t *)bytes + at));
-    if (format == WEIGHT_INT8_ROW) return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes));
-    __m128i top = _mm_unpacklo_epi8(_mm_setzero_si128(), codes);
-    __m128i fp16 = _mm_and_si128(_mm_srai_epi16(top, 1), _mm_set1_epi16((short)0xBFFF));
-    return _mm256_cvtph_ps(fp16);
+    const uint8_t *from = (const uint8_t *)bytes + at;
+    if (format == WEIGHT_INT8_ROW) {
+        __m128i codes = _mm_loadl_epi64((const __m128i *)(const void *)from);
+        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes));
+    }
+    long long all;
+    memcpy(&all, from, sizeof all);
+    const __m256i to_top =
+        _mm256_setr_epi8(-1, -1, -1, 0, -1, -1, -1, 1, -1, -1, -1, 2, -1, -1, -1, 3, -1, -1, -1, 4,
+                         -1, -1, -1, 5, -1, -1, -1, 6, -1, -1, -1, 7);
+    __m256i top = _mm256_shuffle_epi8(_mm256_set1_epi64x(all), to_top);
+    return _mm256_castsi256_ps(
+        _mm256_and_si256(_mm256_srai_epi32(top, 4), _mm256_set1_epi32((int)0x87F00000)));
 }
+
+/* FP8 shifted into place is 2^-120 of its value; its factor makes up for most of that, so that sums
+ * are far from where fp32 ends on either side: what is left is FP8_UNIT. */
+#define FP8_FACTOR 0x1p100f
 
 /* Scales of rows [i, i + n_w) of a panel for the group of column c. */
 TILE void scales_load(float *scale, struct panel w, size_t i, size_t c, const int n_w)
@@ -59,6 +72,15 @@ TILE float fold(__m256 v)
     return _mm_cvtss_f32(s);
 }
 
+/* Asks for what comes after the eight rows at hand, in the order it lies in. */
+TILE void rows_ahead(struct panel w, size_t i, size_t c, const enum weight_format format)
+{
+    size_t bits = format == WEIGHT_F32 ? 32 : format == WEIGHT_BF16 ? 16 : 8;
+    if (format == WEIGHT_INT4_G128) bits = 4;
+    const char *next = (const char *)w.bytes + ((i + 8) * w.stride + 8 * c) * bits / 8;
+    for (size_t line = 0; line < 8 * bits; line += 64) _mm_prefetch(next + line, _MM_HINT_T0);
+}
+
 /* n_w by n_x outputs; both are constants where this is inlined, so the loops unroll. */
 TILE void dot_tile(struct rows out, struct panel w, struct rows x, size_t k, size_t i, size_t j,
                    const int n_w, const int n_x, const enum weight_format format)
@@ -74,6 +96,9 @@ TILE void dot_tile(struct rows out, struct panel w, struct rows x, size_t k, siz
         for (size_t c = first; c < end; c += LANES) {
             __m256 v[3];
             for (int b = 0; b < n_x; b++) v[b] = _mm256_loadu_ps(from + (size_t)b * x.stride + c);
+            if (n_w == 8) rows_ahead(w, i, c, format);
+            for (int b = 0; b < n_x && format == WEIGHT_FP8_ROW; b++)
+                v[b] = _mm256_mul_ps(v[b], _mm256_set1_ps(FP8_FACTOR));
             for (int a = 0; a < n_w; a++) {
                 size_t place = at + (size_t)a * w.stride + c;
                 __m256 weights = load_eight(w.bytes, place, format, scale + a);
@@ -123,7 +148,9 @@ TILE void widen_any(float *out, struct panel w, size_t from, size_t n,
     for (size_t c = 0; c < n; c += LANES) {
         if (format == WEIGHT_INT4_G128 && c % INT4_GROUP == 0)
             scales_load(&scale, w, 0, from + c, 1);
-        _mm256_storeu_ps(out + c, load_eight(w.bytes, from + c, format, &scale));
+        __m256 v = load_eight(w.bytes, from + c, format, &scale);
+        if (format == WEIGHT_FP8_ROW) v = _mm256_mul_ps(v, _mm256_set1_ps(FP8_FACTOR));
+        _mm256_storeu_ps(out + c, v);
     }
 }
 
@@ -251,14 +278,13 @@ const struct cpu_math cpu_math_avx2 = {
     .accumulate = avx2_accumulate,
     .codes_few = avx2_codes_few,
     .codes_many = avx2_codes_many,
-    .many_wants_words = true,
-    .round = row_round,
+    .round = avx2_round,
     .decode = row_decode,
     .widen = avx2_widen,
     .decode_kv = row_decode_kv,
     .norm = row_norm,
-    .silu_product = row_silu_product,
-    .exp_sum = row_exp_sum,
+    .silu_product = avx2_silu_product,
+    .exp_sum = avx2_exp_sum,
 };
 
 #endif

@@ -92,7 +92,7 @@ static void portable_widen(float *out, struct panel w, size_t from, size_t n)
         } else if (w.format == WEIGHT_BF16) {
             out[i] = bf16_value(((const uint16_t *)w.bytes)[at]);
         } else if (w.format == WEIGHT_FP8_ROW) {
-            out[i] = row_e4m3_code(((const uint8_t *)w.bytes)[at]);
+            out[i] = row_e4m3(((const uint8_t *)w.bytes)[at]) / FP8_UNIT;
         } else if (w.format == WEIGHT_INT8_ROW) {
             out[i] = (float)((const int8_t *)w.bytes)[at];
         } else {
@@ -102,7 +102,7 @@ static void portable_widen(float *out, struct panel w, size_t from, size_t n)
     }
 }
 
-static int32_t group_int8(const int8_t *w, const int8_t *x, size_t n)
+static int32_t group_int8(const int8_t *w, const int16_t *x, size_t n)
 {
     int32_t sum = 0;
     for (size_t i = 0; i < n; i++) sum += w[i] * x[i];
@@ -126,6 +126,7 @@ static void portable_codes_few(struct rows out, struct panel w, const float *row
     for (size_t i = 0; i < (size_t)w.n_rows; i++)
         for (size_t j = 0; j < (size_t)x.n; j++) {
             const int8_t *codes = (const int8_t *)x.bytes + j * x.stride;
+            const int16_t *words = (const int16_t *)(const void *)x.bytes + j * x.stride;
             const unsigned char *row =
                 (const unsigned char *)w.bytes + i * w.stride / (int4 ? 2 : 1);
             size_t at = i / INT4_TILE * x.n_groups * INT4_TILE + i % INT4_TILE;
@@ -137,7 +138,7 @@ static void portable_codes_few(struct rows out, struct panel w, const float *row
                     sum += (float)group_int4(row + from / 2, codes + from, n) *
                            (scale * bf16_value(w.tiled[at + g * INT4_TILE]));
                 else
-                    sum += (float)group_int8((const int8_t *)row + from, codes + from, n) * scale;
+                    sum += (float)group_int8((const int8_t *)row + from, words + from, n) * scale;
             }
             out.values[j * out.stride + i] = int4 ? sum : sum * row_scales[i];
         }

@@ -41,7 +41,7 @@ static inline double lanes_sum(const double *lane)
            ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
-static void row_norm(float *y, const float *x, const float *g, int n)
+static inline void row_norm(float *y, const float *x, const float *g, int n)
 {
     double sum[LANES] = {0}, square[LANES] = {0};
     for (int i = 0; i < n; i += LANES)
@@ -56,12 +56,12 @@ static void row_norm(float *y, const float *x, const float *g, int n)
     for (int i = 0; i < n; i++) y[i] = (x[i] - centre) * scale * g[i];
 }
 
-static void row_silu_product(float *gate, const float *up, int n)
+static inline void row_silu_product(float *gate, const float *up, int n)
 {
     for (int i = 0; i < n; i++) gate[i] = gate[i] / (1.0f + row_exp(-gate[i])) * up[i];
 }
 
-static float row_exp_sum(float *p, float largest, int n)
+static inline float row_exp_sum(float *p, float largest, int n)
 {
     float lane[LANES] = {0};
     int padded = (n + LANES - 1) / LANES * LANES;
@@ -84,7 +84,7 @@ static inline float row_e4m3(uint8_t code)
 }
 
 /* Adding 8 and taking it off again, in unsigned and in float, extends the nibble's sign. */
-static void row_int4(float *out, const uint8_t *row, const unsigned char *scales, int64_t n)
+static inline void row_int4(float *out, const uint8_t *row, const unsigned char *scales, int64_t n)
 {
     for (int64_t from = 0; from < n; from += INT4_GROUP) {
         int64_t pairs = (n - from < INT4_GROUP ? n - from : INT4_GROUP) / 2;
@@ -99,8 +99,8 @@ static void row_int4(float *out, const uint8_t *row, const unsigned char *scales
     }
 }
 
-static void row_decode(float *out, enum weight_format format, const void *row, const void *scales,
-                       int64_t n)
+static inline void row_decode(float *out, enum weight_format format, const void *row,
+                              const void *scales, int64_t n)
 {
     float scale = 1;
     if (format == WEIGHT_FP8_ROW || format == WEIGHT_INT8_ROW) memcpy(&scale, scales, sizeof scale);
@@ -120,9 +120,6 @@ static void row_decode(float *out, enum weight_format format, const void *row, c
     }
 }
 
-/* Codes of FP8 without their row's scale, times 2^-8: what shifting into fp16 gives. */
-static inline float row_e4m3_code(uint8_t code) { return row_e4m3(code) * 0x1p-8f; }
-
 /* To the nearest integer, ties to even, for |x| < 2^22. */
 static inline float row_round_even(float x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
 
@@ -134,7 +131,7 @@ static inline size_t code_at(enum code_form form, size_t i)
 
 /* One group of INT8 activations; see activation_round. Returns the scale, NaN for values that are
  * not finite, and leaves whole numbers in `code`. */
-static float row_round_group(float *row, float *code, int n)
+static inline float row_round_group(float *row, float *code, int n)
 {
     int32_t most = 0;
     for (int i = 0; i < n; i++) {
@@ -158,7 +155,7 @@ static float row_round_group(float *row, float *code, int n)
     return scale;
 }
 
-static void row_codes_store(const float *code, struct codes out, size_t from, int n)
+static inline void row_codes_store(const float *code, struct codes out, size_t from, int n)
 {
     for (int i = 0; i < INT4_GROUP; i++) {
         int value = i < n ? (int)code[i] : 0;
@@ -170,7 +167,7 @@ static void row_codes_store(const float *code, struct codes out, size_t from, in
     }
 }
 
-static void row_round(float *row, enum activation_type type, int n, struct codes out)
+static inline void row_round(float *row, enum activation_type type, int n, struct codes out)
 {
     float code[INT4_GROUP];
     if (type == ACTIVATION_E4M3) activation_round(row, type, n);
@@ -188,7 +185,7 @@ static void row_round(float *row, enum activation_type type, int n, struct codes
     }
 }
 
-static void row_decode_kv(float *out, enum kv_type type, const void *stored, int n)
+static inline void row_decode_kv(float *out, enum kv_type type, const void *stored, int n)
 {
     if (type == KV_F32) {
         memcpy(out, stored, (size_t)n * sizeof *out);

@@ -140,8 +140,7 @@ static void problem_check(const struct cpu_math *math, enum weight_format format
     static struct problem p;
     static float few[ROWS_MAX * (WEIGHTS_MAX + 3)], many[ROWS_MAX * (WEIGHTS_MAX + 3)];
     size_t stride = n_w + 3;
-    bool words = format == WEIGHT_INT8_ROW && math->many_wants_words;
-    enum code_form form = format == WEIGHT_INT4_G128 ? CODES_SPLIT : CODES_BYTES;
+    enum code_form form = format == WEIGHT_INT4_G128 ? CODES_SPLIT : CODES_WORDS;
     memset(&p, 0, sizeof p);
     p.n_w = n_w;
     p.n_x = n_x;
@@ -151,11 +150,6 @@ static void problem_check(const struct cpu_math *math, enum weight_format format
     rows_make(&p, math, form, k);
     product_run(&p, math, format, false, few, stride);
     result_check(&p, few, stride);
-    unsigned char *stored = p.stored;
-    p.stored = NULL;
-    problem_free(&p);
-    p.stored = stored;
-    rows_make(&p, math, words ? CODES_WORDS : form, k);
     product_run(&p, math, format, true, many, stride);
     assert_memory_equal(few, many, n_x * stride * sizeof *few);
     problem_free(&p);
