@@ -219,6 +219,7 @@ static void whole_models(void **state)
     for (size_t v = 0; v < 2; v++)
         for (size_t f = 0; f < 5 && variant_exists(variants[v]); f++) {
             struct rig_options o = rig_defaults();
+            o.shape.ffn_hidden_size = 544; /* a whole block of columns and a short one */
             o.variant = variants[v];
             o.format = formats[f];
             assert_true(models_apart(o, 40) < 3e-5);
@@ -361,7 +362,7 @@ static void same_bits_in_any_arrangement(void **state)
     for (size_t v = 0; v < 2; v++)
         for (size_t f = 0; f < sizeof some / sizeof *some && variant_exists(variants[v]); f++) {
             struct rig_options o = rig_defaults();
-            o.shape.ffn_hidden_size = 288;
+            o.shape.ffn_hidden_size = 544; /* blocks and groups, and a short one of each */
             o.shape.activations = some[f].activations;
             o.variant = variants[v];
             o.format = some[f].format;
