@@ -13,6 +13,7 @@
 
 enum {
     WEIGHT_TILE = 32,     /* weight rows per task: a divisor of every d_model and ffn */
+    WEIGHT_RUN_MAX = 256, /* the same, at most, for few rows of activations */
     COLUMN_TILE = 64,     /* columns per task where outputs run along the columns, at most */
     ROW_TILE = 32,        /* activation rows that share one pass over terms widened in cache */
     ROW_BLOCK = 96,       /* activation rows that share one pass over a weight tile in cache */
@@ -119,6 +120,9 @@ void cpu_product_run(const device *d, struct cpu_product p);
 struct panel cpu_panel(const weight *w, int64_t row, int n_rows);
 /* The form in which products with w want their activations' codes. */
 enum code_form cpu_code_form(const device *d, const weight *w);
+/* Weight rows per task of n, a multiple of WEIGHT_TILE: long runs where reading weights is all that
+ * counts, as long as every thread gets several. */
+int32_t cpu_task_rows(const device *d, int64_t n, int n_x);
 /* Rounds row `row` of activations, n values, and stores its codes. */
 void cpu_round(const device *d, float *values, int32_t n, const struct codes *codes, size_t row);
 

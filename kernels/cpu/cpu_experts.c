@@ -13,6 +13,7 @@ struct experts_job {
     device *d;
     const struct layer_weights *w;
     int32_t n_tiles; /* tasks per expert */
+    int32_t task_rows;
     int32_t n_active;
     int32_t active[EXPERTS_MAX];
 };
@@ -59,30 +60,32 @@ static void gather_task(void *context, int64_t row, int thread)
     }
 }
 
-/* WEIGHT_TILE hidden units of one expert for all of its rows. */
+/* Some hidden units of one expert for all of its rows. */
 static void hidden_task(void *context, int64_t task, int thread)
 {
     const struct experts_job *job = context;
     const device *d = job->d;
     int32_t expert = job->active[task / job->n_tiles], ffn = d->s.ffn_hidden_size;
-    int64_t unit = task % job->n_tiles * WEIGHT_TILE, first = (int64_t)expert * ffn + unit;
+    int32_t unit = (int32_t)(task % job->n_tiles) * job->task_rows, left = ffn - unit;
+    int32_t units = left < job->task_rows ? left : job->task_rows;
+    int64_t first = (int64_t)expert * ffn + unit;
     size_t model = (size_t)d->s.d_model;
     float *up = d->scratch[thread].tile;
     int32_t at = d->expert_first[expert], n = n_entries(d, expert);
     float *gate = d->hidden + (size_t)at * (size_t)ffn + unit;
     struct cpu_product p = {.w = job->w->w1,
                             .first = first,
-                            .n = WEIGHT_TILE,
+                            .n = units,
                             .x = {d->entry_y + (size_t)at * model, model, n},
                             .out = {gate, (size_t)ffn, n},
                             .codes = &d->entry_codes,
                             .code_row = (size_t)at};
     cpu_product_part(d, thread, p);
     p.w = job->w->v1;
-    p.out = (struct rows){up, WEIGHT_TILE, n};
+    p.out = (struct rows){up, (size_t)units, n};
     cpu_product_part(d, thread, p);
     for (int i = 0; i < n; i++)
-        d->math->silu_product(gate + (size_t)i * (size_t)ffn, up + i * WEIGHT_TILE, WEIGHT_TILE);
+        d->math->silu_product(gate + (size_t)i * (size_t)ffn, up + i * units, units);
 }
 
 static void hidden_round_task(void *context, int64_t entry, int thread)
@@ -200,13 +203,14 @@ static void down_rows_task(void *context, int64_t task, int thread)
     const struct experts_job *job = context;
     const device *d = job->d;
     int32_t expert = job->active[task / job->n_tiles];
-    int64_t c = task % job->n_tiles * WEIGHT_TILE;
+    int64_t c = task % job->n_tiles * job->task_rows;
+    int64_t left = d->s.d_model - c;
     size_t model = (size_t)d->s.d_model;
     int32_t first = d->expert_first[expert], n = n_entries(d, expert);
     cpu_product_part(d, thread,
                      (struct cpu_product){.w = job->w->w2,
                                           .first = (int64_t)expert * d->s.d_model + c,
-                                          .n = WEIGHT_TILE,
+                                          .n = left < job->task_rows ? left : job->task_rows,
                                           .x = hidden_rows(d, first, 0, n),
                                           .out = {d->down + (size_t)first * model + c, model, n},
                                           .codes = &d->hidden_codes,
@@ -235,7 +239,8 @@ static void experts_down(device *d, struct experts_job *job, double work)
 {
     int32_t entries = d->expert_first[d->s.moe_num_experts], n = job->n_active;
     if (!job->w->w2->spec.transposed) {
-        job->n_tiles = d->s.d_model / WEIGHT_TILE;
+        job->task_rows = cpu_task_rows(d, (int64_t)n * d->s.d_model, d->step->n_rows);
+        job->n_tiles = (d->s.d_model + job->task_rows - 1) / job->task_rows;
         pool_run(d->threads, down_rows_task, job, (int64_t)n * job->n_tiles, work);
     } else if (d->step->n_rows <= PARTIAL_ROWS_MAX) {
         job->n_tiles = n_term_blocks(d);
@@ -260,7 +265,8 @@ void cpu_experts(device *d, int32_t layer, const struct layer_weights *w)
     d->entry_codes.form = d->y_codes.form;
     d->hidden_codes.form = w->w2->spec.transposed ? CODES_NONE : cpu_code_form(d, w->w2);
     pool_run(d->threads, gather_task, &job, d->step->n_rows, rows);
-    job.n_tiles = d->s.ffn_hidden_size / WEIGHT_TILE;
+    job.task_rows = cpu_task_rows(d, (int64_t)job.n_active * d->s.ffn_hidden_size, d->step->n_rows);
+    job.n_tiles = (d->s.ffn_hidden_size + job.task_rows - 1) / job.task_rows;
     pool_run(d->threads, hidden_task, &job, (int64_t)job.n_active * job.n_tiles, 2 * work);
     if (d->s.activations == ACTIVATION_INT8) {
         int32_t entries = d->expert_first[d->s.moe_num_experts];

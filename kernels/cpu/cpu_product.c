@@ -126,25 +126,33 @@ void cpu_product_part(const device *d, int thread, struct cpu_product p)
     if (format == WEIGHT_FP8_ROW || format == WEIGHT_INT8_ROW) rows_scale(&p);
 }
 
+int32_t cpu_task_rows(const device *d, int64_t n, int n_x)
+{
+    int64_t rows = n / (8 * (int64_t)pool_threads(d->threads)) / WEIGHT_TILE * WEIGHT_TILE;
+    if (n_x > ROWS_DIRECT_MAX || rows < WEIGHT_TILE) return WEIGHT_TILE;
+    return rows < WEIGHT_RUN_MAX ? (int32_t)rows : WEIGHT_RUN_MAX;
+}
+
 struct product_job {
     const device *d;
     struct cpu_product p;
+    int32_t task_rows;
 };
 
 static void product_task(void *context, int64_t task, int thread)
 {
     const struct product_job *job = context;
     struct cpu_product p = job->p;
-    int64_t from = task * WEIGHT_TILE;
+    int64_t from = task * job->task_rows;
     p.first += from;
-    p.n = p.n - from < WEIGHT_TILE ? p.n - from : WEIGHT_TILE;
+    p.n = p.n - from < job->task_rows ? p.n - from : job->task_rows;
     p.out.values += from;
     cpu_product_part(job->d, thread, p);
 }
 
 void cpu_product_run(const device *d, struct cpu_product p)
 {
-    struct product_job job = {d, p};
+    struct product_job job = {d, p, cpu_task_rows(d, p.n, p.x.n)};
     double work = (double)p.n * (double)p.w->spec.n_columns * p.x.n;
-    pool_run(d->threads, product_task, &job, (p.n + WEIGHT_TILE - 1) / WEIGHT_TILE, work);
+    pool_run(d->threads, product_task, &job, (p.n + job.task_rows - 1) / job.task_rows, work);
 }

@@ -17,7 +17,7 @@ enum { ROUNDS_MAX = 100 };
 
 struct round {
     double ours_prefill, ours_decode, llama_prefill, llama_decode; /* seconds */
-    double read;                                                   /* bytes per second */
+    double read, read_mapped;                                      /* bytes per second */
     double ours_bytes;                                             /* weights read by the decode */
 };
 
@@ -92,6 +92,7 @@ static int round_run(struct setup *s, struct round *r, int number)
         }
     }
     r->read = peer_read_rate(s->read);
+    r->read_mapped = peer_read_mapped_rate(s->read);
     return 0;
 }
 
@@ -109,6 +110,7 @@ static double of_llama_prefill(const struct round *r) { return 1 / r->llama_pref
 static double of_llama_decode(const struct round *r) { return 1 / r->llama_decode; }
 static double of_ours_rate(const struct round *r) { return r->ours_bytes / r->ours_decode; }
 static double of_read(const struct round *r) { return r->read; }
+static double of_read_mapped(const struct round *r) { return r->read_mapped; }
 
 static void result_print(const struct setup *s, const struct round *rounds)
 {
@@ -126,6 +128,7 @@ static void result_print(const struct setup *s, const struct round *rounds)
     series_print("ours_decode_gb_per_s", rounds, n, 1e-9, of_ours_rate);
     series_print("llama_decode_gb_per_s", rounds, n, 1e-9 * llama_bytes, of_llama_decode);
     series_print("read_gb_per_s", rounds, n, 1e-9, of_read);
+    series_print("read_mapped_gb_per_s", rounds, n, 1e-9, of_read_mapped);
     printf("}\n");
 }
 
@@ -137,7 +140,7 @@ static int setup_open(struct setup *s)
         peer_ours_open(&s->ours, s->model_dir, s->n_threads, s->n_prompt, s->n_decode, &err);
     if (rc != OK) return complain(err.message);
     s->llama = peer_llama_open(s->library_dir, s->gguf, s->n_threads, s->n_prompt, s->n_decode);
-    s->read = peer_read_open(s->n_threads);
+    s->read = peer_read_open(s->n_threads, s->model_dir);
     s->tokens = calloc((size_t)n, sizeof *s->tokens);
     if (!s->llama || !s->read || !s->tokens) return complain("cannot begin");
     for (int i = 0; i < n; i++)

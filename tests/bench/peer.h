@@ -40,10 +40,12 @@ int peer_llama_quantize(const char *library_dir, const char *from, const char *t
 /* Bytes of matrices that a step of one row reads: everything but what experts were not chosen. */
 double peer_llama_step_bytes(const char *gguf);
 
-/* Bytes per second that n_threads read from memory, best of the loops tried. */
+/* Bytes per second that n_threads read, best of the loops tried: from memory in large pages, and from
+ * the mapping of a model's file (0: none), whose small pages cost some of it. */
 struct peer_read;
-struct peer_read *peer_read_open(int n_threads);
+struct peer_read *peer_read_open(int n_threads, const char *model_dir);
 void peer_read_close(struct peer_read *r);
-double peer_read_rate(struct peer_read *r);
+double peer_read_rate(const struct peer_read *r);
+double peer_read_mapped_rate(const struct peer_read *r);
 
 #endif

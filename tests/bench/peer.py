@@ -60,13 +60,14 @@ def ratio(ours, theirs):
 
 def table_print(results):
     print("| format | prefill tok/s | llama.cpp | ratio | decode tok/s | llama.cpp | ratio "
-          "| GB/s | llama.cpp | ratio | read loop | share |\n" + "|---" * 12 + "|")
+          "| GB/s | llama.cpp | ratio | read loop | share | of the mapped file | share |\n" + "|---" * 14 + "|")
     for name, r in results.items():
         row = [name]
         for what in ("prefill_tok_per_s", "decode_tok_per_s", "decode_gb_per_s"):
             ours, theirs = r["ours_" + what], r["llama_" + what]
             row += [middle(ours), middle(theirs), ratio(ours, theirs)]
-        row += [middle(r["read_gb_per_s"]), ratio(r["ours_decode_gb_per_s"], r["read_gb_per_s"])]
+        for read in (r["read_gb_per_s"], r["read_mapped_gb_per_s"]):
+            row += [middle(read), ratio(r["ours_decode_gb_per_s"], read)]
         print("| " + " | ".join(row) + " |", flush=True)
 
 
