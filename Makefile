@@ -119,5 +119,6 @@ help:
 ## make demo       set up, build, and show the whole line on this repository
 ## make test       set up, build, run the tests (make test-all: editors, sanitizers, long runs)
 ## make check      style, includes, warnings under gcc and clang, clang-tidy, cppcheck
+## make bench-peer  speed beside llama.cpp on the same random weights (16 GB of disk)
 ## make try-nvim   Neovim on this repository with the plugin
 ## make install    PREFIX=/usr/local DESTDIR=

@@ -108,16 +108,31 @@ void kv_decode(float *out, enum kv_type type, const void *stored, int n)
             out[i] = e4m3_value(((const uint8_t *)stored)[i]) * (1 / KV_E4M3_SCALE);
 }
 
+/* A scale so small that it is not exact may give codes beyond 127: they are cut. */
+static void int8_round(float *row, int n)
+{
+    float largest = 0;
+    for (int i = 0; i < n; i++)
+        largest = isfinite(row[i]) ? fmaxf(largest, fabsf(row[i])) : INFINITY + largest;
+    float scale = isfinite(largest) ? largest / 127.0f : NAN;
+    for (int i = 0; i < n; i++) {
+        float code = scale > 0 ? rintf(row[i] / scale) : 0;
+        row[i] = fmaxf(-127, fminf(127, code)) * scale;
+    }
+}
+
 void activation_round(float *row, enum activation_type type, int n)
 {
     float largest = 0;
     if (type == ACTIVATION_BF16)
         for (int i = 0; i < n; i++) row[i] = bf16_value(bf16_from(row[i]));
     if (type == ACTIVATION_F32 || type == ACTIVATION_BF16) return;
-    for (int i = 0; i < n; i++) largest = fmaxf(largest, fabsf(row[i]));
-    float scale = largest / (type == ACTIVATION_E4M3 ? 448.0f : 127.0f);
-    for (int i = 0; i < n && scale > 0; i++) {
-        float q = row[i] / scale;
-        row[i] = (type == ACTIVATION_E4M3 ? e4m3_value(e4m3_from(q)) : rintf(q)) * scale;
+    if (type == ACTIVATION_INT8) {
+        for (int from = 0; from < n; from += INT4_GROUP)
+            int8_round(row + from, n - from < INT4_GROUP ? n - from : INT4_GROUP);
+        return;
     }
+    for (int i = 0; i < n; i++) largest = fmaxf(largest, fabsf(row[i]));
+    float scale = largest / 448.0f;
+    for (int i = 0; i < n && scale > 0; i++) row[i] = e4m3_value(e4m3_from(row[i] / scale)) * scale;
 }

@@ -48,8 +48,12 @@ size_t kv_element_bytes(enum kv_type type);
 void kv_encode(void *out, enum kv_type type, const float *values, int n);
 void kv_decode(float *out, enum kv_type type, const void *stored, int n);
 
-/* Rounds one row of activations in place to what products will read: dynamic scale per row for the
- * 8-bit types (largest magnitude to 448 or 127). */
+/* Rounds one row of activations in place to what products will read.
+ * BF16: to nearest even. E4M3: scale = largest magnitude of the row / 448, value = E4M3(x / scale) *
+ * scale. INT8: for each group of 128 values (the last may be short) scale = largest magnitude / 127,
+ * code = x / scale to the nearest integer, ties to even, within -127..127, value = code * scale; all
+ * in fp32, one rounding each. A scale of 0 gives zeros, a value that is not finite makes its group
+ * NaN. */
 void activation_round(float *row, enum activation_type type, int n);
 
 #endif

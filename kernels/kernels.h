@@ -39,8 +39,9 @@ enum kv_type {
     KV_E4M3  /* fixed scale x32: |k| <= 8 sqrt 2 and |v| <= 8 after the clip */
 };
 
-/* Activations between a norm and the products that read it: a property of the checkpoint, the same
- * in decode, prefill, drafts and warm-up. */
+/* What products read, a property of the checkpoint, the same in decode, prefill, drafts and warm-up.
+ * Rounded (activation_round, format.h) is what a norm hands to products; INT8 also rounds attention's
+ * result and the hidden units, so that every product with INT8 or INT4 weights is one of integers. */
 enum activation_type { ACTIVATION_F32, ACTIVATION_BF16, ACTIVATION_E4M3, ACTIVATION_INT8 };
 
 /* Model dimensions by the names of the model's own config. Contract, checked by shape_check:

@@ -37,6 +37,7 @@ $(MODEL_DEMO): tests/tools/make_checkpoint.c tests/tests.mk | $(BUILD)/tools/mak
 
 include tests/oracle/oracle.mk
 include tests/fuzz/fuzz.mk
+include tests/bench/peer.mk
 
 .PHONY: tests tools
 tests: build tools $(UNIT_TESTS)

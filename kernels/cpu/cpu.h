@@ -13,10 +13,14 @@
 
 enum {
     WEIGHT_TILE = 32,     /* weight rows per task: a divisor of every d_model and ffn */
+    WEIGHT_RUN_MAX = 256, /* the same, at most, for few rows of activations */
     COLUMN_TILE = 64,     /* columns per task where outputs run along the columns, at most */
-    ROW_TILE = 32,        /* activation rows that share one pass over a weight tile in cache */
+    ROW_TILE = 32,        /* activation rows that share one pass over terms widened in cache */
+    ROW_BLOCK = 96,       /* activation rows that share one pass over a weight tile in cache */
+    COLUMN_BLOCK = 512,   /* columns of it that are widened at a time */
     TERM_BLOCK = 256,     /* terms of the down product summed alone, then added up in order */
-    ROWS_DIRECT_MAX = 4,  /* up to here bf16 weights are used as they are, above widened first */
+    ROWS_DIRECT_MAX = 4,  /* up to here weights are used as they are, above widened first */
+    CODES_DIRECT_MAX = 6, /* the same for integer products: above packed first */
     PARTIAL_ROWS_MAX = 8, /* steps up to here keep the down product's blocks apart: the weights are
                              then read in the order they lie in */
     ATTENTION_ROWS = 48 /* query vectors (rows x heads of a group) that share a chunk of K and V */
@@ -38,9 +42,11 @@ struct attention_block {
 
 /* What a thread needs for itself. */
 struct cpu_scratch {
-    float *panel;                   /* widened weights: 4 rows, or TERM_BLOCK x COLUMN_TILE */
-    float *tile;                    /* [ROW_TILE][COLUMN_TILE] */
-    float *keys, *values;           /* [ATTENTION_CHUNK][head_dim] */
+    float *panel;         /* widened weights: 4 x COLUMN_BLOCK, or TERM_BLOCK x COLUMN_TILE */
+    float *lanes;         /* [WEIGHT_TILE / 4][ROW_BLOCK][4][8] sums between blocks of columns */
+    float *tile;          /* [ROW_TILE][COLUMN_TILE], or [rows_max][WEIGHT_TILE] */
+    void *pack;           /* PACK_ROWS rows of codes */
+    float *keys, *values; /* [ATTENTION_CHUNK][head_dim] */
     float *query, *part, *score;    /* [vectors][head_dim] twice, [vectors][ATTENTION_CHUNK] */
     float *largest, *total, *chunk; /* [vectors]: running maximum and sum, and the chunk's sum */
     struct sample_scratch sampling;
@@ -79,7 +85,9 @@ struct device {
     int32_t *slot;  /* [rows][top_k] entry of (row, rank) among the rows sorted by expert */
     int32_t expert_first[EXPERTS_MAX + 1]; /* entries of expert e: [first[e], first[e + 1]) */
     float *entry_y, *hidden, *down; /* [entries][d_model], [entries][ffn], [entries][d_model] */
-    float *partial;                 /* [PARTIAL_ROWS_MAX * top_k][ffn blocks][d_model] */
+    /* Codes of y, attended, entry_y and hidden where activations are int8; else empty. */
+    struct codes y_codes, attended_codes, entry_codes, hidden_codes;
+    float *partial; /* [PARTIAL_ROWS_MAX * top_k][ffn blocks][d_model] */
 
     int32_t *routes; /* [n_layers][n_rows][top_k] for collect */
     float *logits;   /* [outs][vocab] */
@@ -94,6 +102,8 @@ struct cpu_product {
     const weight *w;
     int64_t first, n;
     struct rows x, out;
+    const struct codes *codes; /* of x, row for row, from row `code_row`; or NULL */
+    size_t code_row;
 };
 
 static inline float *cpu_residual(const device *d, int32_t row)
@@ -111,11 +121,17 @@ static inline void cpu_observe(const device *d, enum observed what, int32_t laye
 
 static inline bool cpu_is_row(const device *d, int32_t row) { return d->step->seq[row] >= 0; }
 
-/* cpu_product.c: on one thread; over all threads; one row of w widened; a vector kept in fp32. */
+/* cpu_product.c: on one thread; over all threads; rows of w as they are. */
 void cpu_product_part(const device *d, int thread, struct cpu_product p);
 void cpu_product_run(const device *d, struct cpu_product p);
-void cpu_weight_row(const device *d, float *out, const weight *w, int64_t row);
 struct panel cpu_panel(const weight *w, int64_t row, int n_rows);
+/* The form in which products with w want their activations' codes. */
+enum code_form cpu_code_form(const device *d, const weight *w);
+/* Weight rows per task of n, a multiple of WEIGHT_TILE: long runs where reading weights is all that
+ * counts, as long as every thread gets several. */
+int32_t cpu_task_rows(const device *d, int64_t n, int n_x);
+/* Rounds row `row` of activations, n values, and stores its codes. */
+void cpu_round(const device *d, float *values, int32_t n, const struct codes *codes, size_t row);
 
 /* cpu_weight.c */
 status cpu_weight_begin(weight **out, device *d, const struct weight_spec *spec, error *err);
@@ -123,6 +139,7 @@ status cpu_weight_put(weight *w, int64_t row, int64_t n_rows, const void *bytes,
                       error *err);
 status cpu_weight_seal(weight *w, error *err);
 void cpu_weight_free(weight *w);
+void cpu_weight_row(float *out, const weight *w, int64_t row); /* widened; any thread */
 
 /* cpu_dense.c */
 void cpu_embed(device *d, const weight *wte);

@@ -88,7 +88,7 @@ static void row_fold(const struct attention_view *v, int32_t i, int32_t from, fl
         memset(c->part + j * (size_t)hd, 0, (size_t)hd * sizeof(float));
     }
     math->accumulate((struct rows){c->part + first * (size_t)hd, (size_t)hd, v->group},
-                     (struct panel){c->values, false, (size_t)hd, n},
+                     (struct panel){.bytes = c->values, .stride = (size_t)hd, .n_rows = n},
                      (struct rows){c->score + first * ATTENTION_CHUNK, ATTENTION_CHUNK, v->group},
                      hd);
     float *out = v->d->attended + (size_t)(v->block.row + i) * (size_t)v->d->heads_width +
@@ -112,7 +112,7 @@ static void block_attend(const struct attention_view *v)
         chunk_load(v, c->keys, 0, from, n);
         chunk_load(v, c->values, 1, from, n);
         d->math->dot((struct rows){c->score, ATTENTION_CHUNK, vectors},
-                     (struct panel){c->keys, false, (size_t)hd, n},
+                     (struct panel){.bytes = c->keys, .stride = (size_t)hd, .n_rows = n},
                      (struct rows){c->query, (size_t)hd, vectors}, (size_t)hd);
         for (int32_t i = 0; i < v->block.n_rows; i++) row_fold(v, i, from, scale);
     }

@@ -25,8 +25,10 @@ static void measure_task(void *context, int64_t task, int thread)
     struct rows x = {job->x, STREAM_ROW, (int)job->n_x};
     for (int64_t i = 0; i < job->repeats; i++) {
         const float *w = job->weights + (task * job->rows_per_task) * STREAM_ROW;
-        job->d->math->dot(out, (struct panel){w, false, STREAM_ROW, (int)job->rows_per_task}, x,
-                          STREAM_ROW);
+        job->d->math->dot(
+            out,
+            (struct panel){.bytes = w, .stride = STREAM_ROW, .n_rows = (int)job->rows_per_task}, x,
+            STREAM_ROW);
     }
 }
 

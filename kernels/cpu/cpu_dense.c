@@ -28,7 +28,7 @@ static void embed_task(void *context, int64_t row, int thread)
         return;
     }
     if (token < 0) token = d->out[~token].id < 0 ? 0 : d->out[~token].id;
-    cpu_weight_row(d, cpu_residual(d, r), job->one, token);
+    cpu_weight_row(cpu_residual(d, r), job->one, token);
 }
 
 void cpu_embed(device *d, const weight *wte)
@@ -37,10 +37,13 @@ void cpu_embed(device *d, const weight *wte)
     if (d->step) pool_run(d->threads, embed_task, &job, d->step->n_rows, row_work(d, d->s.d_model));
 }
 
-static void norm_row(const device *d, float *y, const float *x, const weight *g)
+/* Row `row` of y = LN(x), rounded as the checkpoint's activations are. */
+static float *norm_row(const device *d, size_t row, const float *x, const weight *g)
 {
+    float *y = d->y + row * (size_t)d->s.d_model;
     d->math->norm(y, x, g->vector, d->s.d_model);
-    activation_round(y, d->s.activations, d->s.d_model);
+    cpu_round(d, y, d->s.d_model, &d->y_codes, row);
+    return y;
 }
 
 static void norm_1_task(void *context, int64_t row, int thread)
@@ -48,8 +51,7 @@ static void norm_1_task(void *context, int64_t row, int thread)
     const struct dense_job *job = context;
     const device *d = job->d;
     (void)thread;
-    norm_row(d, d->y + (size_t)row * (size_t)d->s.d_model, cpu_residual(d, (int32_t)row),
-             job->w->norm_1);
+    norm_row(d, (size_t)row, cpu_residual(d, (int32_t)row), job->w->norm_1);
 }
 
 /* Pairs (i, i + n / 2) of one head; turn holds cos and sin of each pair's angle. */
@@ -97,12 +99,14 @@ void cpu_attn_in(device *d, int32_t layer, const struct layer_weights *w)
     if (!d->step) return;
     int32_t n = d->step->n_rows;
     d->cost.weight_bytes_per_element = (double)w->qkv->row_bytes / d->s.d_model;
+    d->y_codes.form = cpu_code_form(d, w->qkv);
     pool_run(d->threads, norm_1_task, &job, n, 8 * row_work(d, d->s.d_model));
     cpu_observe(d, OBSERVED_QKV, layer, 0, (struct rows){d->y, (size_t)d->s.d_model, n});
     cpu_product_run(d, (struct cpu_product){.w = w->qkv,
                                             .n = d->qkv_width,
                                             .x = {d->y, (size_t)d->s.d_model, n},
-                                            .out = {d->qkv, (size_t)d->qkv_width, n}});
+                                            .out = {d->qkv, (size_t)d->qkv_width, n},
+                                            .codes = &d->y_codes});
     pool_run(d->threads, qkv_task, &job, n, 8 * row_work(d, d->qkv_width));
 }
 
@@ -132,12 +136,12 @@ static void route_task(void *context, int64_t row, int thread)
     int32_t r = (int32_t)row, n = d->s.d_model, k = d->s.moe_top_k;
     size_t at = ((size_t)job->layer * (size_t)d->step->n_rows + (size_t)row) * (size_t)k;
     int32_t *route = d->route + (size_t)row * (size_t)k;
-    float *x = cpu_residual(d, r), *y = d->y + (size_t)row * (size_t)n, logit[EXPERTS_MAX];
+    float *x = cpu_residual(d, r), logit[EXPERTS_MAX];
     const float *projected = d->projected + (size_t)row * (size_t)n;
     for (int32_t j = 0; j < k; j++) route[j] = d->routes[at + (size_t)j] = -1;
     if (!cpu_is_row(d, r)) return;
     for (int32_t i = 0; i < n; i++) x[i] += projected[i];
-    norm_row(d, y, x, job->w->norm_2);
+    float *y = norm_row(d, (size_t)row, x, job->w->norm_2);
     cpu_product_part(d, thread,
                      (struct cpu_product){.w = job->w->router,
                                           .n = d->s.moe_num_experts,
@@ -148,17 +152,31 @@ static void route_task(void *context, int64_t row, int thread)
     memcpy(d->routes + at, route, (size_t)k * sizeof *route);
 }
 
+static void attended_task(void *context, int64_t row, int thread)
+{
+    const struct dense_job *job = context;
+    const device *d = job->d;
+    (void)thread;
+    cpu_round(d, d->attended + (size_t)row * (size_t)d->heads_width, d->heads_width,
+              &d->attended_codes, (size_t)row);
+}
+
 void cpu_attn_out(device *d, int32_t layer, const struct layer_weights *w)
 {
     struct dense_job job = {.d = d, .layer = layer, .w = w};
     if (!d->step) return;
     int32_t n = d->step->n_rows;
+    d->attended_codes.form = cpu_code_form(d, w->out_proj);
+    if (d->s.activations == ACTIVATION_INT8)
+        pool_run(d->threads, attended_task, &job, n, 8 * row_work(d, d->heads_width));
     cpu_observe(d, OBSERVED_OUT_PROJ, layer, 0,
                 (struct rows){d->attended, (size_t)d->heads_width, n});
     cpu_product_run(d, (struct cpu_product){.w = w->out_proj,
                                             .n = d->s.d_model,
                                             .x = {d->attended, (size_t)d->heads_width, n},
-                                            .out = {d->projected, (size_t)d->s.d_model, n}});
+                                            .out = {d->projected, (size_t)d->s.d_model, n},
+                                            .codes = &d->attended_codes});
+    d->y_codes.form = cpu_code_form(d, w->w1);
     pool_run(d->threads, route_task, &job, n,
              (10 + d->s.moe_num_experts) * row_work(d, d->s.d_model));
     cpu_experts_sort(d);
@@ -169,8 +187,7 @@ static void norm_f_task(void *context, int64_t i, int thread)
     const struct dense_job *job = context;
     const device *d = job->d;
     (void)thread;
-    norm_row(d, d->y + (size_t)i * (size_t)d->s.d_model, cpu_residual(d, d->step->out_row[i]),
-             job->one);
+    norm_row(d, (size_t)i, cpu_residual(d, d->step->out_row[i]), job->one);
 }
 
 void cpu_head(device *d, const weight *norm_f, const weight *lm_head)
@@ -178,12 +195,14 @@ void cpu_head(device *d, const weight *norm_f, const weight *lm_head)
     struct dense_job job = {.d = d, .one = norm_f};
     if (!d->step || d->step->n_outs == 0) return;
     int32_t n = d->step->n_outs;
+    d->y_codes.form = cpu_code_form(d, lm_head);
     pool_run(d->threads, norm_f_task, &job, n, 8.0 * n * d->s.d_model);
     cpu_observe(d, OBSERVED_HEAD, 0, 0, (struct rows){d->y, (size_t)d->s.d_model, n});
     cpu_product_run(d, (struct cpu_product){.w = lm_head,
                                             .n = d->s.vocab_size,
                                             .x = {d->y, (size_t)d->s.d_model, n},
-                                            .out = {d->logits, (size_t)d->s.vocab_size, n}});
+                                            .out = {d->logits, (size_t)d->s.vocab_size, n},
+                                            .codes = &d->y_codes});
 }
 
 static void sample_task(void *context, int64_t i, int thread)

@@ -13,6 +13,7 @@ struct experts_job {
     device *d;
     const struct layer_weights *w;
     int32_t n_tiles; /* tasks per expert */
+    int32_t task_rows;
     int32_t n_active;
     int32_t active[EXPERTS_MAX];
 };
@@ -35,6 +36,14 @@ static int32_t n_entries(const device *d, int32_t expert)
     return d->expert_first[expert + 1] - d->expert_first[expert];
 }
 
+static void codes_copy(const struct codes *to, size_t i, const struct codes *from, size_t j)
+{
+    size_t bytes = from->stride * (from->form == CODES_WORDS ? 2 : 1), n = from->n_groups;
+    memcpy(to->bytes + i * bytes, from->bytes + j * bytes, bytes);
+    memcpy(to->scales + i * n, from->scales + j * n, n * sizeof *to->scales);
+    memcpy(to->sums + i * n, from->sums + j * n, n * sizeof *to->sums);
+}
+
 static void gather_task(void *context, int64_t row, int thread)
 {
     const struct experts_job *job = context;
@@ -43,36 +52,49 @@ static void gather_task(void *context, int64_t row, int thread)
     (void)thread;
     for (int32_t j = 0; j < d->s.moe_top_k; j++) {
         int32_t slot = d->slot[row * d->s.moe_top_k + j];
-        if (slot >= 0)
+        if (slot < 0) continue;
+        if (d->y_codes.form == CODES_NONE || d->step->observer)
             memcpy(d->entry_y + (size_t)slot * n, d->y + (size_t)row * n, n * sizeof(float));
+        if (d->y_codes.form != CODES_NONE)
+            codes_copy(&d->entry_codes, (size_t)slot, &d->y_codes, (size_t)row);
     }
 }
 
-/* WEIGHT_TILE hidden units of one expert for all of its rows. */
+/* Some hidden units of one expert for all of its rows. */
 static void hidden_task(void *context, int64_t task, int thread)
 {
     const struct experts_job *job = context;
     const device *d = job->d;
     int32_t expert = job->active[task / job->n_tiles], ffn = d->s.ffn_hidden_size;
-    int64_t unit = task % job->n_tiles * WEIGHT_TILE, first = (int64_t)expert * ffn + unit;
+    int32_t unit = (int32_t)(task % job->n_tiles) * job->task_rows, left = ffn - unit;
+    int32_t units = left < job->task_rows ? left : job->task_rows;
+    int64_t first = (int64_t)expert * ffn + unit;
     size_t model = (size_t)d->s.d_model;
     float *up = d->scratch[thread].tile;
-    for (int32_t at = d->expert_first[expert]; at < d->expert_first[expert + 1]; at += ROW_TILE) {
-        int left = d->expert_first[expert + 1] - at, n = left < ROW_TILE ? left : ROW_TILE;
-        float *gate = d->hidden + (size_t)at * (size_t)ffn + unit;
-        struct cpu_product p = {.w = job->w->w1,
-                                .first = first,
-                                .n = WEIGHT_TILE,
-                                .x = {d->entry_y + (size_t)at * model, model, n},
-                                .out = {gate, (size_t)ffn, n}};
-        cpu_product_part(d, thread, p);
-        p.w = job->w->v1;
-        p.out = (struct rows){up, WEIGHT_TILE, n};
-        cpu_product_part(d, thread, p);
-        for (int i = 0; i < n; i++)
-            d->math->silu_product(gate + (size_t)i * (size_t)ffn, up + i * WEIGHT_TILE,
-                                  WEIGHT_TILE);
-    }
+    int32_t at = d->expert_first[expert], n = n_entries(d, expert);
+    float *gate = d->hidden + (size_t)at * (size_t)ffn + unit;
+    struct cpu_product p = {.w = job->w->w1,
+                            .first = first,
+                            .n = units,
+                            .x = {d->entry_y + (size_t)at * model, model, n},
+                            .out = {gate, (size_t)ffn, n},
+                            .codes = &d->entry_codes,
+                            .code_row = (size_t)at};
+    cpu_product_part(d, thread, p);
+    p.w = job->w->v1;
+    p.out = (struct rows){up, (size_t)units, n};
+    cpu_product_part(d, thread, p);
+    for (int i = 0; i < n; i++)
+        d->math->silu_product(gate + (size_t)i * (size_t)ffn, up + i * units, units);
+}
+
+static void hidden_round_task(void *context, int64_t entry, int thread)
+{
+    const struct experts_job *job = context;
+    const device *d = job->d;
+    (void)thread;
+    cpu_round(d, d->hidden + (size_t)entry * (size_t)d->s.ffn_hidden_size, d->s.ffn_hidden_size,
+              &d->hidden_codes, (size_t)entry);
 }
 
 static int32_t n_term_blocks(const device *d)
@@ -97,14 +119,14 @@ static struct panel down_panel(const device *d, int thread, const weight *w2, in
                                int n_terms, int32_t column, int32_t n_columns, bool as_is)
 {
     struct panel p = cpu_panel(w2, row, n_terms);
-    size_t element = p.is_bf16 ? 2 : 4;
+    size_t element = p.format == WEIGHT_BF16 ? 2 : 4;
     p.bytes = (const unsigned char *)p.bytes + (size_t)column * element;
-    if (!p.is_bf16 || as_is) return p;
+    if (p.format != WEIGHT_BF16 || as_is) return p;
     float *to = d->scratch[thread].panel;
     for (int f = 0; f < n_terms; f++)
         d->math->decode(to + f * n_columns, WEIGHT_BF16,
                         (const uint16_t *)p.bytes + (size_t)f * p.stride, NULL, n_columns);
-    return (struct panel){to, false, (size_t)n_columns, n_terms};
+    return (struct panel){.bytes = to, .stride = (size_t)n_columns, .n_rows = n_terms};
 }
 
 /* Few rows: one block of terms of one expert, over all columns. */
@@ -120,11 +142,12 @@ static void down_block_task(void *context, int64_t task, int thread)
     float *to = d->partial + (size_t)first * stride + (size_t)block * (size_t)model;
     for (int32_t i = 0; i < n; i++)
         memset(to + (size_t)i * stride, 0, (size_t)model * sizeof(float));
-    int32_t width = d->math->reads_bf16 ? model : COLUMN_TILE;
+    bool as_is = d->math->reads[WEIGHT_BF16];
+    int32_t width = as_is ? model : COLUMN_TILE;
     for (int32_t c = 0; c < model; c += width) {
         int32_t columns = model - c < width ? model - c : width;
-        struct panel w = down_panel(d, thread, job->w->w2, row, terms_in(d, block), c, columns,
-                                    d->math->reads_bf16);
+        struct panel w =
+            down_panel(d, thread, job->w->w2, row, terms_in(d, block), c, columns, as_is);
         d->math->accumulate((struct rows){to + c, stride, n}, w, hidden_rows(d, first, block, n),
                             columns);
     }
@@ -180,15 +203,18 @@ static void down_rows_task(void *context, int64_t task, int thread)
     const struct experts_job *job = context;
     const device *d = job->d;
     int32_t expert = job->active[task / job->n_tiles];
-    int64_t c = task % job->n_tiles * WEIGHT_TILE;
+    int64_t c = task % job->n_tiles * job->task_rows;
+    int64_t left = d->s.d_model - c;
     size_t model = (size_t)d->s.d_model;
     int32_t first = d->expert_first[expert], n = n_entries(d, expert);
     cpu_product_part(d, thread,
                      (struct cpu_product){.w = job->w->w2,
                                           .first = (int64_t)expert * d->s.d_model + c,
-                                          .n = WEIGHT_TILE,
+                                          .n = left < job->task_rows ? left : job->task_rows,
                                           .x = hidden_rows(d, first, 0, n),
-                                          .out = {d->down + (size_t)first * model + c, model, n}});
+                                          .out = {d->down + (size_t)first * model + c, model, n},
+                                          .codes = &d->hidden_codes,
+                                          .code_row = (size_t)first});
 }
 
 /* x += sum over ranks, in rank order. */
@@ -213,7 +239,8 @@ static void experts_down(device *d, struct experts_job *job, double work)
 {
     int32_t entries = d->expert_first[d->s.moe_num_experts], n = job->n_active;
     if (!job->w->w2->spec.transposed) {
-        job->n_tiles = d->s.d_model / WEIGHT_TILE;
+        job->task_rows = cpu_task_rows(d, (int64_t)n * d->s.d_model, d->step->n_rows);
+        job->n_tiles = (d->s.d_model + job->task_rows - 1) / job->task_rows;
         pool_run(d->threads, down_rows_task, job, (int64_t)n * job->n_tiles, work);
     } else if (d->step->n_rows <= PARTIAL_ROWS_MAX) {
         job->n_tiles = n_term_blocks(d);
@@ -244,10 +271,18 @@ void cpu_experts(device *d, int32_t layer, const struct layer_weights *w)
         if (n_entries(d, e) > 0) job.active[job.n_active++] = e;
     double rows = (double)d->step->n_rows * d->s.d_model * d->s.moe_top_k;
     double work = rows * d->s.ffn_hidden_size;
+    d->entry_codes.form = d->y_codes.form;
+    d->hidden_codes.form = w->w2->spec.transposed ? CODES_NONE : cpu_code_form(d, w->w2);
     pool_run(d->threads, gather_task, &job, d->step->n_rows, rows);
     entries_observe(d, OBSERVED_EXPERT_IN, layer, d->entry_y, d->s.d_model);
-    job.n_tiles = d->s.ffn_hidden_size / WEIGHT_TILE;
+    job.task_rows = cpu_task_rows(d, (int64_t)job.n_active * d->s.ffn_hidden_size, d->step->n_rows);
+    job.n_tiles = (d->s.ffn_hidden_size + job.task_rows - 1) / job.task_rows;
     pool_run(d->threads, hidden_task, &job, (int64_t)job.n_active * job.n_tiles, 2 * work);
+    if (d->s.activations == ACTIVATION_INT8) {
+        int32_t entries = d->expert_first[d->s.moe_num_experts];
+        pool_run(d->threads, hidden_round_task, &job, entries,
+                 8.0 * entries * d->s.ffn_hidden_size);
+    }
     entries_observe(d, OBSERVED_HIDDEN, layer, d->hidden, d->s.ffn_hidden_size);
     experts_down(d, &job, work);
     pool_run(d->threads, combine_task, &job, d->step->n_rows, rows);

@@ -7,6 +7,13 @@
 #include "kernels/format.h"
 #include "kernels/host.h"
 
+/* Whole tiles of INT4's scales, and one more that is read and not used. */
+static size_t scale_rows(const struct weight_spec *spec)
+{
+    size_t n = (size_t)spec->n_rows;
+    return spec->format == WEIGHT_INT4_G128 ? (n / INT4_TILE + 2) * INT4_TILE : n;
+}
+
 status cpu_weight_begin(weight **out, device *d, const struct weight_spec *spec, error *err)
 {
     (void)d;
@@ -19,7 +26,7 @@ status cpu_weight_begin(weight **out, device *d, const struct weight_spec *spec,
     w->row_bytes = format_row_bytes(spec->format, spec->n_columns);
     w->scale_bytes = format_row_scale_bytes(spec->format, spec->n_columns);
     w->spec.name = memory_copy(spec->name, strlen(spec->name));
-    if (w->scale_bytes) w->scales = memory_take((size_t)spec->n_rows, w->scale_bytes);
+    if (w->scale_bytes) w->scales = memory_take(scale_rows(spec), w->scale_bytes);
     if (!w->spec.name || (w->scale_bytes && !w->scales)) {
         cpu_weight_free(w);
         return fail(err, ERR_MEMORY, "%s: out of memory", spec->name);
@@ -47,6 +54,19 @@ static status weight_own(weight *w, error *err)
     return OK;
 }
 
+/* Rows of scales, [group] in the file, to [tile][group][row of the tile]. */
+static void scales_tile(weight *w, int64_t first, int64_t n_rows, const unsigned char *scales)
+{
+    size_t n_groups = w->scale_bytes / 2;
+    for (size_t i = 0; i < (size_t)n_rows; i++) {
+        size_t row = (size_t)first + i;
+        unsigned char *to =
+            w->scales + (row / INT4_TILE * n_groups * INT4_TILE + row % INT4_TILE) * 2;
+        for (size_t g = 0; g < n_groups; g++)
+            memcpy(to + g * INT4_TILE * 2, scales + (i * n_groups + g) * 2, 2);
+    }
+}
+
 status cpu_weight_put(weight *w, int64_t row, int64_t n_rows, const void *bytes, const void *scales,
                       error *err)
 {
@@ -63,7 +83,9 @@ status cpu_weight_put(weight *w, int64_t row, int64_t n_rows, const void *bytes,
         if (rc != OK) return rc;
         memcpy(w->own + (size_t)row * w->row_bytes, from, (size_t)n_rows * w->row_bytes);
     }
-    if (w->scale_bytes)
+    if (w->spec.format == WEIGHT_INT4_G128)
+        scales_tile(w, row, n_rows, scales);
+    else if (w->scale_bytes)
         memcpy(w->scales + (size_t)row * w->scale_bytes, scales, (size_t)n_rows * w->scale_bytes);
     w->n_put += n_rows;
     return OK;
@@ -78,10 +100,24 @@ status cpu_weight_seal(weight *w, error *err)
     w->vector = memory_take((size_t)(w->spec.n_rows * w->spec.n_columns), sizeof *w->vector);
     if (!w->vector) return fail(err, ERR_MEMORY, "%s: out of memory", w->spec.name);
     for (int64_t r = 0; r < w->spec.n_rows; r++)
-        format_decode(w->vector + r * w->spec.n_columns, w->spec.format,
-                      w->bytes + (size_t)r * w->row_bytes,
-                      w->scales ? w->scales + (size_t)r * w->scale_bytes : NULL, w->spec.n_columns);
+        cpu_weight_row(w->vector + r * w->spec.n_columns, w, r);
     return OK;
+}
+
+void cpu_weight_row(float *out, const weight *w, int64_t row)
+{
+    const unsigned char *from = w->bytes + (size_t)row * w->row_bytes;
+    int64_t n = w->spec.n_columns, step = w->spec.format == WEIGHT_INT4_G128 ? INT4_GROUP : n;
+    const unsigned char *scales = w->scales;
+    if (w->spec.format == WEIGHT_INT4_G128)
+        scales = (const unsigned char *)cpu_panel(w, row, 1).tiled;
+    else if (scales)
+        scales += (size_t)row * w->scale_bytes;
+    for (int64_t i = 0; i < n; i += step) {
+        format_decode(out + i, w->spec.format, from + format_row_bytes(w->spec.format, i), scales,
+                      n - i < step ? n - i : step);
+        if (scales) scales += sizeof(uint16_t) * INT4_TILE;
+    }
 }
 
 void cpu_weight_free(weight *w)

@@ -1,21 +1,30 @@
 /* The inner loops of the CPU backend, one table per instruction set, chosen at run time.
  *
  * Every result is a fixed sequence of fp32 operations whatever the blocking: a dot product runs in
- * eight lanes along k, folded by a fixed tree; an accumulation adds its terms in ascending order.
- * So one table gives the same bits for any number of rows or threads; two tables do not. Strides
+ * eight lanes along k, folded by a fixed tree; an accumulation adds its terms in ascending order; an
+ * integer product is exact within a group of 128 columns, and groups are added in ascending order. So
+ * one table gives the same bits for any number of rows or threads; two tables do not. Strides
  * count elements. k, n_columns and lengths of rows are multiples of 16. Any thread. */
 #ifndef KERNELS_CPU_MATH_H
 #define KERNELS_CPU_MATH_H
 
 #include "kernels/kernels.h"
 
-/* A block of weights as it is stored: fp32 or bf16. */
+/* A block of weights as it is stored. Row-scaled formats (FP8, INT8) count without their scale here,
+ * FP8 also times 1 / FP8_UNIT: who asks for the products multiplies them by the scales. */
+#define FP8_UNIT 0x1p20f
+
 struct panel {
     const void *bytes;
-    bool is_bf16;
-    size_t stride; /* elements from row to row */
+    enum weight_format format;
+    size_t stride;         /* elements from row to row */
+    const uint16_t *tiled; /* INT4: scales of the first row's tile, see INT4_TILE */
     int n_rows;
 };
+
+/* Scales of INT4 lie [tile][group][row of the tile] in bf16, so that one load serves a tile of rows.
+ * A panel begins at a tile, or is one row of it. */
+enum { INT4_TILE = 8 };
 
 /* Activations, or what products write: rows of fp32. */
 struct rows {
@@ -24,17 +33,50 @@ struct rows {
     int n;
 };
 
+/* Rows of int8 activations: codes, zero behind the last column up to a whole group, and per group
+ * a scale and the sum of the codes. */
+enum code_form {
+    CODES_NONE,
+    CODES_WORDS, /* int16 in their order, for INT8 weights */
+    CODES_SPLIT /* int8; of each 64 columns the even ones, then the odd ones, as nibbles of INT4 weights lie */
+};
+
+struct codes {
+    unsigned char *bytes;
+    float *scales;
+    int32_t *sums;
+    size_t stride, n_groups; /* codes and groups from row to row */
+    enum code_form form;
+    int n;
+};
+
 struct cpu_math {
     const char *name;
-    /* out[j][i] = sum over k of w[i][k] x[j][k] */
+    /* out[j][i] = sum over k of w[i][k] x[j][k], for formats that `reads` has. */
     void (*dot)(struct rows out, struct panel w, struct rows x, size_t k);
-    /* out[j][c] += sum over f, ascending, of h[j][f] w[f][c] */
+    bool reads[WEIGHT_INT4_G128 + 1];
+    /* The same for many rows, blocked along k: adds the columns of this block to lanes[j][4][8] (sets
+     * them, if first), for at most 4 fp32 rows; lanes_fold then gives the n_w sums of each row. */
+    void (*dot_lanes)(float *lanes, const float *w, size_t stride, struct rows x, size_t k,
+                      bool first);
+    void (*lanes_fold)(struct rows out, const float *lanes, int n_w);
+    /* out[j][c] += sum over f, ascending, of h[j][f] w[f][c]; fp32 or bf16 */
     void (*accumulate)(struct rows out, struct panel w, struct rows h, int n_columns);
-    /* True when dot and accumulate are quick on bf16 as it is, for few rows; else widen first. */
-    bool reads_bf16;
+    /* Integer products of INT8 and INT4 weights: per group an exact sum of code * code, as fp32 times
+     * the group's scales, added up over ascending groups. `few` is for rows that share one pass over
+     * the weights, `many` packs them first into `pack` (PACK_ROWS * 2 bytes per column). */
+    void (*codes_few)(struct rows out, struct panel w, const float *row_scales, struct codes x,
+                      size_t k);
+    void (*codes_many)(struct rows out, struct panel w, const float *row_scales, struct codes x,
+                       size_t k, void *pack);
+    /* Rounds a row in place as activation_round does; INT8 also gives its codes (row 0 of `out`). */
+    void (*round)(float *row, enum activation_type type, int n, struct codes out);
     /* One stored row of weights, or n values of a KV page, as fp32. */
     void (*decode)(float *out, enum weight_format format, const void *row, const void *scales,
                    int64_t n);
+    /* n columns (a multiple of 8) of a panel's row 0, from column `from` (a multiple of 128), to what
+     * dot would multiply. */
+    void (*widen)(float *out, struct panel w, size_t from, size_t n);
     void (*decode_kv)(float *out, enum kv_type type, const void *stored, int n);
     /* y = (x - mean) / sqrt(var + 1e-5) * g */
     void (*norm)(float *y, const float *x, const float *g, int n);
@@ -43,6 +85,8 @@ struct cpu_math {
     /* p = exp(p - largest) for n values; returns their sum. Writes zeros up to a multiple of 8. */
     float (*exp_sum)(float *p, float largest, int n);
 };
+
+enum { PACK_ROWS = 16, LANES = 8 };
 
 extern const struct cpu_math cpu_math_portable;
 #if defined(__x86_64__)

@@ -7,9 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/cpu/math.h"
 #include "kernels/format.h"
-
-enum { LANES = 8 };
 
 /* e^x to about 2 ulp, branch-free: x = n ln 2 + r, a polynomial for e^r (Cephes' expf), n into the
  * exponent. Below -87 it gives about 1e-38 instead of denormals; NaN stays NaN. */
@@ -42,7 +41,7 @@ static inline double lanes_sum(const double *lane)
            ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
-static void row_norm(float *y, const float *x, const float *g, int n)
+static inline void row_norm(float *y, const float *x, const float *g, int n)
 {
     double sum[LANES] = {0}, square[LANES] = {0};
     for (int i = 0; i < n; i += LANES)
@@ -57,12 +56,12 @@ static void row_norm(float *y, const float *x, const float *g, int n)
     for (int i = 0; i < n; i++) y[i] = (x[i] - centre) * scale * g[i];
 }
 
-static void row_silu_product(float *gate, const float *up, int n)
+static inline void row_silu_product(float *gate, const float *up, int n)
 {
     for (int i = 0; i < n; i++) gate[i] = gate[i] / (1.0f + row_exp(-gate[i])) * up[i];
 }
 
-static float row_exp_sum(float *p, float largest, int n)
+static inline float row_exp_sum(float *p, float largest, int n)
 {
     float lane[LANES] = {0};
     int padded = (n + LANES - 1) / LANES * LANES;
@@ -85,7 +84,7 @@ static inline float row_e4m3(uint8_t code)
 }
 
 /* Adding 8 and taking it off again, in unsigned and in float, extends the nibble's sign. */
-static void row_int4(float *out, const uint8_t *row, const unsigned char *scales, int64_t n)
+static inline void row_int4(float *out, const uint8_t *row, const unsigned char *scales, int64_t n)
 {
     for (int64_t from = 0; from < n; from += INT4_GROUP) {
         int64_t pairs = (n - from < INT4_GROUP ? n - from : INT4_GROUP) / 2;
@@ -100,8 +99,8 @@ static void row_int4(float *out, const uint8_t *row, const unsigned char *scales
     }
 }
 
-static void row_decode(float *out, enum weight_format format, const void *row, const void *scales,
-                       int64_t n)
+static inline void row_decode(float *out, enum weight_format format, const void *row,
+                              const void *scales, int64_t n)
 {
     float scale = 1;
     if (format == WEIGHT_FP8_ROW || format == WEIGHT_INT8_ROW) memcpy(&scale, scales, sizeof scale);
@@ -121,7 +120,72 @@ static void row_decode(float *out, enum weight_format format, const void *row, c
     }
 }
 
-static void row_decode_kv(float *out, enum kv_type type, const void *stored, int n)
+/* To the nearest integer, ties to even, for |x| < 2^22. */
+static inline float row_round_even(float x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
+
+/* Where code i of a row lies in this form. */
+static inline size_t code_at(enum code_form form, size_t i)
+{
+    return form == CODES_SPLIT ? (i & ~(size_t)63) + (i & 1) * 32 + (i & 63) / 2 : i;
+}
+
+/* One group of INT8 activations; see activation_round. Returns the scale, NaN for values that are
+ * not finite, and leaves whole numbers in `code`. */
+static inline float row_round_group(float *row, float *code, int n)
+{
+    int32_t most = 0;
+    for (int i = 0; i < n; i++) {
+        int32_t bits;
+        memcpy(&bits, row + i, sizeof bits);
+        bits &= 0x7FFFFFFF;
+        most = bits > most ? bits : most;
+    }
+    float largest, scale, divisor;
+    memcpy(&largest, &most, sizeof largest);
+    scale = most < 0x7F800000 ? largest / 127.0f : NAN;
+    divisor = scale > 0 ? scale : INFINITY; /* codes 0 */
+    for (int i = 0; i < n; i++) {
+        float q = row[i] / divisor;
+        q = q < -127.0f ? -127.0f : q;
+        q = q > 127.0f ? 127.0f : q;
+        q = row_round_even(q);
+        code[i] = scale > 0 ? q : 0.0f;
+    }
+    for (int i = 0; i < n; i++) row[i] = code[i] * scale;
+    return scale;
+}
+
+static inline void row_codes_store(const float *code, struct codes out, size_t from, int n)
+{
+    for (int i = 0; i < INT4_GROUP; i++) {
+        int value = i < n ? (int)code[i] : 0;
+        size_t at = from + code_at(out.form, (size_t)i);
+        if (out.form == CODES_WORDS)
+            ((int16_t *)(void *)out.bytes)[at] = (int16_t)value;
+        else
+            ((int8_t *)out.bytes)[at] = (int8_t)value;
+    }
+}
+
+static inline void row_round(float *row, enum activation_type type, int n, struct codes out)
+{
+    float code[INT4_GROUP];
+    if (type == ACTIVATION_E4M3) activation_round(row, type, n);
+    if (type == ACTIVATION_BF16)
+        for (int i = 0; i < n; i++) row[i] = bf16_value(bf16_from(row[i]));
+    for (int from = 0; type == ACTIVATION_INT8 && from < n; from += INT4_GROUP) {
+        int size = n - from < INT4_GROUP ? n - from : INT4_GROUP;
+        float scale = row_round_group(row + from, code, size);
+        if (out.form == CODES_NONE) continue;
+        float sum = 0; /* exact */
+        for (int i = 0; i < size; i++) sum += code[i];
+        out.scales[from / INT4_GROUP] = scale;
+        out.sums[from / INT4_GROUP] = (int32_t)sum;
+        row_codes_store(code, out, (size_t)from, size);
+    }
+}
+
+static inline void row_decode_kv(float *out, enum kv_type type, const void *stored, int n)
 {
     if (type == KV_F32) {
         memcpy(out, stored, (size_t)n * sizeof *out);

@@ -34,7 +34,7 @@ static status reference_open(device **out, const struct device_options *o, error
     d->route = arena_take(m, rows * k, sizeof *d->route);
     d->buffer = arena_take(m, heads * 3 + (size_t)s->max_seq_len + 2 * (size_t)s->ffn_hidden_size,
                            sizeof *d->buffer);
-    d->narrow = arena_take(m, model, sizeof *d->narrow);
+    d->narrow = arena_take(m, model + heads + (size_t)s->ffn_hidden_size, sizeof *d->narrow);
     d->routes = arena_take(m, (size_t)s->n_layers * rows * k, sizeof *d->routes);
     d->logits = arena_take(m, outs * vocab, sizeof *d->logits);
     d->out = arena_take(m, outs, sizeof *d->out);

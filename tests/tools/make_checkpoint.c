@@ -2,7 +2,7 @@
  *
  * Every value is a function of (seed, tensor name, index) alone, so shards, formats and orders of
  * writing hold the same numbers, and the same command writes the same bytes. Values are rounded to
- * the safetensors dtype first; GGUF then stores exactly those as F32. Scales are chosen so that with
+ * the safetensors dtype first; GGUF then stores exactly those, as F32 or (--gguf-type bf16) BF16. Scales are chosen so that with
  * unit-variance norms about a fifth of q, k and v passes the clip, every layer adds about as much
  * to the residual as is there, and logits have a standard deviation of 2.5. Shapes outside the
  * engine's contract are written too: a loader must refuse them. */
@@ -24,10 +24,11 @@ enum dtype { DTYPE_F32, DTYPE_BF16, DTYPE_F16 };
 
 static const char usage[] =
     "usage: make_checkpoint [--out DIR] [--gguf FILE] [OPTIONS]\n\n"
-    "Writes a seeded random DBRX checkpoint as safetensors, as GGUF (F32), or as both.\n\n"
+    "Writes a seeded random DBRX checkpoint as safetensors, as GGUF, or as both.\n\n"
     "  --d-model N  --n-heads N  --kv-n-heads N  --n-layers N  --ffn N  --experts N  --top-k N\n"
     "  --vocab N  --max-seq-len N  --rope-theta X  --clip X  the model's shape\n"
     "  --dtype f32|bf16|f16     of the safetensors; GGUF holds the same, rounded, values\n"
+    "  --gguf-type f32|bf16     of the GGUF's matrices; norms and router are F32 always\n"
     "  --routes-spread X        standard deviation of the router's logits\n"
     "  --gains-spread X         spread of the norms' gains: exp of X times a normal number, with "
     "a\n"
@@ -41,11 +42,11 @@ static const char usage[] =
 static const char *const dtype_names[] = {"F32", "BF16", "F16"};
 
 struct options {
-    const char *out, *gguf, *dtype, *tokenizer;
+    const char *out, *gguf, *gguf_type, *dtype, *tokenizer;
     long d_model, n_heads, kv_n_heads, n_layers, ffn, experts, top_k, vocab, max_seq_len;
     long shards, seed, demo;
     double rope_theta, clip, routes_spread, gains_spread, qkv_scale;
-    enum dtype type;
+    enum dtype type, matrix_type; /* of safetensors; of GGUF's matrices */
 };
 
 /* One tensor. `experts` > 1 marks a stack of matrices, which GGUF stores as three dimensions;
@@ -148,14 +149,15 @@ static bool values_write(FILE *f, const float *values, size_t n, enum dtype type
     return fwrite(half, sizeof *half, n, f) == n;
 }
 
-static bool tensor_write(FILE *f, const struct tensor *t, enum dtype type)
+/* Values are rounded to the checkpoint's dtype, then written in another that holds them. */
+static bool tensor_write(FILE *f, const struct tensor *t, enum dtype type, enum dtype written)
 {
     static float chunk[CHUNK_VALUES];
     uint64_t left = tensor_values(t);
     for (uint64_t at = 0; left > 0;) {
         size_t n = left < CHUNK_VALUES ? (size_t)left : CHUNK_VALUES;
         tensor_fill(chunk, t, type, at, 1, n);
-        if (!values_write(f, chunk, n, type)) return false;
+        if (!values_write(f, chunk, n, written)) return false;
         at += n;
         left -= n;
     }
@@ -263,7 +265,8 @@ static int shard_write(const struct model *m, const char *path, size_t from, siz
     uint64_t size = header.size;
     bool ok = f && !header.failed && fwrite(&size, sizeof size, 1, f) == 1 &&
               fwrite(header.bytes, 1, header.size, f) == header.size;
-    for (size_t i = from; ok && i < to; i++) ok = tensor_write(f, &m->tensors[i], m->o.type);
+    for (size_t i = from; ok && i < to; i++)
+        ok = tensor_write(f, &m->tensors[i], m->o.type, m->o.type);
     if (f && fclose(f) != 0) ok = false;
     buffer_free(&header);
     return ok ? 0 : complain(path, strerror(errno));
@@ -461,8 +464,16 @@ static uint64_t padded(uint64_t size)
     return (size + GGUF_ALIGNMENT - 1) / GGUF_ALIGNMENT * GGUF_ALIGNMENT;
 }
 
+/* llama.cpp wants the router in F32, like the norms. */
+static enum dtype gguf_dtype(const struct model *m, const struct tensor *t)
+{
+    bool small = t->n_columns == 0 || strstr(t->gguf_name, "ffn_gate_inp");
+    return small ? DTYPE_F32 : m->o.matrix_type;
+}
+
 static void gguf_header(buffer *b, const struct model *m)
 {
+    enum { GGUF_TYPE_F32 = 0, GGUF_TYPE_BF16 = 30 };
     uint64_t at = 0;
     buffer_put(b, "GGUF", 4);
     put_u32(b, 3);
@@ -477,15 +488,17 @@ static void gguf_header(buffer *b, const struct model *m)
         if (t->n_columns) put_u64(b, t->transposed ? rows : t->n_columns);
         put_u64(b, t->transposed ? t->n_columns : rows);
         if (t->n_experts > 1) put_u64(b, t->n_experts);
-        put_u32(b, 0); /* F32 */
+        enum dtype type = gguf_dtype(m, t);
+        put_u32(b, type == DTYPE_F32 ? GGUF_TYPE_F32 : GGUF_TYPE_BF16);
         put_u64(b, at);
-        at += padded(tensor_values(t) * 4);
+        at += padded(tensor_bytes(t, type));
     }
     while (b->size % GGUF_ALIGNMENT) buffer_put_char(b, 0);
 }
 
 /* [rows][columns] of every expert, written as [columns][rows]. */
-static bool tensor_write_transposed(FILE *f, const struct tensor *t, enum dtype type)
+static bool tensor_write_transposed(FILE *f, const struct tensor *t, enum dtype type,
+                                    enum dtype written)
 {
     static float chunk[CHUNK_VALUES];
     uint64_t rows = t->n_rows / t->n_experts;
@@ -495,23 +508,8 @@ static bool tensor_write_transposed(FILE *f, const struct tensor *t, enum dtype 
                 size_t n = rows - r < CHUNK_VALUES ? (size_t)(rows - r) : CHUNK_VALUES;
                 uint64_t first = (e * rows + r) * t->n_columns + c;
                 tensor_fill(chunk, t, type, first, t->n_columns, n);
-                if (fwrite(chunk, sizeof *chunk, n, f) != n) return false;
+                if (!values_write(f, chunk, n, written)) return false;
             }
-    return true;
-}
-
-/* Values are rounded to the checkpoint's dtype, then stored as F32. */
-static bool tensor_write_f32(FILE *f, const struct tensor *t, enum dtype type)
-{
-    static float chunk[CHUNK_VALUES];
-    uint64_t left = tensor_values(t);
-    for (uint64_t at = 0; left > 0;) {
-        size_t n = left < CHUNK_VALUES ? (size_t)left : CHUNK_VALUES;
-        tensor_fill(chunk, t, type, at, 1, n);
-        if (fwrite(chunk, sizeof *chunk, n, f) != n) return false;
-        at += n;
-        left -= n;
-    }
     return true;
 }
 
@@ -524,9 +522,10 @@ static int gguf_write(const struct model *m)
     bool ok = f && !header.failed && fwrite(header.bytes, 1, header.size, f) == header.size;
     for (size_t i = 0; ok && i < m->n_tensors; i++) {
         const struct tensor *t = &m->tensors[i];
-        uint64_t size = tensor_values(t) * 4;
-        ok = t->transposed ? tensor_write_transposed(f, t, m->o.type)
-                           : tensor_write_f32(f, t, m->o.type);
+        enum dtype type = gguf_dtype(m, t);
+        uint64_t size = tensor_bytes(t, type);
+        ok = t->transposed ? tensor_write_transposed(f, t, m->o.type, type)
+                           : tensor_write(f, t, m->o.type, type);
         size_t pad = (size_t)(padded(size) - size);
         ok = ok && fwrite(zeros, 1, pad, f) == pad;
     }
@@ -542,6 +541,7 @@ static const struct {
 } option_table[] = {
     {"--out", OPTION_TEXT, offsetof(struct options, out)},
     {"--gguf", OPTION_TEXT, offsetof(struct options, gguf)},
+    {"--gguf-type", OPTION_TEXT, offsetof(struct options, gguf_type)},
     {"--dtype", OPTION_TEXT, offsetof(struct options, dtype)},
     {"--tokenizer", OPTION_TEXT, offsetof(struct options, tokenizer)},
     {"--d-model", OPTION_LONG, offsetof(struct options, d_model)},
@@ -596,6 +596,9 @@ static int options_read(struct options *o, int argc, char **argv)
     for (o->type = DTYPE_F32; o->type <= DTYPE_F16 && strcmp(o->dtype, types[o->type]) != 0;)
         o->type++;
     if (o->type > DTYPE_F16) return 1 + complain("--dtype is not f32, bf16 or f16", o->dtype);
+    o->matrix_type = strcmp(o->gguf_type, "bf16") == 0 ? DTYPE_BF16 : DTYPE_F32;
+    if (strcmp(o->gguf_type, "f32") != 0 && (o->matrix_type != o->type || o->type == DTYPE_F32))
+        return 1 + complain("--gguf-type is not f32, nor bf16 with --dtype bf16", o->gguf_type);
     if (strcmp(o->tokenizer, "none") != 0 && strcmp(o->tokenizer, "embedded") != 0)
         return 1 + complain("--tokenizer is not none or embedded", o->tokenizer);
     const long *counts[] = {&o->d_model, &o->n_heads, &o->kv_n_heads,  &o->n_layers, &o->ffn,
@@ -612,6 +615,7 @@ static int options_read(struct options *o, int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct model m = {.o = {.dtype = "bf16",
+                            .gguf_type = "f32",
                             .tokenizer = "none",
                             .d_model = 64,
                             .n_heads = 4,

@@ -219,6 +219,7 @@ static void whole_models(void **state)
     for (size_t v = 0; v < 2; v++)
         for (size_t f = 0; f < 5 && variant_exists(variants[v]); f++) {
             struct rig_options o = rig_defaults();
+            o.shape.ffn_hidden_size = 544; /* a whole block of columns and a short one */
             o.variant = variants[v];
             o.format = formats[f];
             assert_true(models_apart(o, 40) < 3e-5);
@@ -243,11 +244,20 @@ static void activations_of_each_type(void **state)
 {
     static const double bounds[] = {3e-5, 1e-3, 2e-2, 5e-3};
     (void)state;
-    for (int type = ACTIVATION_F32; type <= ACTIVATION_INT8; type++) {
-        struct rig_options o = rig_defaults();
-        o.shape.activations = (enum activation_type)type;
-        assert_true(models_apart(o, 12) < bounds[type]);
-    }
+    for (size_t v = 0; v < 2; v++)
+        for (int type = ACTIVATION_F32; type <= ACTIVATION_INT8 && variant_exists(variants[v]);
+             type++)
+            for (size_t f = 0; f < 5; f++) {
+                struct rig_options o = rig_defaults();
+                o.variant = variants[v];
+                o.format = formats[f];
+                o.shape.ffn_hidden_size = 160; /* a whole group and a short one */
+                o.shape.activations = (enum activation_type)type;
+                double apart = models_apart(o, 12);
+                if (!(apart < bounds[type]))
+                    fail_msg("%s, format %d, activations %d: apart by %g", o.variant, o.format,
+                             type, apart);
+            }
 }
 
 /* The same work in another arrangement: bit for bit the same logits. */
@@ -339,15 +349,24 @@ static void arrangements_compare(struct rig_options o)
 
 static void same_bits_in_any_arrangement(void **state)
 {
-    static const enum weight_format some[] = {WEIGHT_F32, WEIGHT_BF16, WEIGHT_INT4_G128};
+    static const struct {
+        enum weight_format format;
+        enum kv_type kv;
+        enum activation_type activations;
+    } some[] = {
+        {WEIGHT_F32, KV_F32, ACTIVATION_F32},        {WEIGHT_BF16, KV_BF16, ACTIVATION_BF16},
+        {WEIGHT_FP8_ROW, KV_BF16, ACTIVATION_BF16},  {WEIGHT_INT8_ROW, KV_E4M3, ACTIVATION_BF16},
+        {WEIGHT_INT4_G128, KV_E4M3, ACTIVATION_F32}, {WEIGHT_INT8_ROW, KV_BF16, ACTIVATION_INT8},
+        {WEIGHT_INT4_G128, KV_E4M3, ACTIVATION_INT8}};
     (void)state;
     for (size_t v = 0; v < 2; v++)
-        for (size_t f = 0; f < 3 && variant_exists(variants[v]); f++) {
+        for (size_t f = 0; f < sizeof some / sizeof *some && variant_exists(variants[v]); f++) {
             struct rig_options o = rig_defaults();
-            o.shape.ffn_hidden_size = 288;
+            o.shape.ffn_hidden_size = 544; /* blocks and groups, and a short one of each */
+            o.shape.activations = some[f].activations;
             o.variant = variants[v];
-            o.format = some[f];
-            o.kv = f == 0 ? KV_F32 : f == 1 ? KV_BF16 : KV_E4M3;
+            o.format = some[f].format;
+            o.kv = some[f].kv;
             arrangements_compare(o);
         }
 }
