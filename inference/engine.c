@@ -601,7 +601,7 @@ size_t engine_requests(engine *e, struct engine_request_info *out, size_t n_max)
     until.tv_sec += REQUESTS_WAIT_S;
     pthread_mutex_lock(&e->asking);
     pthread_mutex_lock(&e->lock);
-    e->asked = &list;
+    e->asked = &list; /* cppcheck-suppress autoVariables ; taken back below */
     e->woken = true;
     pthread_cond_signal(&e->work);
     while (!list.done)

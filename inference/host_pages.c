@@ -12,6 +12,7 @@
 
 #include "base/limits.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "inference/mapping_guard.h"
 
 struct host_pages {
@@ -30,14 +31,12 @@ static int file_make(const char *directory)
 {
     int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) return fd;
-    size_t size = strlen(directory) + sizeof "/kv-XXXXXX";
-    char *path = memory_take(size, 1);
-    if (!path) return errno = ENOMEM, -1;
-    memcpy(path, directory, strlen(directory));
-    strcat(path, "/kv-XXXXXX");
-    fd = mkostemp(path, O_CLOEXEC);
-    if (fd >= 0) unlink(path);
-    memory_free(path);
+    buffer path = {0};
+    buffer_print(&path, "%s/kv-XXXXXX", directory);
+    errno = ENOMEM;
+    fd = path.failed ? -1 : mkostemp(path.bytes, O_CLOEXEC);
+    if (fd >= 0) unlink(path.bytes);
+    buffer_free(&path);
     return fd;
 }
 
@@ -63,7 +62,7 @@ static status file_map_make(host_pages *h, const char *directory, error *err)
         if (bytes == MAP_FAILED) code = errno;
     }
     if (fd >= 0) close(fd);
-    if (code != 0)
+    if (code != 0) /* cppcheck-suppress memleak ; then nothing is mapped */
         return fail(err, ERR_IO, "%s: no file of %zu MiB for KV pages: %s", directory,
                     h->size_bytes / MIB, strerror(code));
     h->bytes = bytes;

@@ -109,7 +109,7 @@ static status stream_and_prompt(struct simulate_scenario *s, const struct table_
                                 int32_t n_prompt, error *err)
 {
     world *w;
-    size_t stream, prompt;
+    size_t stream = 0, prompt = 0;
     status rc = world_open(&w, costs, 0, err);
     if (rc == OK) rc = stream_add(w, 512, 8000, &stream, err);
     if (rc == OK) rc = world_run(w, S, err);

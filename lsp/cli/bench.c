@@ -152,7 +152,9 @@ static status report_close(struct bench_report *r, status s, error *err)
         free(line);
     }
     json_array_foreach(r->faults, i, fault)
+    {
         fprintf(stderr, "dbrx-ls bench: %s\n", json_string_value(fault));
+    }
     if (s == OK && n_faults)
         s = fail(err, ERR_FORMAT, "%zu figures above cannot be true", n_faults);
     json_decref(r->faults);

@@ -131,7 +131,7 @@ double replay_limit(enum typing_kind kind, size_t budget_tokens)
     case TYPING_ERASE: return KEY_TOKENS;
     case TYPING_NEWLINE:
     case TYPING_ACCEPT: return LINE_TOKENS;
-    case TYPING_JUMP: return (double)(budget_tokens / 2);
+    case TYPING_JUMP: return (double)budget_tokens / 2;
     default: return (double)NAN; /* all but what is common to all prompts */
     }
 }

@@ -111,7 +111,7 @@ static text base_of(const struct plan *p, size_t document, arena *memory)
     text content = p->files[document]->content;
     buffer base = {0};
     for (size_t at = 0; at < content.size;) {
-        size_t next = content.size, behind = content.size;
+        size_t next = content.size, behind = next;
         for (size_t i = 0; i < p->n_pieces; i++) {
             const struct piece *q = &p->pieces[i];
             if (q->document != document || q->from - 1 < at || q->from - 1 >= next) continue;

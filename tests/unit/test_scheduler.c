@@ -297,8 +297,7 @@ static void warm_work_waits(void **state)
     }
     while (real[0].n_ends == 0 || real[1].n_ends == 0) {
         assert_true(step(&f));
-        if (real[0].sequence.first_token_us == 0)
-            assert_int_equal(warm.sequence.n_computed, 40);
+        if (real[0].sequence.first_token_us == 0) assert_int_equal(warm.sequence.n_computed, 40);
     }
     while (step(&f)) {}
     assert_int_equal(warm.finish, FINISH_LENGTH);
