@@ -20,7 +20,7 @@ CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -DDBRX_VERSION='"$(VERSION)"' $(OPTIMISE) $(
              -fno-math-errno -pthread -I. $(PACKAGE_FLAGS) $(CFLAGS)
 LIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm -pthread
 
-ROOMS   := base tokenizer tokenizer/generated kernels kernels/reference kernels/cpu inference \
+ROOMS   := base tokenizer tokenizer/generated kernels kernels/reference kernels/cpu kernels/cuda inference \
            inference/service context lsp/client lsp/assistant lsp/server lsp/cli
 SOURCES := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 ASSEMBLY := $(foreach room,$(ROOMS),$(wildcard $(room)/*.S))

@@ -1,0 +1,31 @@
+# The CUDA kernels compiled for the host, over fibers: what test_cuda links beside the library.
+
+CUDA_HOST_SOURCES := $(wildcard kernels/cuda/*.cu)
+CUDA_HOST_SOURCES := $(filter-out kernels/cuda/runtime.cu,$(CUDA_HOST_SOURCES))
+CUDA_HOST_OBJECTS := $(CUDA_HOST_SOURCES:kernels/cuda/%.cu=$(BUILD)/obj/cuda-host/%.o) \
+                     $(addprefix $(BUILD)/obj/cuda-host/,emulator.o fiber.o host_runtime.o)
+CXX ?= g++
+CUDA_HOST_FLAGS := -std=c++17 -D_GNU_SOURCE -DKERNEL_HOST_LAYER='"tests/cuda/host_layer.h"' \
+                   -Wall -Wextra -Wno-unknown-pragmas -Werror -ffp-contract=off -I.
+
+# Switches of fibers are told to ThreadSanitizer by a file that it does not look into.
+FIBER_SANITIZE = $(if $(findstring thread,$(SANITIZE)),-DEMULATOR_TSAN,$(SANITIZE))
+
+$(BUILD)/obj/cuda-host/%.o: kernels/cuda/%.cu
+	@mkdir -p $(@D)
+	@echo "c++ $<"
+	$(Q)$(CXX) -x c++ $(CUDA_HOST_FLAGS) $(OPTIMISE) $(SANITIZE) -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/cuda-host/%.o: tests/cuda/%.c
+	@mkdir -p $(@D)
+	@echo "cc $<"
+	$(Q)$(CC) $(filter-out $(SANITIZE),$(CFLAGS_ALL)) $(FIBER_SANITIZE) -MMD -MP -c -o $@ $<
+
+-include $(CUDA_HOST_OBJECTS:.o=.d)
+
+$(BUILD)/tests/test_cuda: tests/unit/test_cuda.c $(CUDA_HOST_OBJECTS) tests/unit/support/rig.c \
+                          tests/unit/support/rig.h $(LIBRARY)
+	@mkdir -p $(@D)
+	@echo "cc $<"
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $(filter %.c,$^) $(CUDA_HOST_OBJECTS) $(LIBRARY) \
+	  -lcmocka $(LIBS)
