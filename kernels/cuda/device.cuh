@@ -42,6 +42,25 @@ DEVICE void block_sync(void) { __syncthreads(); }
 DEVICE void warp_sync(void) { __syncwarp(); }
 DEVICE float warp_shuffle_xor(float v, int mask) { return __shfl_xor_sync(~0u, v, mask); }
 DEVICE double warp_shuffle_xor_double(double v, int mask) { return __shfl_xor_sync(~0u, v, mask); }
+/* Sums and maxima over the 32 lanes, by one tree. */
+DEVICE float warp_sum(float v)
+{
+    for (int m = 16; m > 0; m /= 2) v += warp_shuffle_xor(v, m);
+    return v;
+}
+
+DEVICE float warp_max(float v)
+{
+    for (int m = 16; m > 0; m /= 2) v = fmaxf(v, warp_shuffle_xor(v, m));
+    return v;
+}
+
+DEVICE double warp_sum_double(double v)
+{
+    for (int m = 16; m > 0; m /= 2) v += warp_shuffle_xor_double(v, m);
+    return v;
+}
+
 DEVICE uint32_t warp_ballot(bool yes) { return __ballot_sync(~0u, yes); }
 DEVICE int bits_count(uint32_t bits) { return __popc(bits); }
 
@@ -113,24 +132,6 @@ enum { WARP = 32 };
 
 DEVICE int lane_index(void) { return thread_index() % WARP; }
 DEVICE int warp_index(void) { return thread_index() / WARP; }
-
-DEVICE float warp_sum(float v)
-{
-    for (int m = WARP / 2; m > 0; m /= 2) v += warp_shuffle_xor(v, m);
-    return v;
-}
-
-DEVICE float warp_max(float v)
-{
-    for (int m = WARP / 2; m > 0; m /= 2) v = fmaxf(v, warp_shuffle_xor(v, m));
-    return v;
-}
-
-DEVICE double warp_sum_double(double v)
-{
-    for (int m = WARP / 2; m > 0; m /= 2) v += warp_shuffle_xor_double(v, m);
-    return v;
-}
 
 /* Sum over the block's threads in a fixed order; `held` has room for one value a warp. */
 DEVICE float block_sum(float v, float *held)

@@ -34,8 +34,7 @@ struct thread {
     bool done;
     const uint32_t *in;
     uint32_t *out;
-    int n_in, n_out;
-    struct copy copies[COPIES_MAX];
+    struct copy *copies; /* [COPIES_MAX], apart: what is scanned at every turn stays small */
     int n_copies, group, next_due;
 };
 
@@ -110,7 +109,8 @@ static void threads_make(int n)
         struct thread *t = &e.threads[e.n_made];
         void *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (stack == MAP_FAILED) broken("no memory for a stack");
+        t->copies = calloc(COPIES_MAX, sizeof *t->copies);
+        if (stack == MAP_FAILED || !t->copies) broken("no memory for a stack");
         fiber_make(&t->fiber, stack, STACK_BYTES, thread_body, t);
     }
 }
@@ -139,14 +139,11 @@ void emulator_warp_sync(void)
     barrier(EMULATOR_WARP_SYNC, SHARED_MAX + 8 + 8 * (size_t)(emulator_now.thread / 32));
 }
 
-void emulator_collective(enum emulator_operation operation, const uint32_t *in, int n_in,
-                         uint32_t *out, int n_out)
+void emulator_collective(enum emulator_operation operation, const uint32_t *in, uint32_t *out)
 {
     struct thread *t = self();
     t->in = in;
     t->out = out;
-    t->n_in = n_in;
-    t->n_out = n_out;
     wait_for(operation);
 }
 
@@ -164,6 +161,7 @@ void *emulator_shared(const char *name, int line, size_t bytes)
     e.arrays[e.n_arrays].at = at;
     e.arrays[e.n_arrays++].bytes = bytes;
     e.shared_used = at + bytes;
+    memset(e.shared + at, 0xFF, bytes);
     return e.shared + at;
 }
 
@@ -250,6 +248,19 @@ static void mma(struct thread *warp)
         }
 }
 
+/* Five exchanges with the lane whose number differs in one bit, the highest first. */
+static void fold(struct thread *warp, bool sum)
+{
+    float v[32], next[32];
+    for (int lane = 0; lane < 32; lane++) v[lane] = word_float(warp[lane].in[0]);
+    for (int m = 16; m > 0; m /= 2) {
+        for (int lane = 0; lane < 32; lane++)
+            next[lane] = sum ? v[lane] + v[lane ^ m] : fmaxf(v[lane], v[lane ^ m]);
+        memcpy(v, next, sizeof v);
+    }
+    for (int lane = 0; lane < 32; lane++) warp[lane].out[0] = float_word(v[lane]);
+}
+
 static void collective(struct thread *warp)
 {
     uint32_t ballot = 0, word[32];
@@ -264,6 +275,8 @@ static void collective(struct thread *warp)
         for (int lane = 0; lane < 32; lane++) ballot |= (uint32_t)(word[lane] != 0) << lane;
         for (int lane = 0; lane < 32; lane++) warp[lane].out[0] = ballot;
         break;
+    case EMULATOR_SUM:
+    case EMULATOR_MAX: fold(warp, warp[0].waits == EMULATOR_SUM); break;
     case EMULATOR_MMA_BF16: mma(warp); break;
     case EMULATOR_NONE:
     case EMULATOR_BLOCK_SYNC:
@@ -310,7 +323,6 @@ static void block_begin(int n)
     e.shared_used = 0;
     e.shared = fiber_shared_renew(e.shared, SHARED_MAX + 8 + THREADS_MAX / 32 * 8);
     if (!e.shared) broken("out of memory");
-    memset(e.shared, 0xFF, SHARED_MAX);
     for (int i = 0; i < n; i++) {
         struct thread *t = &e.threads[i];
         t->done = false;

@@ -54,12 +54,13 @@ enum emulator_operation {
     EMULATOR_BLOCK_SYNC,
     EMULATOR_WARP_SYNC,
     EMULATOR_SHUFFLE_XOR,
+    EMULATOR_SUM,
+    EMULATOR_MAX,
     EMULATOR_BALLOT,
     EMULATOR_MMA_BF16
 };
 /* Of all 32 lanes: words in, words out. */
-void emulator_collective(enum emulator_operation operation, const uint32_t *in, int n_in,
-                         uint32_t *out, int n_out);
+void emulator_collective(enum emulator_operation operation, const uint32_t *in, uint32_t *out);
 uint32_t emulator_bf16x2_multiply_add(uint32_t a, uint32_t b, uint32_t c);
 
 void emulator_aligned(const void *at, size_t bytes);

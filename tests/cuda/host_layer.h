@@ -62,7 +62,7 @@ DEVICE float warp_shuffle_xor(float v, int mask)
 {
     uint32_t in[2] = {0, (uint32_t)mask}, out;
     memcpy(in, &v, 4);
-    emulator_collective(EMULATOR_SHUFFLE_XOR, in, 2, &out, 1);
+    emulator_collective(EMULATOR_SHUFFLE_XOR, in, &out);
     memcpy(&v, &out, 4);
     return v;
 }
@@ -78,10 +78,29 @@ DEVICE double warp_shuffle_xor_double(double v, int mask)
     return v;
 }
 
+/* The same tree as the GPU's five exchanges, in one. */
+DEVICE float warp_fold(enum emulator_operation operation, float v)
+{
+    uint32_t in, out;
+    memcpy(&in, &v, 4);
+    emulator_collective(operation, &in, &out);
+    memcpy(&v, &out, 4);
+    return v;
+}
+
+DEVICE float warp_sum(float v) { return warp_fold(EMULATOR_SUM, v); }
+DEVICE float warp_max(float v) { return warp_fold(EMULATOR_MAX, v); }
+
+DEVICE double warp_sum_double(double v)
+{
+    for (int m = 16; m > 0; m /= 2) v += warp_shuffle_xor_double(v, m);
+    return v;
+}
+
 DEVICE uint32_t warp_ballot(bool yes)
 {
     uint32_t in = yes, out;
-    emulator_collective(EMULATOR_BALLOT, &in, 1, &out, 1);
+    emulator_collective(EMULATOR_BALLOT, &in, &out);
     return out;
 }
 
@@ -108,7 +127,7 @@ DEVICE void mma_bf16(float c[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t
 {
     uint32_t in[10] = {a0, a1, a2, a3, b0, b1};
     memcpy(in + 6, c, 16);
-    emulator_collective(EMULATOR_MMA_BF16, in, 10, (uint32_t *)c, 4);
+    emulator_collective(EMULATOR_MMA_BF16, in, (uint32_t *)c);
 }
 
 DEVICE uint32_t bf16x2_multiply_add(uint32_t a, uint32_t b, uint32_t c)

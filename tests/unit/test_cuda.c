@@ -135,6 +135,9 @@ static void operations_compare(struct rig *cuda, struct rig *reference, int32_t 
     half_layer(reference, &t);
     unsigned char *kv = pages_take(reference, n_pages, &size);
     other_half(reference, with_experts, &expected);
+    int32_t *routes = calloc((size_t)t.s.n_rows * (size_t)o->shape.moe_top_k, sizeof *routes);
+    memcpy(routes, expected.routes, n_routes * sizeof *routes);
+    if (rounded) t.s.routes_forced = routes;
     half_layer(cuda, &t);
     unsigned char *kv_cuda = pages_take(cuda, n_pages, &size_cuda);
     assert_int_equal(size, size_cuda);
@@ -147,6 +150,7 @@ static void operations_compare(struct rig *cuda, struct rig *reference, int32_t 
         fail_msg("%d rows, format %d, kv %d, activations %d: apart by %g", n, cuda->o.format, o->kv,
                  o->shape.activations, apart);
     free(kv_cuda);
+    free(routes);
     rig_step_end(&t);
     free(kv);
     free(tokens);
@@ -181,12 +185,43 @@ static void operations_in_fp32(void **state)
     }
 }
 
+
+/* Rounded activations on tensor cores. What attention and the gated unit hand on is split into two
+ * bf16, 16 bits together; the bound is that of the activations, whose codes may fall to the other
+ * side of a boundary: the code's width over sqrt(d). */
+static void operations_on_tensor_cores(void **state)
+{
+    static const int32_t counts[] = {2, 3, 9, 40, 70, 131};
+    static const struct {
+        enum weight_format format;
+        enum activation_type activations;
+        enum kv_type kv;
+        double bound;
+    } cases[] = {
+        {WEIGHT_BF16, ACTIVATION_BF16, KV_BF16, 2e-3},
+        {WEIGHT_FP8_ROW, ACTIVATION_E4M3, KV_E4M3, 3e-2},
+        {WEIGHT_INT8_ROW, ACTIVATION_INT8, KV_E4M3, 1e-2},
+        {WEIGHT_INT4_G128, ACTIVATION_BF16, KV_E4M3, 2e-3},
+        {WEIGHT_INT4_G128, ACTIVATION_E4M3, KV_BF16, 3e-2},
+        {WEIGHT_F32, ACTIVATION_BF16, KV_BF16, 2e-3},
+    };
+    (void)state;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        struct rig_options o = tiny();
+        o.shape.activations = cases[c].activations;
+        o.format = cases[c].format;
+        o.kv = cases[c].kv;
+        operations_by_rows(o, counts, c == 5 ? 2 : 6, cases[c].bound);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     cuda_backend_use(&host_backend);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(operations_in_fp32),
+        cmocka_unit_test(operations_on_tensor_cores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
