@@ -23,8 +23,10 @@ $(BUILD)/obj/cuda-host/%.o: tests/cuda/%.c
 
 -include $(CUDA_HOST_OBJECTS:.o=.d)
 
-$(BUILD)/tests/test_cuda: tests/unit/test_cuda.c $(CUDA_HOST_OBJECTS) tests/unit/support/rig.c \
-                          tests/unit/support/rig.h $(LIBRARY)
+CUDA_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_cuda*.c))
+
+$(CUDA_TESTS): $(BUILD)/tests/%: tests/unit/%.c $(CUDA_HOST_OBJECTS) tests/unit/support/rig.c \
+                                 tests/unit/support/rig.h $(LIBRARY)
 	@mkdir -p $(@D)
 	@echo "cc $<"
 	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $(filter %.c,$^) $(CUDA_HOST_OBJECTS) $(LIBRARY) \

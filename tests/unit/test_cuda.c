@@ -215,6 +215,332 @@ static void operations_on_tensor_cores(void **state)
     }
 }
 
+/* Several layers, prompt and then one row after another, beside the reference on the same routes:
+ * what a tiny checkpoint says. Ids must be equal wherever the two best are further apart than twice
+ * the bound, and that must be nearly everywhere. */
+static void whole_model(struct rig_options o, double bound, int32_t n_decided_least)
+{
+    enum { PROMPT = 37, TOKENS = 64 };
+    struct rig cuda, reference;
+    int32_t *tokens = tokens_make(TOKENS, o.shape.vocab_size, 5), pages[4] = {3, 1, 2, 0};
+    int32_t n_decided = 0, n = 0, vocab = o.shape.vocab_size;
+    o.rows_max = PROMPT + 3;
+    rig_open(&cuda, &kernels_cuda, &o);
+    o.mirror = true;
+    rig_open(&reference, &kernels_reference, &o);
+    for (int32_t at = 0; at < TOKENS; at += n) {
+        struct rig_step t;
+        struct step_result found, expected;
+        n = at == 0 ? PROMPT : 1;
+        emulator_set(orders[at % 3]);
+        rig_step_begin(&t, n, 1, 4);
+        rig_add(&t, tokens, at, n, pages, true);
+        rig_run(&reference, &t, 0, o.shape.n_layers, &expected);
+        int32_t *routes = calloc((size_t)(o.shape.n_layers * n * o.shape.moe_top_k), sizeof *routes);
+        memcpy(routes, expected.routes,
+               (size_t)(o.shape.n_layers * n * o.shape.moe_top_k) * sizeof *routes);
+        t.s.routes_forced = routes;
+        rig_run(&cuda, &t, 0, o.shape.n_layers, &found);
+        for (int32_t r = 0; r < n; r++) {
+            const float *e = expected.logits + r * vocab, *f = found.logits + r * vocab;
+            float best = -INFINITY, second = -INFINITY, largest = 0;
+            for (int32_t i = 0; i < vocab; i++) {
+                largest = fmaxf(largest, fabsf(e[i]));
+                if (e[i] > best) {
+                    second = best;
+                    best = e[i];
+                } else if (e[i] > second) {
+                    second = e[i];
+                }
+            }
+            double apart = difference(f, e, (size_t)vocab);
+            if (!(apart < bound)) fail_msg("format %d, position %d: %g", o.format, at + r, apart);
+            if ((double)(best - second) <= 2 * bound * (double)largest) continue;
+            n_decided++;
+            assert_int_equal(found.sampled[r].id, expected.sampled[r].id);
+        }
+        free(routes);
+        rig_step_end(&t);
+    }
+    assert_true(n_decided >= n_decided_least);
+    free(tokens);
+    rig_close(&cuda);
+    rig_close(&reference);
+}
+
+static void whole_models(void **state)
+{
+    (void)state;
+    for (size_t f = 0; f < 5; f++) {
+        struct rig_options o = rig_defaults();
+        o.format = formats[f];
+        o.kv = f % 2 ? KV_BF16 : KV_E4M3;
+        whole_model(o, o.kv == KV_BF16 ? 2e-3 : 2e-2, o.kv == KV_BF16 ? 61 : 45);
+        o.shape.activations = ACTIVATION_BF16;
+        whole_model(o, o.kv == KV_BF16 ? 5e-3 : 2e-2, o.kv == KV_BF16 ? 58 : 45);
+    }
+}
+
+/* The same work in another arrangement: rows at once, order of pages, company, slices, layers. */
+struct arrangement {
+    const char *name;
+    int32_t rows;
+    bool pages_backward, with_company, by_layers;
+};
+
+enum { TEXT_TOKENS = 300, COMPANY = 3 };
+
+static float *arranged(struct rig *r, const struct arrangement *a, const int32_t *tokens)
+{
+    size_t row = (size_t)r->o.shape.vocab_size, skip = a->with_company ? row : 0;
+    float *out = calloc(TEXT_TOKENS * row, sizeof *out);
+    int32_t pages[21], layers = r->o.shape.n_layers;
+    struct step_result result;
+    for (int32_t i = 0; i < 21; i++) pages[i] = a->pages_backward ? 20 - i : i;
+    for (int32_t at = 0; at < TEXT_TOKENS; at += a->rows) {
+        int32_t n = TEXT_TOKENS - at < a->rows ? TEXT_TOKENS - at : a->rows;
+        struct rig_step t, other;
+        rig_step_begin(&t, n + 2 * COMPANY, 3, 19);
+        if (a->with_company) {
+            rig_add(&t, tokens + 7, 0, COMPANY, pages + 19, false);
+            rig_add_padding(&t, 1);
+        }
+        rig_add(&t, tokens, at, n, pages, true);
+        if (a->with_company) rig_add_padding(&t, COMPANY - 1);
+        rig_step_begin(&other, COMPANY, 1, 1);
+        rig_add(&other, tokens + 3, 0, COMPANY, pages + 20, false);
+        other.s.slice = 1;
+        for (int32_t l = 0; l < layers && a->by_layers; l++) {
+            rig_run(r, &t, l, l + 1, &result);
+            if (l + 1 < layers) rig_run(r, &other, 0, layers, &result);
+        }
+        if (!a->by_layers) rig_run(r, &t, 0, layers, &result);
+        memcpy(out + (size_t)at * row, result.logits + skip, (size_t)n * row * sizeof *out);
+        rig_step_end(&t);
+        rig_step_end(&other);
+    }
+    return out;
+}
+
+static void arrangements_compare(struct rig_options o, const struct arrangement *all, size_t n)
+{
+    struct rig r;
+    int32_t *tokens = tokens_make(TEXT_TOKENS + 20, o.shape.vocab_size, 9);
+    size_t size = (size_t)TEXT_TOKENS * (size_t)o.shape.vocab_size * sizeof(float);
+    float *expected = NULL;
+    o.rows_max = TEXT_TOKENS + 2 * COMPANY;
+    o.slices_max = 2;
+    for (size_t i = 0; i < n; i++) {
+        emulator_set(orders[i % 3]);
+        rig_open(&r, &kernels_cuda, &o);
+        float *found = arranged(&r, &all[i], tokens);
+        if (!expected) {
+            expected = found;
+        } else {
+            if (memcmp(found, expected, size) != 0) fail_msg("%s: not the same bits", all[i].name);
+            free(found);
+        }
+        rig_close(&r);
+    }
+    free(expected);
+    free(tokens);
+}
+
+/* Within one regime: fp32 has the vector kernels alone, and attention folds its chunks in one way
+ * whether blocks share them or not. */
+static void same_bits_in_any_arrangement(void **state)
+{
+    static const struct arrangement exact[] = {
+        {"all at once", 300, false, false, false},
+        {"by sevens", 7, true, false, false},
+        {"by 40, company", 40, false, true, false},
+        {"layer by layer, company", 100, true, true, true},
+    };
+    static const struct arrangement narrow[] = {
+        {"by 64", 60, false, false, false},
+        {"by fives", 5, true, false, false},
+        {"by 20, company, layer by layer", 20, true, true, true},
+    };
+    (void)state;
+    struct rig_options o = rig_defaults();
+    o.format = WEIGHT_BF16;
+    o.kv = KV_E4M3;
+    arrangements_compare(o, exact, sizeof exact / sizeof *exact);
+    o.shape.activations = ACTIVATION_E4M3;
+    o.format = WEIGHT_FP8_ROW;
+    arrangements_compare(o, narrow, sizeof narrow / sizeof *narrow);
+}
+
+static void slot_takes_what_was_sampled(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct rig_options o = tiny();
+    const int32_t tokens[] = {3, 14, 15}, pages[] = {0, 1, 2};
+    struct rig_step t;
+    struct step_result result;
+    float by_slot[41], by_id[41];
+    rig_open(&r, &kernels_cuda, &o);
+    rig_step_begin(&t, 8, 2, 1);
+    rig_add(&t, tokens, 0, 3, pages, false);
+    rig_run(&r, &t, 0, 1, &result);
+    int32_t sampled = result.sampled[0].id;
+    rig_step_end(&t);
+    for (int use_slot = 1; use_slot >= 0; use_slot--) {
+        const int32_t next[] = {3, 14, 15, use_slot ? ~0 : sampled};
+        rig_step_begin(&t, 8, 2, 1);
+        rig_add(&t, next, 3, 1, pages, false);
+        rig_run(&r, &t, 0, 1, &result);
+        memcpy(use_slot ? by_slot : by_id, result.logits, sizeof by_slot);
+        rig_step_end(&t);
+    }
+    assert_memory_equal(by_slot, by_id, sizeof by_slot);
+    rig_close(&r);
+}
+
+static void forced_routes_are_taken(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct rig_options o = tiny();
+    const int32_t tokens[] = {3, 14, 15}, pages[] = {0};
+    int32_t forced[6];
+    float free_logits[123];
+    struct rig_step t;
+    struct step_result result;
+    rig_open(&r, &kernels_cuda, &o);
+    rig_step_begin(&t, 3, 1, 1);
+    rig_add(&t, tokens, 0, 3, pages, true);
+    rig_run(&r, &t, 0, 1, &result);
+    memcpy(free_logits, result.logits, sizeof free_logits);
+    for (int i = 0; i < 6; i++) forced[i] = (result.routes[i] + 1) % 4;
+    t.s.routes_forced = forced;
+    rig_run(&r, &t, 0, 1, &result);
+    assert_memory_equal(result.routes, forced, sizeof forced);
+    assert_memory_not_equal(result.logits, free_logits, sizeof free_logits);
+    rig_step_end(&t);
+    rig_close(&r);
+}
+
+/* A row that breaks its sequence breaks no other: NaN in one embedding row (bf16's NaN by hand). */
+static void nan_stays_in_its_sequence(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct rig_options o = rig_defaults();
+    const int32_t good[] = {1, 2, 3}, bad[] = {4, 50, 5}, pages[] = {0, 1};
+    struct rig_step t;
+    struct step_result result;
+    float alone[303];
+    o.kv = KV_BF16;
+    rig_open(&r, &kernels_cuda, &o);
+    float *wte;
+    memcpy(&wte, &r.wte->codes, sizeof wte); /* the emulated device's memory is the host's */
+    wte[50 * (r.wte->matrix.row_bytes / 4) + 3] = NAN;
+    rig_step_begin(&t, 3, 1, 1);
+    rig_add(&t, good, 0, 3, pages, true);
+    rig_run(&r, &t, 0, 2, &result);
+    memcpy(alone, result.logits, sizeof alone);
+    rig_step_end(&t);
+    rig_step_begin(&t, 6, 2, 1);
+    rig_add(&t, bad, 0, 3, pages + 1, true);
+    rig_add(&t, good, 0, 3, pages, true);
+    rig_run(&r, &t, 0, 2, &result);
+    const bool expected[] = {false, true, true, false, false, false};
+    for (int i = 0; i < 6; i++) assert_int_equal(result.sampled[i].nan, expected[i]);
+    assert_memory_equal(result.logits + 303, alone, sizeof alone);
+    rig_step_end(&t);
+    rig_close(&r);
+}
+
+/* Rows of every kind of sampling, beside sample_logits of the host on the same logits. */
+static void sample_rows_make(struct sample_row *row, int32_t n, const int32_t *history)
+{
+    for (int32_t i = 0; i < n; i++) {
+        uint64_t bits = random_at(31, (uint64_t)i);
+        row[i] = (struct sample_row){
+            .temperature = i % 7 == 0 ? 0 : 0.3f + (float)(bits % 20) / 10,
+            .top_k = i % 3 == 1 ? 1 + (int32_t)(bits >> 8 & 31) : 0,
+            .top_p = i % 2 ? 0.05f + (float)(bits >> 16 & 15) / 17 : 1,
+            .min_p = i % 5 == 2 ? 0.02f : 0,
+            .repetition_penalty = i % 4 == 3 ? 1.3f : 1,
+            .history = history,
+            .n_history = 20,
+            .mask = i % 6 == 5 ? i % 2 : -1,
+            .seed = 1000 + (uint64_t)i,
+            .index = bits >> 40,
+            .n_logprobs = i % 4 == 0 ? (int32_t)(bits >> 24 & 31) : 0,
+        };
+    }
+}
+
+static void sample_compare(const struct sample_result *found, const struct sample_result *expected)
+{
+    assert_int_equal(found->id, expected->id);
+    assert_int_equal(found->nan, expected->nan);
+    assert_true(fabsf(found->logprob - expected->logprob) < 1e-5f);
+    for (int i = 0; i < LOGPROBS_MAX; i++) {
+        assert_int_equal(found->top_id[i], expected->top_id[i]);
+        if (found->top_id[i] >= 0)
+            assert_true(fabsf(found->top_logprob[i] - expected->top_logprob[i]) < 1e-5f);
+    }
+}
+
+static void samples_as_the_host_does(void **state)
+{
+    enum { VOCABULARY = 2500, ROWS = 120, WORDS = (VOCABULARY + 31) / 32 };
+    (void)state;
+    struct rig r;
+    struct rig_options o = tiny();
+    struct rig_step t;
+    struct step_result result;
+    uint32_t *mask = calloc(2 * WORDS, sizeof *mask);
+    o.shape.vocab_size = VOCABULARY;
+    int32_t *tokens = tokens_make(ROWS, VOCABULARY, 5), pages[63];
+    struct sample_scratch scratch = {calloc(VOCABULARY, sizeof(float)),
+                                     calloc(VOCABULARY, sizeof(int32_t))};
+    for (int32_t i = 0; i < 63; i++) pages[i] = i;
+    for (int32_t i = 0; i < VOCABULARY; i += 3) mask[i / 32] |= (uint32_t)1 << (i % 32);
+    rig_open(&r, &kernels_cuda, &o);
+    rig_step_begin(&t, ROWS, 1, 63);
+    rig_add(&t, tokens, 0, ROWS, pages, true);
+    sample_rows_make(t.sample, ROWS, tokens);
+    t.s.mask = mask; /* the second mask allows nothing */
+    t.s.n_masks = 2;
+    for (int order = 0; order < 3; order++) {
+        emulator_set(orders[order]);
+        rig_run(&r, &t, 0, 1, &result);
+        for (int32_t i = 0; i < ROWS; i++) {
+            struct sample_result expected;
+            const uint32_t *allowed = t.sample[i].mask < 0 ? NULL : mask + t.sample[i].mask * WORDS;
+            sample_logits(&expected, result.logits + i * VOCABULARY, VOCABULARY, &t.sample[i],
+                          allowed, &scratch);
+            sample_compare(&result.sampled[i], &expected);
+        }
+    }
+    rig_step_end(&t);
+    rig_close(&r);
+    free(mask);
+    free(tokens);
+    free(scratch.weight);
+    free(scratch.id);
+}
+
+/* Every place that launches a kernel has launched it, in every instance of its templates. */
+static void every_kernel_was_executed(void **state)
+{
+    (void)state;
+    const struct emulator_kernel *kernels;
+    size_t n = emulator_kernels(&kernels), n_idle = 0;
+    for (size_t i = 0; i < n; i++) {
+        printf("# %6lld launches %8lld blocks  %s\n", (long long)kernels[i].n_launches,
+               (long long)kernels[i].n_blocks, kernels[i].place);
+        n_idle += kernels[i].n_launches == 0;
+    }
+    assert_true(n > 30);
+    assert_int_equal(n_idle, 0);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
@@ -222,6 +548,13 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(operations_in_fp32),
         cmocka_unit_test(operations_on_tensor_cores),
+        cmocka_unit_test(whole_models),
+        cmocka_unit_test(same_bits_in_any_arrangement),
+        cmocka_unit_test(slot_takes_what_was_sampled),
+        cmocka_unit_test(forced_routes_are_taken),
+        cmocka_unit_test(nan_stays_in_its_sequence),
+        cmocka_unit_test(samples_as_the_host_does),
+        cmocka_unit_test(every_kernel_was_executed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
