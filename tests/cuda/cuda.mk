@@ -16,6 +16,11 @@ $(BUILD)/obj/cuda-host/%.o: kernels/cuda/%.cu
 	@echo "c++ $<"
 	$(Q)$(CXX) -x c++ $(CUDA_HOST_FLAGS) $(OPTIMISE) $(SANITIZE) -MMD -MP -c -o $@ $<
 
+$(BUILD)/obj/cuda-host/%.o: tests/cuda/%.cu
+	@mkdir -p $(@D)
+	@echo "c++ $<"
+	$(Q)$(CXX) -x c++ $(CUDA_HOST_FLAGS) $(OPTIMISE) $(SANITIZE) -MMD -MP -c -o $@ $<
+
 $(BUILD)/obj/cuda-host/%.o: tests/cuda/%.c
 	@mkdir -p $(@D)
 	@echo "cc $<"
@@ -31,3 +36,6 @@ $(CUDA_TESTS): $(BUILD)/tests/%: tests/unit/%.c $(CUDA_HOST_OBJECTS) tests/unit/
 	@echo "cc $<"
 	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $(filter %.c,$^) $(CUDA_HOST_OBJECTS) $(LIBRARY) \
 	  -lcmocka $(LIBS)
+
+$(BUILD)/tests/test_cuda_emulator: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/broken.o
+$(BUILD)/tests/test_cuda_emulator: $(BUILD)/obj/cuda-host/broken.o
