@@ -58,7 +58,7 @@ DEVICE void attention_scores(float *score, const float *q, const struct cuda_att
     constexpr int FORMAT = TYPE == KV_BF16 ? WEIGHT_BF16 : WEIGHT_FP8_ROW;
     constexpr int CHUNK = format_traits<FORMAT>::chunk;
     int hd = a.pool.head_dim;
-    float factor = (TYPE == KV_BF16 ? 1.0f : 1 / 32.0f) / sqrtf((float)hd);
+    float factor = TYPE == KV_BF16 ? a.factor : a.factor * (1 / 32.0f);
     for (int j = thread_index(); j < n; j += ATTENTION_THREADS) {
         const unsigned char *k = attention_vector(a, p, from + j, 0);
         float dot[PACKED] = {0};
@@ -153,7 +153,7 @@ template <int TYPE, bool SPLIT> KERNEL(ATTENTION_THREADS) attention_kernel(struc
     {
         if (h >= p.n_heads || i >= hd) continue;
         if (!SPLIT) {
-            operand_store(a.out, row, (p.first_head + h) * hd + i, fold[h].sum / fold[h].total);
+            operand_store(a.out, row, (p.first_head + h) * hd + i, divide(fold[h].sum, fold[h].total));
             continue;
         }
         int64_t at = ((int64_t)row * a.heads + p.first_head + h) * a.chunks_max + block_z();
@@ -172,7 +172,7 @@ KERNEL(ATTENTION_THREADS) attention_fold_kernel(struct cuda_attention a)
     const float *part = a.part + ((int64_t)row * a.heads + head) * a.chunks_max * (hd + 2);
     for (int chunk = 0; chunk <= a.position[row] / ATTENTION_CHUNK; chunk++, part += hd + 2)
         attention_add(&fold, part[hd], part[hd + 1], part[i]);
-    operand_store(a.out, row, head * hd + i, fold.sum / fold.total);
+    operand_store(a.out, row, head * hd + i, divide(fold.sum, fold.total));
 }
 
 template <int TYPE> static void attention(const struct cuda_attention *a, void *stream)

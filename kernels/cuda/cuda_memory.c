@@ -8,9 +8,12 @@
 
 static size_t at_least_1(int32_t n) { return n > 1 ? (size_t)n : 1; }
 
-/* n * width elements of `size` bytes; poisoned between steps unless rows have padding or the buffer
- * holds what outlives a step. */
-static void *take(device *d, size_t n, size_t width, size_t size, bool poisoned)
+/* What becomes of a buffer: NaN before each step, under test; cleared once, where rows have padding
+ * or the content outlives a step; or nothing. */
+enum use { POISONED, CLEARED, PLAIN };
+
+/* n * width elements of `size` bytes. */
+static void *take(device *d, size_t n, size_t width, size_t size, enum use use)
 {
     size_t bytes;
     void *out = NULL;
@@ -24,9 +27,9 @@ static void *take(device *d, size_t n, size_t width, size_t size, bool poisoned)
     if (bytes == 0) bytes = size;
     out = cuda_take(d, bytes, "the workspace", &d->failure);
     if (!out) return NULL;
-    d->buffers[d->n_buffers++] = (struct cuda_buffer){out, bytes, poisoned};
+    d->buffers[d->n_buffers++] = (struct cuda_buffer){out, bytes, use == POISONED};
     d->workspace_bytes += bytes;
-    if (!poisoned) cuda_ok(d, d->run->fill(out, 0, bytes, d->stream), "workspace");
+    if (use == CLEARED) cuda_ok(d, d->run->fill(out, 0, bytes, d->stream), "workspace");
     return out;
 }
 
@@ -34,12 +37,12 @@ static struct cuda_operand operand_take(device *d, size_t rows, int32_t width, i
                                         bool halves, bool scales)
 {
     size_t columns = (size_t)stride;
-    bool poisoned = width == stride;
+    enum use use = width == stride ? POISONED : CLEARED;
     struct cuda_operand out = {.stride = stride};
-    out.f32 = take(d, rows, columns, sizeof(float), poisoned);
-    if (d->narrow) out.hi = take(d, rows, columns, sizeof(uint16_t), poisoned);
-    if (d->narrow && halves) out.lo = take(d, rows, columns, sizeof(uint16_t), poisoned);
-    if (d->narrow && scales) out.scale = take(d, rows, 1, sizeof(float), true);
+    out.f32 = take(d, rows, columns, sizeof(float), use);
+    if (d->narrow) out.hi = take(d, rows, columns, sizeof(uint16_t), use);
+    if (d->narrow && halves) out.lo = take(d, rows, columns, sizeof(uint16_t), use);
+    if (d->narrow && scales) out.scale = take(d, rows, 1, sizeof(float), POISONED);
     return out;
 }
 
@@ -49,19 +52,19 @@ static void activations_take(device *d)
     size_t rows = (size_t)d->o.rows_max, outs = at_least_1(d->o.outs_max);
     size_t entries = rows * (size_t)s->moe_top_k, heads = (size_t)d->heads_width;
     size_t split = rows < CUDA_SPLIT_ROWS ? rows : CUDA_SPLIT_ROWS;
-    d->x = take(d, (size_t)d->slices * rows, (size_t)s->d_model, sizeof(float), false);
+    d->x = take(d, (size_t)d->slices * rows, (size_t)s->d_model, sizeof(float), CLEARED);
     d->y = operand_take(d, rows, s->d_model, d->model_stride, false, true);
     d->head_y = operand_take(d, outs, s->d_model, d->model_stride, false, true);
     d->attended = operand_take(d, rows, d->heads_width, d->heads_stride, true, false);
     d->hidden = operand_take(d, entries, s->ffn_hidden_size, d->ffn_stride, true, false);
-    d->qkv = take(d, rows, (size_t)d->qkv_width, sizeof(float), true);
-    d->q = take(d, rows, heads, sizeof(float), true);
-    d->turn = take(d, rows, (size_t)s->head_dim, sizeof(float), true);
+    d->qkv = take(d, rows, (size_t)d->qkv_width, sizeof(float), POISONED);
+    d->q = take(d, rows, heads, sizeof(float), POISONED);
+    d->turn = take(d, rows, (size_t)s->head_dim, sizeof(float), POISONED);
     d->part = take(d, split * (size_t)s->n_heads * (size_t)d->chunks_max, (size_t)s->head_dim + 2,
-                   sizeof(float), true);
-    d->projected = take(d, rows, (size_t)s->d_model, sizeof(float), true);
-    d->router = take(d, rows, (size_t)s->moe_num_experts, sizeof(float), true);
-    d->down = take(d, entries, (size_t)s->d_model, sizeof(float), true);
+                   sizeof(float), POISONED);
+    d->projected = take(d, rows, (size_t)s->d_model, sizeof(float), POISONED);
+    d->router = take(d, rows, (size_t)s->moe_num_experts, sizeof(float), POISONED);
+    d->down = take(d, entries, (size_t)s->d_model, sizeof(float), POISONED);
 }
 
 static void choices_take(device *d)
@@ -69,18 +72,18 @@ static void choices_take(device *d)
     const struct model_shape *s = &d->s;
     size_t rows = (size_t)d->o.rows_max, outs = at_least_1(d->o.outs_max);
     size_t entries = rows * (size_t)s->moe_top_k, vocab = (size_t)s->vocab_size;
-    d->inverse_wave = take(d, (size_t)s->head_dim / 2, 1, sizeof(double), false);
-    d->route = take(d, entries, 1, sizeof(int32_t), true);
-    d->slot = take(d, entries, 1, sizeof(int32_t), true);
-    d->entry_row = take(d, entries, 1, sizeof(int32_t), true);
-    d->first = take(d, (size_t)s->moe_num_experts + 1, 1, sizeof(int32_t), true);
-    d->routes = take(d, entries, (size_t)s->n_layers, sizeof(int32_t), false);
-    d->gate = take(d, entries, 1, sizeof(float), true);
-    d->logits = take(d, outs, vocab, sizeof(float), false);
-    d->weights = take(d, outs, vocab, sizeof(float), true);
-    d->sampled = take(d, outs, 1, sizeof *d->sampled, false);
-    d->nan_found = take(d, 1, 1, sizeof(int32_t), false);
-    d->stage_device = take(d, CUDA_STAGE_BYTES, 1, 1, false);
+    d->inverse_wave = take(d, (size_t)s->head_dim / 2, 1, sizeof(double), CLEARED);
+    d->route = take(d, entries, 1, sizeof(int32_t), POISONED);
+    d->slot = take(d, entries, 1, sizeof(int32_t), POISONED);
+    d->entry_row = take(d, entries, 1, sizeof(int32_t), POISONED);
+    d->first = take(d, (size_t)s->moe_num_experts + 1, 1, sizeof(int32_t), POISONED);
+    d->routes = take(d, entries, (size_t)s->n_layers, sizeof(int32_t), CLEARED);
+    d->gate = take(d, entries, 1, sizeof(float), POISONED);
+    d->logits = take(d, outs, vocab, sizeof(float), CLEARED);
+    d->weights = take(d, outs, vocab, sizeof(float), POISONED);
+    d->sampled = take(d, outs, 1, sizeof *d->sampled, CLEARED);
+    d->nan_found = take(d, 1, 1, sizeof(int32_t), CLEARED);
+    d->stage_device = take(d, CUDA_STAGE_BYTES, 1, 1, PLAIN);
 }
 
 static void *pinned_take(device *d, size_t n, size_t size)

@@ -1,5 +1,7 @@
 /* The operations of a step as launches. Which kernel multiplies is decided by the rows of the step
  * and the formats alone; see product.cuh for the regimes. */
+#include <math.h>
+
 #include "kernels/cuda/cuda.h"
 
 /* The step's pool as kernels take it. */
@@ -111,6 +113,7 @@ void cuda_attention(device *d, int32_t layer)
                                .layer = layer,
                                .heads = d->s.n_heads,
                                .rows_bound = d->step->n_rows,
+                               .factor = 1 / sqrtf((float)d->s.head_dim),
                                .chunks_bound = d->chunks,
                                .chunks_max = d->chunks_max};
     d->launch->attention(&a, d->stream);

@@ -22,7 +22,7 @@ struct quad { /* what one 16-byte access moves */
 
 #ifdef __CUDACC__
 
-#define KERNEL(threads)       static __global__ void __launch_bounds__(threads)
+#define KERNEL(threads)       static __global__ void __launch_bounds__(threads, 1)
 #define DEVICE                static __device__ __forceinline__
 #define SHARED(type, name, n) __shared__ __align__(16) type name[n]
 #define EXPORT(name)          name##_nvidia
@@ -63,6 +63,9 @@ DEVICE double warp_sum_double(double v)
 
 DEVICE uint32_t warp_ballot(bool yes) { return __ballot_sync(~0u, yes); }
 DEVICE int bits_count(uint32_t bits) { return __popc(bits); }
+
+/* a / b to two units in the last place, inline; 0 where b is beyond 2^126. */
+DEVICE float divide(float a, float b) { return __fdividef(a, b); }
 
 /* 16 bytes; the second for what is read once and should not displace anything. */
 DEVICE struct quad load_quad(const void *at)

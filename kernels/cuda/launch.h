@@ -98,6 +98,7 @@ struct cuda_attention {
     struct cuda_operand out; /* [rows][heads * head_dim] */
     float *part;             /* [rows][heads][chunks_max][head_dim + 2]: sums, largest, total */
     int32_t layer, heads, rows_bound;
+    float factor;         /* 1 / sqrt(head_dim) */
     int32_t chunks_bound; /* chunks of the longest sequence */
     int32_t chunks_max;   /* stride of part */
 };

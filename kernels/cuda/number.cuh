@@ -87,8 +87,10 @@ template <int FORMAT> DEVICE uint32_t chunk_pair(const struct quad &q, int i)
         uint32_t biased = ((two & 0xFu) | (two & 0xF0u) << 12) ^ 0x43084308u; /* 128 + code + 8 */
         return bf16x2_multiply_add(biased, 0x3F803F80u, 0xC308C308u);         /* - 136 */
     }
-    return float_bits(chunk_value<FORMAT>(q, 2 * i)) >> 16 |
-           (float_bits(chunk_value<FORMAT>(q, 2 * i + 1)) & 0xFFFF0000u);
+    uint32_t two = q.word[i / 2] >> (i % 2 * 16); /* 128 + low bits, less 128, or 256 if negative */
+    uint32_t biased = (two & 0x7Fu) | (two & 0x7F00u) << 8 | 0x43004300u;
+    uint32_t less = (two & 0x80u) | (two & 0x8000u) << 8 | 0xC300C300u;
+    return bf16x2_multiply_add(biased, 0x3F803F80u, less);
 }
 
 /* The scale of row `row` at column k. */

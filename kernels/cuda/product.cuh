@@ -24,7 +24,7 @@ DEVICE int64_t product_row(const struct cuda_product &p, int entry)
     return p.x_row ? p.x_row[entry] : entry;
 }
 
-DEVICE float gated(float gate, float up) { return gate / (1.0f + expf(-gate)) * up; }
+DEVICE float gated(float gate, float up) { return divide(gate, 1.0f + expf(-gate)) * up; }
 
 #define PRODUCT_BY_FORMAT(format, function, ...)                                                   \
     switch (format) {                                                                              \

@@ -31,6 +31,15 @@ DEVICE int64_t tile_weight_row(const struct cuda_product &p, const struct tile_p
     return b.base + (i < p.n ? i : p.n - 1);
 }
 
+/* The matrix of a tile row: the lower half of a gated tile is of `up`, which has the same layout. */
+DEVICE struct cuda_matrix tile_matrix(const struct cuda_product &p, bool of_up)
+{
+    struct cuda_matrix m = p.w;
+    m.codes = of_up ? p.up.codes : p.w.codes;
+    m.scales = of_up ? p.up.scales : p.w.scales;
+    return m;
+}
+
 template <int FORMAT, bool GATED>
 DEVICE void tile_fetch(const struct cuda_product &p, const struct tile_place &b, int stage, int k,
                        const uint16_t *x)
@@ -38,7 +47,7 @@ DEVICE void tile_fetch(const struct cuda_product &p, const struct tile_place &b,
     constexpr int BYTES = tile_shape<FORMAT>::bytes, STRIDE = tile_shape<FORMAT>::stride;
     for (int j = thread_index(); j < TILE_ROWS * (BYTES / 16); j += TILE_THREADS) {
         int r = j / (BYTES / 16), piece = j % (BYTES / 16) * 16;
-        const struct cuda_matrix &m = GATED && r >= TILE_ROWS / 2 ? p.up : p.w;
+        struct cuda_matrix m = tile_matrix(p, GATED && r >= TILE_ROWS / 2);
         cp_async(b.w + (stage * TILE_ROWS + r) * STRIDE + piece,
                  m.codes + tile_weight_row<GATED>(p, b, r) * m.row_bytes +
                      (int64_t)k / TILE_K * BYTES + piece);
@@ -108,7 +117,7 @@ template <bool GATED>
 DEVICE void tile_promote(float acc[2][4][4], float part[2][4][4], const struct cuda_product &p,
                          const struct tile_place &b, int k)
 {
-    const struct cuda_matrix &m = GATED && warp_index() >= 2 ? p.up : p.w;
+    struct cuda_matrix m = tile_matrix(p, GATED && warp_index() >= 2);
     int r = warp_index() / 2 * 32 + lane_index() / 4;
     UNROLL for (int i = 0; i < 4; i++)
     {
@@ -148,31 +157,36 @@ DEVICE void tile_sum(float acc[2][4][4], const struct cuda_product &p, const str
     }
 }
 
-/* Scales, the gate, and out to memory. */
+/* Scales, the gate, and out to memory. The sums meet where x was staged, so that a thread finds gate
+ * and up together and neighbours write neighbouring outputs. */
 template <int FORMAT, bool GATED>
 DEVICE void tile_store(const float acc[2][4][4], const struct cuda_product &p,
-                       const struct tile_place &b, float *up)
+                       const struct tile_place &b)
 {
+    constexpr int OUTPUTS = GATED ? TILE_ROWS / 2 : TILE_ROWS, STRIDE = TILE_ROWS + 1;
+    static_assert(TILE_ROWS * STRIDE * 4 <= 2 * TILE_ROWS * X_STRIDE, "the sums fit");
     bool per_row = FORMAT == WEIGHT_FP8_ROW || FORMAT == WEIGHT_INT8_ROW;
-    bool is_up = GATED && warp_index() >= 2;
-    for (int half = GATED ? 0 : 1; half < 2; half++) { /* the upper half's warps go first */
-        UNROLL for (int j = 0; j < 32; j++)
-        {
-            int m = j / 16, n = j / 4 % 4, i = j % 4;
-            int r = warp_index() / 2 * 32 + m * 16 + lane_index() / 4 + i / 2 * 8;
-            int column = warp_index() % 2 * 32 + n * 8 + lane_index() % 4 * 2 + i % 2;
-            int entry = b.entries.from + column, out = b.first + (GATED ? r % 32 : r);
-            if (entry >= b.entries.to || out >= p.n || is_up != (half == 0)) continue;
-            float v = acc[m][n][i];
-            if (per_row) v *= matrix_scale<FORMAT>(is_up ? p.up : p.w, b.base + out, 0);
-            if (p.x.scale) v *= p.x.scale[product_row(p, entry)];
-            if (is_up)
-                up[r % 32 * TILE_ROWS + column] = v;
-            else
-                operand_store(p.out, entry, out,
-                              GATED ? gated(v, up[r * TILE_ROWS + column]) : v);
+    float *sum = (float *)b.x;
+    UNROLL for (int j = 0; j < 32; j++)
+    {
+        int m = j / 16, n = j / 4 % 4, i = j % 4;
+        int r = warp_index() / 2 * 32 + m * 16 + lane_index() / 4 + i / 2 * 8;
+        int column = warp_index() % 2 * 32 + n * 8 + lane_index() % 4 * 2 + i % 2;
+        sum[r * STRIDE + column] = acc[m][n][i];
+    }
+    block_sync();
+    for (int j = thread_index(); j < OUTPUTS * TILE_ROWS; j += TILE_THREADS) {
+        int i = j % OUTPUTS, entry = b.entries.from + j / OUTPUTS;
+        if (entry >= b.entries.to || b.first + i >= p.n) continue;
+        float x = p.x.scale ? p.x.scale[product_row(p, entry)] : 1;
+        float v = sum[i * STRIDE + j / OUTPUTS] * x;
+        if (per_row) v *= matrix_scale<FORMAT>(p.w, b.base + b.first + i, 0);
+        if (GATED) {
+            float up = sum[(i + TILE_ROWS / 2) * STRIDE + j / OUTPUTS] * x;
+            if (per_row) up *= matrix_scale<FORMAT>(p.up, b.base + b.first + i, 0);
+            v = gated(v, up);
         }
-        block_sync();
+        operand_store(p.out, entry, b.first + i, v);
     }
 }
 
@@ -182,7 +196,6 @@ KERNEL(TILE_THREADS) product_tile_kernel(struct cuda_product p)
     SHARED(unsigned char, w, 2 * TILE_ROWS * tile_shape<FORMAT>::stride);
     SHARED(unsigned char, x, 2 * TILE_ROWS * X_STRIDE);
     SHARED(int64_t, x_at, TILE_ROWS);
-    SHARED(float, up, GATED ? TILE_ROWS / 2 * TILE_ROWS : 4);
     struct tile_place b = {w, x, x_at, product_entries(p, block_y(), block_z(), TILE_ROWS),
                            (int64_t)block_y() * p.n, block_x() * (GATED ? TILE_ROWS / 2 : TILE_ROWS)};
     if (b.entries.from >= b.entries.to) return;
@@ -193,7 +206,7 @@ KERNEL(TILE_THREADS) product_tile_kernel(struct cuda_product p)
     block_sync();
     float acc[2][4][4] = {};
     tile_sum<FORMAT, GATED>(acc, p, b);
-    tile_store<FORMAT, GATED>(acc, p, b, up);
+    tile_store<FORMAT, GATED>(acc, p, b);
 }
 
 template <int FORMAT, bool GATED>

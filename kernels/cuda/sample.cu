@@ -170,7 +170,7 @@ DEVICE int32_t draw(const float *weight, int n, const struct cuda_sample_row &ro
     int32_t chosen = -1;
     for (int i = thread_index(); i < n; i += SAMPLE_THREADS) {
         if (!(weight[i] > 0)) continue;
-        double u = ((double)(random_at(key, (uint64_t)i) >> 12) + 0.5) / 4503599627370496.0;
+        double u = ((double)(random_at(key, (uint64_t)i) >> 12) + 0.5) * (1.0 / 4503599627370496.0);
         if (1 - u >= best * (double)weight[i]) continue;
         double time = -log(u) / (double)weight[i];
         if (time >= best) continue;

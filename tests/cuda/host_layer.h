@@ -7,18 +7,19 @@
 
 #include "tests/cuda/emulator.h"
 
-#define KERNEL(threads)       static void
-#define DEVICE                static inline __attribute__((unused))
-#define SHARED(type, name, n) type *const name = (type *)emulator_shared(#name, __LINE__, sizeof(type) * (n))
-#define EXPORT(name)          name##_host
+#define KERNEL(threads) static void
+#define DEVICE          static inline __attribute__((unused))
+#define SHARED(type, name, n)                                                                      \
+    type *const name = (type *)emulator_shared(#name, __LINE__, sizeof(type) * (n))
+#define EXPORT(name) name##_host
 #define UNROLL
 
 /* Every place with a LAUNCH, and every template instance of it, is in the registry before main. */
 template <class WHERE> struct launch_place {
     static struct emulator_kernel *entry;
 };
-template <class WHERE> struct emulator_kernel *launch_place<WHERE>::entry =
-    emulator_register(WHERE::name());
+template <class WHERE>
+struct emulator_kernel *launch_place<WHERE>::entry = emulator_register(WHERE::name());
 
 template <class ARGS> struct launch_call {
     void (*kernel)(ARGS);
@@ -106,6 +107,8 @@ DEVICE uint32_t warp_ballot(bool yes)
 
 DEVICE int bits_count(uint32_t bits) { return __builtin_popcount(bits); }
 
+DEVICE float divide(float a, float b) { return a / b; }
+
 DEVICE struct quad load_quad(const void *at)
 {
     struct quad q;
@@ -157,9 +160,6 @@ DEVICE void shared_add(unsigned long long *to, unsigned long long n)
     __atomic_fetch_add(to, n, __ATOMIC_RELAXED);
 }
 
-DEVICE void global_or(int32_t *to, int32_t bits)
-{
-    __atomic_fetch_or(to, bits, __ATOMIC_RELAXED);
-}
+DEVICE void global_or(int32_t *to, int32_t bits) { __atomic_fetch_or(to, bits, __ATOMIC_RELAXED); }
 
 #endif

@@ -185,7 +185,6 @@ static void operations_in_fp32(void **state)
     }
 }
 
-
 /* Rounded activations on tensor cores. What attention and the gated unit hand on is split into two
  * bf16, 16 bits together; the bound is that of the activations, whose codes may fall to the other
  * side of a boundary: the code's width over sqrt(d). */
@@ -236,7 +235,8 @@ static void whole_model(struct rig_options o, double bound, int32_t n_decided_le
         rig_step_begin(&t, n, 1, 4);
         rig_add(&t, tokens, at, n, pages, true);
         rig_run(&reference, &t, 0, o.shape.n_layers, &expected);
-        int32_t *routes = calloc((size_t)(o.shape.n_layers * n * o.shape.moe_top_k), sizeof *routes);
+        int32_t *routes =
+            calloc((size_t)(o.shape.n_layers * n * o.shape.moe_top_k), sizeof *routes);
         memcpy(routes, expected.routes,
                (size_t)(o.shape.n_layers * n * o.shape.moe_top_k) * sizeof *routes);
         t.s.routes_forced = routes;

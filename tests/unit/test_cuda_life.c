@@ -298,12 +298,9 @@ int main(int argc, char **argv)
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     backend_choose();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pages_move_whole),
-        cmocka_unit_test(bad_steps_are_reported),
-        cmocka_unit_test(weights_that_are_wrong),
-        cmocka_unit_test(weights_larger_than_a_stage),
-        cmocka_unit_test(machines_without),
-        cmocka_unit_test(every_call_fails_once),
+        cmocka_unit_test(pages_move_whole),       cmocka_unit_test(bad_steps_are_reported),
+        cmocka_unit_test(weights_that_are_wrong), cmocka_unit_test(weights_larger_than_a_stage),
+        cmocka_unit_test(machines_without),       cmocka_unit_test(every_call_fails_once),
         cmocka_unit_test(cost_grows_with_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -129,26 +129,31 @@ static double apart(const struct problem *p, void (*product)(const struct cuda_p
     size_t codes = (size_t)(p->n_groups * p->n) * format_row_bytes(p->format, p->k);
     size_t scales = (size_t)(p->n_groups * p->n) * format_row_scale_bytes(p->format, p->k);
     size_t n_x = (size_t)X_ROWS * (size_t)p->k, n_out = (size_t)(p->n_entries * p->n);
-    void *held[11] = {there(p->codes[0], codes), there(p->scales[0], scales + 1),
+    void *held[11] = {there(p->codes[0], codes),
+                      there(p->scales[0], scales + 1),
                       p->gated ? there(p->codes[1], codes) : NULL,
-                      p->gated ? there(p->scales[1], scales + 1) : NULL, there(p->hi, 2 * n_x),
-                      there(p->lo, 2 * n_x), there(p->x, 4 * n_x),
+                      p->gated ? there(p->scales[1], scales + 1) : NULL,
+                      there(p->hi, 2 * n_x),
+                      there(p->lo, 2 * n_x),
+                      there(p->x, 4 * n_x),
                       there(p->x_scale, sizeof(float) * X_ROWS),
-                      there(p->x_row, sizeof p->x_row), there(p->first, sizeof p->first), NULL};
+                      there(p->x_row, sizeof p->x_row),
+                      there(p->first, sizeof p->first),
+                      NULL};
     float *out = calloc(n_out, sizeof *out);
     memset(out, 0xFF, n_out * sizeof *out);
     held[10] = there(out, n_out * sizeof *out);
     struct cuda_matrix w = {held[0], held[1], (int64_t)format_row_bytes(p->format, p->k), p->k,
                             p->format};
-    struct cuda_product a = {.w = w,
-                             .x = {held[6], held[4], p->halves ? held[5] : NULL,
-                                   p->halves ? NULL : held[7], p->k},
-                             .out = {.f32 = held[10], .stride = p->n},
-                             .x_row = held[8],
-                             .first = held[9],
-                             .n_groups = p->n_groups,
-                             .n = p->n,
-                             .rows_bound = p->n_entries};
+    struct cuda_product a = {
+        .w = w,
+        .x = {held[6], held[4], p->halves ? held[5] : NULL, p->halves ? NULL : held[7], p->k},
+        .out = {.f32 = held[10], .stride = p->n},
+        .x_row = held[8],
+        .first = held[9],
+        .n_groups = p->n_groups,
+        .n = p->n,
+        .rows_bound = p->n_entries};
     if (p->gated) a.up = (struct cuda_matrix){held[2], held[3], w.row_bytes, p->k, p->format};
     product(&a, stream);
     assert_int_equal(run->launched(), 0);
