@@ -4,6 +4,13 @@
 NVCC      ?= $(shell command -v nvcc 2>/dev/null)
 CUDA_SKIP := $(or $(filter 0,$(CUDA)),$(if $(SANITIZE),1),$(if $(NVCC),,1))
 
+# What was built with the one answer is built again with the other.
+.PHONY: cuda-state
+$(BUILD)/cuda.state: cuda-state
+	@mkdir -p $(@D)
+	@echo '$(if $(CUDA_SKIP),without,with)' | cmp -s - $@ || echo '$(if $(CUDA_SKIP),without,with)' >$@
+$(BUILD)/obj/kernels/cuda/cuda_backend.o: $(BUILD)/cuda.state
+
 ifeq ($(CUDA_SKIP),)
 CUDA_HOME    := $(shell $(NVCC) --dryrun -x cu -c /dev/null -o /dev/null 2>&1 | sed -n 's/^.* TOP=//p')
 CUDA_LIB     := $(firstword $(foreach d,lib64 lib targets/x86_64-linux/lib targets/sbsa-linux/lib,$(dir $(wildcard $(CUDA_HOME)/$(d)/libcudart_static.a))))
@@ -20,7 +27,7 @@ NVCC_FLAGS := -std=c++17 -O3 -lineinfo -I. -Xptxas -v \
 
 $(BUILD)/obj/kernels/cuda/cuda_backend.o: CFLAGS_ALL += $(CFLAGS_CUDA)
 
-$(BUILD)/obj/%.cu.o: %.cu kernels/cuda/cuda.mk kernels/cuda/resources.py
+$(BUILD)/obj/%.cu.o: %.cu | kernels/cuda/resources.py
 	@mkdir -p $(@D)
 	@echo "nvcc $<"
 	$(Q)$(NVCC) $(NVCC_FLAGS) -MD -MP -MF $(@:.o=.d) -MT $@ -c -o $@ $< >$(@:.o=.log) 2>&1 || \
@@ -33,4 +40,19 @@ $(BUILD)/obj/%.cu.o: %.cu kernels/cuda/cuda.mk kernels/cuda/resources.py
 .PHONY: cuda-resources
 cuda-resources: $(CUDA_OBJECTS)
 	@python3 kernels/cuda/resources.py table $(CUDA_OBJECTS:.o=.log)
+endif
+
+# On a machine with a GPU: the tests of the kernels with the kernels on it, then the vendor's checkers.
+GPU_TESTS := $(BUILD)/tests/test_cuda $(BUILD)/tests/test_cuda_products
+.PHONY: gpu-check
+ifeq ($(CUDA_SKIP),)
+gpu-check: $(GPU_TESTS)
+	DBRX_CUDA_TEST=gpu $(BUILD)/tests/test_cuda
+	DBRX_CUDA_TEST=gpu $(BUILD)/tests/test_cuda_products
+	@command -v compute-sanitizer >/dev/null || { echo "gpu-check: compute-sanitizer is not on the PATH"; exit 1; }
+	for tool in memcheck racecheck synccheck initcheck; do for test in $(GPU_TESTS); do \
+	  DBRX_CUDA_TEST=gpu compute-sanitizer --tool $$tool --error-exitcode 9 $$test || exit 1; done; done
+else
+gpu-check:
+	@echo "gpu-check: needs nvcc and a GPU; this build has no CUDA backend"; exit 1
 endif

@@ -24,7 +24,7 @@ struct engine_settings {
 #define ENGINE_SETTINGS_OPTIONS(s)                                                                 \
     {"model", OPTION_TEXT, &(s)->model_dir, "DIR", "model of the local engine", 0, 0},             \
         {"endpoint", OPTION_TEXT, &(s)->endpoint, "URL", "use this engine and no other", 0, 0},    \
-        {"backend", OPTION_TEXT, &(s)->backend, "NAME", "auto, cpu or reference", 0, 0},           \
+        {"backend", OPTION_TEXT, &(s)->backend, "NAME", "auto, cpu, cuda or reference", 0, 0},     \
     {                                                                                              \
         "threads", OPTION_INTEGER, &(s)->n_threads, "N", "threads of the local engine", 1, 1024    \
     }

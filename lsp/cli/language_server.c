@@ -25,7 +25,7 @@ int command_language_server(int argc, char **argv)
         {"model", OPTION_TEXT, &options.flags.model_dir, "DIR", "model of the local engine", 0, 0},
         {"endpoint", OPTION_TEXT, &options.flags.endpoint, "URL", "use this engine and no other", 0,
          0},
-        {"backend", OPTION_TEXT, &options.flags.backend, "NAME", "auto, cpu or reference", 0, 0},
+        {"backend", OPTION_TEXT, &options.flags.backend, "NAME", "auto, cpu, cuda or reference", 0, 0},
         {"threads", OPTION_INTEGER, &n_threads, "N", "threads of the local engine", 1, 1024},
         {"idle", OPTION_TEXT, &options.flags.idle, "SECONDS",
          "when an unused local engine ends, or never", 0, 0},

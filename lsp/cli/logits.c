@@ -101,7 +101,7 @@ int command_logits(int argc, char **argv)
         {"model", OPTION_TEXT, &options.model_dir, "DIR", "model directory (or DBRX_MODEL)", 0, 0},
         {"tokens", OPTION_TEXT, &tokens, "IDS", "1,2,3, or - to read them from stdin", 0, 0},
         {"json", OPTION_FLAG, &p.json, NULL, "one JSON object", 0, 0},
-        {"backend", OPTION_TEXT, &options.backend, "NAME", "auto, cpu or reference", 0, 0},
+        {"backend", OPTION_TEXT, &options.backend, "NAME", "auto, cpu, cuda or reference", 0, 0},
         {"threads", OPTION_INTEGER, &n_threads, "N", "0: all cores", 0, 1024},
         {"kv", OPTION_TEXT, &kv, "TYPE", "f32 (default), bf16 or e4m3", 0, 0},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
