@@ -147,7 +147,7 @@ void cuda_pages_save(kv_pool *kv, void *host, const int32_t *pages, int32_t n);
 void cuda_pages_load(kv_pool *kv, const int32_t *pages, const void *host, int32_t n);
 
 /* cuda_stage.c: the next pinned buffer, once it is free, and its hand-over to the stream. */
-enum { CUDA_STAGE_BYTES = 16 * 1024 * 1024 };
+enum { CUDA_STAGE_BYTES = 4 * 1024 * 1024 };
 struct cuda_stage *cuda_stage_next(device *d);
 void cuda_stage_sent(device *d, struct cuda_stage *stage);
 

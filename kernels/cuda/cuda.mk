@@ -41,18 +41,3 @@ $(BUILD)/obj/%.cu.o: %.cu | kernels/cuda/resources.py
 cuda-resources: $(CUDA_OBJECTS)
 	@python3 kernels/cuda/resources.py table $(CUDA_OBJECTS:.o=.log)
 endif
-
-# On a machine with a GPU: the tests of the kernels with the kernels on it, then the vendor's checkers.
-GPU_TESTS := $(BUILD)/tests/test_cuda $(BUILD)/tests/test_cuda_products
-.PHONY: gpu-check
-ifeq ($(CUDA_SKIP),)
-gpu-check: $(GPU_TESTS)
-	DBRX_CUDA_TEST=gpu $(BUILD)/tests/test_cuda
-	DBRX_CUDA_TEST=gpu $(BUILD)/tests/test_cuda_products
-	@command -v compute-sanitizer >/dev/null || { echo "gpu-check: compute-sanitizer is not on the PATH"; exit 1; }
-	for tool in memcheck racecheck synccheck initcheck; do for test in $(GPU_TESTS); do \
-	  DBRX_CUDA_TEST=gpu compute-sanitizer --tool $$tool --error-exitcode 9 $$test || exit 1; done; done
-else
-gpu-check:
-	@echo "gpu-check: needs nvcc and a GPU; this build has no CUDA backend"; exit 1
-endif

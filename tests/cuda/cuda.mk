@@ -37,5 +37,28 @@ $(CUDA_TESTS): $(BUILD)/tests/%: tests/unit/%.c $(CUDA_HOST_OBJECTS) tests/unit/
 	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $(filter %.c,$^) $(CUDA_HOST_OBJECTS) $(LIBRARY) \
 	  -lcmocka $(LIBS)
 
+# What only one test needs. gpu-check links the wrappers as nvcc compiles them as well.
 $(BUILD)/tests/test_cuda_emulator: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/broken.o
 $(BUILD)/tests/test_cuda_emulator: $(BUILD)/obj/cuda-host/broken.o
+$(BUILD)/tests/test_cuda_wrappers: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/wrappers.o
+$(BUILD)/tests/test_cuda_wrappers: $(BUILD)/obj/cuda-host/wrappers.o
+ifeq ($(CUDA_SKIP),)
+$(BUILD)/tests/test_cuda_wrappers_gpu: tests/unit/test_cuda_wrappers.c $(BUILD)/obj/cuda-host/wrappers.o \
+                                       $(BUILD)/obj/tests/cuda/wrappers.cu.o $(CUDA_HOST_OBJECTS) $(LIBRARY)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $< $(filter %.o,$^) $(LIBRARY) -lcmocka $(LIBS)
+endif
+
+# On a machine with a GPU: each wrapper alone, the tests of the kernels
+# with the kernels on it, then the vendor's checkers. Writes tests/cuda/wrappers.golden, to be committed.
+GPU_TESTS := $(BUILD)/tests/test_cuda_wrappers_gpu $(BUILD)/tests/test_cuda $(BUILD)/tests/test_cuda_products
+.PHONY: gpu-check
+ifeq ($(CUDA_SKIP),)
+gpu-check: $(GPU_TESTS)
+	for test in $(GPU_TESTS); do DBRX_CUDA_TEST=gpu $$test || exit 1; done
+	@command -v compute-sanitizer >/dev/null || { echo "gpu-check: compute-sanitizer is not on the PATH"; exit 1; }
+	for tool in memcheck racecheck synccheck initcheck; do for test in $(GPU_TESTS); do \
+	  DBRX_CUDA_TEST=gpu compute-sanitizer --tool $$tool --error-exitcode 9 $$test || exit 1; done; done
+else
+gpu-check:
+	@echo "gpu-check: needs nvcc and a GPU; this build has no CUDA backend"; exit 1
+endif

@@ -219,13 +219,14 @@ static void operations_on_tensor_cores(void **state)
 
 /* Several layers, prompt and then one row after another, beside the reference on the same routes:
  * what a tiny checkpoint says. Ids must be equal wherever the two best are further apart than twice
- * the bound, and that must be nearly everywhere. */
-static void whole_model(struct rig_options o, double bound, int32_t n_decided_least)
+ * the bound, and nearly everywhere else. The bound with rounded activations is that of a code which
+ * fell to the other side: 2^-9 for each of two layers and their K and V. */
+static void whole_model(struct rig_options o, double bound)
 {
     enum { PROMPT = 37, TOKENS = 64 };
     struct rig cuda, reference;
     int32_t *tokens = tokens_make(TOKENS, o.shape.vocab_size, 5), pages[4] = {3, 1, 2, 0};
-    int32_t n_decided = 0, n = 0, vocab = o.shape.vocab_size;
+    int32_t n_equal = 0, n = 0, vocab = o.shape.vocab_size;
     o.rows_max = PROMPT + 3;
     rig_open(&cuda, &kernels_cuda, &o);
     o.mirror = true;
@@ -258,14 +259,14 @@ static void whole_model(struct rig_options o, double bound, int32_t n_decided_le
             }
             double apart = difference(f, e, (size_t)vocab);
             if (!(apart < bound)) fail_msg("format %d, position %d: %g", o.format, at + r, apart);
-            if ((double)(best - second) <= 2 * bound * (double)largest) continue;
-            n_decided++;
-            assert_int_equal(found.sampled[r].id, expected.sampled[r].id);
+            n_equal += found.sampled[r].id == expected.sampled[r].id;
+            if ((double)(best - second) > 2 * bound * (double)largest)
+                assert_int_equal(found.sampled[r].id, expected.sampled[r].id);
         }
         free(routes);
         rig_step_end(&t);
     }
-    assert_true(n_decided >= n_decided_least);
+    assert_true(n_equal * 100 >= TOKENS * 95);
     free(tokens);
     rig_close(&cuda);
     rig_close(&reference);
@@ -278,9 +279,9 @@ static void whole_models(void **state)
         struct rig_options o = rig_defaults();
         o.format = formats[f];
         o.kv = f % 2 ? KV_BF16 : KV_E4M3;
-        whole_model(o, 1e-3, 61);
+        whole_model(o, 2e-4);
         o.shape.activations = ACTIVATION_BF16;
-        whole_model(o, 1e-3, 61);
+        whole_model(o, 8e-3);
     }
 }
 
