@@ -95,7 +95,11 @@ static void *pinned_take(device *d, size_t n, size_t size)
         fail(&d->failure, ERR_MEMORY, "cuda: %zu results of %zu bytes are too many", n, size);
         return NULL;
     }
-    return cuda_ok(d, d->run->host_take(&out, bytes ? bytes : 1), "pinned memory") ? out : NULL;
+    int code = d->run->host_take(&out, bytes ? bytes : 1);
+    if (code == 0) return out;
+    fail(&d->failure, ERR_MEMORY, "cuda: no pinned memory for %zu MiB (%s)", bytes >> 20,
+         d->run->error_text(code));
+    return NULL;
 }
 
 static void pinned_open(device *d)

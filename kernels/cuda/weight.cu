@@ -2,7 +2,7 @@
  * for NaN among E4M3 codes. */
 #include "kernels/cuda/number.cuh"
 
-enum { TURN = 32, TURN_THREADS = 256, SCAN_THREADS = 256, SCAN_BLOCKS = 512 };
+enum { TURN = 32, TURN_THREADS = 256, SCAN_THREADS = 256, SCAN_BLOCKS_MAX = 512 };
 
 /* to[expert * n_columns + column][row] = from[row][column], by squares of 32 through shared memory
  * so that both sides are read and written along their rows. */
@@ -36,7 +36,7 @@ void EXPORT(launch_transpose)(const struct cuda_transpose *a, void *stream)
 KERNEL(SCAN_THREADS) nan_scan_kernel(struct cuda_nan_scan a)
 {
     bool found = false;
-    int64_t stride = (int64_t)SCAN_BLOCKS * SCAN_THREADS * 16;
+    int64_t stride = (int64_t)grid_x() * SCAN_THREADS * 16;
     for (int64_t i = ((int64_t)block_x() * SCAN_THREADS + thread_index()) * 16; i < a.n_bytes;
          i += stride) {
         struct quad q = load_quad_once(a.codes + i);
@@ -48,6 +48,7 @@ KERNEL(SCAN_THREADS) nan_scan_kernel(struct cuda_nan_scan a)
 
 void EXPORT(launch_nan_scan)(const struct cuda_nan_scan *a, void *stream)
 {
-    struct grid g = {SCAN_BLOCKS, 1, 1};
+    int64_t blocks = (a->n_bytes + SCAN_THREADS * 16 - 1) / (SCAN_THREADS * 16);
+    struct grid g = {blocks < SCAN_BLOCKS_MAX ? (int32_t)blocks : SCAN_BLOCKS_MAX, 1, 1};
     LAUNCH(nan_scan_kernel, g, SCAN_THREADS, stream, *a);
 }

@@ -183,7 +183,7 @@ static void machines_without(void **state)
     host_runtime_capability(90);
     assert_int_equal(kernels_find(&k, "auto", &err), OK);
     assert_ptr_equal(k, &kernels_cuda);
-    host_runtime_memory(5 << 20);
+    host_runtime_memory(3 << 20);
     assert_int_equal(k->open(&d, &options, &err), ERR_MEMORY);
     assert_non_null(strstr(err.message, "MiB are free"));
     assert_null(d);
