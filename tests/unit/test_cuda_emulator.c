@@ -27,7 +27,7 @@ static bool neighbours_right(enum broken_fault fault, struct emulator_options or
 {
     _Alignas(16) float out[64];
     emulator_set(order);
-    broken_launch(fault, out);
+    broken_launch((int)fault, out);
     for (int i = 0; i < 64; i++)
         if (!(out[i] == (float)((i + 1) % 64))) return false;
     return true;
@@ -65,7 +65,7 @@ static const char *said(enum broken_fault fault)
         signal(SIGABRT, SIG_DFL);
         dup2(ends[1], 2);
         emulator_set((struct emulator_options){EMULATOR_FORWARD, 0, true});
-        broken_launch(fault, out);
+        broken_launch((int)fault, out);
         _exit(0);
     }
     close(ends[1]);
