@@ -12,4 +12,9 @@ struct document_view {
     text content;     /* UTF-8 as the editor has it, line ends included */
 };
 
+struct language;
+
+/* The row of the table of languages (context/syntax.h): by id, path, and then by "#!"; or NULL. */
+const struct language *language_of_document(const struct document_view *document);
+
 #endif

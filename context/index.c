@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "context/exclude.h"
 #include "context/index_private.h"
+#include "context/path_text.h"
 
 /* A file that changed within this time of being looked at may change again under the same time. */
 #define STAMP_DOUBT_NS 20000000
@@ -77,14 +78,6 @@ static status tree_open(struct update *u)
     return code == OK ? index_commit(u->x, u->err) : code;
 }
 
-static text column_bytes(arena *a, sqlite3_stmt *s, int at)
-{
-    size_t size = (size_t)sqlite3_column_bytes(s, at);
-    const char *bytes = sqlite3_column_blob(s, at);
-    char *copy = arena_copy(a, bytes ? bytes : "", size);
-    return (text){copy, copy ? size : 0};
-}
-
 static const struct language *language_named(const char *name)
 {
     const struct language *l = NULL;
@@ -116,10 +109,12 @@ static status known_add(struct known_files *k, sqlite3_stmt *s, error *err)
     return k->memory.failed ? fail(err, ERR_MEMORY, "no memory for %zu known files", k->n) : OK;
 }
 
-static status known_load(struct update *u)
+/* All files of the tree, or the one at `path`. */
+static status known_load(struct update *u, text path)
 {
     bool found;
-    sqlite3_stmt *s = SQL_WITH(u->x, SQL_FILE_LIST, u->tree);
+    sqlite3_stmt *s = SQL_WITH(u->x, path.size ? SQL_FILE_KNOWN : SQL_FILE_LIST, u->tree);
+    if (path.size) bind_bytes(s, 2, path);
     status code = index_step(u->x, s, &found, u->err);
     while (code == OK && found) {
         code = known_add(&u->known, s, u->err);
@@ -158,6 +153,8 @@ static status file_put(struct update *u, const struct repository_file *f,
         SQL_WITH(u->x, SQL_FILE_PUT, u->tree, blob, f->mode, (int64_t)stamp->size_bytes,
                  (int64_t)stamp->inode, stamp->mtime_ns, stamp->ctime_ns, seen_ns);
     bind_bytes(s, 9, f->path);
+    bind_bytes(s, 10, path_stem(f->path));
+    bind_bytes(s, 11, path_folder_name(f->path));
     if (code == OK) code = index_run(u->x, s, u->err);
     if (code == OK && old && old->blob.id != blob)
         code = index_run(u->x, SQL_WITH(u->x, SQL_BLOB_LEFT, old->blob.id, (int64_t)time(NULL)),
@@ -349,7 +346,7 @@ static status update_once(struct update *u)
 {
     status code = index_check(u->x, u->err);
     if (code == OK) code = tree_open(u);
-    if (code == OK) code = known_load(u);
+    if (code == OK) code = known_load(u, TEXT(""));
     if (code == OK) code = update_files(u);
     if (code == OK) code = tree_close(u);
     if (code == OK) code = blobs_evict(u->x, u->err);
@@ -385,35 +382,29 @@ status index_update(struct index_report *out, code_index *x, repository *r,
     return code;
 }
 
-status index_find(struct index_places *out, code_index *x, const repository *r, text name,
-                  size_t n_max, error *err)
+/* Beside an updater of the whole tree: both write the same rows, which depend on content alone. */
+status index_update_file(bool *changed, code_index *x, repository *r, text path, error *err)
 {
-    bool found;
-    *out = (struct index_places){0};
-    out->places = arena_take(&out->memory, n_max, sizeof *out->places);
-    if (!out->places) return fail(err, ERR_MEMORY, "no memory for %zu places", n_max);
-    sqlite3_stmt *s = SQL_WITH(x, SQL_FIND, (int64_t)n_max);
-    bind_text(s, 2, name);
-    bind_bytes(s, 3, text_of(repository_root(r)));
-    status code = index_step(x, s, &found, err);
-    while (code == OK && found && out->n < n_max) {
-        out->places[out->n++] = (struct index_place){
-            .path = column_bytes(&out->memory, s, 0),
-            .kind = column_bytes(&out->memory, s, 1),
-            .signature = column_bytes(&out->memory, s, 2),
-            .line = (uint32_t)sqlite3_column_int64(s, 3),
-            .from = (uint32_t)sqlite3_column_int64(s, 4),
-            .to = (uint32_t)sqlite3_column_int64(s, 5),
-            .name = name,
-        };
-        code = index_step(x, s, &found, err);
-    }
-    sqlite3_reset(s);
-    return code == OK && out->memory.failed ? fail(err, ERR_MEMORY, "no memory for places") : code;
-}
-
-void index_places_free(struct index_places *places)
-{
-    arena_reset(&places->memory);
-    *places = (struct index_places){0};
+    struct index_report report = {0};
+    struct update u = {.x = x, .r = r, .report = &report, .err = err};
+    *changed = false;
+    if (path.size == 0) return OK;
+    status code = tagger_open(&u.tags, err);
+    u.listed_ns = now_ns();
+    if (code == OK) code = repository_list_one(&u.list, r, path, err);
+    if (code == OK) code = tree_open(&u);
+    if (code == OK) code = known_load(&u, path);
+    const struct known_file *old = u.known.n ? u.known.files : NULL;
+    if (code == OK && u.list.n)
+        code = update_file(&u, u.list.files, old);
+    else if (code == OK && old)
+        code = file_forget(&u, old);
+    if (code == OK) code = index_commit(x, err);
+    *changed = code == OK && (report.n_parsed || (old && !u.list.n));
+    index_rollback(x);
+    known_free(&u.known);
+    repository_files_free(&u.list);
+    tagger_close(u.tags);
+    buffer_free(&u.content);
+    return code;
 }

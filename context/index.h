@@ -61,21 +61,7 @@ typedef bool index_progress(void *payload, size_t n_done, size_t n_files);
 status index_update(struct index_report *out, code_index *x, repository *r,
                     index_progress *progress, void *payload, error *err);
 
-struct index_place {
-    text path, name, kind, signature;
-    uint32_t line, from, to; /* line from 1; bytes of the whole definition */
-};
-
-struct index_places {
-    struct index_place *places; /* by path and line */
-    size_t n;
-    arena memory;
-};
-
-/* Where `name` is defined in r's tree, as of the last update: at most n_max places. Freed by
- * index_places_free also after an error. */
-status index_find(struct index_places *out, code_index *x, const repository *r, text name,
-                  size_t n_max, error *err);
-void index_places_free(struct index_places *places);
+/* Makes the database agree with one file, which may be new, changed or gone. Waits for nobody. */
+status index_update_file(bool *changed, code_index *x, repository *r, text path, error *err);
 
 #endif

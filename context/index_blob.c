@@ -52,6 +52,7 @@ static status tags_of(struct tags *tags, enum blob_state *state, tagger *t,
 {
     status code = OK;
     *tags = (struct tags){0};
+    if (!language) language = language_find_shebang(content);
     if (content.size && memchr(content.bytes, 0, content.size)) {
         *state = BLOB_BINARY;
     } else if (is_minified(path, content, tagger_knows(language))) {

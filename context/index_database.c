@@ -1,6 +1,7 @@
 /* The database file: where it stands, its schema, its statements, its lock, its damage.
  *
  *   trees   a working tree: root, HEAD                 files    path in a tree -> blob, stamp
+ *           (and its name without folder and ending, and its folder's name, to find imports by)
  *   blobs   a content in a language -> state           names    every identifier once
  *   symbols blob, name, where, signature               refs     blob, name, how often
  *   imports blob, module, name                         words    FTS5 over a blob's names
@@ -22,13 +23,16 @@
 #include "base/paths.h"
 #include "base/sha256.h"
 #include "context/index_private.h"
+#include "context/index_query.h"
 
 /* Part of the database's name: another schema is another file. */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 3
 /* "dbrx" as a number: a file of another program is not ours to read. */
 #define APPLICATION_ID 0x64627278
 /* Above it, damage is found when it is met. */
 #define CHECKED_MAX (64 * MIB)
+/* A reader has 20 ms in all; in WAL mode it waits for nobody but a rebuild. */
+#define READING_BUSY_MS 5
 
 static const char schema[] =
     "CREATE TABLE trees(id INTEGER PRIMARY KEY, root BLOB NOT NULL UNIQUE, head TEXT NOT NULL,"
@@ -46,10 +50,16 @@ static const char schema[] =
     " PRIMARY KEY(blob, module, name)) WITHOUT ROWID;"
     "CREATE TABLE files(tree INTEGER NOT NULL, path BLOB NOT NULL, blob INTEGER NOT NULL,"
     " mode INTEGER NOT NULL, size INTEGER NOT NULL, inode INTEGER NOT NULL, mtime INTEGER NOT NULL,"
-    " ctime INTEGER NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY(tree, path)) WITHOUT ROWID;"
+    " ctime INTEGER NOT NULL, seen INTEGER NOT NULL, stem BLOB NOT NULL, folder BLOB NOT NULL,"
+    " PRIMARY KEY(tree, path)) WITHOUT ROWID;"
     "CREATE INDEX files_blob ON files(blob);"
+    "CREATE INDEX files_stem ON files(tree, stem);"
+    "CREATE INDEX files_folder ON files(tree, folder);"
     "CREATE VIRTUAL TABLE words USING fts5(names, content='', detail=none,"
     " tokenize=\"unicode61 remove_diacritics 0 tokenchars '_$'\");";
+
+/* How many contents hold a word; of this connection alone. */
+static const char terms[] = "CREATE VIRTUAL TABLE temp.terms USING fts5vocab(main, words, row)";
 
 static const char *const statements[N_INDEX_SQL] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -65,8 +75,12 @@ static const char *const statements[N_INDEX_SQL] = {
     [SQL_FILE_LIST] = "SELECT f.path, f.blob, b.state, b.size, f.size, f.inode, f.mtime, f.ctime,"
                       " f.seen, b.language FROM files f JOIN blobs b ON b.id = f.blob"
                       " WHERE f.tree = ?1 ORDER BY f.path",
+    [SQL_FILE_KNOWN] = "SELECT f.path, f.blob, b.state, b.size, f.size, f.inode, f.mtime, f.ctime,"
+                       " f.seen, b.language FROM files f JOIN blobs b ON b.id = f.blob"
+                       " WHERE f.tree = ?1 AND f.path = ?2",
     [SQL_FILE_PUT] = "INSERT OR REPLACE INTO files(tree, blob, mode, size, inode, mtime, ctime,"
-                     " seen, path) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                     " seen, path, stem, folder)"
+                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     [SQL_FILE_DROP] = "DELETE FROM files WHERE tree = ?1 AND path = ?2",
     [SQL_BLOB_FIND] = "SELECT id, size, state FROM blobs WHERE oid = ?1 AND language = ?2",
     [SQL_BLOB_ADD] = "INSERT INTO blobs(size, state, used, oid, language)"
@@ -104,6 +118,19 @@ static const char *const statements[N_INDEX_SQL] = {
                  " JOIN symbols s ON s.name = n.id JOIN files f ON f.blob = s.blob"
                  " JOIN trees t ON t.id = f.tree WHERE n.name = ?2 AND t.root = ?3"
                  " ORDER BY f.path, s.line LIMIT ?1",
+    [SQL_FILE_FIND] = "SELECT path, blob FROM files WHERE tree = ?1 AND path = ?2",
+    [SQL_FILES_BY_STEM] = "SELECT path, blob FROM files WHERE tree = ?1 AND stem = ?2 LIMIT 200",
+    [SQL_FILES_BY_FOLDER] = "SELECT path, blob FROM files WHERE tree = ?1 AND folder = ?2"
+                            " LIMIT 200",
+    [SQL_BLOB_SYMBOLS] = "SELECT n.name, s.kind, s.signature, s.line, s.from_byte, s.to_byte"
+                         " FROM symbols s JOIN names n ON n.id = s.name WHERE s.blob = ?1"
+                         " ORDER BY s.from_byte LIMIT ?2",
+    [SQL_BLOB_IMPORTS] = "SELECT module, name FROM imports WHERE blob = ?1 LIMIT 100",
+    [SQL_TERM] = "SELECT doc FROM temp.terms WHERE term = lower(?1)",
+    [SQL_FILES_LIKE] = "SELECT f.path, f.blob, w.rank FROM (SELECT rowid, rank FROM words"
+                       " WHERE words MATCH ?2 ORDER BY rank LIMIT ?3) w"
+                       " JOIN files f ON f.blob = w.rowid WHERE f.tree = ?1 ORDER BY w.rank",
+    [SQL_VERSION] = "SELECT data_version FROM pragma_data_version",
 };
 
 status index_fail(code_index *x, const char *what, error *err)
@@ -145,6 +172,14 @@ void bind_text(sqlite3_stmt *s, int at, text t)
 void bind_bytes(sqlite3_stmt *s, int at, text t)
 {
     sqlite3_bind_blob64(s, at, t.bytes ? t.bytes : "", t.size, SQLITE_TRANSIENT);
+}
+
+text column_bytes(arena *a, sqlite3_stmt *s, int at)
+{
+    size_t size = (size_t)sqlite3_column_bytes(s, at);
+    const char *bytes = sqlite3_column_blob(s, at);
+    char *copy = arena_copy(a, bytes ? bytes : "", size);
+    return (text){copy, copy ? size : 0};
 }
 
 status index_step(code_index *x, sqlite3_stmt *s, bool *found, error *err)
@@ -283,7 +318,38 @@ static status database_open(code_index *x, error *err)
     status code = execute(x, pragmas, err);
     if (code == OK) code = schema_make(x, err);
     if (code == OK) code = schema_verify(x, err);
+    if (code == OK) code = execute(x, terms, err);
     if (code == OK) code = statements_prepare(x, err);
+    return code;
+}
+
+/* Nothing is made, mended or written: whoever reads finds what is there, or an error. */
+static status database_open_reading(code_index *x, error *err)
+{
+    int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOFOLLOW;
+    if (sqlite3_open_v2(x->path, &x->db, flags, NULL) != SQLITE_OK)
+        return index_fail(x, "open", err);
+    sqlite3_busy_timeout(x->db, READING_BUSY_MS);
+    status code = execute(x, "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;", err);
+    if (code == OK) code = schema_verify(x, err);
+    if (code == OK) code = execute(x, terms, err);
+    if (code == OK) code = statements_prepare(x, err);
+    return code;
+}
+
+status index_open_reading(code_index **out, const char *database, error *err)
+{
+    *out = NULL;
+    code_index *x = memory_take(1, sizeof *x);
+    if (!x) return fail(err, ERR_MEMORY, "no memory for an index");
+    x->lock_fd = -1;
+    x->path = memory_copy(database, strlen(database));
+    status code =
+        x->path ? database_open_reading(x, err) : fail(err, ERR_MEMORY, "no memory for a path");
+    if (code == OK)
+        *out = x;
+    else
+        index_close(x);
     return code;
 }
 

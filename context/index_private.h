@@ -19,6 +19,7 @@ enum index_sql {
     SQL_TREE_DROP_FILES,
     SQL_TREE_DROP,
     SQL_FILE_LIST,
+    SQL_FILE_KNOWN,
     SQL_FILE_PUT,
     SQL_FILE_DROP,
     SQL_BLOB_FIND,
@@ -45,6 +46,14 @@ enum index_sql {
     SQL_PAGES,
     SQL_SHRINK,
     SQL_FIND,
+    SQL_FILE_FIND,
+    SQL_FILES_BY_STEM,
+    SQL_FILES_BY_FOLDER,
+    SQL_BLOB_SYMBOLS,
+    SQL_BLOB_IMPORTS,
+    SQL_TERM,
+    SQL_FILES_LIKE,
+    SQL_VERSION,
     N_INDEX_SQL,
 };
 
@@ -75,6 +84,8 @@ status index_run(code_index *x, sqlite3_stmt *s, error *err);
 status index_step(code_index *x, sqlite3_stmt *s, bool *found, error *err);
 void bind_text(sqlite3_stmt *s, int at, text t);
 void bind_bytes(sqlite3_stmt *s, int at, text t);
+/* A column copied into the arena. */
+text column_bytes(arena *a, sqlite3_stmt *s, int at);
 
 /* Transactions. begin does nothing when one is open; share commits when it is due. */
 status index_begin(code_index *x, error *err);

@@ -1,8 +1,12 @@
 /* The table of languages. A row without a grammar works on lines, indentation and brackets. */
 #include <ctype.h>
 #include <stddef.h>
+#include <string.h>
 
+#include "context/document.h"
 #include "context/syntax.h"
+
+enum { SHEBANG_MAX = 256 };
 
 /* The grammars' own entry points; their type belongs to tree-sitter, which only syntax*.c sees. */
 #define GRAMMAR(name)                                                                              \
@@ -12,57 +16,68 @@
 struct TSLanguage;
 GRAMMAR(bash)
 GRAMMAR(c)
+GRAMMAR(c_sharp)
+GRAMMAR(cpp)
+GRAMMAR(css)
+GRAMMAR(cuda)
 GRAMMAR(go)
+GRAMMAR(html)
 GRAMMAR(java)
 GRAMMAR(javascript)
 GRAMMAR(json)
 GRAMMAR(lua)
+GRAMMAR(markdown)
+GRAMMAR(php)
 GRAMMAR(python)
+GRAMMAR(ruby)
 GRAMMAR(rust)
+GRAMMAR(toml)
 GRAMMAR(tsx)
 GRAMMAR(typescript)
+GRAMMAR(yaml)
 
 /* clang-format off */
 static const struct language languages[] = {
-    {"C", "c", {"c", "h"}, {0}, {"c"}, "//", "/*", "*/", "\"", '\'', '{', grammar_c},
-    {"C++", "cpp", {"cpp", "cc", "cxx", "hpp", "hh", "hxx", "inl", "ipp"}, {0}, {"cpp"},
-     "//", "/*", "*/", "\"", '\'', '{', NULL},
-    {"CUDA", "cuda", {"cu", "cuh"}, {0}, {"cuda", "cuda-cpp"}, "//", "/*", "*/", "\"", '\'', '{', NULL},
-    {"C#", "csharp", {"cs"}, {0}, {"csharp", "cs"}, "//", "/*", "*/", "\"", '\'', '{', NULL},
-    {"Python", "python", {"py", "pyi", "pyw"}, {0}, {"python"}, "#", NULL, NULL, "\"'", 0, ':',
+    {"C", "c", {"c", "h"}, {0}, {"c"}, {0}, "//", "/*", "*/", "\"", '\'', '{', grammar_c},
+    {"C++", "cpp", {"cpp", "cc", "cxx", "hpp", "hh", "hxx", "inl", "ipp"}, {0}, {"cpp"}, {0},
+     "//", "/*", "*/", "\"", '\'', '{', grammar_cpp},
+    {"CUDA", "cuda", {"cu", "cuh"}, {0}, {"cuda", "cuda-cpp"}, {0}, "//", "/*", "*/", "\"", '\'', '{', grammar_cuda},
+    {"C#", "csharp", {"cs"}, {0}, {"csharp", "cs"}, {0}, "//", "/*", "*/", "\"", '\'', '{', grammar_c_sharp},
+    {"Python", "python", {"py", "pyi", "pyw"}, {0}, {"python"}, {"python", "pypy"}, "#", NULL, NULL, "\"'", 0, ':',
      grammar_python},
     {"JavaScript", "javascript", {"js", "mjs", "cjs", "jsx"}, {0},
-     {"javascript", "javascriptreact"}, "//", "/*", "*/", "\"'`", 0, '{', grammar_javascript},
-    {"TSX", "tsx", {"tsx"}, {0}, {"typescriptreact"}, "//", "/*", "*/", "\"'`", 0, '{', grammar_tsx},
-    {"TypeScript", "typescript", {"ts", "mts", "cts"}, {0}, {"typescript"}, "//", "/*", "*/",
+     {"javascript", "javascriptreact"}, {"node", "nodejs"}, "//", "/*", "*/", "\"'`", 0, '{', grammar_javascript},
+    {"TSX", "tsx", {"tsx"}, {0}, {"typescriptreact"}, {0}, "//", "/*", "*/", "\"'`", 0, '{', grammar_tsx},
+    {"TypeScript", "typescript", {"ts", "mts", "cts"}, {0}, {"typescript"}, {"deno", "ts-node", "bun"}, "//", "/*", "*/",
      "\"'`", 0, '{', grammar_typescript},
-    {"Go", "go", {"go"}, {0}, {"go"}, "//", "/*", "*/", "\"`", '\'', '{', grammar_go},
-    {"Rust", "rust", {"rs"}, {0}, {"rust"}, "//", "/*", "*/", "\"", '\'', '{', grammar_rust},
-    {"Java", "java", {"java"}, {0}, {"java"}, "//", "/*", "*/", "\"", '\'', '{', grammar_java},
-    {"Kotlin", "kotlin", {"kt", "kts"}, {0}, {"kotlin"}, "//", "/*", "*/", "\"", '\'', '{', NULL},
-    {"Swift", "swift", {"swift"}, {0}, {"swift"}, "//", "/*", "*/", "\"", 0, '{', NULL},
-    {"Ruby", "ruby", {"rb", "rake", "gemspec"}, {"Rakefile", "Gemfile"}, {"ruby"}, "#", NULL, NULL,
-     "\"'", 0, 0, NULL},
-    {"PHP", "php", {"php"}, {0}, {"php"}, "//", "/*", "*/", "\"'", 0, '{', NULL},
-    {"Lua", "lua", {"lua"}, {0}, {"lua"}, "--", "--[[", "]]", "\"'", 0, 0, grammar_lua},
+    {"Go", "go", {"go"}, {0}, {"go"}, {0}, "//", "/*", "*/", "\"`", '\'', '{', grammar_go},
+    {"Rust", "rust", {"rs"}, {0}, {"rust"}, {0}, "//", "/*", "*/", "\"", '\'', '{', grammar_rust},
+    {"Java", "java", {"java"}, {0}, {"java"}, {0}, "//", "/*", "*/", "\"", '\'', '{', grammar_java},
+    {"Kotlin", "kotlin", {"kt", "kts"}, {0}, {"kotlin"}, {0}, "//", "/*", "*/", "\"", '\'', '{', NULL},
+    {"Swift", "swift", {"swift"}, {0}, {"swift"}, {0}, "//", "/*", "*/", "\"", 0, '{', NULL},
+    {"Ruby", "ruby", {"rb", "rake", "gemspec"}, {"Rakefile", "Gemfile"}, {"ruby"}, {"ruby"}, "#", NULL, NULL,
+     "\"'", 0, 0, grammar_ruby},
+    {"PHP", "php", {"php"}, {0}, {"php"}, {"php"}, "//", "/*", "*/", "\"'", 0, '{', grammar_php},
+    {"Lua", "lua", {"lua"}, {0}, {"lua"}, {"lua", "luajit"}, "--", "--[[", "]]", "\"'", 0, 0, grammar_lua},
     {"Bash", "bash", {"sh", "bash", "bats"}, {".bashrc", ".profile"},
-     {"shellscript", "sh", "bash"}, "#", NULL, NULL, "\"'", 0, 0, grammar_bash},
-    {"SQL", "sql", {"sql"}, {0}, {"sql"}, "--", "/*", "*/", "'", 0, 0, NULL},
-    {"JSON", "json", {"json", "jsonc", "code-workspace"}, {0}, {"json", "jsonc"}, NULL, NULL, NULL,
+     {"shellscript", "sh", "bash"}, {"sh", "bash", "dash", "ksh", "zsh"}, "#", NULL, NULL, "\"'", 0, 0, grammar_bash},
+    {"SQL", "sql", {"sql"}, {0}, {"sql"}, {0}, "--", "/*", "*/", "'", 0, 0, NULL},
+    {"JSON", "json", {"json", "jsonc", "code-workspace"}, {0}, {"json", "jsonc"}, {0}, NULL, NULL, NULL,
      "\"", 0, '{', grammar_json},
-    {"YAML", "yaml", {"yaml", "yml"}, {0}, {"yaml"}, "#", NULL, NULL, "\"'", 0, ':', NULL},
-    {"TOML", "toml", {"toml"}, {0}, {"toml"}, "#", NULL, NULL, "\"'", 0, 0, NULL},
+    {"YAML", "yaml", {"yaml", "yml"}, {0}, {"yaml"}, {0}, "#", NULL, NULL, "\"'", 0, ':', grammar_yaml},
+    {"TOML", "toml", {"toml"}, {0}, {"toml"}, {0}, "#", NULL, NULL, "\"'", 0, 0, grammar_toml},
     {"Makefile", "makefile", {"mk", "mak"}, {"Makefile", "makefile", "GNUmakefile"},
-     {"makefile", "make"}, "#", NULL, NULL, "\"'", 0, 0, NULL},
-    {"CMake", "cmake", {"cmake"}, {"CMakeLists.txt"}, {"cmake"}, "#", NULL, NULL, "\"", 0, 0, NULL},
-    {"Dockerfile", "dockerfile", {"dockerfile"}, {"Dockerfile", "Containerfile"}, {"dockerfile"},
+     {"makefile", "make"}, {"make"}, "#", NULL, NULL, "\"'", 0, 0, NULL},
+    {"CMake", "cmake", {"cmake"}, {"CMakeLists.txt"}, {"cmake"}, {0}, "#", NULL, NULL, "\"", 0, 0, NULL},
+    {"Dockerfile", "dockerfile", {"dockerfile"}, {"Dockerfile", "Containerfile"}, {"dockerfile"}, {0},
      "#", NULL, NULL, "\"'", 0, 0, NULL},
-    {"HTML", "html", {"html", "htm"}, {0}, {"html"}, NULL, "<!--", "-->", "", 0, 0, NULL},
-    {"XML", "xml", {"xml", "svg", "xsd"}, {0}, {"xml"}, NULL, "<!--", "-->", "", 0, 0, NULL},
-    {"CSS", "css", {"css", "scss", "less"}, {0}, {"css", "scss", "less"}, NULL, "/*", "*/", "\"'", 0, '{', NULL},
-    {"Markdown", "markdown", {"md", "markdown"}, {0}, {"markdown"}, NULL, "<!--", "-->", "", 0, 0,
-     NULL},
-    {"Text", "text", {"txt", "text"}, {0}, {"plaintext", "text"}, NULL, NULL, NULL, "", 0, 0, NULL},
+    {"HTML", "html", {"html", "htm"}, {0}, {"html"}, {0}, NULL, "<!--", "-->", "", 0, 0, grammar_html},
+    {"XML", "xml", {"xml", "svg", "xsd"}, {0}, {"xml"}, {0}, NULL, "<!--", "-->", "", 0, 0, NULL},
+    {"CSS", "css", {"css"}, {0}, {"css"}, {0}, NULL, "/*", "*/", "\"'", 0, '{', grammar_css},
+    {"SCSS", "scss", {"scss", "less"}, {0}, {"scss", "less"}, {0}, "//", "/*", "*/", "\"'", 0, '{', NULL},
+    {"Markdown", "markdown", {"md", "markdown"}, {0}, {"markdown"}, {0}, NULL, "<!--", "-->", "", 0, 0,
+     grammar_markdown},
+    {"Text", "text", {"txt", "text"}, {0}, {"plaintext", "text"}, {0}, NULL, NULL, NULL, "", 0, 0, NULL},
 };
 /* clang-format on */
 
@@ -109,4 +124,37 @@ const struct language *language_find(text language_id, text path)
     for (size_t i = 0; (l = language_at(i)); i++)
         if (list_has(l->extensions, 10, extension)) return l;
     return NULL;
+}
+
+/* The program behind "#!", without its folder, its version, and a leading `env` with options. */
+static text shebang_program(text content)
+{
+    size_t end = text_find(content, TEXT("\n"), 0);
+    text line = text_slice(content, 2, end == SIZE_MAX ? content.size : end), word = TEXT("");
+    if (!text_starts(content, TEXT("#!")) || line.size > SHEBANG_MAX) return TEXT("");
+    for (size_t at = 0; at < line.size;) {
+        size_t from = at;
+        while (from < line.size && strchr(" \t\r", line.bytes[from])) from++;
+        at = from;
+        while (at < line.size && !strchr(" \t\r", line.bytes[at])) at++;
+        word = file_name(text_slice(line, from, at));
+        if (word.size && !text_is(word, "env") && word.bytes[0] != '-') break;
+    }
+    while (word.size && strchr("0123456789.", word.bytes[word.size - 1])) word.size--;
+    return word;
+}
+
+const struct language *language_find_shebang(text content)
+{
+    const struct language *l;
+    text program = shebang_program(content);
+    for (size_t i = 0; (l = language_at(i)); i++)
+        if (list_has(l->interpreters, 6, program)) return l;
+    return NULL;
+}
+
+const struct language *language_of_document(const struct document_view *d)
+{
+    const struct language *l = language_find(d->language_id, d->path);
+    return l && !text_is(text_of(l->name), "Text") ? l : language_find_shebang(d->content);
 }

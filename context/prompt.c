@@ -9,15 +9,18 @@
 #include "base/limits.h"
 #include "base/memory.h"
 #include "base/utf.h"
+#include "context/prompt_plan.h"
 #include "context/prompt_text.h"
 #include "context/prompt_window.h"
 #include "context/syntax.h"
 #include "tokenizer/chatml.h"
 
 enum {
-    BLOCKS_MAX = 16,
+    BLOCKS_MAX = 16 + PLAN_BLOCKS_MAX,
     FILE_TOKENS_MIN = 64,
-    SLACK_TOKENS = 8, /* a heading's last token may grow by what follows it */
+    SLACK_TOKENS = 8,      /* a heading's last token may grow by what follows it */
+    PLAN_SHARE = 40,       /* percent of what the fixed parts leave */
+    PLAN_SHARE_SMALL = 65, /* of a file that surely needs less than the rest */
     FENCE_MIN = 3,
     FENCE_MAX = 32 /* a longer run in a file is no fence but noise */
 };
@@ -30,6 +33,8 @@ struct block_trace {
 struct prompt_session {
     struct unit_cache units;
     struct prompt_anchors anchors;
+    struct prompt_plan plan;
+    bool retrieves; /* a proposal has come: excerpts have their share from now on */
     token_list previous;
     struct block_trace traces[BLOCKS_MAX];
     size_t n_traces;
@@ -45,6 +50,7 @@ void prompt_session_close(prompt_session *s)
 {
     if (!s) return;
     unit_cache_free(&s->units);
+    prompt_plan_free(&s->plan);
     prompt_anchors_free(&s->anchors);
     token_list_free(&s->previous);
     memory_free(s);
@@ -128,6 +134,19 @@ static void task_put(struct layout *l)
     block_end(l, "task", l->path, "which file");
 }
 
+static void excerpts_put(struct layout *l)
+{
+    const struct prompt_plan *plan = &l->session->plan;
+    for (size_t i = 0; i < plan->n; i++) {
+        const struct plan_block *b = &plan->blocks[i];
+        struct prompt *p = l->out;
+        const char *path = arena_copy(&p->memory, b->path.bytes, b->path.size);
+        text_put(l, b->shown);
+        block_end(l, "excerpt", (text){path, path ? b->path.size : 0}, b->reason);
+        p->blocks[p->n_blocks - 1].score = b->score;
+    }
+}
+
 static void behind_put(struct layout *l)
 {
     text line = l->cut.behind_line, lines = l->cut.behind_lines;
@@ -160,13 +179,19 @@ static void tail_put(struct layout *l)
         (text){arena_copy(&l->out->memory, rolled.bytes, rolled.size), rolled.size};
 }
 
-static void user_turn_put(struct layout *l)
+static void file_put(struct layout *l)
 {
-    task_put(l);
     fenced_put(l, HEADING_BELOW, l->cut.suffix, "suffix", l->cut.suffix_reason);
     fenced_put(l, HEADING_ABOVE, l->cut.window, "prefix", l->cut.window_reason);
     behind_put(l);
     tail_put(l);
+}
+
+static void user_turn_put(struct layout *l)
+{
+    task_put(l);
+    excerpts_put(l);
+    file_put(l);
 }
 
 /* Tokens of a prompt for an empty part of the file: headings, fences, turns. */
@@ -175,7 +200,8 @@ static size_t empty_turn_count(struct layout *l)
     size_t before = l->out->ids.n, n_blocks = l->out->n_blocks, block_from = l->block_from;
     text line = TEXT("\n");
     l->cut = (struct prompt_cut){.window = line, .tail = line, .suffix = line, .behind_line = line};
-    user_turn_put(l);
+    task_put(l);
+    file_put(l);
     size_t n = l->out->ids.n - before;
     l->out->ids.n = before;
     l->out->n_blocks = n_blocks;
@@ -183,16 +209,40 @@ static size_t empty_turn_count(struct layout *l)
     return n;
 }
 
-static status budgets_make(struct prompt_budgets *out, struct layout *l, size_t budget_tokens,
-                           error *err)
+/* Excerpts have their own share, whether they fill it or not: the file's anchors must not move when
+ * the plan does. A file that needs little leaves more. */
+static size_t plan_budget(const struct layout *l, size_t free_tokens)
 {
+    bool small = l->content.size < free_tokens;
+    return small ? free_tokens / 100 * PLAN_SHARE_SMALL : free_tokens / 100 * PLAN_SHARE;
+}
+
+/* The plan after this proposal, and what it may cost. */
+static status plan_make(struct layout *l, const struct excerpts *proposal, size_t fixed,
+                        size_t budget_tokens, size_t *plan_tokens, error *err)
+{
+    bool changed;
+    prompt_session *s = l->session;
+    if (proposal) s->retrieves = true;
+    *plan_tokens = s->retrieves ? plan_budget(l, budget_tokens - fixed) : 0;
+    if (!proposal) return OK;
+    return prompt_plan_propose(&changed, &s->plan, &s->units, proposal->items, proposal->n,
+                               *plan_tokens, err);
+}
+
+static status budgets_make(struct prompt_budgets *out, struct layout *l,
+                           const struct prompt_options *options, error *err)
+{
+    size_t budget_tokens = options->budget_tokens, plan_tokens;
     size_t fixed = l->out->ids.n + empty_turn_count(l) + SLACK_TOKENS;
     if (budget_tokens < fixed + FILE_TOKENS_MIN)
         return fail(err, ERR_LIMIT,
                     "prompt: a budget of %zu tokens is too small: %zu for the fixed parts and at "
                     "least %d of the file",
                     budget_tokens, fixed, FILE_TOKENS_MIN);
-    size_t file = budget_tokens - fixed;
+    status code = plan_make(l, options->proposal, fixed, budget_tokens, &plan_tokens, err);
+    if (code != OK) return code;
+    size_t file = budget_tokens - fixed - plan_tokens;
     out->tail = file / 4 < 512 ? file / 4 : 512;
     out->behind = file / 8 < 128 ? file / 8 : 128;
     out->suffix = file / 10; /* and half of the window: a jump costs half of the budget */
@@ -308,7 +358,7 @@ static status layout_run(struct layout *l, const struct prompt_options *options,
     struct prompt_budgets budgets;
     int64_t from_us = clock_us();
     fixed_put(l);
-    status code = budgets_make(&budgets, l, options->budget_tokens, err);
+    status code = budgets_make(&budgets, l, options, err);
     if (code != OK) return code;
     code = prompt_cut_make(&l->cut, &l->session->anchors, &l->session->units, l->content, l->cursor,
                            &budgets, err);
@@ -341,7 +391,7 @@ status prompt_build(struct prompt *out, prompt_session *s, const tokenizer *t,
     if (out->memory.failed) return fail(err, ERR_MEMORY, "prompt: no memory for its blocks");
     struct layout l = {.out = out, .session = s, .tokenizer = t, .content = document->content};
     l.path = (text){path, document->path.size};
-    l.language = language_find(document->language_id, document->path);
+    l.language = language_of_document(document);
     l.cursor = cursor_fit(document->content, cursor_byte);
     memset(l.fence, '`', FENCE_MIN);
     unit_cache_begin(&s->units, t);

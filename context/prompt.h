@@ -5,7 +5,8 @@
  * What changes last stands last. Anchors keep consecutive prompts equal for as long as possible: the
  * window's first line moves in jumps of a quarter of its budget, the tail starts at a fixed line
  * while it is 2 to 6 lines long, the text below is pinned until its beginning really changed. Every
- * block begins and ends so that its ids do not depend on its neighbours. Line ends are "\n" in the
+ * block begins and ends so that its ids do not depend on its neighbours. Excerpts of other files
+ * follow a plan that changes seldom (prompt_plan.h). Line ends are "\n" in the
  * prompt whatever they are in the file.
  *
  * A prompt_session holds one document's anchors. Not thread-safe; one session belongs to one
@@ -15,6 +16,7 @@
 
 #include "base/error.h"
 #include "context/document.h"
+#include "context/retrieve.h"
 #include "tokenizer/tokenizer.h"
 
 typedef struct prompt_session prompt_session;
@@ -24,7 +26,8 @@ void prompt_session_close(prompt_session *s);
 
 /* One part of the prompt, for people and for `dbrx-ls prompt`. Texts live as long as the prompt. */
 struct prompt_block {
-    const char *kind;   /* "system", "example", "task", "suffix", "prefix", "behind", "tail" */
+    const char *kind;   /* "system", "example", "task", "excerpt", "suffix", "prefix", "behind",
+                           "tail" */
     text path;          /* where its text is from; empty for our own words */
     const char *reason; /* why it is there, in words */
     size_t n_tokens;
@@ -50,6 +53,8 @@ struct prompt {
 struct prompt_options {
     size_t budget_tokens; /* for the whole prompt: default 8192, at most model length - answer */
     bool want_text;       /* fill prompt.text */
+    /* What retrieval proposes, or NULL: nothing new is known, and the plan stays as it is. */
+    const struct excerpts *proposal;
 };
 
 /* Lays out the prompt for completing `document` at `cursor_byte`. A budget too small for the fixed

@@ -67,16 +67,21 @@ const struct prompt_example prompt_examples[PROMPT_EXAMPLES] = {
 
 enum { PATH_SHOWN_MAX = 256 };
 
-void prompt_task_put(buffer *out, text path, const char *language)
+void prompt_path_put(buffer *out, text path)
 {
     text shown =
         path.size > PATH_SHOWN_MAX ? text_slice(path, path.size - PATH_SHOWN_MAX, path.size) : path;
-    buffer_put_text(out, TEXT("Task: fill the gap in "));
     for (size_t i = 0; i < shown.size; i++) {
         unsigned char c = (unsigned char)shown.bytes[i];
         buffer_put_char(out, c < ' ' || c == 0x7F ? '?' : (char)c);
     }
     if (shown.size == 0) buffer_put_text(out, TEXT("an unnamed file"));
+}
+
+void prompt_task_put(buffer *out, text path, const char *language)
+{
+    buffer_put_text(out, TEXT("Task: fill the gap in "));
+    prompt_path_put(out, path);
     buffer_print(out, " (%s).\n", language);
 }
 

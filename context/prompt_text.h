@@ -18,7 +18,10 @@ extern const struct prompt_example prompt_examples[PROMPT_EXAMPLES];
 #define HEADING_ABOVE  "Above the gap:\n"
 #define HEADING_BEHIND "Right behind the gap:\n"
 
-/* "Task: fill the gap in PATH (LANGUAGE).\n"; control characters of the path become '?'. */
+/* The path, its end where it is long; control characters become '?'. */
+void prompt_path_put(buffer *out, text path);
+
+/* "Task: fill the gap in PATH (LANGUAGE).\n". */
 void prompt_task_put(buffer *out, text path, const char *language);
 
 /* The heading, the fence with its info string, the content (a line end is added where it lacks

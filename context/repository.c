@@ -33,16 +33,6 @@ const char *git_reason(void)
     return e && e->message ? e->message : "no reason given";
 }
 
-struct file_stamp stamp_of(const struct stat *st)
-{
-    return (struct file_stamp){
-        .size_bytes = (uint64_t)st->st_size,
-        .inode = (uint64_t)st->st_ino,
-        .mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
-        .ctime_ns = (int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec,
-    };
-}
-
 /* What libgit2 opens while it opens a repository, lists files and asks for ignore rules. */
 static bool git_files_regular(const char *git_dir, char *name, size_t size)
 {
@@ -210,53 +200,6 @@ const char *repository_notice(const repository *r) { return r->notice[0] ? r->no
 const char *repository_head(const repository *r) { return r->head; }
 const char *repository_branch(const repository *r) { return r->branch; }
 
-/* Opens root/path for reading, part by part, so that no part can be a symbolic link. */
-static int open_beneath(const char *root, text path)
-{
-    char part[NAME_MAX + 1];
-    int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    for (size_t from = 0, to; fd >= 0 && from <= path.size; from = to + 1) {
-        to = text_find(path, TEXT("/"), from);
-        bool last = to == SIZE_MAX;
-        if (last) to = path.size;
-        int next = -1;
-        if (to - from > NAME_MAX) {
-            errno = ENAMETOOLONG;
-        } else {
-            memcpy(part, path.bytes + from, to - from);
-            part[to - from] = 0;
-            next = openat(fd, part,
-                          O_NOFOLLOW | O_CLOEXEC |
-                              (last ? O_RDONLY | O_NONBLOCK : O_PATH | O_DIRECTORY));
-        }
-        int reason = errno;
-        close(fd);
-        errno = reason;
-        fd = next;
-    }
-    return fd;
-}
-
-static status read_disk(buffer *out, struct file_stamp *stamp, const char *root, text path,
-                        size_t max_bytes, error *err)
-{
-    struct stat st;
-    int n = path.size > 300 ? 300 : (int)path.size, fd = open_beneath(root, path);
-    if (fd < 0) return fail(err, ERR_IO, "%.*s: %s", n, path.bytes, strerror(errno));
-    status code = OK;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-        code = fail(err, ERR_FORMAT, "%.*s: not a regular file", n, path.bytes);
-    else if ((uint64_t)st.st_size > max_bytes)
-        code = fail(err, ERR_LIMIT, "%.*s: %lld bytes, at most %zu", n, path.bytes,
-                    (long long)st.st_size, max_bytes);
-    else if ((code = stream_read(out, fd, max_bytes, err)) != OK)
-        code = fail_in(err, code, "%.*s", n, path.bytes);
-    else
-        *stamp = stamp_of(&st);
-    close(fd);
-    return code;
-}
-
 /* The object's header tells its size before anything is unpacked. */
 static status read_object(buffer *out, repository *r, const struct repository_file *file,
                           size_t max_bytes, error *err)
@@ -286,6 +229,7 @@ status repository_read(buffer *out, struct file_stamp *stamp, repository *r,
                        const struct repository_file *file, size_t max_bytes, error *err)
 {
     *stamp = file->stamp;
-    return r->kind == REPOSITORY_BARE ? read_object(out, r, file, max_bytes, err)
-                                      : read_disk(out, stamp, r->root, file->path, max_bytes, err);
+    return r->kind == REPOSITORY_BARE
+               ? read_object(out, r, file, max_bytes, err)
+               : tree_file_read(out, stamp, r->root, file->path, max_bytes, err);
 }

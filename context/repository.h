@@ -19,6 +19,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "context/tree_file.h"
 
 typedef struct repository repository;
 
@@ -52,12 +53,6 @@ const char *repository_head(const repository *r);
 /* "main"; "" when HEAD is detached or the folder plain. Known for an unborn branch too. */
 const char *repository_branch(const repository *r);
 
-/* What tells that a file has changed without reading it. */
-struct file_stamp {
-    uint64_t size_bytes, inode;
-    int64_t mtime_ns, ctime_ns;
-};
-
 struct repository_file {
     text path;         /* from the root, "/" between parts; any bytes but NUL, newlines included */
     struct blob_id id; /* when `identified` */
@@ -79,6 +74,8 @@ struct repository_files {
 
 /* Fills *out, which belongs to the caller; freed by repository_files_free also after an error. */
 status repository_list(struct repository_files *out, repository *r, error *err);
+/* The same of one path: one file, or none when the list would not have it. */
+status repository_list_one(struct repository_files *out, repository *r, text path, error *err);
 void repository_files_free(struct repository_files *files);
 
 /* Appends the content of a listed file and sets *stamp to that of the very bytes read. No part of

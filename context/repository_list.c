@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ struct walk {
     struct repository_files *out;
     repository *r;
     buffer path; /* of the current directory, with a "/" behind it; empty at the root */
+    text only;   /* this one file, or empty: all */
     error *err;
 };
 
@@ -170,6 +172,23 @@ static status see_name(struct walk *w, int fd, const char *name, const struct le
     return code;
 }
 
+/* The part of the one wanted path that stands behind the current directory. */
+static status see_wanted(struct walk *w, int fd, const struct level *here)
+{
+    char name[NAME_MAX + 1];
+    text rest = text_slice(w->only, w->path.size, w->only.size);
+    size_t end = text_find(rest, TEXT("/"), 0);
+    text part = text_slice(rest, 0, end == SIZE_MAX ? rest.size : end);
+    if (part.size == 0 || part.size > NAME_MAX || memchr(part.bytes, 0, part.size)) return OK;
+    memcpy(name, part.bytes, part.size);
+    name[part.size] = 0;
+    bool is_last = part.size == rest.size;
+    struct stat st;
+    if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || S_ISDIR(st.st_mode) == is_last)
+        return OK;
+    return see_name(w, fd, name, here);
+}
+
 /* Takes fd. What cannot be read is counted, not an error: the rest is still worth having. */
 static status walk_directory(struct walk *w, int fd, const struct level *outer)
 {
@@ -187,8 +206,9 @@ static status walk_directory(struct walk *w, int fd, const struct level *outer)
     here.device = st.st_dev;
     here.inode = st.st_ino;
     here.unruled = (outer && outer->unruled) || !ignore_file_usable(fd);
+    if (w->only.size) code = see_wanted(w, fd, &here);
     /* cppcheck-suppress readdirCalled ; a DIR of our own: readdir is thread-safe */
-    for (struct dirent *d; code == OK && !w->out->truncated && (d = readdir(dir));)
+    for (struct dirent *d; !w->only.size && code == OK && !w->out->truncated && (d = readdir(dir));)
         code = see_name(w, fd, d->d_name, &here);
     closedir(dir);
     return code;
@@ -246,6 +266,15 @@ status repository_list(struct repository_files *out, repository *r, error *err)
     status code = r->kind == REPOSITORY_BARE ? list_commit(&w) : list_tree(&w);
     buffer_free(&w.path);
     if (out->n) qsort(out->files, out->n, sizeof *out->files, compare_files);
+    return code;
+}
+
+status repository_list_one(struct repository_files *out, repository *r, text path, error *err)
+{
+    *out = (struct repository_files){0};
+    struct walk w = {.out = out, .r = r, .only = path, .err = err};
+    status code = r->kind == REPOSITORY_BARE || path.size == 0 ? OK : list_tree(&w);
+    buffer_free(&w.path);
     return code;
 }
 

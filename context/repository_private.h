@@ -19,6 +19,4 @@ struct repository {
 /* The last reason libgit2 gave. */
 const char *git_reason(void);
 
-struct file_stamp stamp_of(const struct stat *st);
-
 #endif

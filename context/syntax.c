@@ -133,7 +133,11 @@ static bool is_block(TSNode node)
                                        "object",
                                        "dictionary",
                                        "table_constructor",
-                                       "initializer_list"};
+                                       "initializer_list",
+                                       "accessor_list",
+                                       "body_statement",
+                                       "block_mapping",
+                                       "block_sequence"};
     return ts_node_is_named(node) && one_of(ts_node_type(node), ends, COUNT(ends));
 }
 
@@ -145,9 +149,11 @@ static bool is_comment(TSNode node)
 
 static bool is_string(TSNode node)
 {
-    static const char *const ends[] = {"string",      "string_literal", "char_literal",
-                                       "raw_string",  "string_content", "character_literal",
-                                       "rune_literal"};
+    static const char *const ends[] = {
+        "string",         "string_literal",    "char_literal",    "raw_string",
+        "string_content", "character_literal", "rune_literal",    "interpolated_string_expression",
+        "quote_scalar",   "block_scalar",      "attribute_value", "string_value",
+        "heredoc_body"};
     return one_of(ts_node_type(node), ends, COUNT(ends));
 }
 

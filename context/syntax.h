@@ -20,6 +20,7 @@ struct language {
     const char *extensions[10];   /* without dot, lower case, NULL-terminated */
     const char *file_names[6];    /* whole names such as "Makefile", NULL-terminated */
     const char *language_ids[6];  /* the editors' ids, NULL-terminated */
+    const char *interpreters[6];  /* programs a "#!" names, without version, NULL-terminated */
     const char *line_comment;     /* "//", "#", "--" or NULL */
     const char *comment_open;     /* block comment, or NULL */
     const char *comment_close;    /* its end */
@@ -31,6 +32,8 @@ struct language {
 
 /* By the editor's id first, then by file name, then by extension; NULL when unknown. Static. */
 const struct language *language_find(text language_id, text path);
+/* By the program that a first line "#!..." names; NULL when there is none, or it is unknown. */
+const struct language *language_find_shebang(text content);
 const struct language *language_at(size_t i); /* NULL past the end: for tables and tests */
 
 status syntax_parse(syntax **out, const struct language *language, text content, error *err);

@@ -10,11 +10,15 @@ tag_query_\name:
     .section .rodata
     query bash
     query c
+    query cpp
+    query csharp
     query go
     query java
     query javascript
     query lua
+    query php
     query python
+    query ruby
     query rust
     query typescript
     .section .note.GNU-stack, "", %progbits

@@ -20,7 +20,7 @@ struct query {
     TSQuery *compiled; /* NULL until it is first needed */
 };
 
-#define N_QUERIES 10
+#define N_QUERIES 15
 
 struct tagger {
     TSParser *parser;
@@ -28,18 +28,23 @@ struct tagger {
     struct query queries[N_QUERIES];
 };
 
-extern const char tag_query_bash[], tag_query_c[], tag_query_go[], tag_query_java[],
-    tag_query_javascript[], tag_query_lua[], tag_query_python[], tag_query_rust[],
-    tag_query_typescript[];
+extern const char tag_query_bash[], tag_query_c[], tag_query_cpp[], tag_query_csharp[],
+    tag_query_go[], tag_query_java[], tag_query_javascript[], tag_query_lua[], tag_query_php[],
+    tag_query_python[], tag_query_ruby[], tag_query_rust[], tag_query_typescript[];
 
 static const struct query queries[N_QUERIES] = {
     {"Bash", tag_query_bash, NULL},
     {"C", tag_query_c, NULL},
+    {"C#", tag_query_csharp, NULL},
+    {"C++", tag_query_cpp, NULL},
+    {"CUDA", tag_query_cpp, NULL},
     {"Go", tag_query_go, NULL},
     {"Java", tag_query_java, NULL},
     {"JavaScript", tag_query_javascript, NULL},
     {"Lua", tag_query_lua, NULL},
+    {"PHP", tag_query_php, NULL},
     {"Python", tag_query_python, NULL},
+    {"Ruby", tag_query_ruby, NULL},
     {"Rust", tag_query_rust, NULL},
     {"TSX", tag_query_typescript, NULL},
     {"TypeScript", tag_query_typescript, NULL},
@@ -227,7 +232,7 @@ static bool is_value_kind(const char *kind)
  * is. */
 static size_t head_end(const struct reading *r, TSNode node, const char *kind)
 {
-    static const char *const fields[] = {"body", "value", "right"};
+    static const char *const fields[] = {"body", "accessors", "value", "right"};
     size_t end = ts_node_end_byte(node);
     for (size_t i = 0; i < sizeof fields / sizeof *fields && strcmp(kind, "type") != 0; i++) {
         uint32_t size = (uint32_t)strlen(fields[i]);
@@ -279,6 +284,7 @@ static void see_definition(struct reading *r, TSNode name, TSNode whole, const c
                            uint32_t pattern)
 {
     text word = node_text(r, name);
+    if (word.size > 1 && word.bytes[0] == ':') word = text_slice(word, 1, word.size); /* Ruby */
     if (!name_good(word)) return;
     struct found_definition *d = list_add(r, &r->definitions, sizeof *d);
     if (!d) return;

@@ -108,7 +108,7 @@ static void place_make(trim *t, const struct trim_options *options)
     struct trim_place *p = &t->place;
     size_t cursor = utf8_floor(d->content, options->cursor_byte);
     copy_around(t, d->content, cursor);
-    p->language = language_find(d->language_id, d->path);
+    p->language = language_of_document(d);
     p->before = buffer_text(&t->before);
     p->rest = buffer_text(&t->rest);
     p->fence_size = options->fence.size ? options->fence.size : 3;

@@ -25,7 +25,7 @@ bool trim_place_is_fit(const struct document_view *document, size_t cursor_byte,
     *reason = "";
     text content = document->content;
     size_t cursor = utf8_floor(content, cursor_byte);
-    const struct language *l = language_find(document->language_id, document->path);
+    const struct language *l = language_of_document(document);
     if (content.size > DOCUMENT_MODEL_MAX) {
         *reason = "the document is too large";
         return false;
@@ -90,7 +90,7 @@ bool trim_wants_many_lines(const struct document_view *document, size_t cursor_b
     if (rest_of_line(content, cursor).size) return false;
     if (invoked) return true;
     text opener = trim_text_is_blank(before) ? line_above(content, from) : before;
-    const struct language *l = language_find(document->language_id, document->path);
+    const struct language *l = language_of_document(document);
     if (!opens_block(l, opener)) return false;
     /* A deeper line below means that the block has its body already. */
     text below = line_below(content, cursor);

@@ -30,6 +30,7 @@ static void session_free(struct session *s)
 void assistant_forget(assistant *a, uint64_t document_key)
 {
     struct session **at = &a->sessions;
+    if (a->options.gatherer) gatherer_forget(a->options.gatherer, document_key);
     for (struct completion *c = a->completions; c; c = c->next)
         if (c->document_key == document_key) completion_cancel(c);
     while (*at && (*at)->document_key != document_key) at = &(*at)->next;

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "context/document.h"
 #include "context/prompt.h"
+#include "lsp/assistant/gatherer.h"
 #include "lsp/client/engine_client.h"
 
 typedef struct assistant assistant;
@@ -19,9 +20,11 @@ typedef struct completion completion; /* one query under way */
 
 struct assistant_options {
     uv_loop_t *loop;
-    engine_client *client; /* borrowed */
-    size_t budget_tokens;  /* of a prompt; 0: 8192. Less where the model is short. */
-    int32_t max_tokens;    /* of one answer; 0: 256. The stream is closed when no more is wanted. */
+    engine_client *client;           /* borrowed */
+    gatherer *gatherer;              /* borrowed; NULL: nothing is gathered */
+    const struct excerpts *excerpts; /* for who has gathered beforehand; NULL: nothing */
+    size_t budget_tokens;            /* of a prompt; 0: 8192. Less where the model is short. */
+    int32_t max_tokens; /* of one answer; 0: 256. The stream is closed when no more is wanted. */
     int64_t automatic_deadline_ms, invoked_deadline_ms; /* 0: 600 and 3000 */
 };
 
@@ -48,6 +51,7 @@ struct completion_answer {
 
 struct completion_query {
     struct document_view document; /* copied as far as needed */
+    text path;                     /* absolute; empty: the document is no file */
     uint64_t document_key;         /* same document, same key: a newer query supersedes */
     int64_t version;
     size_t cursor_byte;

@@ -218,10 +218,17 @@ static status run_prepare(struct run *r, const struct completion_query *q, error
     const tokenizer *t = engine_client_tokenizer(a->options.client);
     if (!t) return fail(err, ERR_BUSY, "%s", engine_client_status(a->options.client)->reason);
     int32_t max_tokens;
-    const struct prompt_options layout = {.budget_tokens = token_budget(a, &max_tokens)};
+    struct prompt_options layout = {.budget_tokens = token_budget(a, &max_tokens)};
+    gatherer *g = q->path.size ? a->options.gatherer : NULL;
+    layout.proposal = g ? gatherer_take(g, q->document_key) : a->options.excerpts;
     status s = prompt_build(&r->prompt, r->session->prompts, t, &q->document, q->cursor_byte,
                             &layout, err);
-    return s == OK ? run_ask(r, max_tokens, err) : s;
+    if (s == OK) s = run_ask(r, max_tokens, err);
+    /* What is found here serves the next completion: this one waits for nobody. */
+    if (g)
+        gatherer_note(
+            g, &(struct gather_query){q->document_key, q->path, q->document, q->cursor_byte});
+    return s;
 }
 
 status run_begin(struct run **out, assistant *a, struct session *session,

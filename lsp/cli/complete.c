@@ -17,10 +17,12 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/utf.h"
 #include "lsp/assistant/assistant.h"
 #include "lsp/cli/command.h"
 #include "lsp/cli/engine_settings.h"
+#include "lsp/cli/gather.h"
 #include "lsp/cli/place.h"
 #include "lsp/cli/terminal.h"
 #include "lsp/server/protocol.h"
@@ -34,7 +36,7 @@ enum { N_SIGNALS = 3, SHOWN_BYTES = 400 }; /* of a line on each side of the curs
 static const int signals[N_SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
 
 struct complete_request {
-    bool json, many;
+    bool json, many, alone;
     double timeout_s;
     struct engine_settings settings;
 };
@@ -42,6 +44,8 @@ struct complete_request {
 struct complete_run {
     const struct complete_request *request;
     const struct place *place;
+    struct document_view document;
+    struct excerpts excerpts;
     uv_loop_t loop;
     uv_timer_t timer;
     uv_signal_t signals[N_SIGNALS];
@@ -155,9 +159,10 @@ static void run_ask(struct complete_run *r)
     if (left_ms < 1) return; /* the timer is about to say so */
     const struct assistant_options options = {.loop = &r->loop,
                                               .client = r->client,
+                                              .excerpts = &r->excerpts,
                                               .automatic_deadline_ms = left_ms,
                                               .invoked_deadline_ms = left_ms};
-    const struct completion_query query = {.document = place_document(r->place),
+    const struct completion_query query = {.document = r->document,
                                            .document_key = 1,
                                            .version = 1,
                                            .cursor_byte = r->place->cursor_byte,
@@ -252,13 +257,28 @@ static void signal_pass_on(int number)
     raise(number);
 }
 
+/* Without it the file stands alone, as it does for an editor whose indexer has not begun yet. */
+static void gather(struct complete_run *r, struct gather *g, arena *memory)
+{
+    error err;
+    const struct place *p = r->place;
+    if (gather_open(g, p->path, &err) != OK ||
+        !gather_path(&r->document.path, memory, g, p->path) ||
+        gather_run(&r->excerpts, g, &r->document, p->cursor_byte, &err) != OK)
+        log_line(LOG_DEBUG, "complete: no context of the repository");
+}
+
 static status complete(const struct complete_request *request, const char *word, error *err)
 {
     struct complete_run r = {.request = request, .err = err};
     struct place place;
+    struct gather g = {0};
+    arena memory = {0};
     status s = place_open(&place, word, err);
     if (s != OK) goto out;
     r.place = &place;
+    r.document = place_document(&place);
+    if (!request->alone) gather(&r, &g, &memory);
     int rc = uv_loop_init(&r.loop);
     if (rc < 0) {
         s = fail(err, ERR_IO, "event loop: %s", uv_strerror(rc));
@@ -269,6 +289,9 @@ static status complete(const struct complete_request *request, const char *word,
     uv_loop_close(&r.loop);
     s = r.code;
 out:
+    excerpts_free(&r.excerpts);
+    gather_close(&g);
+    arena_reset(&memory);
     place_close(&place);
     if (r.signal_number) signal_pass_on(r.signal_number);
     return s;
@@ -292,6 +315,7 @@ int command_complete(int argc, char **argv)
     const struct command_option options[] = {
         {"json", OPTION_FLAG, &r.json, NULL, "one JSON object", 0, 0},
         {"many", OPTION_FLAG, &r.many, NULL, "as asked for by a key: more than one line", 0, 0},
+        {"file-alone", OPTION_FLAG, &r.alone, NULL, "without excerpts of the repository", 0, 0},
         ENGINE_SETTINGS_OPTIONS(&r.settings),
         {"timeout", OPTION_NUMBER, &r.timeout_s, "SECONDS", "for engine and answer (default 300)",
          0, 0},

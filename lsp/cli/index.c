@@ -8,9 +8,10 @@
 
 #include "base/limits.h"
 #include "base/utf.h"
-#include "context/index.h"
+#include "context/index_query.h"
 #include "context/repository.h"
 #include "lsp/cli/command.h"
+#include "lsp/cli/index_follow.h"
 
 /* Definitions of one name that are worth printing. */
 #define PLACES_MAX 1000
@@ -22,7 +23,7 @@ static const char usage[] =
     "user's cache directory; stopping it at any moment loses nothing.";
 
 struct index_request {
-    bool json;
+    bool json, follow;
     const char *path, *find;
 };
 
@@ -70,11 +71,11 @@ static json_t *json_of(text t)
     return string;
 }
 
-static json_t *places_json(const struct index_places *places)
+static json_t *places_json(const struct index_symbols *places)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < places->n; i++) {
-        const struct index_place *p = &places->places[i];
+        const struct index_symbol *p = &places->symbols[i];
         json_array_append_new(list,
                               json_pack("{s:o, s:I, s:o, s:o, s:I, s:I}", "path", json_of(p->path),
                                         "line", (json_int_t)p->line, "kind", json_of(p->kind),
@@ -125,18 +126,18 @@ static void put_report(buffer *out, const struct index_report *n, const reposito
                  (double)n->elapsed_us / 1e6, n->rebuilt ? " (built anew: it was damaged)" : "");
 }
 
-static void put_places(buffer *out, const struct index_places *places)
+static void put_places(buffer *out, const struct index_symbols *places)
 {
     for (size_t i = 0; i < places->n; i++) {
-        put_clean(out, places->places[i].path);
-        buffer_print(out, ":%u: ", places->places[i].line);
-        put_clean(out, places->places[i].signature);
+        put_clean(out, places->symbols[i].path);
+        buffer_print(out, ":%u: ", places->symbols[i].line);
+        put_clean(out, places->symbols[i].signature);
         buffer_put_char(out, '\n');
     }
 }
 
 static status answer(const struct index_request *q, const struct index_report *report,
-                     const struct index_places *places, const repository *r, error *err)
+                     const struct index_symbols *places, const repository *r, error *err)
 {
     buffer out = {0};
     if (q->json) {
@@ -163,7 +164,8 @@ static status index_answer(const struct index_request *q, error *err)
     repository *r = NULL;
     code_index *x = NULL;
     struct index_report report;
-    struct index_places places = {0};
+    struct index_symbols places = {0};
+    arena memory = {0};
     bool terminal = isatty(STDERR_FILENO);
     status code = repository_open(&r, q->path, err);
     if (code != OK) goto out;
@@ -171,10 +173,12 @@ static status index_answer(const struct index_request *q, error *err)
     if ((code = index_open(&x, r, err)) != OK) goto out;
     code = index_update(&report, x, r, terminal ? show_progress : NULL, NULL, err);
     if (terminal) fprintf(stderr, "\r\033[K");
-    if (code == OK && q->find) code = index_find(&places, x, r, text_of(q->find), PLACES_MAX, err);
+    if (code == OK && q->find)
+        code = index_definitions(&places, &memory, x, text_of(repository_root(r)), text_of(q->find),
+                                 PLACES_MAX, err);
     if (code == OK) code = answer(q, &report, &places, r, err);
 out:
-    index_places_free(&places);
+    arena_reset(&memory);
     index_close(x);
     repository_close(r);
     return code;
@@ -185,6 +189,8 @@ int command_index(int argc, char **argv)
     struct index_request q = {.path = "."};
     const struct command_option options[] = {
         {"json", OPTION_FLAG, &q.json, NULL, "counters as one JSON object", 0, 0},
+        {"follow", OPTION_FLAG, &q.follow, NULL, "stay, take commands on stdin (for editors)", 0,
+         0},
         {"find", OPTION_TEXT, &q.find, "NAME", "print the definitions of NAME", 0, 0},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
     };
@@ -197,5 +203,6 @@ int command_index(int argc, char **argv)
     }
     if (n_rest == 1) q.path = argv[1];
     limit_memory();
+    if (q.follow) return index_follow(q.path, &err) == OK ? EXIT_DONE : command_fail("index", &err);
     return index_answer(&q, &err) == OK ? EXIT_DONE : command_fail("index", &err);
 }

@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "context/prompt.h"
 #include "lsp/cli/command.h"
+#include "lsp/cli/gather.h"
 #include "lsp/cli/place.h"
 #include "lsp/cli/terminal.h"
 #include "lsp/server/protocol.h"
@@ -17,7 +19,7 @@ static const char usage[] =
     "Shows the prompt for completing FILE at LINE and COL (both from 1, COL in characters).";
 
 struct prompt_request {
-    bool json, batch;
+    bool json, batch, alone;
     const char *model;
     int64_t budget;
 };
@@ -29,22 +31,22 @@ static json_t *block_json(const struct prompt_block *b)
                      "score", b->score, "age", b->age, "cached", b->reused);
 }
 
-static void print_json(const struct prompt *p, const struct place *place)
+static void print_json(const struct prompt *p, const struct place *place, int64_t gather_us)
 {
     json_t *blocks = json_array();
     for (size_t i = 0; i < p->n_blocks; i++)
         json_array_append_new(blocks, block_json(&p->blocks[i]));
-    json_t *all =
-        json_pack("{s:o, s:I, s:I, s:{s:f, s:f, s:f}, s:o}", "blocks", blocks, "tokens",
-                  (json_int_t)p->ids.n, "tokens_reused", (json_int_t)p->n_reused, "ms", "read",
-                  (double)place->read_us / 1e3, "layout", (double)p->layout_us / 1e3, "tokenize",
-                  (double)p->tokenize_us / 1e3, "text", text_json(p->text));
+    json_t *all = json_pack("{s:o, s:I, s:I, s:{s:f, s:f, s:f, s:f}, s:o}", "blocks", blocks,
+                            "tokens", (json_int_t)p->ids.n, "tokens_reused",
+                            (json_int_t)p->n_reused, "ms", "read", (double)place->read_us / 1e3,
+                            "gather", (double)gather_us / 1e3, "layout", (double)p->layout_us / 1e3,
+                            "tokenize", (double)p->tokenize_us / 1e3, "text", text_json(p->text));
     json_dumpf(all, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
     putchar('\n');
     json_decref(all);
 }
 
-static void print_human(const struct prompt *p, const struct place *place)
+static void print_human(const struct prompt *p, const struct place *place, int64_t gather_us)
 {
     printf("%-8s %6s %-6s %5s %5s  %s\n", "block", "tokens", "cached", "score", "age", "reason");
     for (size_t i = 0; i < p->n_blocks; i++) {
@@ -55,30 +57,56 @@ static void print_human(const struct prompt *p, const struct place *place)
         terminal_print(b->path);
         printf(b->path.size ? ")\n" : "\n");
     }
-    printf("%-8s %6zu tokens, %zu reused; read %.2f ms, layout %.2f ms, tokenize %.2f ms\n\n",
-           "all", p->ids.n, p->n_reused, (double)place->read_us / 1e3, (double)p->layout_us / 1e3,
-           (double)p->tokenize_us / 1e3);
+    printf("%-8s %6zu tokens, %zu reused; read %.2f ms, gather %.2f ms, layout %.2f ms, tokenize "
+           "%.2f ms\n\n",
+           "all", p->ids.n, p->n_reused, (double)place->read_us / 1e3, (double)gather_us / 1e3,
+           (double)p->layout_us / 1e3, (double)p->tokenize_us / 1e3);
     terminal_print(p->text);
     putchar('\n');
 }
 
-static status place_show(const struct prompt_request *r, const tokenizer *t, prompt_session *s,
-                         const char *word, error *err)
+/* What the repository has to say about the place; nothing, with the reason on stderr, when it cannot
+ * be asked. */
+static bool place_gather(struct excerpts *out, struct gather *g, arena *memory,
+                         const struct place *place, struct document_view *d)
+{
+    error err;
+    if (g->retriever && !gather_path(&d->path, memory, g, place->path)) gather_close(g);
+    if (!g->retriever && gather_open(g, place->path, &err) != OK) {
+        fprintf(stderr, "dbrx-ls prompt: without the repository: %s\n", err.message);
+        return false;
+    }
+    gather_path(&d->path, memory, g, place->path);
+    if (gather_run(out, g, d, place->cursor_byte, &err) == OK) return true;
+    fprintf(stderr, "dbrx-ls prompt: without the repository: %s\n", err.message);
+    return false;
+}
+
+static status place_show(const struct prompt_request *r, const tokenizer *t, struct gather *g,
+                         prompt_session *s, const char *word, error *err)
 {
     struct place place;
     struct prompt p = {0};
+    struct excerpts excerpts = {0};
+    arena memory = {0};
     struct prompt_options options = {.budget_tokens = (size_t)r->budget, .want_text = true};
     status code = place_open(&place, word, err);
     if (code == OK) {
         struct document_view d = place_document(&place);
+        int64_t from_us = clock_us();
+        if (!r->alone && place_gather(&excerpts, g, &memory, &place, &d))
+            options.proposal = &excerpts;
+        int64_t gather_us = clock_us() - from_us;
         code = prompt_build(&p, s, t, &d, place.cursor_byte, &options, err);
+        if (code == OK && (r->json || r->batch))
+            print_json(&p, &place, gather_us);
+        else if (code == OK)
+            print_human(&p, &place, gather_us);
     }
-    if (code == OK && (r->json || r->batch))
-        print_json(&p, &place);
-    else if (code == OK)
-        print_human(&p, &place);
     fflush(stdout);
     prompt_free(&p);
+    excerpts_free(&excerpts);
+    arena_reset(&memory);
     place_close(&place);
     return code;
 }
@@ -90,6 +118,7 @@ static int batch_run(const struct prompt_request *r, const tokenizer *t)
     size_t room = 0;
     ssize_t size;
     prompt_session *s = NULL;
+    struct gather g = {0};
     error err;
     int exit_code = EXIT_DONE;
     while ((size = getline(&line, &room, stdin)) > 0) {
@@ -102,7 +131,7 @@ static int batch_run(const struct prompt_request *r, const tokenizer *t)
             snprintf(session_path, sizeof session_path, "%.*s", (int)path_size, line);
         }
         status code = s ? OK : prompt_session_open(&s, &err);
-        if (code == OK) code = place_show(r, t, s, line, &err);
+        if (code == OK) code = place_show(r, t, &g, s, line, &err);
         if (code != OK) {
             exit_code = command_fail("prompt", &err);
             json_t *report = json_pack("{s:o}", "error", text_json(text_of(err.message)));
@@ -112,6 +141,7 @@ static int batch_run(const struct prompt_request *r, const tokenizer *t)
         }
     }
     prompt_session_close(s);
+    gather_close(&g);
     free(line);
     return exit_code;
 }
@@ -119,9 +149,11 @@ static int batch_run(const struct prompt_request *r, const tokenizer *t)
 static int single_run(const struct prompt_request *r, const tokenizer *t, const char *word)
 {
     prompt_session *s = NULL;
+    struct gather g = {0};
     error err;
     status code = prompt_session_open(&s, &err);
-    if (code == OK) code = place_show(r, t, s, word, &err);
+    if (code == OK) code = place_show(r, t, &g, s, word, &err);
+    gather_close(&g);
     prompt_session_close(s);
     return code == OK ? EXIT_DONE : command_fail("prompt", &err);
 }
@@ -132,6 +164,7 @@ int command_prompt(int argc, char **argv)
     const struct command_option options[] = {
         {"json", OPTION_FLAG, &r.json, NULL, "one JSON object instead of a table", 0, 0},
         {"batch", OPTION_FLAG, &r.batch, NULL, "places from stdin, one JSON object per line", 0, 0},
+        {"file-alone", OPTION_FLAG, &r.alone, NULL, "without excerpts of the repository", 0, 0},
         {"model", OPTION_TEXT, &r.model, "DIR", "whose tokenizer (default: the embedded one)", 0,
          0},
         {"budget", OPTION_INTEGER, &r.budget, "N", "tokens of the whole prompt (default 8192)", 1,

@@ -33,11 +33,29 @@ static void on_status(void *context, const struct engine_status *now)
 static void assistant_start(struct server *s)
 {
     error err;
-    const struct assistant_options options = {
-        .loop = &s->loop, .client = s->client, .budget_tokens = (size_t)s->settings.budget_tokens};
+    const struct assistant_options options = {.loop = &s->loop,
+                                              .client = s->client,
+                                              .gatherer = s->gatherer,
+                                              .budget_tokens = (size_t)s->settings.budget_tokens};
     if (s->client && assistant_open(&s->assistant, &options, &err) != OK) {
         s->assistant = NULL;
         snprintf(s->engine_error, sizeof s->engine_error, "%.250s", err.message);
+    }
+}
+
+/* Without it prompts show the open file alone. */
+static void gatherer_start(struct server *s)
+{
+    error err;
+    size_t i;
+    json_t *folder;
+    if (gatherer_open(&s->gatherer, &s->loop, &err) != OK) {
+        log_line(LOG_WARN, "%s", err.message);
+        return;
+    }
+    json_array_foreach(s->folders, i, folder)
+    {
+        gatherer_add(s->gatherer, (text){json_string_value(folder), json_string_length(folder)});
     }
 }
 
@@ -69,6 +87,7 @@ void server_engine_open(struct server *s)
         snprintf(s->engine_error, sizeof s->engine_error, "%.250s", err.message);
         log_line(LOG_ERROR, "engine: %s", err.message);
     }
+    gatherer_start(s);
     assistant_start(s);
     status_changed(s);
 }

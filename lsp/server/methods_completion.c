@@ -55,6 +55,18 @@ const char *document_refusal(struct server *s, const document *d)
     return NULL;
 }
 
+void document_gather(struct server *s, const document *d, size_t cursor_byte)
+{
+    if (!s->gatherer || document_refusal(s, d)) return;
+    const struct gather_query query = {
+        .key = d->key,
+        .path = d->path,
+        .document = {path_shown(s, d), d->language_id, document_text(d)},
+        .cursor_byte = cursor_byte,
+    };
+    gatherer_note(s->gatherer, &query);
+}
+
 status completion_ask(struct server *s, const document *d, text content, int64_t version,
                       size_t cursor_byte, bool invoked,
                       void (*on_answer)(void *context, const struct completion_answer *answer),
@@ -64,6 +76,7 @@ status completion_ask(struct server *s, const document *d, text content, int64_t
     if (!s->assistant) return fail(err, ERR_NETWORK, "%s", s->engine_error);
     const struct completion_query query = {
         .document = {path_shown(s, d), d->language_id, content},
+        .path = d->path,
         .document_key = d->key,
         .version = version,
         .cursor_byte = cursor_byte,

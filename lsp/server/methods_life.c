@@ -9,8 +9,10 @@ static void folder_add(struct server *s, text uri)
 {
     buffer path = {0};
     uri_to_path(&path, uri);
-    if (path.size > 1 && !path.failed)
+    if (path.size > 1 && !path.failed) {
         json_array_append_new(s->folders, text_json(buffer_text(&path)));
+        if (s->gatherer) gatherer_add(s->gatherer, buffer_text(&path));
+    }
     buffer_free(&path);
 }
 
@@ -18,6 +20,7 @@ static void folder_remove(struct server *s, text uri)
 {
     buffer path = {0};
     uri_to_path(&path, uri);
+    if (s->gatherer && !path.failed) gatherer_remove(s->gatherer, buffer_text(&path));
     for (size_t i = json_array_size(s->folders); i-- > 0 && !path.failed;) {
         const json_t *folder = json_array_get(s->folders, i);
         text known = {json_string_value(folder), json_string_length(folder)};

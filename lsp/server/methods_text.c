@@ -45,6 +45,7 @@ void method_did_open(struct server *s, const struct message *m)
     if (!json_is_string(content)) document_put_out_of_step(d, "it was opened without its text");
     if (m->repaired) document_put_out_of_step(d, "its text is no Unicode");
     document_note(s, d);
+    document_gather(s, d, 0);
 }
 
 static document *document_named(const struct server *s, const struct message *m)
@@ -122,6 +123,7 @@ void method_did_save(struct server *s, const struct message *m)
 {
     document *d = document_named(s, m);
     const json_t *content = json_object_get(m->params, "text");
+    if (d && s->gatherer) gatherer_saved(s->gatherer, d->path);
     if (!d || !document_in_step(d) || !json_is_string(content)) return;
     if (m->repaired || !text_equal(document_text(d), json_text_at(m->params, "text"))) {
         document_put_out_of_step(d, "the text that was saved differs");

@@ -200,6 +200,8 @@ static void on_end_timer(uv_timer_t *timer)
     for (size_t i = 0; (d = documents_at(s->documents, i)); i++) document_gone(s, d);
     if (s->assistant) assistant_close(s->assistant);
     s->assistant = NULL;
+    gatherer_close(s->gatherer);
+    s->gatherer = NULL;
     if (s->client) engine_client_close(s->client, NULL, NULL);
     s->client = NULL;
     status_close(s);

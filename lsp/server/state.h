@@ -35,6 +35,7 @@ struct server {
     documents *documents;
     engine_client *client;
     assistant *assistant;
+    gatherer *gatherer; /* NULL before initialize */
     enum phase phase;
     bool ending, torn_down;
     int exit_code;
@@ -102,6 +103,9 @@ void completions_cancel(struct server *s, uint64_t document_key); /* 0: all */
 /* Keeps what an answer cost for dbrx/prompt and the status. */
 void report_keep(struct server *s, document *d, const struct completion_report *report);
 void answer_tell(struct server *s, const struct completion_answer *answer);
+
+/* The cursor is there: what belongs there may be gathered. */
+void document_gather(struct server *s, const document *d, size_t cursor_byte);
 
 /* Asks the assistant about `content` (the document's text, or with a selected item in it). */
 status completion_ask(struct server *s, const document *d, text content, int64_t version,

@@ -6,7 +6,7 @@
 
 #include "base/file.h"
 #include "base/limits.h"
-#include "context/index.h"
+#include "context/index_query.h"
 
 /* Updates the index of `name` and gives the report. */
 static struct index_report update(const char *name)
@@ -41,21 +41,23 @@ static void check_find(const char *name, const char *word, const char *expected)
 {
     repository *r;
     code_index *x;
-    struct index_places places;
+    struct index_symbols places;
+    arena memory = {0};
     buffer found = {0};
     buffer_put(&found, "", 0);
     assert_int_equal(repository_open(&r, workspace_path(name), NULL), OK);
     assert_int_equal(index_open(&x, r, NULL), OK);
-    assert_int_equal(index_find(&places, x, r, text_of(word), 10, NULL), OK);
+    text root = text_of(repository_root(r));
+    assert_int_equal(index_definitions(&places, &memory, x, root, text_of(word), 10, NULL), OK);
     for (size_t i = 0; i < places.n; i++) {
-        buffer_put_text(&found, places.places[i].path);
-        buffer_print(&found, ":%u: ", places.places[i].line);
-        buffer_put_text(&found, places.places[i].signature);
+        buffer_put_text(&found, places.symbols[i].path);
+        buffer_print(&found, ":%u: ", places.symbols[i].line);
+        buffer_put_text(&found, places.symbols[i].signature);
         buffer_put_char(&found, '\n');
     }
     assert_string_equal(found.bytes, expected);
     buffer_free(&found);
-    index_places_free(&places);
+    arena_reset(&memory);
     index_close(x);
     repository_close(r);
 }
@@ -278,6 +280,48 @@ static void test_bound(void **state)
                               " WHERE integrity_check = 'ok'") == 1);
 }
 
+/* One file at a time: new, changed, gone, ignored, elsewhere. */
+static void single_files_are_updated(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *command, *path, *word, *expected;
+        bool changed;
+    } steps[] = {
+        {"true", "a.c", "first", "a.c:1: int first(void)\n", false},
+        {"echo 'int second(void) { return 1; }' > sub/b.c", "sub/b.c", "second",
+         "sub/b.c:1: int second(void)\n", true},
+        {"echo 'int third(void) { return 12; }' > sub/b.c", "sub/b.c", "second", "", true},
+        {"true", "sub/b.c", "third", "sub/b.c:1: int third(void)\n", false},
+        {"rm sub/b.c", "sub/b.c", "third", "", true},
+        {"echo 'int hidden(void) { return 1; }' > ignored.c", "ignored.c", "hidden", "", false},
+        {"echo 'int hidden(void) { return 1; }' > sub/.env", "sub/.env", "hidden", "", false},
+        {"ln -s /etc/passwd link.c", "link.c", "root", "", false},
+        {"true", "../one/a.c", "hidden", "", false},
+        {"true", "sub", "hidden", "", false},
+        {"true", "a.c/b", "hidden", "", false},
+        {"true", "", "hidden", "", false},
+    };
+    shell("mkdir -p one/sub && cd one && git init -q && echo ignored.c > .gitignore && "
+          "echo 'int first(void) { return 1; }' > a.c && git add . && git commit -qm x");
+    check_update("one", 2, 0, 0);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        repository *r;
+        code_index *x;
+        error err = {0};
+        bool changed;
+        shell("cd one && %s", steps[i].command);
+        assert_int_equal(repository_open(&r, workspace_path("one"), NULL), OK);
+        assert_int_equal(index_open(&x, r, NULL), OK);
+        if (index_update_file(&changed, x, r, text_of(steps[i].path), &err) != OK)
+            fail_msg("step %zu: %s", i, err.message);
+        if (changed != steps[i].changed) fail_msg("step %zu: changed is %d", i, changed);
+        index_close(x);
+        repository_close(r);
+        check_find("one", steps[i].word, steps[i].expected);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_cancelled_and_resumed),
         cmocka_unit_test(test_bound),
+        cmocka_unit_test(single_files_are_updated),
     };
     return cmocka_run_group_tests(tests, workspace_make, workspace_remove);
 }

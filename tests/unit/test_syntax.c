@@ -1,5 +1,6 @@
 /* Languages and what tree-sitter says about them. Offsets are found by searching the source text, so
  * that the expected value stands beside it in words. */
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "context/document.h"
 #include "context/syntax.h"
 
 /* Last: it has a macro named fail. */
@@ -51,6 +53,32 @@ static void test_languages_are_found(void **state)
     assert_null(language_find(TEXT(""), TEXT("")));
 }
 
+static void test_first_lines_name_a_program(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *content, *name;
+    } rows[] = {{"#!/bin/sh\necho", "Bash"},
+                {"#! /usr/bin/env python3\n", "Python"},
+                {"#!/usr/bin/env -S node --test\n", "JavaScript"},
+                {"#!/usr/local/bin/lua5.4", "Lua"},
+                {"#!/usr/bin/ruby -w\r\n", "Ruby"},
+                {"#!/usr/bin/perl\n", NULL},
+                {"#!\n", NULL},
+                {"#!/usr/bin/env\n", NULL},
+                {"# !/bin/sh\n", NULL},
+                {"", NULL}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct document_view d = {TEXT("bin/run"), TEXT("plaintext"), text_of(rows[i].content)};
+        const struct language *l = language_find_shebang(d.content);
+        assert_ptr_equal(language_of_document(&d), l);
+        assert_int_equal(l != NULL, rows[i].name != NULL);
+        if (l) assert_string_equal(l->name, rows[i].name);
+        d.path = TEXT("a.c"), d.language_id = TEXT("");
+        assert_string_equal(language_of_document(&d)->name, "C");
+    }
+}
+
 static void test_rows_are_distinct_and_whole(void **state)
 {
     (void)state;
@@ -68,14 +96,14 @@ static void test_rows_are_distinct_and_whole(void **state)
         for (size_t j = 0; (b = language_at(j)) && j < i; j++)
             assert_string_not_equal(a->name, b->name);
     }
-    assert_int_equal(n_grammars, 11);
+    assert_int_equal(n_grammars, 21);
 }
 
 static void test_unknown_languages_have_no_tree(void **state)
 {
     (void)state;
     assert_null(parse("a.unknown", TEXT("x")));
-    assert_null(parse("a.md", TEXT("# x")));
+    assert_null(parse("a.kt", TEXT("val x = 1"))); /* known, but without a grammar */
     size_t from, to;
     assert_int_equal(syntax_error_count(NULL, 0, 10), 0);
     assert_false(syntax_enclosing_block(NULL, 0, &from, &to));
@@ -194,6 +222,43 @@ static void test_comments_and_strings(void **state)
     syntax_free(s);
 }
 
+/* "C" stands in a comment, "S" in a string, "B" in a block of several lines, "N" in neither. */
+static void test_every_grammar_knows_comments_and_strings(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *source;
+    } rows[] = {
+        {"a.cpp", "// C\nauto x = \"S\";\nclass A {\n  int B;\n};\nint N;\n"},
+        {"a.cu", "/* C */\n__global__ void f() {\n  B();\n}\nint x = N + sizeof \"S\";\n"},
+        {"a.cs", "// C\nclass K {\n  string s = $\"S {N}\";\n  int B;\n}\n"},
+        {"a.rb", "# C\ndef f\n  B()\n  g \"S #{N}\"\nend\n"},
+        {"a.php", "<?php\n// C\nfunction f() {\n  B();\n}\n$x = 'S' . N;\n"},
+        {"a.yaml", "# C\na:\n  - \"S\"\n  - B\nb: N\n"},
+        {"a.toml", "# C\na = \"S\"\nb = [N, 1]\n"},
+        {"a.html", "<!-- C -->\n<p class=\"S\">N</p>\n"},
+        {"a.css", "/* C */\na {\n  content: \"S\";\n  color: B;\n}\nN { }\n"},
+        {"a.md", "# N\n\n- one\n"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        text t = text_of(rows[i].source);
+        syntax *s = parse(rows[i].path, t);
+        assert_non_null(s);
+        for (size_t k = 0; k < t.size; k++) {
+            size_t from, to;
+            if (!strchr("CSBN", t.bytes[k]) || (k && isalnum((unsigned char)t.bytes[k - 1])) ||
+                isalnum((unsigned char)t.bytes[k + 1]))
+                continue;
+            bool block = syntax_enclosing_block(s, k, &from, &to);
+            if (syntax_in_comment(s, k) != (t.bytes[k] == 'C') ||
+                syntax_in_string(s, k) != (t.bytes[k] == 'S') || (t.bytes[k] == 'B' && !block))
+                fail_msg("%s: %c at byte %zu: comment %d, string %d, block %d", rows[i].path,
+                         t.bytes[k], k, syntax_in_comment(s, k), syntax_in_string(s, k), block);
+        }
+        syntax_free(s);
+    }
+}
+
 static void test_hostile_texts_are_bounded(void **state)
 {
     (void)state;
@@ -228,12 +293,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_languages_are_found),
+        cmocka_unit_test(test_first_lines_name_a_program),
         cmocka_unit_test(test_rows_are_distinct_and_whole),
         cmocka_unit_test(test_unknown_languages_have_no_tree),
         cmocka_unit_test(test_real_files_have_no_errors),
         cmocka_unit_test(test_errors_are_counted_where_they_are),
         cmocka_unit_test(test_blocks_and_statements),
         cmocka_unit_test(test_comments_and_strings),
+        cmocka_unit_test(test_every_grammar_knows_comments_and_strings),
         cmocka_unit_test(test_hostile_texts_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -203,6 +203,148 @@ static const struct sample samples[] = {
      "9 class Pair | record Pair(int a)\n",
      "java.util.List\n",
      "Base*1 List*2 Override*1 String*1 T*2 a*1 items*2 java*1 size*1 util*1 x*3 "},
+    {"a.cpp",
+     "#include <vector>\n"
+     "#include \"base/shape.hpp\"\n"
+     "using std::string;\n"
+     "namespace geo {\n"
+     "class Shape : public Base {\n"
+     "public:\n"
+     "    Shape(int n) : sides(n) {}\n"
+     "    virtual ~Shape();\n"
+     "    virtual double area() const = 0;\n"
+     "    const std::string &name() const { return name_; }\n"
+     "    bool operator==(const Shape &o) const;\n"
+     "private:\n"
+     "    int sides = 3;\n"
+     "    std::string name_;\n"
+     "};\n"
+     "template <typename T> struct Box { T *value; };\n"
+     "enum class Color { Red, Green = 2 };\n"
+     "using Shapes = std::vector<Shape>;\n"
+     "template <typename T> T largest(const T &a, T b) { return a; }\n"
+     "}\n"
+     "geo::Shape::~Shape() {}\n"
+     "double *geo::Shape::data(int at) { return nullptr; }\n"
+     "static const char *token = \"secret\";\n"
+     "int main() { return 0; }\n",
+     "4 module geo | namespace geo\n"
+     "5 class Shape | class Shape : public Base\n"
+     "7 method Shape | Shape(int n) : sides(n)\n"
+     "8 method ~Shape | virtual ~Shape()\n"
+     "9 method area | virtual double area() const = 0\n"
+     "10 method name | const std::string &name() const\n"
+     "11 method operator== | bool operator==(const Shape &o) const\n"
+     "13 field sides | int sides\n"
+     "14 field name_ | std::string name_\n"
+     "16 struct Box | struct Box\n"
+     "16 field value | T *value\n"
+     "17 enum Color | enum class Color\n"
+     "17 constant Red | Red\n"
+     "17 constant Green | Green\n"
+     "18 type Shapes | using Shapes = std::vector<Shape>\n"
+     "19 function largest | T largest(const T &a, T b)\n"
+     "21 method ~Shape | geo::Shape::~Shape()\n"
+     "22 method data | double *geo::Shape::data(int at)\n"
+     "23 variable token | static const char *token\n"
+     "24 function main | int main()\n",
+     "vector\nbase/shape.hpp\nstd::string\n",
+     "Base*1 Shape*6 T*6 a*2 at*1 b*1 geo*2 n*2 name_*1 o*1 sides*1 std*4 string*3 vector*1 "},
+    {"a.cu",
+     "#include <cuda_runtime.h>\n"
+     "__global__ void add(float *a, int n) { a[threadIdx.x] += n; }\n"
+     "void run(float *a) { add<<<1, 32>>>(a, 3); }\n",
+     "2 function add | __global__ void add(float *a, int n)\n"
+     "3 function run | void run(float *a)\n",
+     "cuda_runtime.h\n", "a*4 add*1 n*2 threadIdx*1 x*1 "},
+    {"a.cs",
+     "using System;\n"
+     "using System.Collections.Generic;\n"
+     "namespace Shop.Cart {\n"
+     "    public interface IShape { double Area(); }\n"
+     "    public class Circle : Shape, IShape {\n"
+     "        private const string Key = \"secret\";\n"
+     "        public double Radius { get; set; }\n"
+     "        public Circle(double r) { Radius = r; }\n"
+     "        public double Area() => Math.PI * Radius;\n"
+     "    }\n"
+     "    enum Kind { A, B = 4 }\n"
+     "    record Pair(int X, int Y);\n"
+     "    struct Point { public int X; }\n"
+     "    delegate void Changed(object sender);\n"
+     "}\n",
+     "3 module Shop.Cart | namespace Shop.Cart\n"
+     "4 interface IShape | public interface IShape\n"
+     "4 method Area | double Area()\n"
+     "5 class Circle | public class Circle : Shape, IShape\n"
+     "6 field Key | private const string Key\n"
+     "7 property Radius | public double Radius\n"
+     "8 method Circle | public Circle(double r)\n"
+     "9 method Area | public double Area()\n"
+     "11 enum Kind | enum Kind\n"
+     "11 constant A | A\n"
+     "11 constant B | B\n"
+     "12 class Pair | record Pair(int X, int Y)\n"
+     "13 struct Point | struct Point\n"
+     "13 field X | public int X\n"
+     "14 type Changed | delegate void Changed(object sender)\n",
+     "System\nSystem.Collections.Generic\n",
+     "Cart*1 Collections*1 Generic*1 IShape*1 Math*1 PI*1 Radius*2 Shape*1 System*2 X*1 Y*1 "
+     "r*2 sender*1 "},
+    {"a.rb",
+     "require \"json\"\n"
+     "require_relative 'lib/shape'\n"
+     "module Geo\n"
+     "  LIMIT = \"secret\"\n"
+     "  class Circle < Shape\n"
+     "    attr_reader :radius, :name\n"
+     "    def initialize(radius, name: \"x\")\n"
+     "      @radius = radius\n"
+     "    end\n"
+     "    def self.unit\n"
+     "      new(1)\n"
+     "    end\n"
+     "  end\n"
+     "end\n"
+     "def main(argv) = puts(Geo::Circle.unit)\n",
+     "3 module Geo | module Geo\n"
+     "4 constant LIMIT | LIMIT\n"
+     "5 class Circle | class Circle < Shape\n"
+     "6 property radius | attr_reader :radius, :name\n"
+     "6 property name | attr_reader :radius, :name\n"
+     "7 method initialize | def initialize(radius, name: \"\")\n"
+     "10 method unit | def self.unit\n"
+     "15 function main | def main(argv)\n",
+     "json\nlib/shape\n",
+     "Circle*1 Geo*1 Shape*1 argv*1 attr_reader*1 name*1 new*1 puts*1 radius*2 require*1 "
+     "require_relative*1 unit*1 "},
+    {"a.php",
+     "<?php\n"
+     "namespace App\\Shop;\n"
+     "use App\\Base\\Model;\n"
+     "require_once 'lib/util.php';\n"
+     "const LIMIT = 'secret';\n"
+     "interface HasArea { public function area(): float; }\n"
+     "final class Circle extends Model implements HasArea {\n"
+     "    private const KEY = 'secret';\n"
+     "    public ?float $radius = 1.0;\n"
+     "    public function area(): float { return self::KEY * $this->radius; }\n"
+     "}\n"
+     "enum Suit { case Hearts; }\n"
+     "function make(float $r = 2): Circle { return new Circle($r); }\n",
+     "2 module App\\Shop | namespace App\\Shop\n"
+     "5 constant LIMIT | const LIMIT\n"
+     "6 interface HasArea | interface HasArea\n"
+     "6 method area | public function area(): float\n"
+     "7 class Circle | final class Circle extends Model implements HasArea\n"
+     "8 constant KEY | private const KEY\n"
+     "9 field radius | public ?float $radius\n"
+     "10 method area | public function area(): float\n"
+     "12 enum Suit | enum Suit\n"
+     "12 constant Hearts | case Hearts\n"
+     "13 function make | function make(float $r = 2): Circle\n",
+     "App\\Base\\Model\nlib/util.php\n",
+     "App*1 Base*1 Circle*2 HasArea*1 KEY*1 Model*2 Shop*1 r*2 radius*1 this*1 "},
     {"a.lua",
      "local json = require(\"dkjson\")\n"
      "local M = {}\n"

@@ -1,0 +1,183 @@
+/* Each question is one prepared statement; rows are copied into the caller's arena. */
+#include "context/index_query.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "context/index_private.h"
+
+status index_tree(int64_t *out, code_index *x, text root, error *err)
+{
+    bool found = false;
+    sqlite3_stmt *s = SQL(x, SQL_TREE_FIND);
+    bind_bytes(s, 1, root);
+    status code = index_step(x, s, &found, err);
+    if (found) *out = sqlite3_column_int64(s, 0);
+    sqlite3_reset(s);
+    if (code == OK && !found)
+        code = fail(err, ERR_IO, "%s: this folder was not indexed yet", x->path);
+    return code;
+}
+
+status index_version(int64_t *out, code_index *x, error *err)
+{
+    bool found = false;
+    sqlite3_stmt *s = SQL(x, SQL_VERSION);
+    status code = index_step(x, s, &found, err);
+    *out = found ? sqlite3_column_int64(s, 0) : 0;
+    sqlite3_reset(s);
+    return code;
+}
+
+/* Columns from `first` on: kind, signature, line, from, to. */
+static void symbol_read(struct index_symbol *out, arena *a, sqlite3_stmt *s, int first)
+{
+    out->kind = column_bytes(a, s, first);
+    out->signature = column_bytes(a, s, first + 1);
+    out->line = (uint32_t)sqlite3_column_int64(s, first + 2);
+    out->from = (uint32_t)sqlite3_column_int64(s, first + 3);
+    out->to = (uint32_t)sqlite3_column_int64(s, first + 4);
+}
+
+status index_definitions(struct index_symbols *out, arena *a, code_index *x, text root, text name,
+                         size_t n_max, error *err)
+{
+    bool found = true;
+    *out = (struct index_symbols){arena_take(a, n_max, sizeof *out->symbols), 0};
+    if (!out->symbols) return fail(err, ERR_MEMORY, "no memory for %zu places", n_max);
+    sqlite3_stmt *s = SQL_WITH(x, SQL_FIND, (int64_t)n_max);
+    bind_text(s, 2, name);
+    bind_bytes(s, 3, root);
+    status code = OK;
+    while (code == OK && out->n < n_max) {
+        code = index_step(x, s, &found, err);
+        if (code != OK || !found) break;
+        struct index_symbol *symbol = &out->symbols[out->n++];
+        symbol->name = name;
+        symbol->path = column_bytes(a, s, 0);
+        symbol_read(symbol, a, s, 1);
+    }
+    sqlite3_reset(s);
+    return code == OK && a->failed ? fail(err, ERR_MEMORY, "no memory for places") : code;
+}
+
+status index_symbols_of(struct index_symbols *out, arena *a, code_index *x, int64_t blob,
+                        size_t n_max, error *err)
+{
+    bool found = true;
+    *out = (struct index_symbols){arena_take(a, n_max, sizeof *out->symbols), 0};
+    if (!out->symbols) return fail(err, ERR_MEMORY, "no memory for %zu symbols", n_max);
+    sqlite3_stmt *s = SQL_WITH(x, SQL_BLOB_SYMBOLS, blob, (int64_t)n_max);
+    status code = OK;
+    while (code == OK && out->n < n_max) {
+        code = index_step(x, s, &found, err);
+        if (code != OK || !found) break;
+        struct index_symbol *symbol = &out->symbols[out->n++];
+        symbol->name = column_bytes(a, s, 0);
+        symbol_read(symbol, a, s, 1);
+    }
+    sqlite3_reset(s);
+    return code == OK && a->failed ? fail(err, ERR_MEMORY, "no memory for symbols") : code;
+}
+
+enum { FILES_MAX = 200, IMPORTS_MAX = 100 }; /* the statements' own limits */
+
+status index_imports_of(struct tag_import **out, size_t *n, arena *a, code_index *x, int64_t blob,
+                        error *err)
+{
+    bool found = true;
+    status code = OK;
+    *n = 0;
+    *out = arena_take(a, IMPORTS_MAX, sizeof **out);
+    if (!*out) return fail(err, ERR_MEMORY, "no memory for imports");
+    sqlite3_stmt *s = SQL_WITH(x, SQL_BLOB_IMPORTS, blob);
+    while (code == OK && *n < IMPORTS_MAX) {
+        code = index_step(x, s, &found, err);
+        if (code != OK || !found) break;
+        (*out)[(*n)++] = (struct tag_import){column_bytes(a, s, 0), column_bytes(a, s, 1)};
+    }
+    sqlite3_reset(s);
+    return code == OK && a->failed ? fail(err, ERR_MEMORY, "no memory for imports") : code;
+}
+
+/* Rows of path, blob and, where `ranked`, SQLite's rank, which is better the smaller it is. */
+static status files_read(struct index_files *out, arena *a, code_index *x, sqlite3_stmt *s,
+                         bool ranked, error *err)
+{
+    bool found = true;
+    status code = OK;
+    *out = (struct index_files){arena_take(a, FILES_MAX, sizeof *out->files), 0};
+    if (!out->files) code = fail(err, ERR_MEMORY, "no memory for files");
+    while (code == OK && out->n < FILES_MAX) {
+        code = index_step(x, s, &found, err);
+        if (code != OK || !found) break;
+        out->files[out->n++] =
+            (struct index_file){.path = column_bytes(a, s, 0),
+                                .blob = sqlite3_column_int64(s, 1),
+                                .score = ranked ? -sqlite3_column_double(s, 2) : 0};
+    }
+    sqlite3_reset(s);
+    return code == OK && a->failed ? fail(err, ERR_MEMORY, "no memory for files") : code;
+}
+
+static status files_by(struct index_files *out, arena *a, code_index *x, enum index_sql which,
+                       int64_t tree, text key, error *err)
+{
+    sqlite3_stmt *s = SQL_WITH(x, which, tree);
+    bind_bytes(s, 2, key);
+    return files_read(out, a, x, s, false, err);
+}
+
+status index_file_at(struct index_file *out, bool *found, arena *a, code_index *x, int64_t tree,
+                     text path, error *err)
+{
+    sqlite3_stmt *s = SQL_WITH(x, SQL_FILE_FIND, tree);
+    bind_bytes(s, 2, path);
+    status code = index_step(x, s, found, err);
+    if (code == OK && *found)
+        *out = (struct index_file){column_bytes(a, s, 0), sqlite3_column_int64(s, 1), 0};
+    sqlite3_reset(s);
+    return code;
+}
+
+status index_files_by_stem(struct index_files *out, arena *a, code_index *x, int64_t tree,
+                           text stem, error *err)
+{
+    return files_by(out, a, x, SQL_FILES_BY_STEM, tree, stem, err);
+}
+
+status index_files_by_folder(struct index_files *out, arena *a, code_index *x, int64_t tree,
+                             text folder, error *err)
+{
+    return files_by(out, a, x, SQL_FILES_BY_FOLDER, tree, folder, err);
+}
+
+status index_word_count(int64_t *out, code_index *x, text word, error *err)
+{
+    bool found;
+    sqlite3_stmt *s = SQL(x, SQL_TERM);
+    bind_text(s, 1, word);
+    status code = index_step(x, s, &found, err);
+    *out = code == OK && found ? sqlite3_column_int64(s, 0) : 0;
+    sqlite3_reset(s);
+    return code;
+}
+
+status index_files_like(struct index_files *out, arena *a, code_index *x, int64_t tree,
+                        const text *words, size_t n_words, size_t n_max, error *err)
+{
+    buffer match = {0};
+    *out = (struct index_files){0};
+    for (size_t i = 0; i < n_words; i++)
+        if (!memchr(words[i].bytes, '"', words[i].size))
+            buffer_print(&match, "%s\"%.*s\"", match.size ? " OR " : "", (int)words[i].size,
+                         words[i].bytes);
+    status code = match.failed ? fail(err, ERR_MEMORY, "no memory for a question") : OK;
+    if (code == OK && match.size) {
+        sqlite3_stmt *s = SQL_WITH(x, SQL_FILES_LIKE, tree, 0, (int64_t)n_max);
+        bind_text(s, 2, buffer_text(&match));
+        code = files_read(out, a, x, s, true, err);
+    }
+    buffer_free(&match);
+    return code;
+}

@@ -1,0 +1,45 @@
+/* Repository context for the assistant, without ever waiting for it.
+ *
+ * For each folder of the workspace an indexer runs (`dbrx-ls index --follow`), a process of its own
+ * that may be killed; this room reads the database it makes. Questions are asked on a thread of the
+ * loop's pool, one at a time, the newest first; an answer that comes too late for one completion
+ * serves the next. The loop's thread alone calls these functions. */
+#ifndef LSP_ASSISTANT_GATHERER_H
+#define LSP_ASSISTANT_GATHERER_H
+
+#include <uv.h>
+
+#include "base/error.h"
+#include "context/retrieve.h"
+
+typedef struct gatherer gatherer;
+
+status gatherer_open(gatherer **out, uv_loop_t *loop, error *err);
+/* Ends the indexers and forgets what runs; freed by the loop. */
+void gatherer_close(gatherer *g);
+
+/* Folders of the workspace, absolute. One that is there already is not added again. */
+void gatherer_add(gatherer *g, text folder);
+void gatherer_remove(gatherer *g, text folder);
+
+/* A file was saved: its folder's indexer looks at it. */
+void gatherer_saved(gatherer *g, text path);
+/* Anything may have changed: the user came back to the editor. */
+void gatherer_refresh(gatherer *g);
+
+struct gather_query {
+    uint64_t key;                  /* of the document */
+    text path;                     /* absolute */
+    struct document_view document; /* copied */
+    size_t cursor_byte;
+};
+
+/* The cursor is there now. Asks for what belongs there, and remembers the place as visited. */
+void gatherer_note(gatherer *g, const struct gather_query *q);
+
+/* The newest answer for this document that was not taken yet, or NULL. Lives until the next call of
+ * any of these functions, or the next turn of the loop. */
+const struct excerpts *gatherer_take(gatherer *g, uint64_t key);
+void gatherer_forget(gatherer *g, uint64_t key);
+
+#endif

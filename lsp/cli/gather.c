@@ -1,0 +1,83 @@
+/* The index is brought up to date first: without an editor nobody else does. */
+#include "lsp/cli/gather.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "context/index.h"
+
+enum { REFRESH_US = 2000000 };
+
+/* Longer than that nobody waits for one answer: the rest is done by the next call, or by an editor. */
+static bool in_time(void *payload, size_t n_done, size_t n_files)
+{
+    const int64_t *until_us = payload;
+    (void)n_done, (void)n_files;
+    return clock_us() < *until_us;
+}
+
+static status index_refresh(struct gather *g, const char *folder, error *err)
+{
+    repository *r = NULL;
+    code_index *x = NULL;
+    struct index_report report;
+    int64_t until_us = clock_us() + REFRESH_US;
+    status code = repository_open(&r, folder, err);
+    if (code == OK) code = index_open(&x, r, err);
+    if (code == OK) code = index_update(&report, x, r, in_time, &until_us, err);
+    if (code == ERR_CANCELLED) code = OK;
+    if (code == OK)
+        code = retriever_open(&g->retriever, index_database_path(x), repository_root(r), err);
+    if (code == OK) {
+        buffer root = {0};
+        const char *path = repository_root(r);
+        buffer_print(&root, "%s%s", path, path[0] && path[strlen(path) - 1] == '/' ? "" : "/");
+        g->root = root.failed ? NULL : memory_copy(root.bytes, root.size);
+        if (!g->root) code = fail(err, ERR_MEMORY, "no memory for a path");
+        buffer_free(&root);
+    }
+    index_close(x);
+    repository_close(r);
+    return code;
+}
+
+status gather_open(struct gather *out, const char *file, error *err)
+{
+    char real[PATH_MAX];
+    *out = (struct gather){0};
+    if (!realpath(file, real)) return fail(err, ERR_IO, "%s: no such file", file);
+    char *slash = strrchr(real, '/');
+    if (slash && slash != real) *slash = 0;
+    status code = index_refresh(out, real, err);
+    if (code != OK) gather_close(out);
+    return code;
+}
+
+void gather_close(struct gather *g)
+{
+    retriever_close(g->retriever);
+    memory_free(g->root);
+    *g = (struct gather){0};
+}
+
+bool gather_path(text *out, arena *memory, const struct gather *g, const char *file)
+{
+    char real[PATH_MAX];
+    if (!g->root || !realpath(file, real)) return false;
+    text path = text_of(real), root = text_of(g->root);
+    if (!text_starts(path, root)) return false;
+    path = text_slice(path, root.size, path.size);
+    const char *copy = arena_copy(memory, path.bytes, path.size);
+    *out = (text){copy, copy ? path.size : 0};
+    return copy != NULL;
+}
+
+status gather_run(struct excerpts *out, const struct gather *g,
+                  const struct document_view *document, size_t cursor_byte, error *err)
+{
+    struct retrieve_request q = {.document = *document, .cursor_byte = cursor_byte};
+    return retrieve(out, g->retriever, &q, err);
+}

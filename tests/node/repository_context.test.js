@@ -1,0 +1,194 @@
+// What completions know of other files: the real server over stdio, its own indexer beside it, a
+// repository on disk, and a scripted engine that keeps every prompt it got.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { positionOf, startServer } from './support/lsp_client.js';
+import { program } from './support/modules.js';
+import { Sandbox } from './support/sandbox.js';
+import { startScriptedEngine } from './support/scripted_engine.js';
+import { decode, encode } from './support/vocabulary.js';
+
+encode('warm');
+
+const HEADER = `#ifndef BASKET_H
+#define BASKET_H
+struct basket {
+    int apples_in_it;
+    int pears_in_it;
+};
+int basket_weight_in_grams(const struct basket *b);
+#endif
+`;
+const MAIN = `#include "lib/basket.h"
+
+int main(void)
+{
+    struct basket b = {0, 0};
+
+    return 0;
+}
+`;
+const LIMIT_MS = 30000;
+
+/** The text of the last prompt the engine got. */
+const lastPrompt = (engine) => decode(engine.requests.at(-1).body.prompt);
+
+/** Asks at changing places, as somebody does who types, until a prompt satisfies `test`. */
+async function promptUntil(client, engine, uri, test, what) {
+    const line = positionOf(client.text(uri), '0, 0};\n', { end: true }).line;
+    const end = Date.now() + LIMIT_MS;
+    for (let n = 0; ; n++) {
+        const before = engine.requests.length;
+        const length = client.text(uri).split('\n')[line].length;
+        client.change(uri, { start: { line, character: 0 }, end: { line, character: length } },
+            n % 2 ? '    b.' : '    b');
+        await client.complete(uri, { line, character: client.text(uri).split('\n')[line].length },
+            { invoked: true });
+        if (engine.requests.length > before && test(lastPrompt(engine))) return lastPrompt(engine);
+        if (Date.now() > end) assert.fail(`${what}: ${client.stderr}`);
+        await sleep(100);
+    }
+}
+
+function indexers(folder) {
+    return fs.readdirSync('/proc').filter((pid) => /^\d+$/.test(pid)).filter((pid) => {
+        try {
+            const args = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+            return args.includes('--follow') && args.includes(folder);
+        } catch {
+            return false;
+        }
+    }).map(Number);
+}
+
+async function until(test, what) {
+    for (const end = Date.now() + LIMIT_MS; !test();) {
+        if (Date.now() > end) assert.fail(what);
+        await sleep(50);
+    }
+}
+
+/** A repository in a sandbox, a server in it, and the scripted engine. */
+async function session(body, files = {}) {
+    const sandbox = new Sandbox();
+    const engine = await startScriptedEngine({ script: '```' });
+    let client = null;
+    sandbox.write({ 'lib/basket.h': HEADER, 'main.c': MAIN, ...files });
+    const git = (...args) => execFileSync('git', ['-c', 'user.name=a', '-c', 'user.email=a@b',
+        '-c', 'init.defaultBranch=main', ...args], { cwd: sandbox.work, env: sandbox.env() });
+    git('init', '-q');
+    git('add', '.');
+    git('commit', '-q', '-m', 'all');
+    try {
+        client = await startServer({ endpoint: engine.endpoint, sandbox });
+        await client.waitForStatus((s) => ['ready', 'degraded'].includes(s.state));
+        await body({ client, engine, sandbox, git });
+        await client.shutdown();
+        assert.deepEqual(client.messages, []);
+    } finally {
+        await client?.close();
+        await engine.close();
+        sandbox.close();
+    }
+    assert.ok(!/runtime error|Sanitizer/.test(client.stderr), client.stderr);
+}
+
+test('definitions of other files come into the prompt', () =>
+    session(async ({ client, engine }) => {
+        const uri = client.open('main.c', MAIN);
+        const has = (prompt) => prompt.includes('int pears_in_it;') &&
+            prompt.includes('int basket_weight_in_grams(const struct basket *b)');
+        const prompt = await promptUntil(client, engine, uri, has, 'no definition came');
+        assert.match(prompt, /From lib\/basket\.h, lines 3 to 6:\n```c\nstruct basket \{/);
+        // The excerpts stand in front of the file, so that typing leaves them in the cache.
+        assert.ok(prompt.indexOf('From lib/basket.h') < prompt.indexOf('Above the gap:\n```c\n#include "lib'));
+        const blocks = (await client.prompt(uri)).blocks;
+        const excerpt = blocks.find((b) => b.kind === 'excerpt' && b.path === 'lib/basket.h');
+        assert.ok(excerpt && excerpt.reason.length > 0 && excerpt.tokens > 0, JSON.stringify(blocks));
+    }));
+
+test('a saved file is read again', () =>
+    session(async ({ client, engine, sandbox }) => {
+        const uri = client.open('main.c', MAIN);
+        await promptUntil(client, engine, uri, (p) => p.includes('int pears_in_it;'), 'first');
+        const header = client.open('lib/basket.h', HEADER);
+        const changed = HEADER.replace('int pears_in_it;', 'int plums_in_it;');
+        fs.writeFileSync(path.join(sandbox.work, 'lib/basket.h'), changed);
+        client.connection.sendNotification('textDocument/didSave', { textDocument: { uri: header } });
+        await promptUntil(client, engine, uri,
+            (p) => p.includes('int plums_in_it;') && !p.includes('int pears_in_it;'), 'changed');
+    }));
+
+test('another branch shows its own definitions', () =>
+    session(async ({ client, engine, sandbox, git }) => {
+        git('checkout', '-q', '-b', 'other');
+        sandbox.write({ 'lib/basket.h': HEADER.replace(/pears/g, 'quinces') });
+        git('commit', '-q', '-a', '-m', 'quinces');
+        git('checkout', '-q', 'main');
+        const uri = client.open('main.c', MAIN);
+        await promptUntil(client, engine, uri, (p) => p.includes('int pears_in_it;'), 'main');
+        git('checkout', '-q', 'other');
+        await promptUntil(client, engine, uri,
+            (p) => p.includes('int quinces_in_it;') && !p.includes('int pears_in_it;'), 'other');
+    }));
+
+test('secrets and ignored files never come', () =>
+    session(async ({ client, engine }) => {
+        const uri = client.open('main.c', MAIN);
+        await promptUntil(client, engine, uri, (p) => p.includes('int pears_in_it;'), 'first');
+        for (let i = 0; i < 5; i++)
+            await promptUntil(client, engine, uri, () => true, 'more');
+        for (const request of engine.requests)
+            assert.doesNotMatch(decode(request.body.prompt), /open-sesame|build_output/);
+    }, {
+        '.gitignore': 'out/\n',
+        'lib/.env': 'struct basket open-sesame basket_weight_in_grams\n',
+        'secrets.key': 'struct basket open-sesame\n',
+        'out/basket.c': 'struct basket { int build_output; };\n',
+    }));
+
+test('the indexer ends with its editor, and is started again when it dies', () =>
+    session(async ({ client, engine, sandbox }) => {
+        await until(() => indexers(sandbox.work).length === 1, 'no indexer runs');
+        const [pid] = indexers(sandbox.work);
+        process.kill(pid, 'SIGKILL');
+        await until(() => indexers(sandbox.work).some((p) => p !== pid), 'it was not started again');
+        const uri = client.open('main.c', MAIN);
+        await promptUntil(client, engine, uri, (p) => p.includes('int pears_in_it;'), 'after it');
+        client.process.kill('SIGKILL');
+        await until(() => indexers(sandbox.work).length === 0, 'it outlived its editor');
+        client.shutdown = async () => {};
+    }));
+
+test('index --follow keeps an index up to date until its input ends', async () => {
+    const sandbox = new Sandbox();
+    sandbox.write({ 'a.c': 'int first_function(void) { return 1; }\n' });
+    const { spawn } = await import('node:child_process');
+    const child = spawn(program, ['index', '--follow', sandbox.work], { env: sandbox.env() });
+    let said = '';
+    child.stdout.setEncoding('utf8').on('data', (text) => (said += text));
+    const lines = () => said.split('\n').filter(Boolean).map((line) => JSON.parse(line));
+    try {
+        await until(() => lines().some((l) => l.state === 'ready'), 'never ready');
+        assert.equal(lines()[0].state, 'indexing');
+        assert.equal(lines().at(-1).files, 1);
+        assert.ok(fs.existsSync(lines().at(-1).database));
+        const n = lines().length;
+        sandbox.write({ 'sub/b.c': 'int second_function(void) { return 2; }\n' });
+        child.stdin.write(`nonsense\n\nchanged sub/b.c\nchanged ../../etc/passwd\nchanged ${'x'.repeat(9000)}\n`);
+        await until(() => lines().length > n, 'the change was not seen');
+        const found = execFileSync(program, ['index', '--find', 'second_function', sandbox.work],
+            { env: sandbox.env(), encoding: 'utf8' });
+        assert.match(found, /^sub\/b\.c:1: int second_function\(void\)/);
+        const ended = new Promise((resolve) => child.on('exit', resolve));
+        child.stdin.end();
+        assert.equal(await ended, 0);
+    } finally {
+        child.kill('SIGKILL');
+        sandbox.close();
+    }
+});
