@@ -96,7 +96,8 @@ int command_logits(int argc, char **argv)
     int64_t n_threads = 0;
     const char *tokens = NULL, *kv = "f32";
     struct printer p = {false};
-    struct logits_options options = {.model_dir = getenv("DBRX_MODEL"), .backend = "auto"};
+    /* An oracle keeps K and V in fp32, which the GPU's backend has not. */
+    struct logits_options options = {.model_dir = getenv("DBRX_MODEL"), .backend = "cpu"};
     const struct command_option table[] = {
         {"model", OPTION_TEXT, &options.model_dir, "DIR", "model directory (or DBRX_MODEL)", 0, 0},
         {"tokens", OPTION_TEXT, &tokens, "IDS", "1,2,3, or - to read them from stdin", 0, 0},

@@ -6,7 +6,7 @@ CUDA_HOST_OBJECTS := $(CUDA_HOST_SOURCES:kernels/cuda/%.cu=$(BUILD)/obj/cuda-hos
                      $(addprefix $(BUILD)/obj/cuda-host/,emulator.o fiber.o host_runtime.o)
 CXX ?= g++
 CUDA_HOST_FLAGS := -std=c++17 -D_GNU_SOURCE -DKERNEL_HOST_LAYER='"tests/cuda/host_layer.h"' \
-                   -Wall -Wextra -Wno-unknown-pragmas -Werror -ffp-contract=off -I.
+                   -fno-exceptions -fno-rtti -Wall -Wextra -Wno-unknown-pragmas -Werror -ffp-contract=off -I.
 
 # Switches of fibers are told to ThreadSanitizer by a file that it does not look into.
 FIBER_SANITIZE = $(if $(findstring thread,$(SANITIZE)),-DEMULATOR_TSAN,$(SANITIZE))

@@ -16,6 +16,12 @@ enum {
     THREADS_MAX = 1024,
     STACK_BYTES = 256 * 1024,
     SHARED_MAX = 48 * 1024,
+    /* Behind shared memory: words that stand for what orders the threads of a block. */
+    BLOCK_SYNC = SHARED_MAX,
+    BLOCK_BEGUN = SHARED_MAX + 8,
+    BLOCK_ENDED = SHARED_MAX + 16,
+    WARP_SYNC = SHARED_MAX + 24,
+    SHARED_BYTES = WARP_SYNC + THREADS_MAX / 32 * 8,
     ARRAYS_MAX = 16,
     COPIES_MAX = 256,
     KERNELS_MAX = 256,
@@ -91,9 +97,11 @@ static void thread_body(void *context)
     struct thread *t = context;
     for (;;) {
         fiber_acquire(&e.kernel_begun);
+        fiber_acquire(e.shared + BLOCK_BEGUN);
         e.run(e.context);
         if (t->next_due < t->n_copies) broken("an asynchronous copy was never waited for");
         fiber_release(&e.kernel_ended);
+        fiber_release(e.shared + BLOCK_ENDED);
         t->done = true;
         fiber_switch(&t->fiber, &e.main);
     }
@@ -131,12 +139,11 @@ static void barrier(enum emulator_operation operation, size_t at)
     fiber_acquire(e.shared + at);
 }
 
-/* The words behind shared memory stand for the barriers of the block and of its warps. */
-void emulator_block_sync(void) { barrier(EMULATOR_BLOCK_SYNC, SHARED_MAX); }
+void emulator_block_sync(void) { barrier(EMULATOR_BLOCK_SYNC, BLOCK_SYNC); }
 
 void emulator_warp_sync(void)
 {
-    barrier(EMULATOR_WARP_SYNC, SHARED_MAX + 8 + 8 * (size_t)(emulator_now.thread / 32));
+    barrier(EMULATOR_WARP_SYNC, WARP_SYNC + 8 * (size_t)(emulator_now.thread / 32));
 }
 
 void emulator_collective(enum emulator_operation operation, const uint32_t *in, uint32_t *out)
@@ -145,6 +152,13 @@ void emulator_collective(enum emulator_operation operation, const uint32_t *in, 
     t->in = in;
     t->out = out;
     wait_for(operation);
+}
+
+/* Not by memset, which ThreadSanitizer sees wherever it is called: it is nobody's write. */
+static void poison(unsigned char *at, size_t bytes)
+{
+    volatile uint64_t *word = (volatile uint64_t *)(void *)at;
+    for (size_t i = 0; i < (bytes + 7) / 8; i++) word[i] = UINT64_MAX;
 }
 
 void *emulator_shared(const char *name, int line, size_t bytes)
@@ -161,7 +175,7 @@ void *emulator_shared(const char *name, int line, size_t bytes)
     e.arrays[e.n_arrays].at = at;
     e.arrays[e.n_arrays++].bytes = bytes;
     e.shared_used = at + bytes;
-    memset(e.shared + at, 0xFF, bytes);
+    poison(e.shared + at, bytes);
     return e.shared + at;
 }
 
@@ -321,8 +335,9 @@ static void block_begin(int n)
 {
     e.n_arrays = 0;
     e.shared_used = 0;
-    e.shared = fiber_shared_renew(e.shared, SHARED_MAX + 8 + THREADS_MAX / 32 * 8);
+    e.shared = fiber_shared_renew(e.shared, e.shared ? e.shared + BLOCK_ENDED : NULL, SHARED_BYTES);
     if (!e.shared) broken("out of memory");
+    fiber_release(e.shared + BLOCK_BEGUN);
     for (int i = 0; i < n; i++) {
         struct thread *t = &e.threads[i];
         t->done = false;

@@ -23,8 +23,9 @@ void fiber_make(struct fiber *f, void *stack, size_t bytes, void (*body)(void *)
 /* Leaves `from`, which runs, for `to`; returns when something switches back. No order is implied. */
 void fiber_switch(struct fiber *from, struct fiber *to);
 
-/* Memory that no earlier access counts for; under ThreadSanitizer a new block each time. */
-void *fiber_shared_renew(void *old, size_t bytes);
+/* Memory that no earlier access counts for; under ThreadSanitizer a new block each time. `ended`: what
+ * the users of the old one released when they were done. */
+void *fiber_shared_renew(void *old, void *ended, size_t bytes);
 
 /* Order for ThreadSanitizer: what was done before a release is seen after an acquire. */
 static inline void fiber_release(void *at)
