@@ -73,13 +73,14 @@ DEVICE bool bit_of(const uint32_t *bits, int i) { return bits[i / 32] >> (i % 32
 DEVICE void adjust(float *p, const float *logit, const struct cuda_sample &a,
                    const struct cuda_sample_row &row)
 {
-    const uint32_t *mask = a.mask + (int64_t)row.mask * a.words;
-    const uint32_t *penalised = a.penalised + (int64_t)row.penalised * a.words;
+    const uint32_t *mask = row.mask < 0 ? NULL : a.mask + (int64_t)row.mask * a.words;
+    const uint32_t *penalised =
+        row.penalised < 0 ? NULL : a.penalised + (int64_t)row.penalised * a.words;
     for (int i = thread_index(); i < a.n_vocab; i += SAMPLE_THREADS) {
         float v = logit[i];
-        if (row.penalised >= 0 && bit_of(penalised, i))
+        if (penalised && bit_of(penalised, i))
             v = v > 0 ? v / row.repetition_penalty : v * row.repetition_penalty;
-        p[i] = row.mask >= 0 && !bit_of(mask, i) ? -INFINITY : v;
+        p[i] = mask && !bit_of(mask, i) ? -INFINITY : v;
     }
     block_sync();
 }
