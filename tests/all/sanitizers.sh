@@ -107,7 +107,7 @@ run_kernels() {
     $prefix "$BUILD/tsan/tests/test_cuda_emulator" a_missing_barrier_shows >"$work/said" 2>&1
     grep -q 'WARNING: ThreadSanitizer: data race' "$work/said" && echo 'ok finds a missing barrier of a kernel' ||
         not_ok 'finds a missing barrier of a kernel'
-    for words in 'products few_entries' 'products plain' ' operations_in_fp32' ' operations_on_tensor_cores' \
+    for words in 'products few_entries' 'products plain' ' long_contexts' ' operations_on_tensor_cores' \
         ' samples_as_the_host_does'; do
         test=${words%% *} filter=${words#* }
         $prefix "$BUILD/tsan/tests/test_cuda${test:+_$test}" "$filter" >"$work/said" 2>&1 &&

@@ -139,6 +139,9 @@ static void operations_compare(struct rig *cuda, struct rig *reference, int32_t 
     int32_t *routes = calloc((size_t)t.s.n_rows * (size_t)o->shape.moe_top_k, sizeof *routes);
     memcpy(routes, expected.routes, n_routes * sizeof *routes);
     if (rounded) t.s.routes_forced = routes;
+    unsigned char *cleared = calloc(1, size);
+    if (cuda_backend_get() != &host_backend) pages_give(cuda, cleared, n_pages);
+    free(cleared);
     half_layer(cuda, &t);
     unsigned char *kv_cuda = pages_take(cuda, n_pages, &size_cuda);
     assert_int_equal(size, size_cuda);
@@ -186,6 +189,19 @@ static void operations_in_fp32(void **state)
         o.kv = f % 2 ? KV_E4M3 : KV_BF16;
         operations_by_rows(o, counts, 5, 1e-5);
     }
+}
+
+/* Three chunks of positions, so that a later one often holds the largest score. */
+static void long_contexts(void **state)
+{
+    static const int32_t counts[] = {530};
+    (void)state;
+    struct rig_options o = tiny();
+    o.rows_max = 540;
+    o.format = WEIGHT_BF16;
+    o.shape.d_model = 32;
+    o.shape.ffn_hidden_size = 32;
+    operations_by_rows(o, counts, 1, 1e-5);
 }
 
 /* Rounded activations on tensor cores. What attention and the gated unit hand on is split into two
@@ -552,6 +568,7 @@ int main(int argc, char **argv)
     backend_choose();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(operations_in_fp32),
+        cmocka_unit_test(long_contexts),
         cmocka_unit_test(operations_on_tensor_cores),
         cmocka_unit_test(whole_models),
         cmocka_unit_test(same_bits_in_any_arrangement),
