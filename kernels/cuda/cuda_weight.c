@@ -149,6 +149,7 @@ status cuda_weight_put(weight *w, int64_t row, int64_t n_rows, const void *bytes
     if (row != w->n_put || n_rows < 0 || n_rows > s->n_rows - row)
         return fail(err, ERR_USAGE, "%s: rows %lld + %lld of %lld, expected from row %lld", s->name,
                     (long long)row, (long long)n_rows, (long long)s->n_rows, (long long)w->n_put);
+    if (scale && !scales) return fail(err, ERR_USAGE, "%s: rows without scales", s->name);
     if (staged > CUDA_STAGE_BYTES || w->scale_bytes > CUDA_STAGE_BYTES)
         return fail(err, ERR_UNSUPPORTED, "%s: a row of %zu bytes, at most %d", s->name, staged,
                     CUDA_STAGE_BYTES);
@@ -157,7 +158,8 @@ status cuda_weight_put(weight *w, int64_t row, int64_t n_rows, const void *bytes
         n = n_rows - i < at_once ? n_rows - i : at_once;
         const unsigned char *b = (const unsigned char *)bytes + (size_t)i * from;
         const unsigned char *c = scale ? (const unsigned char *)scales + (size_t)i * scale : NULL;
-        if (!rows_send(w, row + i, n, b, c) || (w->scale_bytes && !scales_send(w, row + i, n, c)))
+        if (!rows_send(w, row + i, n, b, c) ||
+            (c && w->scale_bytes && !scales_send(w, row + i, n, c)))
             return fail(err, w->d->failure.code, "%s", w->d->failure.message);
     }
     w->n_put += n_rows;
