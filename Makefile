@@ -20,7 +20,7 @@ CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -DDBRX_VERSION='"$(VERSION)"' $(OPTIMISE) $(
              -fno-math-errno -pthread -I. $(PACKAGE_FLAGS) $(CFLAGS)
 LIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm -pthread
 
-ROOMS   := base tokenizer tokenizer/generated kernels kernels/reference kernels/cpu inference \
+ROOMS   := base tokenizer tokenizer/generated kernels kernels/reference kernels/cpu kernels/cuda inference \
            inference/bench inference/simulate inference/service context lsp/client lsp/assistant lsp/server lsp/cli
 SOURCES := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 ASSEMBLY := $(foreach room,$(ROOMS),$(wildcard $(room)/*.S))
@@ -38,17 +38,13 @@ Q := $(if $(V),,@)
 .PHONY: all build setup demo test test-all check format install uninstall clean help
 all: build
 
+include kernels/cuda/cuda.mk
 include context/grammars.mk
 include tests/tests.mk
 include editors/editors.mk
 include tests/check/check.mk
 
-build: cuda-notice $(PROGRAM) $(MODEL_DEMO)
-
-.PHONY: cuda-notice
-cuda-notice:
-	@if command -v nvcc >/dev/null 2>&1 && [ "$(CUDA)" != 0 ]; then \
-	  echo "nvcc found: this version has no CUDA backend yet; building for the CPU"; fi
+build: $(PROGRAM) $(MODEL_DEMO)
 
 $(PROGRAM): $(MAIN) $(LIBRARY)
 	@echo "link $@"

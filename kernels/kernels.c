@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "kernels/cuda/cuda.h"
 
 struct bound {
     const char *field;
@@ -63,12 +64,19 @@ status shape_check(const struct model_shape *s, error *err)
 
 status kernels_find(const struct kernels **out, const char *name, error *err)
 {
+    struct cuda_device_info info;
     *out = NULL;
-    if (strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0)
+    if (strcmp(name, "auto") == 0)
+        *out = cuda_available(&info, NULL) == OK ? &kernels_cuda : &kernels_cpu;
+    else if (strcmp(name, "cpu") == 0)
         *out = &kernels_cpu;
     else if (strcmp(name, "reference") == 0)
         *out = &kernels_reference;
+    else if (strcmp(name, "cuda") != 0)
+        return fail(err, ERR_UNSUPPORTED,
+                    "backend \"%s\" does not exist: auto, cpu, cuda and reference do", name);
     if (*out) return OK;
-    return fail(err, ERR_UNSUPPORTED,
-                "backend \"%s\" is not in this build, which has cpu and reference", name);
+    status rc = cuda_available(&info, err);
+    if (rc == OK) *out = &kernels_cuda;
+    return rc;
 }

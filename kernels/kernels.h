@@ -226,6 +226,7 @@ struct kernels {
 
 extern const struct kernels kernels_reference;
 extern const struct kernels kernels_cpu;
+extern const struct kernels kernels_cuda; /* opens only where the build and the machine have it */
 
 /* "auto", "cpu", "reference", "cuda"; ERR_UNSUPPORTED names what this build and machine have. */
 status kernels_find(const struct kernels **out, const char *name, error *err);

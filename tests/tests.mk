@@ -35,6 +35,7 @@ $(MODEL_DEMO): tests/tools/make_checkpoint.c tests/tests.mk | $(BUILD)/tools/mak
 
 -include $(UNIT_TESTS:=.d) $(TOOLS:=.d)
 
+include tests/cuda/cuda.mk
 include tests/oracle/oracle.mk
 include tests/fuzz/fuzz.mk
 include tests/bench/peer.mk

@@ -28,7 +28,7 @@ struct engine_settings {
     {"model", OPTION_TEXT, &(s)->model_dir, "DIR", "model of the local engine", 0, 0},             \
         {"endpoint", OPTION_TEXT, &(s)->endpoint, "URL", "use this engine and no other", 0, 0},    \
         {"ca-file", OPTION_TEXT, &(s)->ca_file, "FILE", "certificates to trust", 0, 0},            \
-        {"backend", OPTION_TEXT, &(s)->backend, "NAME", "auto, cpu or reference", 0, 0},           \
+        {"backend", OPTION_TEXT, &(s)->backend, "NAME", "auto, cpu, cuda or reference", 0, 0},     \
     {                                                                                              \
         "threads", OPTION_INTEGER, &(s)->n_threads, "N", "threads of the local engine", 1, 1024    \
     }

@@ -50,12 +50,13 @@ int command_logits(int argc, char **argv)
     int64_t n_threads = 0;
     const char *tokens = NULL, *kv = "f32", *weights = NULL;
     struct printer p = {false};
-    struct logits_options options = {.model_dir = getenv("DBRX_MODEL"), .backend = "auto"};
+    /* An oracle keeps K and V in fp32, which the GPU's backend has not. */
+    struct logits_options options = {.model_dir = getenv("DBRX_MODEL"), .backend = "cpu"};
     const struct command_option table[] = {
         {"model", OPTION_TEXT, &options.model_dir, "DIR", "model directory (or DBRX_MODEL)", 0, 0},
         {"tokens", OPTION_TEXT, &tokens, "IDS", "1,2,3, or - to read them from stdin", 0, 0},
         {"json", OPTION_FLAG, &p.json, NULL, "one JSON object", 0, 0},
-        {"backend", OPTION_TEXT, &options.backend, "NAME", "auto, cpu or reference", 0, 0},
+        {"backend", OPTION_TEXT, &options.backend, "NAME", "auto, cpu, cuda or reference", 0, 0},
         {"threads", OPTION_INTEGER, &n_threads, "N", "0: all cores", 0, 1024},
         {"weights", OPTION_TEXT, &weights, "NAME", "quantise while loading: fp8, int8 or int4", 0,
          0},

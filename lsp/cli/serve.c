@@ -94,7 +94,7 @@ int command_serve(int argc, char **argv)
         {"allowed-host", OPTION_TEXT, &o.allowed_hosts, "NAMES",
          "more names of this engine in Host, comma between", 0, 0},
         {"model", OPTION_TEXT, &model, "DIR", "model directory (default: DBRX_MODEL)", 0, 0},
-        {"backend", OPTION_TEXT, &o.backend, "NAME", "auto, cpu or reference", 0, 0},
+        {"backend", OPTION_TEXT, &o.backend, "NAME", "auto, cpu, cuda or reference", 0, 0},
         {"threads", OPTION_INTEGER, &n_threads, "N", "compute threads (0: all cores)", 0, 1024},
         {"kv-tokens", OPTION_INTEGER, &o.kv_tokens, "N", "tokens the KV pool holds (0: 4 contexts)",
          0, INT64_C(1) << 40},

@@ -17,7 +17,7 @@ static const struct setting table[] = {
     {"model", JSON_STRING, SIZE_MAX, false, 0, 0, "model directory of the local engine"},
     {"endpoint", JSON_STRING, SIZE_MAX, false, 0, 0, "URL of an engine"},
     {"caFile", JSON_STRING, SIZE_MAX, false, 0, 0, "certificates to trust for an https endpoint"},
-    {"backend", JSON_STRING, SIZE_MAX, false, 0, 0, "auto, cpu or reference"},
+    {"backend", JSON_STRING, SIZE_MAX, false, 0, 0, "auto, cpu, cuda or reference"},
     {"threads", JSON_INTEGER, SIZE_MAX, false, 1, 1024, "threads of the local engine"},
     {"idle", JSON_STRING, SIZE_MAX, false, 0, 0, "seconds until an unused engine ends, or never"},
 };

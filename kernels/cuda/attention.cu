@@ -1,0 +1,199 @@
+/* a = softmax(q K / sqrt(n)) V, causal, over K and V as they lie in pages, in fp32.
+ *
+ * Positions are cut into chunks of 256 at multiples of 256. A block owns one row, one KV head and up
+ * to eight of its query heads, which share every byte of K and V. For few rows each chunk has a block
+ * of its own and a second kernel folds what they found; for many rows a block walks its chunks. Both
+ * fold the same sums in ascending order, so they give the same bits. Bound: the bytes of K and V,
+ * each read once per row and KV head. */
+#include "kernels/cuda/number.cuh"
+
+enum { ATTENTION_THREADS = 128, HEAD_DIM_MAX = 128, PACKED = CUDA_HEADS_PACKED };
+
+/* Where a block stands. */
+struct attention_place {
+    int row, kv_head, first_head, n_heads; /* query heads [first_head, first_head + n_heads) */
+    int position;
+    const int32_t *pages;
+};
+
+/* What one or more chunks gave a query head: values weighted by exp(score - largest). */
+struct attention_fold {
+    float largest, total, sum; /* sum: of this thread's element of the head */
+};
+
+DEVICE struct attention_place attention_at(const struct cuda_attention &a, int row, int pack)
+{
+    struct attention_place p;
+    int group = a.heads / a.pool.kv_heads, packs = (group + PACKED - 1) / PACKED;
+    p.row = row;
+    p.kv_head = pack / packs;
+    p.first_head = p.kv_head * group + pack % packs * PACKED;
+    p.n_heads = group - pack % packs * PACKED < PACKED ? group - pack % packs * PACKED : PACKED;
+    p.position = a.position[row];
+    p.pages = a.page_table + (int64_t)a.seq[row] * a.live->pages_max;
+    return p;
+}
+
+/* The vector of position `at`; which: 0 for K, 1 for V. */
+DEVICE const unsigned char *attention_vector(const struct cuda_attention &a,
+                                             const struct attention_place &p, int at, int which)
+{
+    int element = a.pool.type == KV_BF16 ? 2 : 1;
+    int64_t head = ((int64_t)a.layer * 2 + which) * a.pool.kv_heads + p.kv_head;
+    return a.pool.bytes + p.pages[at / KV_PAGE_TOKENS] * a.pool.page_bytes +
+           (head * KV_PAGE_TOKENS + at % KV_PAGE_TOKENS) * a.pool.head_dim * element;
+}
+
+template <int TYPE> DEVICE float kv_value(const unsigned char *vector, int i)
+{
+    if (TYPE == KV_BF16) return bf16_to_float(((const uint16_t *)vector)[i]);
+    return e4m3_to_float(vector[i]) * (1 / 32.0f);
+}
+
+/* Scores of the chunk's positions: one thread owns a position and reads its K once for all heads. */
+template <int TYPE>
+DEVICE void attention_scores(float *score, const float *q, const struct cuda_attention &a,
+                             const struct attention_place &p, int from, int n)
+{
+    constexpr int FORMAT = TYPE == KV_BF16 ? WEIGHT_BF16 : WEIGHT_FP8_ROW;
+    constexpr int CHUNK = format_traits<FORMAT>::chunk;
+    int hd = a.pool.head_dim;
+    float factor = TYPE == KV_BF16 ? a.factor : a.factor * (1 / 32.0f);
+    for (int j = thread_index(); j < n; j += ATTENTION_THREADS) {
+        const unsigned char *k = attention_vector(a, p, from + j, 0);
+        float dot[PACKED] = {0};
+        for (int c = 0; c < hd / CHUNK; c++) {
+            struct quad codes = load_quad(k + 16 * c);
+            UNROLL for (int i = 0; i < CHUNK; i++)
+            {
+                float v = chunk_value<FORMAT>(codes, i);
+                UNROLL for (int h = 0; h < PACKED; h++)
+                    dot[h] += v * q[h * HEAD_DIM_MAX + c * CHUNK + i];
+            }
+        }
+        UNROLL for (int h = 0; h < PACKED; h++) score[h * ATTENTION_CHUNK + j] = dot[h] * factor;
+    }
+}
+
+/* Scores to exp(score - largest) in place; a warp owns every fourth head. */
+DEVICE void attention_softmax(float *score, float *largest, float *total, int n_heads, int n)
+{
+    for (int h = warp_index(); h < n_heads; h += ATTENTION_THREADS / WARP) {
+        float most = -INFINITY, sum = 0;
+        for (int j = lane_index(); j < n; j += WARP) most = fmaxf(most, score[h * ATTENTION_CHUNK + j]);
+        most = warp_max(most);
+        for (int j = lane_index(); j < n; j += WARP) {
+            float e = expf(score[h * ATTENTION_CHUNK + j] - most);
+            score[h * ATTENTION_CHUNK + j] = e;
+            sum += e;
+        }
+        sum = warp_sum(sum);
+        if (lane_index() == 0) {
+            largest[h] = most;
+            total[h] = sum;
+        }
+    }
+}
+
+DEVICE void attention_add(struct attention_fold *to, float largest, float total, float sum)
+{
+    float most = fmaxf(to->largest, largest);
+    float old = expf(to->largest - most), now = expf(largest - most);
+    to->largest = most;
+    to->total = to->total * old + total * now;
+    to->sum = to->sum * old + sum * now;
+}
+
+/* One chunk for the heads of a block: fold[h] of this thread's element takes it in. */
+template <int TYPE>
+DEVICE void attention_chunk(struct attention_fold fold[PACKED], const struct cuda_attention &a,
+                            const struct attention_place &p, int chunk, const float *q,
+                            float *score, float *largest, float *total)
+{
+    int from = chunk * ATTENTION_CHUNK, i = thread_index();
+    int n = p.position + 1 - from < ATTENTION_CHUNK ? p.position + 1 - from : (int)ATTENTION_CHUNK;
+    attention_scores<TYPE>(score, q, a, p, from, n);
+    block_sync();
+    attention_softmax(score, largest, total, p.n_heads, n);
+    block_sync();
+    float sum[PACKED] = {0};
+    for (int j = 0; j < n && i < a.pool.head_dim; j++) {
+        float v = kv_value<TYPE>(attention_vector(a, p, from + j, 1), i);
+        UNROLL for (int h = 0; h < PACKED; h++)
+            if (h < p.n_heads) sum[h] += score[h * ATTENTION_CHUNK + j] * v;
+    }
+    UNROLL for (int h = 0; h < PACKED; h++)
+        if (h < p.n_heads) attention_add(&fold[h], largest[h], total[h], sum[h]);
+    block_sync(); /* the next chunk writes score again */
+}
+
+/* grid: rows, packs of heads, chunks (SPLIT) or 1. */
+template <int TYPE, bool SPLIT> KERNEL(ATTENTION_THREADS) attention_kernel(struct cuda_attention a)
+{
+    SHARED(float, q, PACKED * HEAD_DIM_MAX);
+    SHARED(float, score, PACKED * ATTENTION_CHUNK);
+    SHARED(float, largest, PACKED);
+    SHARED(float, total, PACKED);
+    int row = block_x(), i = thread_index(), hd = a.pool.head_dim;
+    if (row >= a.live->n_rows || a.seq[row] < 0) return;
+    struct attention_place p = attention_at(a, row, block_y());
+    int last = p.position / ATTENTION_CHUNK, chunk = SPLIT ? block_z() : 0;
+    if (chunk > last) return;
+    struct attention_fold fold[PACKED];
+    UNROLL for (int h = 0; h < PACKED; h++)
+    {
+        fold[h] = {-INFINITY, 0, 0};
+        const float *from = a.q + ((int64_t)row * a.heads + p.first_head + h) * hd;
+        if (i < hd) q[h * HEAD_DIM_MAX + i] = h < p.n_heads ? from[i] : 0.0f;
+    }
+    block_sync();
+    for (; chunk <= (SPLIT ? (int)block_z() : last); chunk++)
+        attention_chunk<TYPE>(fold, a, p, chunk, q, score, largest, total);
+    UNROLL for (int h = 0; h < PACKED; h++)
+    {
+        if (h >= p.n_heads || i >= hd) continue;
+        if (!SPLIT) {
+            operand_store(a.out, row, (p.first_head + h) * hd + i, divide(fold[h].sum, fold[h].total));
+            continue;
+        }
+        int64_t at = ((int64_t)row * a.heads + p.first_head + h) * a.chunks_max + block_z();
+        a.part[at * (hd + 2) + i] = fold[h].sum;
+        if (i == 0) a.part[at * (hd + 2) + hd] = fold[h].largest;
+        if (i == 0) a.part[at * (hd + 2) + hd + 1] = fold[h].total;
+    }
+}
+
+/* Folds the chunks of one row and head in their order. grid: rows, heads. */
+KERNEL(ATTENTION_THREADS) attention_fold_kernel(struct cuda_attention a)
+{
+    int row = block_x(), head = block_y(), i = thread_index(), hd = a.pool.head_dim;
+    if (row >= a.live->n_rows || a.seq[row] < 0 || i >= hd) return;
+    struct attention_fold fold = {-INFINITY, 0, 0};
+    const float *part = a.part + ((int64_t)row * a.heads + head) * a.chunks_max * (hd + 2);
+    for (int chunk = 0; chunk <= a.position[row] / ATTENTION_CHUNK; chunk++, part += hd + 2)
+        attention_add(&fold, part[hd], part[hd + 1], part[i]);
+    operand_store(a.out, row, head * hd + i, divide(fold.sum, fold.total));
+}
+
+template <int TYPE> static void attention(const struct cuda_attention *a, void *stream)
+{
+    int group = a->heads / a->pool.kv_heads;
+    int packs = a->pool.kv_heads * ((group + PACKED - 1) / PACKED);
+    auto split = &attention_kernel<TYPE, true>, whole = &attention_kernel<TYPE, false>;
+    if (a->rows_bound > CUDA_SPLIT_ROWS) {
+        struct grid g = {a->rows_bound, packs, 1};
+        LAUNCH(whole, g, ATTENTION_THREADS, stream, *a);
+        return;
+    }
+    struct grid g = {a->rows_bound, packs, a->chunks_bound}, fold = {a->rows_bound, a->heads, 1};
+    LAUNCH(split, g, ATTENTION_THREADS, stream, *a);
+    LAUNCH(attention_fold_kernel, fold, ATTENTION_THREADS, stream, *a);
+}
+
+void EXPORT(launch_attention)(const struct cuda_attention *a, void *stream)
+{
+    if (a->pool.type == KV_BF16)
+        attention<KV_BF16>(a, stream);
+    else
+        attention<KV_E4M3>(a, stream);
+}

@@ -1,0 +1,169 @@
+/* The CUDA backend's host side: plain C over the table of launchers and the runtime's seam of
+ * launch.h. It knows no CUDA header, so it is compiled and tested on every machine.
+ *
+ * One thread owns a device. Everything of a step is ordered on one stream; the host waits in
+ * collect, in life operations, and when it needs a staging buffer that is still on its way. */
+#ifndef KERNELS_CUDA_CUDA_H
+#define KERNELS_CUDA_CUDA_H
+
+#include "base/arena.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/kernels.h"
+#include "kernels/pages.h"
+
+enum { CUDA_BUFFERS_MAX = 64, CUDA_STAGES = 2, CUDA_BUCKETS = 16 };
+
+/* The backend in use: the GPU's where this build has it, else NULL; a test may put another. */
+const struct cuda_backend *cuda_backend_get(void);
+void cuda_backend_use(const struct cuda_backend *backend);
+
+/* Whether a driver and a GPU answer; ERR_UNSUPPORTED says in one line what is missing. */
+status cuda_available(struct cuda_device_info *out, error *err);
+
+struct weight {
+    struct weight_spec spec;
+    device *d;
+    struct cuda_matrix matrix;
+    int64_t n_rows, n_columns; /* as laid down: outputs and k */
+    void *codes, *scales;      /* device memory */
+    size_t scale_bytes;        /* of one row */
+    bool turned;               /* stored [in][out] */
+    bool vector;               /* one row or column: kept in fp32 */
+    int64_t n_put;
+};
+
+/* A pool as kernels/pages.h knows it, with `bytes` on the device. */
+struct cuda_kv {
+    struct kv_pool base;
+    device *d;
+};
+
+/* Pinned memory on its way to the device, and where in the stream it is free again. */
+struct cuda_stage {
+    unsigned char *host;
+    void *mark;
+    bool used;
+};
+
+/* The arrays of one step: packed in pinned memory, uploaded by one copy. */
+struct cuda_upload {
+    unsigned char *host, *device;
+    size_t size, room;
+    bool failed;
+};
+
+/* What a step costs: a roof from a measured rate, and how steps went beside it. */
+struct cuda_cost {
+    double bytes_per_us, weight_bytes_per_element;
+    double ratio[CUDA_BUCKETS];
+    int64_t begun_us;
+    bool whole;
+};
+
+/* A buffer that steps write, for poisoning. */
+struct cuda_buffer {
+    void *at;
+    size_t bytes;
+    bool poisoned;
+};
+
+struct device {
+    const struct cuda_runtime *run;
+    const struct cuda_launch *launch;
+    struct device_options o;
+    struct model_shape s;
+    struct cuda_device_info info;
+    void *stream;
+    error failure; /* the first; nothing is enqueued after it */
+
+    int32_t slices, heads_width, qkv_width;
+    int32_t model_stride, heads_stride, ffn_stride; /* padded to CUDA_K_MULTIPLE */
+    int32_t words;                                  /* of a bitmap over the vocabulary */
+    int32_t chunks_max;
+    bool narrow; /* activations are exact in bf16: tensor cores may read them */
+
+    struct cuda_buffer buffers[CUDA_BUFFERS_MAX];
+    int n_buffers;
+    size_t workspace_bytes;
+
+    float *x; /* [slices][rows][d_model] */
+    struct cuda_operand y, head_y, attended, hidden;
+    float *qkv, *q, *turn, *part, *projected, *router, *down;
+    double *inverse_wave;
+    int32_t *route, *slot, *entry_row, *first, *routes;
+    float *gate, *logits, *weights;
+    struct sample_result *sampled;
+
+    struct sample_result *host_sampled; /* pinned: what collect hands out */
+    float *host_logits;
+    int32_t *host_routes;
+
+    struct cuda_stage stage[CUDA_STAGES];
+    int next_stage;
+    void *stage_device; /* rows on their way to be turned */
+    int32_t *nan_found;
+    struct cuda_upload upload;
+    struct cuda_cost cost;
+
+    /* the step that runs */
+    const struct step *step; /* NULL: nothing is computed */
+    const struct cuda_live *live;
+    const int32_t *token, *position, *seq, *page_table, *out_row, *forced;
+    const struct cuda_sample_row *sample;
+    const uint32_t *mask, *penalised;
+    int32_t layer_from, layer_to, chunks, n_slots;
+    bool enqueued;
+    char description[96];
+};
+
+/* cuda_device.c. A code of the runtime that is not 0 becomes the device's failure. */
+bool cuda_ok(device *d, int code, const char *what);
+void cuda_launched(device *d, const char *what);
+/* Device memory; NULL with ERR_MEMORY in `err` and the numbers. Not a failure of the device. */
+void *cuda_take(device *d, size_t bytes, const char *what, error *err);
+float *cuda_residual(const device *d);
+
+/* cuda_memory.c: workspace, in one go for the largest step; false when memory is short. */
+bool cuda_memory_open(device *d);
+void cuda_memory_close(device *d);
+void cuda_memory_poison(device *d);
+
+/* cuda_upload.c: the step's arrays to the device; false on a fault. */
+bool cuda_upload_step(device *d, const struct step *s);
+void cuda_upload_close(device *d);
+
+/* cuda_weight.c */
+status cuda_weight_begin(weight **out, device *d, const struct weight_spec *spec, error *err);
+status cuda_weight_put(weight *w, int64_t row, int64_t n_rows, const void *bytes,
+                       const void *scales, error *err);
+status cuda_weight_seal(weight *w, error *err);
+void cuda_weight_free(weight *w);
+
+/* cuda_pages.c */
+status cuda_kv_open(kv_pool **out, device *d, enum kv_type type, int32_t n_pages, error *err);
+void cuda_kv_close(kv_pool *kv);
+void cuda_pages_copy(kv_pool *kv, const int32_t *to, const int32_t *from, int32_t n);
+void cuda_pages_save(kv_pool *kv, void *host, const int32_t *pages, int32_t n);
+void cuda_pages_load(kv_pool *kv, const int32_t *pages, const void *host, int32_t n);
+
+/* cuda_stage.c: the next pinned buffer, once it is free, and its hand-over to the stream. */
+enum { CUDA_STAGE_BYTES = 4 * 1024 * 1024 };
+struct cuda_stage *cuda_stage_next(device *d);
+void cuda_stage_sent(device *d, struct cuda_stage *stage);
+
+/* cuda_step.c: the operations */
+void cuda_embed(device *d, const weight *wte);
+void cuda_attn_in(device *d, int32_t layer, const struct layer_weights *w);
+void cuda_attention(device *d, int32_t layer);
+void cuda_attn_out(device *d, int32_t layer, const struct layer_weights *w);
+void cuda_experts(device *d, int32_t layer, const struct layer_weights *w);
+void cuda_head(device *d, const weight *norm_f, const weight *lm_head);
+void cuda_sample(device *d);
+
+/* cuda_cost.c */
+void cuda_cost_measure(device *d);
+void cuda_cost_begin(device *d, bool whole);
+void cuda_cost_end(device *d);
+double cuda_step_cost(const device *d, const struct step_shape *shape);
+
+#endif

@@ -1,0 +1,239 @@
+/* The operations of a step as launches. Which kernel multiplies is decided by the rows of the step
+ * and the formats alone; see product.cuh for the regimes. */
+#include <math.h>
+
+#include "kernels/cuda/cuda.h"
+
+/* The step's pool as kernels take it. */
+static struct cuda_pool pool_of(const device *d)
+{
+    const struct kv_pool *kv = d->step->kv;
+    return (struct cuda_pool){.bytes = kv->bytes,
+                              .page_bytes = (int64_t)kv->page_bytes,
+                              .type = kv->type,
+                              .kv_heads = kv->kv_n_heads,
+                              .head_dim = kv->head_dim};
+}
+
+static bool runs(const device *d)
+{
+    return d->step && d->failure.code == OK && d->step->n_rows > 0;
+}
+
+/* out = w x for the product's entries, by the kernel of its regime. */
+static void product(device *d, struct cuda_product p, const char *what)
+{
+    bool vector = !d->narrow || p.w.format == WEIGHT_F32 || p.rows_bound <= CUDA_VECTOR_ROWS;
+    if (vector)
+        d->launch->product_vector(&p, d->stream);
+    else if (p.rows_bound <= CUDA_TILE_ROWS)
+        d->launch->product_mma(&p, d->stream);
+    else
+        d->launch->product_tile(&p, d->stream);
+    cuda_launched(d, what);
+}
+
+/* The product of a whole matrix with n_bound rows: where a library's product would stand for many
+ * rows, there is our own kernel. */
+static void gemm_dense(device *d, const weight *w, struct cuda_operand x, float *out,
+                       int64_t out_stride, const int32_t *n_live, int32_t n_bound, const char *what)
+{
+    product(d,
+            (struct cuda_product){.w = w->matrix,
+                                  .x = x,
+                                  .out = {.f32 = out, .stride = out_stride},
+                                  .n_live = n_live,
+                                  .n_groups = 1,
+                                  .n = (int32_t)w->n_rows,
+                                  .rows_bound = n_bound},
+            what);
+}
+
+void cuda_embed(device *d, const weight *wte)
+{
+    if (!runs(d)) return;
+    struct cuda_embed a = {.live = d->live,
+                           .token = d->token,
+                           .seq = d->seq,
+                           .slot = d->sampled,
+                           .wte = wte->matrix,
+                           .x = cuda_residual(d),
+                           .d = d->s.d_model,
+                           .rows_bound = d->step->n_rows};
+    d->launch->embed(&a, d->stream);
+    cuda_launched(d, "embed");
+}
+
+static void norm(device *d, const weight *gain, const float *add)
+{
+    struct cuda_norm a = {.n_live = &d->live->n_rows,
+                          .x = cuda_residual(d),
+                          .add = add,
+                          .gain = (const float *)(const void *)gain->matrix.codes,
+                          .y = d->y,
+                          .d = d->s.d_model,
+                          .rows_bound = d->step->n_rows,
+                          .activations = d->s.activations};
+    d->launch->norm(&a, d->stream);
+    cuda_launched(d, "norm");
+}
+
+void cuda_attn_in(device *d, int32_t layer, const struct layer_weights *w)
+{
+    if (!runs(d)) return;
+    norm(d, w->norm_1, NULL);
+    gemm_dense(d, w->qkv, d->y, d->qkv, d->qkv_width, &d->live->n_rows, d->step->n_rows, "qkv");
+    struct cuda_rope a = {.live = d->live,
+                          .position = d->position,
+                          .seq = d->seq,
+                          .page_table = d->page_table,
+                          .qkv = d->qkv,
+                          .turn = d->turn,
+                          .q = d->q,
+                          .pool = pool_of(d),
+                          .layer = layer,
+                          .heads = d->s.n_heads,
+                          .rows_bound = d->step->n_rows,
+                          .clip = (float)d->s.clip_qkv};
+    d->launch->rope(&a, d->stream);
+    cuda_launched(d, "rope");
+}
+
+void cuda_attention(device *d, int32_t layer)
+{
+    if (!runs(d) || d->chunks == 0) return;
+    struct cuda_attention a = {.live = d->live,
+                               .position = d->position,
+                               .seq = d->seq,
+                               .page_table = d->page_table,
+                               .q = d->q,
+                               .pool = pool_of(d),
+                               .out = d->attended,
+                               .part = d->part,
+                               .layer = layer,
+                               .heads = d->s.n_heads,
+                               .rows_bound = d->step->n_rows,
+                               .factor = 1 / sqrtf((float)d->s.head_dim),
+                               .chunks_bound = d->chunks,
+                               .chunks_max = d->chunks_max};
+    d->launch->attention(&a, d->stream);
+    cuda_launched(d, "attention");
+}
+
+static void route(device *d, int32_t layer)
+{
+    size_t at = (size_t)layer * (size_t)d->step->n_rows * (size_t)d->s.moe_top_k;
+    struct cuda_route r = {.live = d->live,
+                           .seq = d->seq,
+                           .forced = d->forced ? d->forced + at : NULL,
+                           .logit = d->router,
+                           .stride = d->s.moe_num_experts,
+                           .route = d->route,
+                           .routes = d->routes + at,
+                           .gate = d->gate,
+                           .n_experts = d->s.moe_num_experts,
+                           .top_k = d->s.moe_top_k,
+                           .rows_bound = d->step->n_rows};
+    struct cuda_sort s = {.live = d->live,
+                          .route = d->route,
+                          .slot = d->slot,
+                          .entry_row = d->entry_row,
+                          .first = d->first,
+                          .n_experts = d->s.moe_num_experts,
+                          .top_k = d->s.moe_top_k};
+    d->launch->route(&r, d->stream);
+    cuda_launched(d, "route");
+    d->launch->sort(&s, d->stream);
+    cuda_launched(d, "sort");
+}
+
+void cuda_attn_out(device *d, int32_t layer, const struct layer_weights *w)
+{
+    if (!runs(d)) return;
+    int32_t rows = d->step->n_rows;
+    gemm_dense(d, w->out_proj, d->attended, d->projected, d->s.d_model, &d->live->n_rows, rows,
+               "out_proj");
+    norm(d, w->norm_2, d->projected);
+    /* In fp32 whatever the regime: a choice must not turn on rounding. */
+    struct cuda_product p = {.w = w->router->matrix,
+                             .x = d->y,
+                             .out = {.f32 = d->router, .stride = d->s.moe_num_experts},
+                             .n_live = &d->live->n_rows,
+                             .n_groups = 1,
+                             .n = d->s.moe_num_experts,
+                             .rows_bound = rows};
+    d->launch->product_vector(&p, d->stream);
+    cuda_launched(d, "router");
+    route(d, layer);
+}
+
+void cuda_experts(device *d, int32_t layer, const struct layer_weights *w)
+{
+    (void)layer;
+    if (!runs(d)) return;
+    struct cuda_product p = {.w = w->w1->matrix,
+                             .up = w->v1->matrix,
+                             .x = d->y,
+                             .out = d->hidden,
+                             .x_row = d->entry_row,
+                             .first = d->first,
+                             .n_groups = d->s.moe_num_experts,
+                             .n = d->s.ffn_hidden_size,
+                             .rows_bound = d->step->n_rows};
+    product(d, p, "w1, v1");
+    p.w = w->w2->matrix;
+    p.up = (struct cuda_matrix){0};
+    p.x = d->hidden;
+    p.out = (struct cuda_operand){.f32 = d->down, .stride = d->s.d_model};
+    p.x_row = NULL;
+    p.n = d->s.d_model;
+    product(d, p, "w2");
+    struct cuda_combine c = {.live = d->live,
+                             .seq = d->seq,
+                             .slot = d->slot,
+                             .gate = d->gate,
+                             .down = d->down,
+                             .x = cuda_residual(d),
+                             .stride = d->s.d_model,
+                             .d = d->s.d_model,
+                             .top_k = d->s.moe_top_k,
+                             .rows_bound = d->step->n_rows};
+    d->launch->combine(&c, d->stream);
+    cuda_launched(d, "combine");
+}
+
+void cuda_head(device *d, const weight *norm_f, const weight *lm_head)
+{
+    if (!runs(d) || d->step->n_outs == 0) return;
+    struct cuda_norm a = {.n_live = &d->live->n_outs,
+                          .row = d->out_row,
+                          .x = cuda_residual(d),
+                          .gain = (const float *)(const void *)norm_f->matrix.codes,
+                          .y = d->head_y,
+                          .d = d->s.d_model,
+                          .rows_bound = d->step->n_outs,
+                          .activations = d->s.activations};
+    d->launch->norm(&a, d->stream);
+    cuda_launched(d, "norm_f");
+    gemm_dense(d, lm_head, d->head_y, d->logits, d->s.vocab_size, &d->live->n_outs, d->step->n_outs,
+               "lm_head");
+}
+
+void cuda_sample(device *d)
+{
+    if (!runs(d) || !d->sample || d->step->n_outs == 0) return;
+    struct cuda_sample a = {.live = d->live,
+                            .row = d->sample,
+                            .mask = d->mask,
+                            .penalised = d->penalised,
+                            .logits = d->logits,
+                            .weight = d->weights,
+                            .out = d->sampled,
+                            .stride = d->s.vocab_size,
+                            .n_vocab = d->s.vocab_size,
+                            .words = d->words,
+                            .outs_bound = d->step->n_outs};
+    d->launch->sample(&a, d->stream);
+    cuda_launched(d, "sample");
+    d->n_slots = d->step->n_outs;
+}

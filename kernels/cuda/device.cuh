@@ -1,0 +1,162 @@
+/* The only place where kernels meet the machine: intrinsics, assembly, shared memory, atomics,
+ * tensor cores, asynchronous copies and launches.
+ *
+ * Under nvcc these are the GPU's own. Otherwise KERNEL_HOST_LAYER names a header that gives the same
+ * operations to threads run as fibers on the host. Three rules make the second stand for the first:
+ * collectives are called by all 32 lanes of a warp, barriers by all threads of a block, and a kernel
+ * returns early only for whole blocks. */
+#ifndef KERNELS_CUDA_DEVICE_CUH
+#define KERNELS_CUDA_DEVICE_CUH
+
+#include <math.h>
+
+#include "kernels/cuda/launch.h"
+
+struct grid {
+    int32_t x, y, z;
+};
+
+struct quad { /* what one 16-byte access moves */
+    uint32_t word[4];
+};
+
+#ifdef __CUDACC__
+
+#define KERNEL(threads)       static __global__ void __launch_bounds__(threads, 1)
+#define DEVICE                static __device__ __forceinline__
+#define SHARED(type, name, n) __shared__ __align__(16) type name[n]
+#define EXPORT(name)          name##_nvidia
+#define UNROLL                _Pragma("unroll")
+#define LAUNCH(kernel, grid_, threads, stream, args)                                               \
+    kernel<<<dim3((unsigned)(grid_).x, (unsigned)(grid_).y, (unsigned)(grid_).z),                  \
+             (unsigned)(threads), 0, (cudaStream_t)(stream)>>>(args)
+
+DEVICE int thread_index(void) { return (int)threadIdx.x; }
+DEVICE int thread_count(void) { return (int)blockDim.x; }
+DEVICE int block_x(void) { return (int)blockIdx.x; }
+DEVICE int block_y(void) { return (int)blockIdx.y; }
+DEVICE int block_z(void) { return (int)blockIdx.z; }
+DEVICE int grid_x(void) { return (int)gridDim.x; }
+
+DEVICE void block_sync(void) { __syncthreads(); }
+DEVICE void warp_sync(void) { __syncwarp(); }
+DEVICE float warp_shuffle_xor(float v, int mask) { return __shfl_xor_sync(~0u, v, mask); }
+DEVICE double warp_shuffle_xor_double(double v, int mask) { return __shfl_xor_sync(~0u, v, mask); }
+/* Sums and maxima over the 32 lanes, by one tree. */
+DEVICE float warp_sum(float v)
+{
+    for (int m = 16; m > 0; m /= 2) v += warp_shuffle_xor(v, m);
+    return v;
+}
+
+DEVICE float warp_max(float v)
+{
+    for (int m = 16; m > 0; m /= 2) v = fmaxf(v, warp_shuffle_xor(v, m));
+    return v;
+}
+
+DEVICE double warp_sum_double(double v)
+{
+    for (int m = 16; m > 0; m /= 2) v += warp_shuffle_xor_double(v, m);
+    return v;
+}
+
+DEVICE uint32_t warp_ballot(bool yes) { return __ballot_sync(~0u, yes); }
+DEVICE int bits_count(uint32_t bits) { return __popc(bits); }
+
+/* a / b to two units in the last place, inline; 0 where b is beyond 2^126. */
+DEVICE float divide(float a, float b) { return __fdividef(a, b); }
+
+/* 16 bytes; the second for what is read once and should not displace anything. */
+DEVICE struct quad load_quad(const void *at)
+{
+    uint4 v = *(const uint4 *)at;
+    return {{v.x, v.y, v.z, v.w}};
+}
+
+DEVICE struct quad load_quad_once(const void *at)
+{
+    struct quad q;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(q.word[0]), "=r"(q.word[1]), "=r"(q.word[2]), "=r"(q.word[3])
+                 : "l"(at));
+    return q;
+}
+
+DEVICE void store_quad(void *at, struct quad q)
+{
+    *(uint4 *)at = make_uint4(q.word[0], q.word[1], q.word[2], q.word[3]);
+}
+
+/* c[16][8] += a[16][16] b[16][8]; lane l holds of a: rows l/4 and l/4 + 8, columns 2(l%4) and + 8 in
+ * the order of PTX's m16n8k16; of b: columns l/4, rows 2(l%4) and + 8. */
+DEVICE void mma_bf16(float c[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                     uint32_t b1)
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+                 "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+/* Two bf16 by one product each, exact where the result is representable. */
+DEVICE uint32_t bf16x2_multiply_add(uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t d;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+    return d;
+}
+
+/* Copies 16 bytes to shared memory, done at the latest when cp_async_wait leaves fewer groups. */
+DEVICE void cp_async(void *shared, const void *global)
+{
+    unsigned at = (unsigned)__cvta_generic_to_shared(shared);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(global) : "memory");
+}
+
+DEVICE void cp_async_commit(void) { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+template <int PENDING> DEVICE void cp_async_wait(void)
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+/* Sums of integers: the same in any order. */
+DEVICE void shared_add(unsigned long long *to, unsigned long long n) { atomicAdd(to, n); }
+DEVICE void global_or(int32_t *to, int32_t bits) { atomicOr(to, bits); }
+
+#else
+
+#include KERNEL_HOST_LAYER
+
+#endif
+
+enum { WARP = 32 };
+
+DEVICE int lane_index(void) { return thread_index() % WARP; }
+DEVICE int warp_index(void) { return thread_index() / WARP; }
+
+/* Sum over the block's threads in a fixed order; `held` has room for one value a warp. */
+DEVICE float block_sum(float v, float *held)
+{
+    v = warp_sum(v);
+    block_sync();
+    if (lane_index() == 0) held[warp_index()] = v;
+    block_sync();
+    v = 0;
+    for (int w = 0; w < thread_count() / WARP; w++) v += held[w];
+    return v;
+}
+
+DEVICE float block_max(float v, float *held)
+{
+    v = warp_max(v);
+    block_sync();
+    if (lane_index() == 0) held[warp_index()] = v;
+    block_sync();
+    v = held[0];
+    for (int w = 1; w < thread_count() / WARP; w++) v = fmaxf(v, held[w]);
+    return v;
+}
+
+#endif

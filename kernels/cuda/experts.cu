@@ -1,0 +1,102 @@
+/* Around the experts: the choice, rows sorted by expert on the device, and the combine. Nothing here
+ * adds in an order that depends on timing. */
+#include "kernels/cuda/number.cuh"
+
+enum { ROUTE_THREADS = 128, SORT_THREADS = 512, COMBINE_THREADS = 256, EXPERTS_AT_MOST = 64 };
+
+/* The k largest logits, largest first, ties to the lower expert, or the forced ones, and a softmax
+ * over these. One thread owns a row. Padding gets expert -1. */
+KERNEL(ROUTE_THREADS) route_kernel(struct cuda_route a)
+{
+    int row = block_x() * ROUTE_THREADS + thread_index();
+    if (row >= a.live->n_rows) return;
+    const float *logit = a.logit + row * a.stride;
+    int64_t at = (int64_t)row * a.top_k;
+    float largest = -INFINITY, sum = 0;
+    uint64_t taken = 0;
+    for (int j = 0; j < a.top_k; j++) {
+        int best = -1;
+        for (int e = 0; e < a.n_experts && a.seq[row] >= 0; e++)
+            if (!(taken >> e & 1) && (best < 0 || logit[e] > logit[best])) best = e;
+        if (a.seq[row] >= 0 && a.forced) best = a.forced[at + j];
+        a.route[at + j] = a.routes[at + j] = best;
+        a.gate[at + j] = best < 0 ? 0.0f : logit[best];
+        if (best >= 0) taken |= (uint64_t)1 << best;
+        largest = fmaxf(largest, a.gate[at + j]);
+    }
+    for (int j = 0; j < a.top_k; j++) {
+        a.gate[at + j] = expf(a.gate[at + j] - largest);
+        sum += a.gate[at + j];
+    }
+    for (int j = 0; j < a.top_k; j++) a.gate[at + j] /= sum;
+}
+
+void EXPORT(launch_route)(const struct cuda_route *a, void *stream)
+{
+    struct grid g = {(a->rows_bound + ROUTE_THREADS - 1) / ROUTE_THREADS, 1, 1};
+    LAUNCH(route_kernel, g, ROUTE_THREADS, stream, *a);
+}
+
+/* Entries of one expert in ascending (row, rank): a warp walks the routes, 32 a step, and counts by
+ * ballot; with `slot` it also places them from `at`. Returns how many there are. */
+DEVICE int expert_walk(const struct cuda_sort &a, int expert, int at, bool place)
+{
+    int n = a.live->n_rows * a.top_k;
+    for (int i = 0; i < n; i += WARP) {
+        int mine = i + lane_index();
+        bool is = mine < n && a.route[mine] == expert;
+        uint32_t all = warp_ballot(is);
+        if (is && place) {
+            int slot = at + bits_count(all & (((uint32_t)1 << lane_index()) - 1));
+            a.slot[mine] = slot;
+            a.entry_row[slot] = mine / a.top_k;
+        }
+        at += bits_count(all);
+    }
+    return at;
+}
+
+/* One block: a warp counts for each expert, the counts are summed, and a warp places its entries. */
+KERNEL(SORT_THREADS) sort_kernel(struct cuda_sort a)
+{
+    SHARED(int32_t, first, EXPERTS_AT_MOST + 1);
+    for (int e = warp_index(); e < a.n_experts; e += SORT_THREADS / WARP) {
+        int n = expert_walk(a, e, 0, false);
+        if (lane_index() == 0) first[e + 1] = n;
+    }
+    if (thread_index() == 0) first[0] = 0;
+    block_sync();
+    if (thread_index() == 0)
+        for (int e = 0; e < a.n_experts; e++) first[e + 1] += first[e];
+    block_sync();
+    for (int e = thread_index(); e <= a.n_experts; e += SORT_THREADS) a.first[e] = first[e];
+    for (int e = warp_index(); e < a.n_experts; e += SORT_THREADS / WARP)
+        expert_walk(a, e, first[e], true);
+}
+
+void EXPORT(launch_sort)(const struct cuda_sort *a, void *stream)
+{
+    struct grid g = {1, 1, 1};
+    LAUNCH(sort_kernel, g, SORT_THREADS, stream, *a);
+}
+
+/* x += sum over ranks, in their order, of gate * down: gathered, so no two blocks write one value. */
+KERNEL(COMBINE_THREADS) combine_kernel(struct cuda_combine a)
+{
+    int row = block_x();
+    if (row >= a.live->n_rows || a.seq[row] < 0) return;
+    for (int i = thread_index(); i < a.d; i += COMBINE_THREADS) {
+        float sum = a.x[(int64_t)row * a.d + i];
+        for (int j = 0; j < a.top_k; j++) {
+            int64_t at = (int64_t)row * a.top_k + j;
+            sum += a.gate[at] * a.down[a.slot[at] * a.stride + i];
+        }
+        a.x[(int64_t)row * a.d + i] = sum;
+    }
+}
+
+void EXPORT(launch_combine)(const struct cuda_combine *a, void *stream)
+{
+    struct grid g = {a->rows_bound, 1, 1};
+    LAUNCH(combine_kernel, g, COMBINE_THREADS, stream, *a);
+}

@@ -1,0 +1,233 @@
+/* What the host side and the kernels of the CUDA backend agree on: the arguments of every launch, the
+ * table of launchers, and the seam through which the CUDA runtime is reached.
+ *
+ * The host side (*.c) is plain C and is always compiled; the kernels (*.cu) are compiled by nvcc for
+ * a GPU, and by the C++ compiler for the layer in tests/cuda that executes them without one. Both
+ * give a `struct cuda_backend`. All pointers in arguments are device memory. One thread, the one
+ * that owns the device, launches. */
+#ifndef KERNELS_CUDA_LAUNCH_H
+#define KERNELS_CUDA_LAUNCH_H
+
+#include "kernels/kernels.h"
+
+enum {
+    CUDA_K_MULTIPLE = 128,  /* rows of weights and activations are padded to this many values */
+    CUDA_VECTOR_ROWS = 2,   /* steps up to here run on vector kernels */
+    CUDA_TILE_ROWS = 64,    /* products of more rows than this run in tiles through shared memory */
+    CUDA_SPLIT_ROWS = 16,   /* steps up to here attend with one block per chunk of positions */
+    CUDA_HEADS_PACKED = 8,  /* query heads of a KV head that share one pass over K and V */
+    CUDA_NORM_THREADS = 256 /* of the kernels that own a row */
+};
+
+/* Live counts, read by kernels, so that the same launches serve other steps. */
+struct cuda_live {
+    int32_t n_rows, n_seqs, n_outs, pages_max;
+};
+
+/* Rows [row][k] in the backend's own layout: codes padded with zeros to CUDA_K_MULTIPLE columns, so
+ * that every row begins on 16 bytes; scales fp32 per row, or bf16 per 128 columns. */
+struct cuda_matrix {
+    const unsigned char *codes;
+    const void *scales;
+    int64_t row_bytes;
+    int32_t k; /* padded */
+    enum weight_format format;
+};
+
+/* Rows of activations with one stride for all forms. A row's value is f32, or, where tensor cores
+ * read it, (hi + lo) * scale in bf16 with lo absent when hi is exact. */
+struct cuda_operand {
+    float *f32;
+    uint16_t *hi, *lo; /* NULL: not wanted */
+    float *scale;      /* [rows]; NULL: 1 */
+    int64_t stride;    /* elements */
+};
+
+struct cuda_embed {
+    const struct cuda_live *live;
+    const int32_t *token, *seq;
+    const struct sample_result *slot;
+    struct cuda_matrix wte;
+    float *x; /* [rows][d] */
+    int32_t d, rows_bound;
+};
+
+struct cuda_turns {
+    const struct cuda_live *live;
+    const int32_t *position;
+    const double *inverse_wave; /* [half] */
+    float *turn;                /* [rows][half][2] cos and sin */
+    int32_t half, rows_bound;
+};
+
+/* x += add, then y = LN(x) * gain rounded to the checkpoint's activations. */
+struct cuda_norm {
+    const int32_t *n_live;
+    const int32_t *row; /* rows of x to take, or NULL: 0, 1, ... */
+    float *x;           /* [rows][d] */
+    const float *add;   /* [rows][d] or NULL */
+    const float *gain;  /* [d] */
+    struct cuda_operand y;
+    int32_t d, rows_bound;
+    enum activation_type activations;
+};
+
+/* K and V of one pool. A page: [layer][K|V][kv_head][16][head_dim]. */
+struct cuda_pool {
+    unsigned char *bytes;
+    int64_t page_bytes;
+    enum kv_type type;
+    int32_t kv_heads, head_dim;
+};
+
+struct cuda_rope {
+    const struct cuda_live *live;
+    const int32_t *position, *seq, *page_table;
+    const float *qkv, *turn; /* [rows][qkv_width], [rows][head_dim / 2][2] */
+    float *q;                /* [rows][heads * head_dim] */
+    struct cuda_pool pool;
+    int32_t layer, heads, rows_bound;
+    float clip; /* <= 0: none */
+};
+
+struct cuda_attention {
+    const struct cuda_live *live;
+    const int32_t *position, *seq, *page_table;
+    const float *q;
+    struct cuda_pool pool;
+    struct cuda_operand out; /* [rows][heads * head_dim] */
+    float *part;             /* [rows][heads][chunks_max][head_dim + 2]: sums, largest, total */
+    int32_t layer, heads, rows_bound;
+    float factor;         /* 1 / sqrt(head_dim) */
+    int32_t chunks_bound; /* chunks of the longest sequence */
+    int32_t chunks_max;   /* stride of part */
+};
+
+/* out[entry][i] = w[group * n + i] . x[x_row[entry]] for the entries of each group; with `up` the
+ * gated unit silu(w x) * (up x). */
+struct cuda_product {
+    struct cuda_matrix w, up; /* up.codes NULL: one product */
+    struct cuda_operand x, out;
+    const int32_t *x_row;  /* [entries] or NULL: entry e reads row e */
+    const int32_t *first;  /* [n_groups + 1] entries of group g: [first[g], first[g + 1]) */
+    const int32_t *n_live; /* without `first`: the one group's entries are [0, *n_live) */
+    int32_t n_groups, n;   /* n: outputs per group */
+    int32_t rows_bound;    /* most entries of one group */
+};
+
+struct cuda_route {
+    const struct cuda_live *live;
+    const int32_t *seq, *forced; /* forced: [rows][top_k] of this layer, or NULL */
+    const float *logit;          /* [rows][stride] */
+    int64_t stride;
+    int32_t *route, *routes; /* [rows][top_k]; routes: the same for collect */
+    float *gate;             /* [rows][top_k] */
+    int32_t n_experts, top_k, rows_bound;
+};
+
+struct cuda_sort {
+    const struct cuda_live *live;
+    const int32_t *route;
+    int32_t *slot;      /* [rows][top_k] entry of (row, rank) */
+    int32_t *entry_row; /* [entries] */
+    int32_t *first;     /* [n_experts + 1] */
+    int32_t n_experts, top_k;
+};
+
+struct cuda_combine {
+    const struct cuda_live *live;
+    const int32_t *seq, *slot;
+    const float *gate, *down; /* down: [entries][stride] */
+    float *x;
+    int64_t stride;
+    int32_t d, top_k, rows_bound;
+};
+
+/* A sample_row with addresses of the device: bitmaps of ids that stand in for host pointers. */
+struct cuda_sample_row {
+    float temperature, top_p, min_p, repetition_penalty;
+    int32_t top_k, n_logprobs;
+    int32_t mask, penalised; /* rows of the bitmaps, or -1 */
+    uint64_t seed, index;
+};
+
+struct cuda_sample {
+    const struct cuda_live *live;
+    const struct cuda_sample_row *row;
+    const uint32_t *mask, *penalised; /* [n][words] */
+    const float *logits;              /* [outs][stride] */
+    float *weight;                    /* [outs][stride] scratch */
+    struct sample_result *out;
+    int64_t stride;
+    int32_t n_vocab, words, outs_bound;
+};
+
+/* Rows of a matrix stored [in][out] laid down as [out][in]: `from` is [n][n_columns] and holds rows
+ * [row, row + n) of all; expert e has rows_per_expert of them. */
+struct cuda_transpose {
+    const unsigned char *from;
+    unsigned char *to;
+    int64_t row, to_row_bytes;
+    int32_t n, n_columns, rows_per_expert, element_bytes;
+};
+
+/* *found becomes 1 when a row holds E4M3's NaN, which tensor cores would read as 480. */
+struct cuda_nan_scan {
+    const unsigned char *codes;
+    int64_t n_bytes;
+    int32_t *found;
+};
+
+struct cuda_launch {
+    void (*embed)(const struct cuda_embed *, void *stream);
+    void (*turns)(const struct cuda_turns *, void *stream);
+    void (*norm)(const struct cuda_norm *, void *stream);
+    void (*rope)(const struct cuda_rope *, void *stream);
+    void (*attention)(const struct cuda_attention *, void *stream);
+    void (*product_vector)(const struct cuda_product *, void *stream);
+    void (*product_mma)(const struct cuda_product *, void *stream);
+    void (*product_tile)(const struct cuda_product *, void *stream);
+    void (*route)(const struct cuda_route *, void *stream);
+    void (*sort)(const struct cuda_sort *, void *stream);
+    void (*combine)(const struct cuda_combine *, void *stream);
+    void (*sample)(const struct cuda_sample *, void *stream);
+    void (*transpose)(const struct cuda_transpose *, void *stream);
+    void (*nan_scan)(const struct cuda_nan_scan *, void *stream);
+};
+
+struct cuda_device_info {
+    char name[64];
+    int32_t n_processors, capability; /* 90 for 9.0 */
+    size_t total_bytes;
+};
+
+/* The runtime: every call of CUDA that the backend makes. Each returns 0 or a code that error_text
+ * explains. Copies and launches are ordered on one stream; host memory of an asynchronous copy is
+ * pinned. */
+struct cuda_runtime {
+    int (*open)(int32_t index, struct cuda_device_info *out);
+    int (*memory)(size_t *free_bytes);
+    int (*take)(void **out, size_t bytes);
+    int (*give)(void *memory);
+    int (*host_take)(void **out, size_t bytes);
+    int (*host_give)(void *pinned);
+    int (*stream_open)(void **out);
+    int (*stream_close)(void *stream);
+    int (*copy)(void *to, const void *from, size_t bytes, void *stream);
+    int (*fill)(void *memory, int byte, size_t bytes, void *stream);
+    int (*launched)(void); /* the launch just made */
+    int (*mark_open)(void **out);
+    int (*mark_close)(void *mark);
+    int (*mark)(void *mark, void *stream); /* marks a place in the stream ... */
+    int (*mark_wait)(void *mark);          /* ... and waits until it is reached */
+    int (*wait)(void *stream);
+    const char *(*error_text)(int code);
+    bool poisons; /* buffers that a step writes are filled with NaN before it */
+};
+
+struct cuda_backend {
+    const struct cuda_runtime *runtime;
+    const struct cuda_launch *launch;
+};
+
+#endif

@@ -1,0 +1,160 @@
+/* The steps between products: embedding, norm, angles, RoPE with the KV write. One block owns one
+ * row; bytes are those of the row, read and written once. */
+#include "kernels/cuda/number.cuh"
+
+enum { ROW_THREADS = CUDA_NORM_THREADS };
+
+/* x[row] = wte[token], or wte of what the step before sampled in slot ~token; padding is 0. */
+template <int FORMAT> KERNEL(ROW_THREADS) embed_kernel(struct cuda_embed a)
+{
+    constexpr int CHUNK = format_traits<FORMAT>::chunk;
+    int row = block_x();
+    if (row >= a.live->n_rows) return;
+    int token = a.token[row];
+    bool padding = a.seq[row] < 0;
+    if (padding) token = 0;
+    if (token < 0) token = a.slot[~token].id < 0 ? 0 : a.slot[~token].id;
+    const unsigned char *codes = a.wte.codes + token * a.wte.row_bytes;
+    for (int c = thread_index(); c * CHUNK < a.d; c += ROW_THREADS) {
+        struct quad q = load_quad(codes + 16 * (int64_t)c);
+        float scale = matrix_scale<FORMAT>(a.wte, token, c * CHUNK);
+        for (int i = 0; i < CHUNK; i++)
+            a.x[(int64_t)row * a.d + c * CHUNK + i] =
+                padding ? 0.0f : chunk_value<FORMAT>(q, i) * scale;
+    }
+}
+
+template <int FORMAT> static void embed(const struct cuda_embed *a, void *stream)
+{
+    struct grid g = {a->rows_bound, 1, 1};
+    LAUNCH(embed_kernel<FORMAT>, g, ROW_THREADS, stream, *a);
+}
+
+void EXPORT(launch_embed)(const struct cuda_embed *a, void *stream)
+{
+    switch (a->wte.format) {
+    case WEIGHT_F32: embed<WEIGHT_F32>(a, stream); break;
+    case WEIGHT_BF16: embed<WEIGHT_BF16>(a, stream); break;
+    case WEIGHT_FP8_ROW: embed<WEIGHT_FP8_ROW>(a, stream); break;
+    case WEIGHT_INT8_ROW: embed<WEIGHT_INT8_ROW>(a, stream); break;
+    case WEIGHT_INT4_G128: embed<WEIGHT_INT4_G128>(a, stream); break;
+    }
+}
+
+/* cos and sin of position * theta^(-2i / head_dim), in double: positions reach 131072. */
+KERNEL(WARP) turns_kernel(struct cuda_turns a)
+{
+    int row = block_x();
+    if (row >= a.live->n_rows) return;
+    for (int i = thread_index(); i < a.half; i += WARP) {
+        double angle = a.position[row] * a.inverse_wave[i];
+        float *turn = a.turn + ((int64_t)row * a.half + i) * 2;
+        turn[0] = (float)cos(angle);
+        turn[1] = (float)sin(angle);
+    }
+}
+
+void EXPORT(launch_turns)(const struct cuda_turns *a, void *stream)
+{
+    struct grid g = {a->rows_bound, 1, 1};
+    LAUNCH(turns_kernel, g, WARP, stream, *a);
+}
+
+/* One value as the checkpoint's activations hold it: what products read is code * scale. */
+DEVICE float activation_code(enum activation_type type, float v, float scale)
+{
+    if (type == ACTIVATION_BF16) return bf16_to_float(float_to_bf16(v));
+    if (type == ACTIVATION_E4M3) return scale > 0 ? e4m3_to_float(float_to_e4m3(v / scale)) : v;
+    if (type == ACTIVATION_INT8) return scale > 0 ? rintf(v / scale) : v;
+    return v;
+}
+
+/* y = (x - mean) / sqrt(variance + 1e-5) * gain of x + add, which stays in x. */
+KERNEL(ROW_THREADS) norm_kernel(struct cuda_norm a)
+{
+    SHARED(float, held, ROW_THREADS / WARP);
+    int out = block_x();
+    if (out >= *a.n_live) return;
+    int row = a.row ? a.row[out] : out;
+    float *x = a.x + (int64_t)row * a.d;
+    float sum = 0, squares = 0, largest = 0;
+    for (int i = thread_index(); i < a.d; i += ROW_THREADS) {
+        if (a.add) x[i] += a.add[(int64_t)row * a.d + i];
+        sum += x[i];
+    }
+    float mean = block_sum(sum, held) / (float)a.d;
+    for (int i = thread_index(); i < a.d; i += ROW_THREADS)
+        squares += (x[i] - mean) * (x[i] - mean);
+    float inverse = 1.0f / sqrtf(block_sum(squares, held) / (float)a.d + 1e-5f);
+    bool scaled = a.activations == ACTIVATION_E4M3 || a.activations == ACTIVATION_INT8;
+    for (int i = thread_index(); scaled && i < a.d; i += ROW_THREADS)
+        largest = fmaxf(largest, fabsf((x[i] - mean) * inverse * a.gain[i]));
+    float scale = 1;
+    if (scaled) scale = block_max(largest, held);
+    if (scaled) scale /= a.activations == ACTIVATION_E4M3 ? 448.0f : 127.0f;
+    for (int i = thread_index(); i < a.d; i += ROW_THREADS) {
+        float code = activation_code(a.activations, (x[i] - mean) * inverse * a.gain[i], scale);
+        int64_t at = out * a.y.stride + i;
+        a.y.f32[at] = code * scale;
+        if (a.y.hi) a.y.hi[at] = (uint16_t)float_to_bf16(code);
+    }
+    if (a.y.scale && thread_index() == 0) a.y.scale[out] = scale;
+}
+
+void EXPORT(launch_norm)(const struct cuda_norm *a, void *stream)
+{
+    struct grid g = {a->rows_bound, 1, 1};
+    LAUNCH(norm_kernel, g, ROW_THREADS, stream, *a);
+}
+
+DEVICE float clipped(float v, float clip)
+{
+    if (!(clip > 0)) return v;
+    v = v < -clip ? -clip : v; /* as written NaN stays NaN */
+    return v > clip ? clip : v;
+}
+
+DEVICE void kv_store(const struct cuda_pool &pool, unsigned char *head, int i, float v)
+{
+    if (pool.type == KV_BF16) ((uint16_t *)head)[i] = (uint16_t)float_to_bf16(v);
+    if (pool.type == KV_E4M3) head[i] = (unsigned char)float_to_e4m3(v * 32.0f);
+}
+
+/* Clip, then pairs (i, i + n/2) of q and k turned; q to its buffer, k and v into the row's page. */
+KERNEL(ROW_THREADS) rope_kernel(struct cuda_rope a)
+{
+    int row = block_x(), n = a.pool.head_dim, half = n / 2;
+    if (row >= a.live->n_rows || a.seq[row] < 0) return;
+    int position = a.position[row], kv_heads = a.pool.kv_heads;
+    int page = a.page_table[(int64_t)a.seq[row] * a.live->pages_max + position / KV_PAGE_TOKENS];
+    int element = a.pool.type == KV_BF16 ? 2 : 1;
+    int64_t head_bytes = (int64_t)KV_PAGE_TOKENS * n * element;
+    const float *qkv = a.qkv + (int64_t)row * (a.heads + 2 * kv_heads) * n;
+    for (int j = thread_index(); j < (a.heads + 2 * kv_heads) * half; j += ROW_THREADS) {
+        int head = j / half, i = j % half;
+        float first = clipped(qkv[head * n + i], a.clip);
+        float second = clipped(qkv[head * n + i + half], a.clip);
+        if (head < a.heads + kv_heads) {
+            const float *turn = a.turn + ((int64_t)row * half + i) * 2;
+            float turned = first * turn[0] - second * turn[1];
+            second = second * turn[0] + first * turn[1];
+            first = turned;
+        }
+        if (head < a.heads) {
+            a.q[((int64_t)row * a.heads + head) * n + i] = first;
+            a.q[((int64_t)row * a.heads + head) * n + i + half] = second;
+            continue;
+        }
+        unsigned char *to = a.pool.bytes + page * a.pool.page_bytes +
+                            ((int64_t)a.layer * 2 * kv_heads + (head - a.heads)) * head_bytes +
+                            (int64_t)(position % KV_PAGE_TOKENS) * n * element;
+        kv_store(a.pool, to, i, first);
+        kv_store(a.pool, to, i + half, second);
+    }
+}
+
+void EXPORT(launch_rope)(const struct cuda_rope *a, void *stream)
+{
+    struct grid g = {a->rows_bound, 1, 1};
+    LAUNCH(rope_kernel, g, ROW_THREADS, stream, *a);
+}

@@ -1,0 +1,89 @@
+/* The CUDA runtime behind the seam of launch.h: the only file that calls it. */
+#include <cuda_runtime.h>
+#include <stdio.h>
+
+#include "kernels/cuda/launch.h"
+
+static int open_device(int32_t index, struct cuda_device_info *out)
+{
+    int count = 0;
+    cudaError_t code = cudaGetDeviceCount(&count);
+    if (code != cudaSuccess) return code;
+    if (index >= count) return cudaErrorNoDevice;
+    struct cudaDeviceProp properties;
+    code = cudaSetDevice(index);
+    if (code == cudaSuccess) code = cudaGetDeviceProperties(&properties, index);
+    if (code != cudaSuccess) return code;
+    snprintf(out->name, sizeof out->name, "%.63s", properties.name);
+    out->n_processors = properties.multiProcessorCount;
+    out->capability = properties.major * 10 + properties.minor;
+    out->total_bytes = properties.totalGlobalMem;
+    return cudaSuccess;
+}
+
+static int memory(size_t *free_bytes)
+{
+    size_t total;
+    return cudaMemGetInfo(free_bytes, &total);
+}
+
+/* A failed allocation leaves its code behind for the next launch to be blamed with: taken off. */
+static int take(void **out, size_t bytes)
+{
+    cudaError_t code = cudaMalloc(out, bytes);
+    if (code == cudaErrorMemoryAllocation) cudaGetLastError();
+    return code;
+}
+
+static int give(void *device) { return cudaFree(device); }
+
+static int host_take(void **out, size_t bytes)
+{
+    cudaError_t code = cudaHostAlloc(out, bytes, cudaHostAllocDefault);
+    if (code == cudaErrorMemoryAllocation) cudaGetLastError();
+    return code;
+}
+
+static int host_give(void *pinned) { return cudaFreeHost(pinned); }
+
+static int stream_open(void **out)
+{
+    return cudaStreamCreateWithFlags((cudaStream_t *)out, cudaStreamNonBlocking);
+}
+
+static int stream_close(void *stream) { return cudaStreamDestroy((cudaStream_t)stream); }
+
+static int copy(void *to, const void *from, size_t bytes, void *stream)
+{
+    return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, (cudaStream_t)stream);
+}
+
+static int fill(void *device, int byte, size_t bytes, void *stream)
+{
+    return cudaMemsetAsync(device, byte, bytes, (cudaStream_t)stream);
+}
+
+static int launched(void) { return cudaGetLastError(); }
+
+static int mark_open(void **out)
+{
+    return cudaEventCreateWithFlags((cudaEvent_t *)out, cudaEventDisableTiming);
+}
+
+static int mark_close(void *mark) { return cudaEventDestroy((cudaEvent_t)mark); }
+static int mark(void *at, void *stream)
+{
+    return cudaEventRecord((cudaEvent_t)at, (cudaStream_t)stream);
+}
+static int mark_wait(void *at) { return cudaEventSynchronize((cudaEvent_t)at); }
+static int wait_stream(void *stream) { return cudaStreamSynchronize((cudaStream_t)stream); }
+static const char *error_text(int code) { return cudaGetErrorString((cudaError_t)code); }
+
+extern "C" {
+extern const struct cuda_runtime cuda_runtime_nvidia;
+const struct cuda_runtime cuda_runtime_nvidia = {
+    open_device, memory, take,      give,       host_take,   host_give, stream_open, stream_close,
+    copy,        fill,   launched,  mark_open,  mark_close,  mark,      mark_wait,   wait_stream,
+    error_text,  false,
+};
+}

@@ -1,0 +1,64 @@
+# The CUDA kernels compiled for the host, over fibers: what test_cuda links beside the library.
+
+CUDA_HOST_SOURCES := $(wildcard kernels/cuda/*.cu)
+CUDA_HOST_SOURCES := $(filter-out kernels/cuda/runtime.cu,$(CUDA_HOST_SOURCES))
+CUDA_HOST_OBJECTS := $(CUDA_HOST_SOURCES:kernels/cuda/%.cu=$(BUILD)/obj/cuda-host/%.o) \
+                     $(addprefix $(BUILD)/obj/cuda-host/,emulator.o fiber.o host_runtime.o)
+CXX ?= g++
+CUDA_HOST_FLAGS := -std=c++17 -D_GNU_SOURCE -DKERNEL_HOST_LAYER='"tests/cuda/host_layer.h"' \
+                   -fno-exceptions -fno-rtti -Wall -Wextra -Wno-unknown-pragmas -Werror -ffp-contract=off -I.
+
+# Switches of fibers are told to ThreadSanitizer by a file that it does not look into.
+FIBER_SANITIZE = $(if $(findstring thread,$(SANITIZE)),-DEMULATOR_TSAN,$(SANITIZE))
+
+$(BUILD)/obj/cuda-host/%.o: kernels/cuda/%.cu
+	@mkdir -p $(@D)
+	@echo "c++ $<"
+	$(Q)$(CXX) -x c++ $(CUDA_HOST_FLAGS) $(OPTIMISE) $(SANITIZE) -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/cuda-host/%.o: tests/cuda/%.cu
+	@mkdir -p $(@D)
+	@echo "c++ $<"
+	$(Q)$(CXX) -x c++ $(CUDA_HOST_FLAGS) $(OPTIMISE) $(SANITIZE) -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/cuda-host/%.o: tests/cuda/%.c
+	@mkdir -p $(@D)
+	@echo "cc $<"
+	$(Q)$(CC) $(filter-out $(SANITIZE),$(CFLAGS_ALL)) $(FIBER_SANITIZE) -MMD -MP -c -o $@ $<
+
+-include $(CUDA_HOST_OBJECTS:.o=.d)
+
+CUDA_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_cuda*.c))
+
+$(CUDA_TESTS): $(BUILD)/tests/%: tests/unit/%.c $(CUDA_HOST_OBJECTS) tests/unit/support/rig.c \
+                                 tests/unit/support/rig.h $(LIBRARY)
+	@mkdir -p $(@D)
+	@echo "cc $<"
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $(filter %.c,$^) $(CUDA_HOST_OBJECTS) $(LIBRARY) \
+	  -lcmocka $(LIBS)
+
+# What only one test needs. gpu-check links the wrappers as nvcc compiles them as well.
+$(BUILD)/tests/test_cuda_emulator: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/broken.o
+$(BUILD)/tests/test_cuda_emulator: $(BUILD)/obj/cuda-host/broken.o
+$(BUILD)/tests/test_cuda_wrappers: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/wrappers.o
+$(BUILD)/tests/test_cuda_wrappers: $(BUILD)/obj/cuda-host/wrappers.o
+ifeq ($(CUDA_SKIP),)
+$(BUILD)/tests/test_cuda_wrappers_gpu: tests/unit/test_cuda_wrappers.c $(BUILD)/obj/cuda-host/wrappers.o \
+                                       $(BUILD)/obj/tests/cuda/wrappers.cu.o $(CUDA_HOST_OBJECTS) $(LIBRARY)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $< $(filter %.o,$^) $(LIBRARY) -lcmocka $(LIBS)
+endif
+
+# On a machine with a GPU: each wrapper alone, the tests of the kernels
+# with the kernels on it, then the vendor's checkers. Writes tests/cuda/wrappers.golden, to be committed.
+GPU_TESTS := $(BUILD)/tests/test_cuda_wrappers_gpu $(BUILD)/tests/test_cuda $(BUILD)/tests/test_cuda_products
+.PHONY: gpu-check
+ifeq ($(CUDA_SKIP),)
+gpu-check: $(GPU_TESTS)
+	for test in $(GPU_TESTS); do DBRX_CUDA_TEST=gpu $$test || exit 1; done
+	@command -v compute-sanitizer >/dev/null || { echo "gpu-check: compute-sanitizer is not on the PATH"; exit 1; }
+	for tool in memcheck racecheck synccheck initcheck; do for test in $(GPU_TESTS); do \
+	  DBRX_CUDA_TEST=gpu compute-sanitizer --tool $$tool --error-exitcode 9 $$test || exit 1; done; done
+else
+gpu-check:
+	@echo "gpu-check: needs nvcc and a GPU; this build has no CUDA backend"; exit 1
+endif

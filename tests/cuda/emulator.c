@@ -1,0 +1,385 @@
+/* One scheduler: it runs the lanes of a warp until all wait for the same thing, does that thing, and
+ * goes on; a block barrier opens when all warps wait at it. This file itself is never instrumented
+ * by ThreadSanitizer: what it orders is said to it in words. */
+#include "tests/cuda/emulator.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/random.h"
+#include "tests/cuda/fiber.h"
+
+enum {
+    THREADS_MAX = 1024,
+    STACK_BYTES = 256 * 1024,
+    SHARED_MAX = 48 * 1024,
+    /* Behind shared memory: words that stand for what orders the threads of a block. */
+    BLOCK_SYNC = SHARED_MAX,
+    BLOCK_BEGUN = SHARED_MAX + 8,
+    BLOCK_ENDED = SHARED_MAX + 16,
+    WARP_SYNC = SHARED_MAX + 24,
+    SHARED_BYTES = WARP_SYNC + THREADS_MAX / 32 * 8,
+    ARRAYS_MAX = 16,
+    COPIES_MAX = 256,
+    KERNELS_MAX = 256,
+    GROUPS_MAX = 8
+};
+
+struct copy {
+    void *to;
+    const void *from;
+    int group;
+};
+
+struct thread {
+    struct fiber fiber;
+    enum emulator_operation waits;
+    bool done;
+    const uint32_t *in;
+    uint32_t *out;
+    struct copy *copies; /* [COPIES_MAX], apart: what is scanned at every turn stays small */
+    int n_copies, group, next_due;
+};
+
+static struct {
+    struct emulator_options options;
+    struct emulator_kernel kernels[KERNELS_MAX];
+    size_t n_kernels;
+    struct emulator_kernel *running;
+    struct fiber main;
+    struct thread *threads; /* [THREADS_MAX] */
+    int n_made;
+    void (*run)(const void *);
+    const void *context;
+    unsigned char *shared;
+    struct {
+        const char *name;
+        int line;
+        size_t at, bytes;
+    } arrays[ARRAYS_MAX];
+    int n_arrays;
+    size_t shared_used;
+    uint64_t n_choices;
+    char kernel_begun, kernel_ended; /* addresses that ThreadSanitizer orders by */
+} e;
+
+struct emulator_place emulator_now;
+
+static _Noreturn void broken(const char *what)
+{
+    fprintf(stderr, "emulator: %s: block %d %d %d, thread %d: %s\n",
+            e.running ? e.running->place : "", emulator_now.block[0], emulator_now.block[1],
+            emulator_now.block[2], emulator_now.thread, what);
+    abort();
+}
+
+void emulator_set(struct emulator_options options) { e.options = options; }
+
+struct emulator_kernel *emulator_register(const char *place)
+{
+    if (e.n_kernels == KERNELS_MAX) broken("too many kernels");
+    e.kernels[e.n_kernels] = (struct emulator_kernel){.place = place};
+    return &e.kernels[e.n_kernels++];
+}
+
+size_t emulator_kernels(const struct emulator_kernel **out)
+{
+    *out = e.kernels;
+    return e.n_kernels;
+}
+
+/* A fiber lives on between blocks and runs one thread of each. */
+static void thread_body(void *context)
+{
+    struct thread *t = context;
+    for (;;) {
+        fiber_acquire(&e.kernel_begun);
+        fiber_acquire(e.shared + BLOCK_BEGUN);
+        e.run(e.context);
+        if (t->next_due < t->n_copies) broken("an asynchronous copy was never waited for");
+        fiber_release(&e.kernel_ended);
+        fiber_release(e.shared + BLOCK_ENDED);
+        t->done = true;
+        fiber_switch(&t->fiber, &e.main);
+    }
+}
+
+static void threads_make(int n)
+{
+    if (n > THREADS_MAX || n % 32 != 0) broken("threads of a block: not whole warps, or too many");
+    if (!e.threads) e.threads = calloc(THREADS_MAX, sizeof *e.threads);
+    if (!e.threads) broken("out of memory");
+    if (e.n_made == 0) fiber_adopt(&e.main);
+    for (; e.n_made < n; e.n_made++) {
+        struct thread *t = &e.threads[e.n_made];
+        void *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        t->copies = calloc(COPIES_MAX, sizeof *t->copies);
+        if (stack == MAP_FAILED || !t->copies) broken("no memory for a stack");
+        fiber_make(&t->fiber, stack, STACK_BYTES, thread_body, t);
+    }
+}
+
+static struct thread *self(void) { return &e.threads[emulator_now.thread]; }
+
+static void wait_for(enum emulator_operation operation)
+{
+    struct thread *t = self();
+    t->waits = operation;
+    fiber_switch(&t->fiber, &e.main);
+}
+
+static void barrier(enum emulator_operation operation, size_t at)
+{
+    fiber_release(e.shared + at);
+    wait_for(operation);
+    fiber_acquire(e.shared + at);
+}
+
+void emulator_block_sync(void) { barrier(EMULATOR_BLOCK_SYNC, BLOCK_SYNC); }
+
+void emulator_warp_sync(void)
+{
+    barrier(EMULATOR_WARP_SYNC, WARP_SYNC + 8 * (size_t)(emulator_now.thread / 32));
+}
+
+void emulator_collective(enum emulator_operation operation, const uint32_t *in, uint32_t *out)
+{
+    struct thread *t = self();
+    t->in = in;
+    t->out = out;
+    wait_for(operation);
+}
+
+/* Not by memset, which ThreadSanitizer sees wherever it is called: it is nobody's write. */
+static void poison(unsigned char *at, size_t bytes)
+{
+    volatile uint64_t *word = (volatile uint64_t *)(void *)at;
+    for (size_t i = 0; i < (bytes + 7) / 8; i++) word[i] = UINT64_MAX;
+}
+
+void *emulator_shared(const char *name, int line, size_t bytes)
+{
+    for (int i = 0; i < e.n_arrays; i++)
+        if (e.arrays[i].line == line && strcmp(e.arrays[i].name, name) == 0) {
+            if (e.arrays[i].bytes != bytes) broken("one shared array of two sizes");
+            return e.shared + e.arrays[i].at;
+        }
+    size_t at = (e.shared_used + 15) / 16 * 16;
+    if (e.n_arrays == ARRAYS_MAX || at + bytes > SHARED_MAX) broken("more than 48 KiB shared");
+    e.arrays[e.n_arrays].name = name;
+    e.arrays[e.n_arrays].line = line;
+    e.arrays[e.n_arrays].at = at;
+    e.arrays[e.n_arrays++].bytes = bytes;
+    e.shared_used = at + bytes;
+    poison(e.shared + at, bytes);
+    return e.shared + at;
+}
+
+void emulator_aligned(const void *at, size_t bytes)
+{
+    if ((uintptr_t)at % bytes != 0) broken("an address is not aligned");
+}
+
+bool emulator_copy(void *to, const void *from)
+{
+    struct thread *t = self();
+    if (!e.options.copy_late) return true;
+    if (t->n_copies == COPIES_MAX) {
+        memmove(t->copies, t->copies + t->next_due,
+                (size_t)(t->n_copies - t->next_due) * sizeof *t->copies);
+        t->n_copies -= t->next_due;
+        t->next_due = 0;
+        if (t->n_copies == COPIES_MAX) broken("too many asynchronous copies");
+    }
+    t->copies[t->n_copies++] = (struct copy){to, from, t->group};
+    return false;
+}
+
+void emulator_copy_commit(void) { self()->group++; }
+
+bool emulator_copy_due(int pending, void **to, const void **from)
+{
+    struct thread *t = self();
+    if (t->next_due == t->n_copies || t->copies[t->next_due].group >= t->group - pending)
+        return false;
+    *to = t->copies[t->next_due].to;
+    *from = t->copies[t->next_due++].from;
+    return true;
+}
+
+static float word_float(uint32_t u)
+{
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+
+static uint32_t float_word(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    return u;
+}
+
+static float half_value(uint32_t word, int upper)
+{
+    return word_float(upper ? word & 0xFFFF0000u : word << 16);
+}
+
+uint32_t emulator_bf16x2_multiply_add(uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t out = 0;
+    for (int i = 0; i < 2; i++) {
+        uint32_t u = float_word(fmaf(half_value(a, i), half_value(b, i), half_value(c, i)));
+        u = (u & 0x7FFFFFFFu) > 0x7F800000u ? u >> 16 | 0x40u : (u + 0x7FFFu + (u >> 16 & 1)) >> 16;
+        out |= u << (16 * i);
+    }
+    return out;
+}
+
+/* PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type". */
+static void mma(struct thread *warp)
+{
+    float a[16][16], b[16][8];
+    for (int lane = 0; lane < 32; lane++) {
+        const uint32_t *in = warp[lane].in;
+        int group = lane / 4, pair = lane % 4 * 2;
+        for (int i = 0; i < 8; i++)
+            a[group + i / 2 % 2 * 8][pair + i % 2 + i / 4 * 8] = half_value(in[i / 2], i % 2);
+        for (int i = 0; i < 4; i++)
+            b[pair + i % 2 + i / 2 * 8][group] = half_value(in[4 + i / 2], i % 2);
+    }
+    for (int lane = 0; lane < 32; lane++)
+        for (int i = 0; i < 4; i++) {
+            int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+            float sum = 0;
+            for (int k = 0; k < 16; k++) sum += a[row][k] * b[k][column];
+            warp[lane].out[i] = float_word(word_float(warp[lane].in[6 + i]) + sum);
+        }
+}
+
+/* Five exchanges with the lane whose number differs in one bit, the highest first. */
+static void fold(struct thread *warp, bool sum)
+{
+    float v[32], next[32];
+    for (int lane = 0; lane < 32; lane++) v[lane] = word_float(warp[lane].in[0]);
+    for (int m = 16; m > 0; m /= 2) {
+        for (int lane = 0; lane < 32; lane++)
+            next[lane] = sum ? v[lane] + v[lane ^ m] : fmaxf(v[lane], v[lane ^ m]);
+        memcpy(v, next, sizeof v);
+    }
+    for (int lane = 0; lane < 32; lane++) warp[lane].out[0] = float_word(v[lane]);
+}
+
+static void collective(struct thread *warp)
+{
+    uint32_t ballot = 0, word[32];
+    for (int lane = 0; lane < 32; lane++)
+        if (warp[lane].waits > EMULATOR_WARP_SYNC) word[lane] = warp[lane].in[0];
+    switch (warp[0].waits) {
+    case EMULATOR_SHUFFLE_XOR:
+        for (int lane = 0; lane < 32; lane++)
+            warp[lane].out[0] = word[lane ^ (int)(warp[lane].in[1] & 31u)];
+        break;
+    case EMULATOR_BALLOT:
+        for (int lane = 0; lane < 32; lane++) ballot |= (uint32_t)(word[lane] != 0) << lane;
+        for (int lane = 0; lane < 32; lane++) warp[lane].out[0] = ballot;
+        break;
+    case EMULATOR_SUM:
+    case EMULATOR_MAX: fold(warp, warp[0].waits == EMULATOR_SUM); break;
+    case EMULATOR_MMA_BF16: mma(warp); break;
+    case EMULATOR_NONE:
+    case EMULATOR_BLOCK_SYNC:
+    case EMULATOR_WARP_SYNC: break;
+    }
+    for (int lane = 0; lane < 32; lane++) warp[lane].waits = EMULATOR_NONE;
+}
+
+/* 0..n-1 in the order wanted: place i of this round. */
+static void order_make(int *out, int n)
+{
+    for (int i = 0; i < n; i++) out[i] = e.options.order == EMULATOR_REVERSE ? n - 1 - i : i;
+    for (int i = n - 1; i > 0 && e.options.order == EMULATOR_RANDOM; i--) {
+        int j = (int)(random_at(e.options.seed, e.n_choices++) % (uint64_t)(i + 1)), held = out[i];
+        out[i] = out[j];
+        out[j] = held;
+    }
+}
+
+/* Runs one warp until its lanes wait for the block or have ended. */
+static void warp_run(int first)
+{
+    struct thread *warp = e.threads + first;
+    int order[32];
+    order_make(order, 32);
+    for (;;) {
+        for (int i = 0; i < 32; i++) {
+            struct thread *t = &warp[order[i]];
+            if (t->done || t->waits != EMULATOR_NONE) continue;
+            emulator_now.thread = first + order[i];
+            fiber_switch(&e.main, &t->fiber);
+        }
+        for (int lane = 0; lane < 32; lane++)
+            if (warp[lane].done != warp[0].done || warp[lane].waits != warp[0].waits)
+                broken("lanes of a warp reach different collectives");
+        if (warp[0].done || warp[0].waits == EMULATOR_BLOCK_SYNC) return;
+        collective(warp);
+    }
+}
+
+static void block_begin(int n)
+{
+    e.n_arrays = 0;
+    e.shared_used = 0;
+    e.shared = fiber_shared_renew(e.shared, e.shared ? e.shared + BLOCK_ENDED : NULL, SHARED_BYTES);
+    if (!e.shared) broken("out of memory");
+    fiber_release(e.shared + BLOCK_BEGUN);
+    for (int i = 0; i < n; i++) {
+        struct thread *t = &e.threads[i];
+        t->done = false;
+        t->waits = EMULATOR_NONE;
+        t->n_copies = t->group = t->next_due = 0;
+    }
+}
+
+static void block_run(int n)
+{
+    int order[THREADS_MAX / 32], n_warps = n / 32;
+    block_begin(n);
+    for (bool ended = false; !ended;) {
+        order_make(order, n_warps);
+        for (int i = 0; i < n_warps; i++) warp_run(32 * order[i]);
+        ended = e.threads[0].done;
+        for (int i = 0; i < n; i++) {
+            if (e.threads[i].done != ended) broken("a barrier is not reached by all threads");
+            e.threads[i].waits = EMULATOR_NONE;
+        }
+    }
+}
+
+void emulator_launch(struct emulator_kernel *kernel, int x, int y, int z, int threads,
+                     void (*run)(const void *), const void *context)
+{
+    e.running = kernel;
+    if (x < 1 || y < 1 || z < 1 || y > 65535 || z > 65535) broken("a grid that CUDA refuses");
+    threads_make(threads);
+    e.run = run;
+    e.context = context;
+    emulator_now = (struct emulator_place){.threads = threads, .grid = {x, y, z}};
+    kernel->n_launches++;
+    kernel->n_blocks += (int64_t)x * y * z;
+    fiber_release(&e.kernel_begun);
+    for (int64_t i = 0; i < (int64_t)x * y * z; i++) {
+        int64_t at = e.options.order == EMULATOR_REVERSE ? (int64_t)x * y * z - 1 - i : i;
+        emulator_now.block[0] = (int)(at % x);
+        emulator_now.block[1] = (int)(at / x % y);
+        emulator_now.block[2] = (int)(at / x / y);
+        block_run(threads);
+    }
+    fiber_acquire(&e.kernel_ended);
+    e.running = NULL;
+}

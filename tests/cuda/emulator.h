@@ -1,0 +1,77 @@
+/* Blocks of GPU threads run as fibers on one host thread, so that every kernel is executed by the
+ * tests of a machine without a GPU.
+ *
+ * A fiber runs until it reaches a barrier or a collective; the order in which fibers go on is
+ * forward, reverse or random, so a kernel that lacks a barrier gives other numbers in one of them.
+ * Shared memory is filled with NaN before each block. What CUDA forbids ends the process with a
+ * message: a collective without all lanes, a barrier without all threads, shared memory beyond 48
+ * KiB, an address that is not aligned. Under ThreadSanitizer every GPU thread is a fiber of its own
+ * and only barriers order them, so a race is reported even when the numbers are right. */
+#ifndef TESTS_CUDA_EMULATOR_H
+#define TESTS_CUDA_EMULATOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum emulator_order { EMULATOR_FORWARD, EMULATOR_REVERSE, EMULATOR_RANDOM };
+
+struct emulator_options {
+    enum emulator_order order;
+    uint64_t seed;
+    bool copy_late; /* asynchronous copies at the last moment allowed, else at once */
+};
+
+void emulator_set(struct emulator_options options);
+
+/* Kernels by the place that launches them, and how often each was executed. */
+struct emulator_kernel {
+    const char *place;
+    int64_t n_launches, n_blocks;
+};
+size_t emulator_kernels(const struct emulator_kernel **out);
+struct emulator_kernel *emulator_register(const char *place);
+
+/* The thread that runs now. */
+struct emulator_place {
+    int thread, threads, block[3], grid[3];
+};
+extern struct emulator_place emulator_now;
+
+void emulator_launch(struct emulator_kernel *kernel, int x, int y, int z, int threads,
+                     void (*run)(const void *), const void *context);
+
+void *emulator_shared(const char *name, int line, size_t bytes);
+void emulator_block_sync(void);
+void emulator_warp_sync(void);
+
+enum emulator_operation {
+    EMULATOR_NONE,
+    EMULATOR_BLOCK_SYNC,
+    EMULATOR_WARP_SYNC,
+    EMULATOR_SHUFFLE_XOR,
+    EMULATOR_SUM,
+    EMULATOR_MAX,
+    EMULATOR_BALLOT,
+    EMULATOR_MMA_BF16
+};
+/* Of all 32 lanes: words in, words out. */
+void emulator_collective(enum emulator_operation operation, const uint32_t *in, uint32_t *out);
+uint32_t emulator_bf16x2_multiply_add(uint32_t a, uint32_t b, uint32_t c);
+
+void emulator_aligned(const void *at, size_t bytes);
+
+/* True: the caller copies now. Else it is kept until emulator_copy_due hands it out. */
+bool emulator_copy(void *to, const void *from);
+void emulator_copy_commit(void);
+bool emulator_copy_due(int pending, void **to, const void **from);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,159 @@
+/* Everything happens at once, in the order of the calls: what one stream would do. */
+#include "tests/cuda/host_runtime.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const struct cuda_launch cuda_launch_host;
+
+enum { FAILED = 999, NO_MEMORY = 2, NO_DEVICE = 100 };
+
+static struct {
+    int64_t n_calls, fail_at, held;
+    bool lost;
+    size_t bytes_free;
+    int32_t capability;
+} r = {.bytes_free = (size_t)1 << 30, .capability = 80};
+
+int64_t host_runtime_fail_at(int64_t n, bool lost)
+{
+    int64_t made = r.n_calls;
+    r.n_calls = 0;
+    r.fail_at = n;
+    r.lost = lost;
+    return made;
+}
+
+int64_t host_runtime_held(void) { return r.held; }
+void host_runtime_memory(size_t bytes) { r.bytes_free = bytes; }
+void host_runtime_capability(int32_t capability) { r.capability = capability; }
+
+static bool fails(void)
+{
+    r.n_calls++;
+    return r.fail_at > 0 && (r.lost ? r.n_calls >= r.fail_at : r.n_calls == r.fail_at);
+}
+
+static int open_device(int32_t index, struct cuda_device_info *out)
+{
+    (void)index;
+    if (fails()) return FAILED;
+    if (r.capability == 0) return NO_DEVICE;
+    snprintf(out->name, sizeof out->name, "emulated");
+    out->n_processors = 1;
+    out->capability = r.capability;
+    out->total_bytes = (size_t)1 << 28;
+    return 0;
+}
+
+static int memory(size_t *free_bytes)
+{
+    *free_bytes = r.bytes_free;
+    return fails() ? FAILED : 0;
+}
+
+/* The size lies in front of what is handed out, on 256 bytes as cudaMalloc aligns. */
+static int block_take(void **out, size_t bytes, bool poison)
+{
+    enum { HEAD = 256 };
+    if (fails()) return FAILED;
+    if (bytes > r.bytes_free) return NO_MEMORY;
+    unsigned char *block = aligned_alloc(HEAD, (bytes + HEAD + HEAD - 1) / HEAD * HEAD);
+    if (!block) return NO_MEMORY;
+    memcpy(block, &bytes, sizeof bytes);
+    if (poison) memset(block + HEAD, 0xFF, bytes);
+    r.bytes_free -= bytes;
+    r.held++;
+    *out = block + HEAD;
+    return 0;
+}
+
+static int take(void **out, size_t bytes) { return block_take(out, bytes, true); }
+static int host_take(void **out, size_t bytes) { return block_take(out, bytes, false); }
+
+/* Giving back works even on a lost device; that it is called is what counts. */
+static int give(void *at)
+{
+    size_t bytes;
+    if (!at) return 0;
+    unsigned char *block = (unsigned char *)at - 256;
+    memcpy(&bytes, block, sizeof bytes);
+    r.bytes_free += bytes;
+    r.held--;
+    free(block);
+    return fails() ? FAILED : 0;
+}
+
+static int object_open(void **out)
+{
+    if (fails()) return FAILED;
+    *out = malloc(1);
+    r.held += *out != NULL;
+    return *out ? 0 : NO_MEMORY;
+}
+
+static int object_close(void *object)
+{
+    free(object);
+    r.held--;
+    return fails() ? FAILED : 0;
+}
+
+static int copy(void *to, const void *from, size_t bytes, void *stream)
+{
+    (void)stream;
+    if (fails()) return FAILED;
+    memcpy(to, from, bytes);
+    return 0;
+}
+
+static int fill(void *at, int byte, size_t bytes, void *stream)
+{
+    (void)stream;
+    if (fails()) return FAILED;
+    memset(at, byte, bytes);
+    return 0;
+}
+
+static int launched(void) { return fails() ? FAILED : 0; }
+
+static int mark(void *at, void *stream)
+{
+    (void)at, (void)stream;
+    return fails() ? FAILED : 0;
+}
+
+static int wait_for(void *what)
+{
+    (void)what;
+    return fails() ? FAILED : 0;
+}
+
+static const char *error_text(int code)
+{
+    return code == NO_MEMORY ? "out of memory" : code == NO_DEVICE ? "no device" : "failed";
+}
+
+static const struct cuda_runtime runtime = {
+    .open = open_device,
+    .memory = memory,
+    .take = take,
+    .give = give,
+    .host_take = host_take,
+    .host_give = give,
+    .stream_open = object_open,
+    .stream_close = object_close,
+    .copy = copy,
+    .fill = fill,
+    .launched = launched,
+    .mark_open = object_open,
+    .mark_close = object_close,
+    .mark = mark,
+    .mark_wait = wait_for,
+    .wait = wait_for,
+    .error_text = error_text,
+    .poisons = true,
+};
+
+const struct cuda_backend host_backend = {&runtime, &cuda_launch_host};

@@ -1,0 +1,27 @@
+/* A CUDA runtime made of host memory: what the backend's host side calls when kernels are emulated.
+ *
+ * Device memory is filled with NaN when it is taken, so is what steps write before each step. The
+ * n-th call can be made to fail, as the real ones do: once, or for good as a lost device does. What
+ * was taken and not given back is counted. */
+#ifndef TESTS_CUDA_HOST_RUNTIME_H
+#define TESTS_CUDA_HOST_RUNTIME_H
+
+#include "kernels/cuda/launch.h"
+
+/* The emulated backend; cuda_backend_use takes it. */
+extern const struct cuda_backend host_backend;
+
+/* The n-th call from now (1-based) fails, and with `lost` all after it; 0: none. Returns the number
+ * of calls made since the last time. */
+int64_t host_runtime_fail_at(int64_t n, bool lost);
+
+/* Blocks, streams and events taken and not given back. */
+int64_t host_runtime_held(void);
+
+/* Memory the device says is free, and beyond which taking fails. */
+void host_runtime_memory(size_t bytes);
+
+/* Capability 0: no GPU answers. */
+void host_runtime_capability(int32_t capability);
+
+#endif

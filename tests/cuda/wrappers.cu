@@ -1,0 +1,63 @@
+/* One warp calls every wrapper of device.cuh once. The operands of lane l are words of in[l]: 0 to 5
+ * pairs of bf16, 6 to 11 fp32. */
+#include "tests/cuda/wrappers.h"
+
+#include "kernels/cuda/number.cuh"
+
+DEVICE void put(const struct wrappers &w, enum wrapper op, int i, uint32_t word)
+{
+    w.out[((int)op * WARP + lane_index()) * WRAPPER_OUT + i] = word;
+}
+
+DEVICE void put_double(const struct wrappers &w, enum wrapper op, double v)
+{
+    put(w, op, 0, float_bits((float)v));
+    put(w, op, 1, float_bits((float)(v - (double)(float)v)));
+}
+
+DEVICE void put_quad(const struct wrappers &w, enum wrapper op, struct quad q)
+{
+    store_quad(w.out + ((int)op * WARP + lane_index()) * WRAPPER_OUT, q);
+}
+
+KERNEL(WARP) wrappers_kernel(struct wrappers w)
+{
+    SHARED(uint32_t, held, WARP * 4);
+    SHARED(unsigned long long, sum, 4);
+    const uint32_t *in = w.in + lane_index() * WRAPPER_IN;
+    float a = bits_float(in[6]), b = bits_float(in[7]), c[4];
+    put(w, WRAPPER_SHUFFLE_XOR, 0, float_bits(warp_shuffle_xor(a, 5)));
+    put_double(w, WRAPPER_SHUFFLE_XOR_DOUBLE, warp_shuffle_xor_double((double)a * (double)b, 9));
+    put(w, WRAPPER_SUM, 0, float_bits(warp_sum(a)));
+    put(w, WRAPPER_MAX, 0, float_bits(warp_max(a)));
+    put_double(w, WRAPPER_SUM_DOUBLE, warp_sum_double((double)a * (double)b));
+    put(w, WRAPPER_BALLOT, 0, warp_ballot(a > 0));
+    put(w, WRAPPER_BITS_COUNT, 0, (uint32_t)bits_count(in[0]));
+    for (int i = 0; i < 4; i++) c[i] = bits_float(in[8 + i]);
+    mma_bf16(c, in[0], in[1], in[2], in[3], in[4], in[5]);
+    for (int i = 0; i < 4; i++) put(w, WRAPPER_MMA, i, float_bits(c[i]));
+    put(w, WRAPPER_BF16X2, 0, bf16x2_multiply_add(in[0], in[1], in[2]));
+    put(w, WRAPPER_BF16X2, 1, bf16x2_multiply_add(in[0] & 0x00030003u, 0x7B807B80u, 0x80008000u));
+    put_quad(w, WRAPPER_QUAD, load_quad(in + 4));
+    put_quad(w, WRAPPER_QUAD_ONCE, load_quad_once(in + 8));
+    if (lane_index() < 4) sum[lane_index()] = 0;
+    cp_async(held + lane_index() * 4, in);
+    cp_async_commit();
+    cp_async_wait<0>();
+    block_sync();
+    put_quad(w, WRAPPER_COPY, load_quad(held + (lane_index() ^ 1) * 4));
+    put(w, WRAPPER_DIVIDE, 0, float_bits(divide(a, b)));
+    shared_add(&sum[lane_index() % 4], in[0]);
+    block_sync();
+    put(w, WRAPPER_SHARED_ADD, 0, (uint32_t)sum[lane_index() % 4]);
+    put(w, WRAPPER_SHARED_ADD, 1, (uint32_t)(sum[lane_index() % 4] >> 32));
+    if (lane_index() == 0) put(w, WRAPPER_GLOBAL_OR, 0, 0);
+    block_sync();
+    global_or((int32_t *)w.out + WRAPPER_GLOBAL_OR * WARP * WRAPPER_OUT, 1 << lane_index() % 7);
+}
+
+void EXPORT(wrappers_run)(const struct wrappers *w, void *stream)
+{
+    struct grid g = {1, 1, 1};
+    LAUNCH(wrappers_kernel, g, WARP, stream, *w);
+}

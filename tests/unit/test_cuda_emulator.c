@@ -1,0 +1,117 @@
+/* The layer that executes kernels without a GPU: what CUDA forbids ends the process, and a missing
+ * barrier shows in one of the orders. */
+#include "base/error.h"
+
+/* cmocka needs these before it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/cuda/broken.h"
+#include "tests/cuda/emulator.h"
+
+/* out[i] = i + 1, around. Returns whether it is. */
+static bool neighbours_right(enum broken_fault fault, struct emulator_options order)
+{
+    _Alignas(16) float out[64];
+    emulator_set(order);
+    broken_launch((int)fault, out);
+    for (int i = 0; i < 64; i++)
+        if (!(out[i] == (float)((i + 1) % 64))) return false;
+    return true;
+}
+
+static void barriers_hold_in_every_order(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 20; seed++)
+        for (int order = EMULATOR_FORWARD; order <= EMULATOR_RANDOM; order++)
+            assert_true(neighbours_right(
+                BROKEN_NONE, (struct emulator_options){(enum emulator_order)order, seed, false}));
+}
+
+static void a_missing_barrier_shows(void **state)
+{
+    (void)state;
+    for (int order = EMULATOR_FORWARD; order <= EMULATOR_RANDOM; order++)
+        assert_false(neighbours_right(
+            BROKEN_NO_BARRIER, (struct emulator_options){(enum emulator_order)order, 1, false}));
+}
+
+/* What a process of its own says before it ends; NULL when it ends well. */
+static const char *said(enum broken_fault fault)
+{
+    static char words[1024];
+    int ends[2], code;
+    assert_int_equal(pipe(ends), 0);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        _Alignas(16) float out[64] = {0};
+        struct rlimit none = {0, 0};
+        setrlimit(RLIMIT_CORE, &none);
+        signal(SIGABRT, SIG_DFL);
+        dup2(ends[1], 2);
+        emulator_set((struct emulator_options){EMULATOR_FORWARD, 0, true});
+        broken_launch((int)fault, out);
+        _exit(0);
+    }
+    close(ends[1]);
+    ssize_t n = 0, got;
+    while ((got = read(ends[0], words + n, sizeof words - 1 - (size_t)n)) > 0) n += got;
+    words[n] = 0;
+    close(ends[0]);
+    waitpid(child, &code, 0);
+    return WIFEXITED(code) && WEXITSTATUS(code) == 0 ? NULL : words;
+}
+
+static void what_cuda_forbids_is_said(void **state)
+{
+    static const struct {
+        enum broken_fault fault;
+        const char *words;
+    } cases[] = {
+        {BROKEN_LANES, "different collectives"}, {BROKEN_BARRIER, "not reached by all"},
+        {BROKEN_ALIGNMENT, "not aligned"},       {BROKEN_SHARED, "48 KiB"},
+        {BROKEN_COPY, "never waited for"},
+    };
+    (void)state;
+    assert_null(said(BROKEN_NONE));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *words = said(cases[i].fault);
+        assert_non_null(words);
+        assert_non_null(strstr(words, cases[i].words));
+    }
+}
+
+/* 1.5 * 2 + 1 = 4, and the smallest subnormal, 2^-133, times 2^120: 2^-13. */
+static void bf16_pairs_multiply(void **state)
+{
+    (void)state;
+    assert_int_equal(emulator_bf16x2_multiply_add(0x3FC03FC0, 0x40004000, 0x3F803F80), 0x40804080);
+    assert_int_equal(emulator_bf16x2_multiply_add(0x00010001, 0x7B807B80, 0x80008000), 0x39003900);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(barriers_hold_in_every_order),
+        cmocka_unit_test(a_missing_barrier_shows),
+        cmocka_unit_test(what_cuda_forbids_is_said),
+        cmocka_unit_test(bf16_pairs_multiply),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,260 @@
+/* Each product kernel of the CUDA backend alone, against sums in double over the same codes. With
+ * DBRX_CUDA_TEST=gpu the kernels run on the GPU that this build was made for. */
+#include "base/error.h"
+
+/* cmocka needs these before it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+
+#include "base/random.h"
+#include "kernels/cuda/cuda.h"
+#include "kernels/format.h"
+#include "tests/cuda/backend_choice.h"
+#include "tests/cuda/emulator.h"
+
+static const struct cuda_runtime *run;
+static const struct cuda_launch *launch;
+static void *stream;
+
+static void *there(const void *host, size_t bytes)
+{
+    void *at = NULL;
+    assert_int_equal(run->take(&at, bytes), 0);
+    assert_int_equal(run->copy(at, host, bytes, stream), 0);
+    assert_int_equal(run->wait(stream), 0);
+    return at;
+}
+
+/* One product and what it should give. */
+struct problem {
+    enum weight_format format;
+    int32_t n, k, n_groups, n_entries; /* k: padded */
+    int32_t first[8], x_row[200];
+    bool gated, halves;
+    unsigned char *codes[2];
+    unsigned char *scales[2];
+    double *meaning[2]; /* [groups * n][k] */
+    uint16_t *hi, *lo;  /* [rows][k] */
+    float *x, *x_scale;
+};
+
+enum { X_ROWS = 90 };
+
+static void matrix_make(struct problem *p, int which, uint64_t key)
+{
+    int64_t rows = (int64_t)p->n_groups * p->n;
+    size_t row_bytes = format_row_bytes(p->format, p->k);
+    size_t scale_bytes = format_row_scale_bytes(p->format, p->k);
+    float *decoded = calloc((size_t)p->k, sizeof *decoded);
+    p->codes[which] = calloc((size_t)rows, row_bytes);
+    p->scales[which] = calloc((size_t)rows, scale_bytes + 1);
+    p->meaning[which] = calloc((size_t)(rows * p->k), sizeof(double));
+    for (int64_t r = 0; r < rows; r++) {
+        unsigned char *row = p->codes[which] + (size_t)r * row_bytes;
+        unsigned char *scale = p->scales[which] + (size_t)r * scale_bytes;
+        for (size_t i = 0; i < row_bytes; i++) {
+            row[i] = (unsigned char)random_at(key, (uint64_t)r * row_bytes + i);
+            if (p->format == WEIGHT_FP8_ROW && (row[i] & 0x7F) == 0x7F) row[i] ^= 1;
+        }
+        for (int i = 0; p->format == WEIGHT_BF16 && i < p->k; i++) {
+            uint16_t half = bf16_from((float)random_unit(key, (uint64_t)(r * p->k + i)) - 0.5f);
+            memcpy(row + 2 * i, &half, 2);
+        }
+        for (int i = 0; p->format == WEIGHT_F32 && i < p->k; i++) {
+            float v = (float)random_unit(key, (uint64_t)(r * p->k + i)) - 0.5f;
+            memcpy(row + 4 * i, &v, 4);
+        }
+        for (size_t i = 0; i + 2 <= scale_bytes && p->format == WEIGHT_INT4_G128; i += 2) {
+            uint16_t half = bf16_from(0.02f + (float)random_unit(key ^ 5, (uint64_t)r * 64 + i));
+            memcpy(scale + i, &half, 2);
+        }
+        float row_scale = 0.01f + (float)random_unit(key ^ 9, (uint64_t)r);
+        if (scale_bytes == 4 && p->format != WEIGHT_INT4_G128) memcpy(scale, &row_scale, 4);
+        format_decode(decoded, p->format, row, scale, p->k);
+        for (int i = 0; i < p->k; i++) p->meaning[which][r * p->k + i] = (double)decoded[i];
+    }
+    free(decoded);
+}
+
+static void activations_make(struct problem *p)
+{
+    size_t n = (size_t)X_ROWS * (size_t)p->k;
+    p->hi = calloc(n, sizeof *p->hi);
+    p->lo = calloc(n, sizeof *p->lo);
+    p->x = calloc(n, sizeof *p->x);
+    p->x_scale = calloc(X_ROWS, sizeof *p->x_scale);
+    for (size_t i = 0; i < n; i++) {
+        float scale = p->halves ? 1 : 0.5f + (float)(i / (size_t)p->k) / 64, v;
+        v = (float)random_unit(77, i) - 0.5f;
+        p->hi[i] = bf16_from(v);
+        p->lo[i] = p->halves ? bf16_from(v - bf16_value(p->hi[i])) : 0;
+        p->x[i] = (bf16_value(p->hi[i]) + bf16_value(p->lo[i])) * scale;
+        p->x_scale[i / (size_t)p->k] = scale;
+    }
+}
+
+static void problem_free(struct problem *p)
+{
+    void *all[] = {p->codes[0],   p->codes[1], p->scales[0], p->scales[1], p->meaning[0],
+                   p->meaning[1], p->hi,       p->lo,        p->x,         p->x_scale};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
+static double dot(const struct problem *p, int which, int group, int i, int entry)
+{
+    const double *w = p->meaning[which] + ((int64_t)group * p->n + i) * p->k;
+    const float *x = p->x + (int64_t)p->x_row[entry] * p->k;
+    double sum = 0;
+    for (int k = 0; k < p->k; k++) sum += w[k] * (double)x[k];
+    return sum;
+}
+
+static double expected_at(const struct problem *p, int group, int i, int entry)
+{
+    double v = dot(p, 0, group, i, entry);
+    return p->gated ? v / (1 + exp(-v)) * dot(p, 1, group, i, entry) : v;
+}
+
+/* Largest difference over the largest value expected; the output was NaN before. */
+static double apart(const struct problem *p, void (*product)(const struct cuda_product *, void *))
+{
+    size_t codes = (size_t)(p->n_groups * p->n) * format_row_bytes(p->format, p->k);
+    size_t scales = (size_t)(p->n_groups * p->n) * format_row_scale_bytes(p->format, p->k);
+    size_t n_x = (size_t)X_ROWS * (size_t)p->k, n_out = (size_t)(p->n_entries * p->n);
+    void *held[11] = {there(p->codes[0], codes),
+                      there(p->scales[0], scales + 1),
+                      p->gated ? there(p->codes[1], codes) : NULL,
+                      p->gated ? there(p->scales[1], scales + 1) : NULL,
+                      there(p->hi, 2 * n_x),
+                      there(p->lo, 2 * n_x),
+                      there(p->x, 4 * n_x),
+                      there(p->x_scale, sizeof(float) * X_ROWS),
+                      there(p->x_row, sizeof p->x_row),
+                      there(p->first, sizeof p->first),
+                      NULL};
+    float *out = calloc(n_out, sizeof *out);
+    memset(out, 0xFF, n_out * sizeof *out);
+    held[10] = there(out, n_out * sizeof *out);
+    struct cuda_matrix w = {held[0], held[1], (int64_t)format_row_bytes(p->format, p->k), p->k,
+                            p->format};
+    struct cuda_product a = {
+        .w = w,
+        .x = {held[6], held[4], p->halves ? held[5] : NULL, p->halves ? NULL : held[7], p->k},
+        .out = {.f32 = held[10], .stride = p->n},
+        .x_row = held[8],
+        .first = held[9],
+        .n_groups = p->n_groups,
+        .n = p->n,
+        .rows_bound = p->n_entries};
+    if (p->gated) a.up = (struct cuda_matrix){held[2], held[3], w.row_bytes, p->k, p->format};
+    product(&a, stream);
+    assert_int_equal(run->launched(), 0);
+    assert_int_equal(run->copy(out, held[10], n_out * sizeof *out, stream), 0);
+    assert_int_equal(run->wait(stream), 0);
+    double largest = 0, by = 0;
+    for (int group = 0; group < p->n_groups; group++)
+        for (int entry = p->first[group]; entry < p->first[group + 1]; entry++)
+            for (int i = 0; i < p->n; i++) {
+                double e = expected_at(p, group, i, entry);
+                double difference = fabs((double)out[(int64_t)entry * p->n + i] - e);
+                largest = fmax(largest, fabs(e));
+                if (!(difference <= by)) by = difference;
+            }
+    for (int i = 0; i < 11; i++)
+        if (held[i]) run->give(held[i]);
+    free(out);
+    return by / largest;
+}
+
+/* Groups of none, one, eight, nine and 65 entries; 37 outputs, so that every tile is cut off. */
+static void product_check(enum weight_format format, bool gated, bool halves)
+{
+    static const int32_t first[] = {0, 0, 1, 9, 18, 83};
+    struct problem p = {.format = format,
+                        .n = 37,
+                        .k = 256,
+                        .n_groups = 5,
+                        .n_entries = 83,
+                        .gated = gated,
+                        .halves = halves};
+    memcpy(p.first, first, sizeof first);
+    for (int i = 0; i < p.n_entries; i++) p.x_row[i] = (i * 37 + 11) % X_ROWS;
+    matrix_make(&p, 0, 100);
+    if (gated) matrix_make(&p, 1, 200);
+    activations_make(&p);
+    void (*const all[])(const struct cuda_product *, void *) = {
+        launch->product_vector, launch->product_mma, launch->product_tile};
+    for (int i = 0; i < (format == WEIGHT_F32 ? 1 : 3); i++)
+        for (int order = 0; order < 3; order++) {
+            emulator_set((struct emulator_options){(enum emulator_order)order, 3, order > 0});
+            double by = apart(&p, all[i]);
+            if (!(by < 3e-6)) fail_msg("format %d, kernel %d, order %d: %g", format, i, order, by);
+        }
+    problem_free(&p);
+}
+
+static void plain(void **state)
+{
+    (void)state;
+    for (int f = WEIGHT_F32; f <= WEIGHT_INT4_G128; f++)
+        for (int halves = 0; halves < 2; halves++)
+            product_check((enum weight_format)f, false, halves);
+}
+
+static void gated(void **state)
+{
+    (void)state;
+    for (int f = WEIGHT_F32; f <= WEIGHT_INT4_G128; f++)
+        product_check((enum weight_format)f, true, false);
+}
+
+/* Few entries: every width of the tensor-core kernel, and the vector kernel of two rows. */
+static void few_entries(void **state)
+{
+    static const int32_t counts[] = {1, 2, 8, 16, 32};
+    (void)state;
+    for (int f = WEIGHT_BF16; f <= WEIGHT_INT4_G128; f++)
+        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
+            for (int with_gate = 0; with_gate < 2; with_gate++) {
+                struct problem p = {.format = (enum weight_format)f,
+                                    .n = 16,
+                                    .k = 128,
+                                    .n_groups = 1,
+                                    .n_entries = counts[c],
+                                    .gated = with_gate,
+                                    .first = {0, counts[c]}};
+                for (int i = 0; i < p.n_entries; i++) p.x_row[i] = i;
+                matrix_make(&p, 0, 300);
+                if (with_gate) matrix_make(&p, 1, 400);
+                activations_make(&p);
+                assert_true(apart(&p, launch->product_mma) < 3e-6);
+                assert_true(apart(&p, launch->product_vector) < 3e-6);
+                problem_free(&p);
+            }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
+    const struct cuda_backend *backend = backend_choose();
+    struct cuda_device_info info;
+    run = backend->runtime;
+    launch = backend->launch;
+    if (run->open(0, &info) != 0 || run->stream_open(&stream) != 0) return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plain),
+        cmocka_unit_test(gated),
+        cmocka_unit_test(few_entries),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    run->stream_close(stream);
+    return failed;
+}

@@ -1,0 +1,222 @@
+/* The wrappers of device.cuh, one by one, on random operands: the emulated ones against their
+ * definitions written here, and, where a GPU has answered before, against what it said then, kept in
+ * tests/cuda/wrappers.golden. DBRX_CUDA_TEST=gpu asks the GPU and writes that file. */
+#include "base/error.h"
+
+/* cmocka needs these before it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/random.h"
+#include "kernels/format.h"
+#include "tests/cuda/backend_choice.h"
+#include "tests/cuda/emulator.h"
+#include "tests/cuda/wrappers.h"
+
+enum { LANES = 32, WORDS = N_WRAPPERS * LANES * WRAPPER_OUT };
+
+static const char golden_path[] = "tests/cuda/wrappers.golden";
+static uint32_t in[LANES][WRAPPER_IN], out[N_WRAPPERS][LANES][WRAPPER_OUT];
+
+static float number(uint32_t word)
+{
+    float f;
+    memcpy(&f, &word, sizeof f);
+    return f;
+}
+
+static double half(uint32_t word, int i)
+{
+    return (double)bf16_value((uint16_t)(word >> (16 * i)));
+}
+
+static void operands_make(void)
+{
+    for (int lane = 0; lane < LANES; lane++)
+        for (int i = 0; i < WRAPPER_IN; i++) {
+            float v[2];
+            for (int j = 0; j < 2; j++)
+                v[j] = (float)(4 * random_unit(11, (uint64_t)(lane * 64 + i * 2 + j)) - 2);
+            in[lane][i] = (uint32_t)bf16_from(v[0]) | (uint32_t)bf16_from(v[1]) << 16;
+            if (i >= 6) memcpy(&in[lane][i], v, sizeof v[0]);
+        }
+}
+
+/* Runs the warp where the backend is; what no wrapper writes stays 0. */
+static void wrappers_run(const struct cuda_backend *backend,
+                         void (*run)(const struct wrappers *, void *))
+{
+    const struct cuda_runtime *r = backend->runtime;
+    struct cuda_device_info info;
+    void *stream = NULL, *there = NULL, *result = NULL;
+    assert_int_equal(r->open(0, &info), 0);
+    assert_int_equal(r->stream_open(&stream), 0);
+    assert_int_equal(r->take(&there, sizeof in), 0);
+    assert_int_equal(r->take(&result, sizeof out), 0);
+    assert_int_equal(r->copy(there, in, sizeof in, stream), 0);
+    assert_int_equal(r->fill(result, 0, sizeof out, stream), 0);
+    run(&(struct wrappers){there, result}, stream);
+    assert_int_equal(r->launched(), 0);
+    assert_int_equal(r->copy(out, result, sizeof out, stream), 0);
+    assert_int_equal(r->wait(stream), 0);
+    r->give(there);
+    r->give(result);
+    r->stream_close(stream);
+}
+
+static void near(uint32_t found, double expected, double bound)
+{
+    if (!(fabs((double)number(found) - expected) <= bound * fmax(1, fabs(expected))))
+        fail_msg("%.9g, expected %.9g", (double)number(found), expected);
+}
+
+/* PTX's fragments, the other way round than the emulator has them: by element, not by lane. */
+static double a_at(int row, int k)
+{
+    int lane = row % 8 * 4 + k % 8 / 2;
+    return half(in[lane][row / 8 + k / 8 * 2], k % 2);
+}
+
+static double b_at(int k, int column) { return half(in[column * 4 + k % 8 / 2][4 + k / 8], k % 2); }
+
+static void mma_check(void)
+{
+    for (int row = 0; row < 16; row++)
+        for (int column = 0; column < 8; column++) {
+            int lane = row % 8 * 4 + column / 2, i = row / 8 * 2 + column % 2;
+            double sum = (double)number(in[lane][8 + i]);
+            for (int k = 0; k < 16; k++) sum += a_at(row, k) * b_at(k, column);
+            near(out[WRAPPER_MMA][lane][i], sum, 1e-5);
+        }
+}
+
+static void collectives_check(void)
+{
+    double sum = 0, most = -INFINITY, products = 0;
+    uint32_t ballot = 0, bits = 0;
+    uint64_t sums[4] = {0};
+    for (int l = 0; l < LANES; l++) {
+        double a = (double)number(in[l][6]);
+        sum += a;
+        products += a * (double)number(in[l][7]);
+        most = fmax(most, a);
+        ballot |= (uint32_t)(a > 0) << l;
+        bits |= (uint32_t)1 << l % 7;
+        sums[l % 4] += in[l][0];
+    }
+    for (int l = 0; l < LANES; l++) {
+        double other = (double)number(in[l ^ 9][6]) * (double)number(in[l ^ 9][7]);
+        assert_int_equal(out[WRAPPER_SHUFFLE_XOR][l][0], in[l ^ 5][6]);
+        near(out[WRAPPER_SHUFFLE_XOR_DOUBLE][l][0], other, 1e-7);
+        near(out[WRAPPER_SHUFFLE_XOR_DOUBLE][l][1], other - (double)(float)other, 1e-14);
+        near(out[WRAPPER_SUM][l][0], sum, 1e-6);
+        near(out[WRAPPER_MAX][l][0], most, 0);
+        near(out[WRAPPER_SUM_DOUBLE][l][0], products, 1e-6);
+        assert_int_equal(out[WRAPPER_BALLOT][l][0], ballot);
+        assert_int_equal(out[WRAPPER_SHARED_ADD][l][0], (uint32_t)sums[l % 4]);
+        assert_int_equal(out[WRAPPER_SHARED_ADD][l][1], (uint32_t)(sums[l % 4] >> 32));
+    }
+    assert_int_equal(out[WRAPPER_GLOBAL_OR][0][0], bits);
+}
+
+static void lanes_check(void)
+{
+    for (int l = 0; l < LANES; l++) {
+        assert_int_equal(out[WRAPPER_BITS_COUNT][l][0], __builtin_popcount(in[l][0]));
+        for (int i = 0; i < 2; i++) {
+            double v = half(in[l][0], i) * half(in[l][1], i) + half(in[l][2], i);
+            uint32_t small = in[l][0] >> (16 * i) & 3; /* subnormals: 2^-133 each */
+            assert_int_equal(out[WRAPPER_BF16X2][l][0] >> (16 * i) & 0xFFFF, bf16_from((float)v));
+            assert_true(half(out[WRAPPER_BF16X2][l][1], i) == ldexp(small, -13));
+        }
+        assert_memory_equal(out[WRAPPER_QUAD][l], in[l] + 4, 16);
+        assert_memory_equal(out[WRAPPER_QUAD_ONCE][l], in[l] + 8, 16);
+        assert_memory_equal(out[WRAPPER_COPY][l], in[l ^ 1], 16);
+        near(out[WRAPPER_DIVIDE][l][0], (double)number(in[l][6]) / (double)number(in[l][7]), 3e-7);
+    }
+}
+
+static void emulated_as_defined(void **state)
+{
+    (void)state;
+    for (int order = EMULATOR_FORWARD; order <= EMULATOR_RANDOM; order++) {
+        emulator_set((struct emulator_options){(enum emulator_order)order, 5, order != 0});
+        wrappers_run(&host_backend, wrappers_run_host);
+        mma_check();
+        collectives_check();
+        lanes_check();
+    }
+}
+
+/* The file: a line that names the device and the day, then the words. */
+static void golden_write(const char *device_name)
+{
+    char day[32];
+    time_t now = time(NULL);
+    strftime(day, sizeof day, "%Y-%m-%d", gmtime(&now));
+    FILE *f = fopen(golden_path, "w");
+    assert_non_null(f);
+    fprintf(f, "# %s, %s\n", device_name, day);
+    for (int i = 0; i < WORDS; i++) fprintf(f, "%08x\n", ((uint32_t *)out)[i]);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void gpu_as_defined(void **state)
+{
+    (void)state;
+    struct cuda_device_info info;
+    const struct cuda_backend *backend = backend_choose();
+    if (backend == &host_backend) skip();
+    assert_true(wrappers_run_nvidia != NULL);
+    assert_int_equal(backend->runtime->open(0, &info), 0);
+    wrappers_run(backend, wrappers_run_nvidia);
+    golden_write(info.name);
+    mma_check();
+    collectives_check();
+    lanes_check();
+}
+
+/* Equal words, or sums and quotients that rounding tells apart. */
+static void emulated_as_a_gpu_said(void **state)
+{
+    (void)state;
+    char line[128];
+    FILE *f = fopen(golden_path, "r");
+    if (!f) skip();
+    assert_non_null(fgets(line, sizeof line, f));
+    emulator_set((struct emulator_options){EMULATOR_FORWARD, 0, false});
+    wrappers_run(&host_backend, wrappers_run_host);
+    for (int i = 0; i < WORDS; i++) {
+        assert_non_null(fgets(line, sizeof line, f));
+        uint32_t word = (uint32_t)strtoul(line, NULL, 16), mine = ((uint32_t *)out)[i];
+        int op = i / (LANES * WRAPPER_OUT);
+        bool rounds = op == WRAPPER_MMA || op == WRAPPER_DIVIDE || op == WRAPPER_SUM_DOUBLE;
+        if (rounds)
+            near(mine, (double)number(word), 1e-5);
+        else
+            assert_int_equal(mine, word);
+    }
+    fclose(f);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
+    operands_make();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(emulated_as_defined),
+        cmocka_unit_test(gpu_as_defined),
+        cmocka_unit_test(emulated_as_a_gpu_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
