@@ -69,6 +69,11 @@ static status cuda_open(device **out, const struct device_options *o, error *err
     *out = NULL;
     struct cuda_device_info info;
     status rc = device_options_check(o, err);
+    /* Their scales stand by 128 values, as integer products of a CPU read them. */
+    if (rc == OK && o->shape.activations == ACTIVATION_INT8)
+        rc = fail(err, ERR_UNSUPPORTED,
+                  "activations: found int8, which only a CPU computes with; a GPU takes bf16, e4m3 "
+                  "and f32");
     if (rc == OK) rc = cuda_available(&info, err);
     if (rc != OK) return rc;
     if (o->rows_max > ENGINE_ROWS_MAX)

@@ -65,7 +65,6 @@ DEVICE float activation_code(enum activation_type type, float v, float scale)
 {
     if (type == ACTIVATION_BF16) return bf16_to_float(float_to_bf16(v));
     if (type == ACTIVATION_E4M3) return scale > 0 ? e4m3_to_float(float_to_e4m3(v / scale)) : v;
-    if (type == ACTIVATION_INT8) return scale > 0 ? rintf(v / scale) : v;
     return v;
 }
 
@@ -86,12 +85,11 @@ KERNEL(ROW_THREADS) norm_kernel(struct cuda_norm a)
     for (int i = thread_index(); i < a.d; i += ROW_THREADS)
         squares += (x[i] - mean) * (x[i] - mean);
     float inverse = 1.0f / sqrtf(block_sum(squares, held) / (float)a.d + 1e-5f);
-    bool scaled = a.activations == ACTIVATION_E4M3 || a.activations == ACTIVATION_INT8;
+    bool scaled = a.activations == ACTIVATION_E4M3;
     for (int i = thread_index(); scaled && i < a.d; i += ROW_THREADS)
         largest = fmaxf(largest, fabsf((x[i] - mean) * inverse * a.gain[i]));
     float scale = 1;
-    if (scaled) scale = block_max(largest, held);
-    if (scaled) scale /= a.activations == ACTIVATION_E4M3 ? 448.0f : 127.0f;
+    if (scaled) scale = block_max(largest, held) / 448.0f;
     for (int i = thread_index(); i < a.d; i += ROW_THREADS) {
         float code = activation_code(a.activations, (x[i] - mean) * inverse * a.gain[i], scale);
         int64_t at = out * a.y.stride + i;

@@ -238,7 +238,7 @@ int command_bench(int argc, char **argv)
     const struct command_option options[] = {
         {"json", OPTION_FLAG, &r.json, NULL, "one JSON object instead of tables", 0, 0},
         {"model", OPTION_TEXT, &r.model_dir, "DIR", "model directory (or DBRX_MODEL)", 0, 0},
-        {"backend", OPTION_TEXT, &r.backend, "NAME", "auto, cpu or reference", 0, 0},
+        {"backend", OPTION_TEXT, &r.backend, "NAME", "auto, cpu, cuda or reference", 0, 0},
         {"threads", OPTION_INTEGER, &r.n_threads, "N", "compute threads (0: all cores)", 0, 1024},
         {"kv-tokens", OPTION_INTEGER, &r.kv_tokens, "N", "tokens the KV pool holds (0: 4 contexts)",
          0, INT64_C(1) << 40},

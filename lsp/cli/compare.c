@@ -81,7 +81,7 @@ int command_compare(int argc, char **argv)
          "f32, bf16, e4m3 or int8; default: as config.json says", 0, 0},
         {"candidate-activations", OPTION_TEXT, &o.candidate.activations, "TYPE",
          "default: as --activations, else as its config.json says", 0, 0},
-        {"backend", OPTION_TEXT, &o.backend, "NAME", "auto, cpu or reference", 0, 0},
+        {"backend", OPTION_TEXT, &o.backend, "NAME", "auto, cpu, cuda or reference", 0, 0},
         {"threads", OPTION_INTEGER, &c.n_threads, "N", "0: all cores", 0, 1024},
         {"json", OPTION_FLAG, &c.json, NULL, "one JSON object", 0, 0},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},

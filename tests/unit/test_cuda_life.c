@@ -257,6 +257,20 @@ static status life(bool *sound)
     return rc;
 }
 
+/* What only a CPU computes with is refused by name, and nothing is left open. */
+static void integer_activations_are_refused(void **state)
+{
+    (void)state;
+    error err;
+    device *d;
+    struct device_options options = {
+        .shape = tiny().shape, .rows_max = 8, .seqs_max = 1, .outs_max = 8};
+    options.shape.activations = ACTIVATION_INT8;
+    assert_int_equal(kernels_cuda.open(&d, &options, &err), ERR_UNSUPPORTED);
+    assert_null(d);
+    assert_non_null(strstr(err.message, "activations: found int8"));
+}
+
 static void every_call_fails_once(void **state)
 {
     (void)state;
@@ -301,7 +315,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(pages_move_whole),       cmocka_unit_test(bad_steps_are_reported),
         cmocka_unit_test(weights_that_are_wrong), cmocka_unit_test(weights_larger_than_a_stage),
         cmocka_unit_test(machines_without),       cmocka_unit_test(every_call_fails_once),
-        cmocka_unit_test(cost_grows_with_work),
+        cmocka_unit_test(cost_grows_with_work),   cmocka_unit_test(integer_activations_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
