@@ -62,7 +62,8 @@ static status file_map_make(host_pages *h, const char *directory, error *err)
         if (bytes == MAP_FAILED) code = errno;
     }
     if (fd >= 0) close(fd);
-    if (code != 0) /* cppcheck-suppress memleak ; then nothing is mapped */
+    if (code != 0) /* then nothing is mapped */
+        /* cppcheck-suppress memleak */
         return fail(err, ERR_IO, "%s: no file of %zu MiB for KV pages: %s", directory,
                     h->size_bytes / MIB, strerror(code));
     h->bytes = bytes;
