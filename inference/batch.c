@@ -5,24 +5,23 @@
 
 #include "base/memory.h"
 
-status batch_open(batch *out, int32_t rows_max, int32_t seqs_max, int32_t outs_max,
-                  int32_t pages_max, error *err)
+status batch_open(batch *out, struct batch_room room, error *err)
 {
-    size_t rows = (size_t)rows_max, seqs = (size_t)seqs_max, outs = (size_t)outs_max;
-    *out = (batch){.rows_max = rows_max, .seqs_max = seqs_max, .step.pages_max = pages_max};
+    size_t rows = (size_t)room.rows, seqs = (size_t)room.seqs, outs = (size_t)room.outs;
+    *out = (batch){.rows_max = room.rows, .seqs_max = room.seqs, .step.pages_max = room.pages};
     out->token = memory_take(rows, sizeof(int32_t));
     out->position = memory_take(rows, sizeof(int32_t));
     out->seq = memory_take(rows, sizeof(int32_t));
     out->seq_row = memory_take(seqs + 1, sizeof(int32_t));
     out->kv_len = memory_take(seqs, sizeof(int32_t));
-    out->page_table = memory_take(seqs * (size_t)pages_max, sizeof(int32_t));
+    out->page_table = memory_take(seqs * (size_t)room.pages, sizeof(int32_t));
     out->out_row = memory_take(outs, sizeof(int32_t));
     out->sample = memory_take(outs, sizeof *out->sample);
     if (out->token && out->position && out->seq && out->seq_row && out->kv_len && out->page_table &&
         out->out_row && out->sample)
         return OK;
     batch_close(out);
-    return fail(err, ERR_MEMORY, "out of memory for steps of %d rows", rows_max);
+    return fail(err, ERR_MEMORY, "out of memory for steps of %d rows", room.rows);
 }
 
 void batch_close(batch *b)

@@ -14,9 +14,13 @@ typedef struct batch {
     struct sample_row *sample;
 } batch;
 
-/* Room for rows_max rows of seqs_max sequences with pages_max pages each, and outs_max outputs. */
-status batch_open(batch *out, int32_t rows_max, int32_t seqs_max, int32_t outs_max,
-                  int32_t pages_max, error *err);
+struct batch_room {
+    int32_t rows, seqs, outs;
+    int32_t pages; /* of each sequence */
+};
+
+/* Room for so much, at most. ERR_MEMORY. */
+status batch_open(batch *out, struct batch_room room, error *err);
 void batch_close(batch *b);
 
 /* Begins a step without rows that writes to this pool under these masks. */

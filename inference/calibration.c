@@ -114,7 +114,11 @@ static status making_open(struct making *w, error *err)
     status s = kernels_cpu.open(&w->d, &o, err);
     if (s == OK) s = model_load(w->m, &kernels_cpu, w->d, NULL, NULL, err);
     if (s == OK) s = kernels_cpu.kv_open(&w->kv, w->d, KV_F32, n_pages, err);
-    if (s == OK) s = batch_open(&w->b, SLICE_ROWS, 1, SLICE_ROWS, n_pages, err);
+    if (s == OK)
+        s = batch_open(&w->b,
+                       (struct batch_room){
+                           .rows = SLICE_ROWS, .seqs = 1, .outs = SLICE_ROWS, .pages = n_pages},
+                       err);
     if (s != OK) return s;
     w->pages = memory_take((size_t)n_pages, sizeof *w->pages);
     w->sums = memory_take(w->c->n_squares, sizeof *w->sums);

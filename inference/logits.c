@@ -40,7 +40,10 @@ static status arrays_open(struct logits_run *r, int32_t n_pages, error *err)
 {
     const struct model_shape *shape = &r->m->config.shape;
     size_t routes = (size_t)shape->n_layers * SLICE_ROWS * (size_t)shape->moe_top_k;
-    status s = batch_open(&r->b, SLICE_ROWS, 1, SLICE_ROWS, n_pages, err);
+    status s = batch_open(
+        &r->b,
+        (struct batch_room){.rows = SLICE_ROWS, .seqs = 1, .outs = SLICE_ROWS, .pages = n_pages},
+        err);
     if (s != OK) return s;
     r->pages = memory_take((size_t)n_pages, sizeof *r->pages);
     r->routes = memory_take(routes, sizeof *r->routes);

@@ -67,7 +67,11 @@ static status slices_open(scheduler *s, error *err)
     int32_t pages_max = kv_pages_for_tokens(s->o.model->config.shape.max_seq_len);
     status rc = OK;
     for (int i = 0; rc == OK && i < SLICES_MAX; i++)
-        rc = batch_open(&s->slices[i].b, s->o.rows_max, s->o.seqs_max, s->o.outs_max, pages_max,
+        rc = batch_open(&s->slices[i].b,
+                        (struct batch_room){.rows = s->o.rows_max,
+                                            .seqs = s->o.seqs_max,
+                                            .outs = s->o.outs_max,
+                                            .pages = pages_max},
                         err);
     return rc;
 }

@@ -93,7 +93,11 @@ static void sizes_count(struct weight_sizes *out, const model *m)
 static status arrays_open(step_bench *b, error *err)
 {
     int32_t length = b->m->config.shape.max_seq_len;
-    status s = batch_open(&b->b, SLICE_ROWS, SEQS_MAX, SEQS_MAX, b->pages_max, err);
+    status s = batch_open(
+        &b->b,
+        (struct batch_room){
+            .rows = SLICE_ROWS, .seqs = SEQS_MAX, .outs = SEQS_MAX, .pages = b->pages_max},
+        err);
     if (s != OK) return s;
     b->pages = memory_take(POOL_PAGES, sizeof *b->pages);
     b->tokens = memory_take((size_t)SEQS_MAX * (size_t)length, sizeof *b->tokens);

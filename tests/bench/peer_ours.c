@@ -31,7 +31,10 @@ static status parts_open(struct peer_ours *p, int n_threads, int n_tokens, error
     if (s == OK) s = p->kernels->open(&p->d, &options, err);
     if (s == OK) s = model_load(p->m, p->kernels, p->d, NULL, NULL, err);
     if (s == OK) s = p->kernels->kv_open(&p->kv, p->d, KV_BF16, n_pages, err);
-    if (s == OK) s = batch_open(&p->b, p->n_prompt, 1, n_pages, false, err);
+    if (s == OK)
+        s = batch_open(
+            &p->b, (struct batch_room){.rows = p->n_prompt, .seqs = 1, .outs = 1, .pages = n_pages},
+            err);
     if (s != OK) return s;
     p->pages = memory_take((size_t)n_pages, sizeof *p->pages);
     p->tokens = memory_take((size_t)n_tokens, sizeof *p->tokens);
