@@ -35,6 +35,7 @@ struct sequence {
     int32_t n_computed; /* tokens whose KV lies in pages */
     int32_t n_pages;    /* held; each page behind the first n_shared is ours alone to write */
     int32_t n_cached;   /* tokens of the prompt that were found, not computed */
+    int32_t n_far;      /* the farthest it had come when it was put back: no token counts twice */
     int32_t n_inserted; /* tokens of whole pages that the prefix cache was told of */
     bool admitted;      /* once before: it was put back */
     bool follows;       /* another sequence computed what it needs next: worth another look */

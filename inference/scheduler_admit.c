@@ -41,6 +41,7 @@ int32_t page_take(scheduler *s) { return prefix_cache_take_page(s->cache); }
 static void pages_release(scheduler *s, struct sequence *q)
 {
     for (int32_t i = 0; i < q->n_pages; i++) kv_pages_release(s->pages, q->pages[i]);
+    if (q->n_computed > q->n_far) q->n_far = q->n_computed;
     q->n_pages = q->n_computed = q->n_inserted = 0;
 }
 

@@ -29,8 +29,10 @@ static void prefix_adopt(scheduler *s, struct sequence *q)
     s->n_promised -= q->n_pages - held;
     if (m.partial_page >= 0) partial_adopt(s, q, &m);
     if (q->score_from > 0 || q->n_tokens > q->n_prompt) return; /* no prompt any more */
-    q->n_cached += q->n_computed - before;
-    s->total.tokens_cached += q->n_computed - before;
+    int32_t from = before > q->n_far ? before : q->n_far;
+    int32_t gained = q->n_computed > from ? q->n_computed - from : 0;
+    q->n_cached += gained;
+    s->total.tokens_cached += gained;
 }
 
 /* The sequence under way that computes q's next page, or all of its prompt that is missing: the n

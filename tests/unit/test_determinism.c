@@ -249,6 +249,7 @@ static size_t request_compare(const struct request *r, const struct request *tru
 {
     size_t n = (size_t)(r->sequence.n_tokens - r->sequence.n_prompt);
     assert_int_equal(r->n_ends, 1);
+    assert_in_range(r->sequence.n_cached, 0, r->sequence.n_prompt - 1);
     if (r->finish != FINISH_CANCELLED)
         assert_int_equal(r->sequence.n_tokens, truth->sequence.n_tokens);
     assert_memory_equal(r->hashes, truth->hashes, n * sizeof *r->hashes);
