@@ -21,26 +21,6 @@ static const struct emulator_options orders[] = {
     {EMULATOR_RANDOM, 7, true},
 };
 
-static int32_t *tokens_make(int32_t n, int32_t vocab, uint64_t seed)
-{
-    int32_t *tokens = calloc((size_t)n, sizeof *tokens);
-    for (int32_t i = 0; i < n; i++)
-        tokens[i] = (int32_t)(random_at(seed, (uint64_t)i) % (uint64_t)vocab);
-    return tokens;
-}
-
-/* Largest difference over the largest magnitude of the expected. */
-static double difference(const float *found, const float *expected, size_t n)
-{
-    double largest = 0, apart = 0;
-    for (size_t i = 0; i < n; i++) {
-        largest = fmax(largest, fabs((double)expected[i]));
-        double by = fabs((double)found[i] - (double)expected[i]);
-        if (!(by <= apart)) apart = by;
-    }
-    return apart / largest;
-}
-
 /* Six query heads to a KV head, rows of weights with and without padding, an odd vocabulary. */
 static struct rig_options tiny(void)
 {
@@ -57,45 +37,6 @@ static struct rig_options tiny(void)
     o.rows_max = 300;
     o.n_pages = 63;
     return o;
-}
-
-static void half_layer(struct rig *r, struct rig_step *t)
-{
-    t->s.kv = r->kv;
-    assert_true(r->k->step_begin(r->d, &t->s, 0, 1));
-    r->k->embed(r->d, r->wte);
-    r->k->attn_in(r->d, 0, &r->layer[0]);
-}
-
-static void other_half(struct rig *r, bool with_experts, struct step_result *out)
-{
-    error err = {0};
-    r->k->attention(r->d, 0);
-    r->k->attn_out(r->d, 0, &r->layer[0]);
-    if (with_experts) r->k->experts(r->d, 0, &r->layer[0]);
-    r->k->head(r->d, r->norm_f, r->head);
-    r->k->sample(r->d);
-    r->k->step_end(r->d);
-    if (r->k->collect(r->d, out, &err) != OK) fail_msg("%s", err.message);
-}
-
-static unsigned char *pages_take(struct rig *r, int32_t n, size_t *size)
-{
-    struct memory_plan plan;
-    int32_t all[64];
-    for (int32_t i = 0; i < n; i++) all[i] = i;
-    assert_int_equal(r->k->plan(r->d, r->o.kv, &plan, NULL), OK);
-    *size = plan.kv_bytes_per_page * (size_t)n;
-    unsigned char *bytes = calloc(1, *size);
-    r->k->pages_save(r->kv, bytes, all, n);
-    return bytes;
-}
-
-static void pages_give(struct rig *r, const unsigned char *bytes, int32_t n)
-{
-    int32_t all[64];
-    for (int32_t i = 0; i < n; i++) all[i] = i;
-    r->k->pages_load(r->kv, all, bytes, n);
 }
 
 /* Stored K and V: the same code but for values on a boundary to within rounding, which are rare and
@@ -123,7 +64,7 @@ static void operations_compare(struct rig *cuda, struct rig *reference, int32_t 
                                bool with_experts, double bound)
 {
     const struct rig_options *o = &reference->o;
-    int32_t *tokens = tokens_make(n, o->shape.vocab_size, 5), pages[63];
+    int32_t *tokens = rig_tokens(n, o->shape.vocab_size, 5), pages[63];
     int32_t n_pages = (n + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
     size_t size, size_cuda, n_routes = (size_t)(n * o->shape.moe_top_k);
     bool rounded = o->shape.activations != ACTIVATION_F32;
@@ -133,25 +74,25 @@ static void operations_compare(struct rig *cuda, struct rig *reference, int32_t 
     rig_step_begin(&t, n + 3, 1, 63);
     rig_add(&t, tokens, 0, n, pages, true);
     rig_add_padding(&t, 3);
-    half_layer(reference, &t);
-    unsigned char *kv = pages_take(reference, n_pages, &size);
-    other_half(reference, with_experts, &expected);
+    rig_half_layer(reference, &t);
+    unsigned char *kv = rig_pages_take(reference, n_pages, &size);
+    rig_other_half(reference, with_experts, &expected);
     int32_t *routes = calloc((size_t)t.s.n_rows * (size_t)o->shape.moe_top_k, sizeof *routes);
     memcpy(routes, expected.routes, n_routes * sizeof *routes);
     if (rounded) t.s.routes_forced = routes;
     unsigned char *cleared = calloc(1, size);
-    if (cuda_backend_get() != &host_backend) pages_give(cuda, cleared, n_pages);
+    if (cuda_backend_get() != &host_backend) rig_pages_give(cuda, cleared, n_pages);
     free(cleared);
-    half_layer(cuda, &t);
-    unsigned char *kv_cuda = pages_take(cuda, n_pages, &size_cuda);
+    rig_half_layer(cuda, &t);
+    unsigned char *kv_cuda = rig_pages_take(cuda, n_pages, &size_cuda);
     assert_int_equal(size, size_cuda);
     pages_compare(kv_cuda, kv, size, o->kv, rounded ? 0.05 : 0.001);
-    pages_give(cuda, kv, n_pages);
-    other_half(cuda, with_experts, &found);
+    rig_pages_give(cuda, kv, n_pages);
+    rig_other_half(cuda, with_experts, &found);
     if (!rounded) assert_memory_equal(found.routes, expected.routes, n_routes * sizeof(int32_t));
     for (int i = 0; i < 3 * o->shape.moe_top_k && !rounded; i++) /* padding selects no expert */
         assert_int_equal(found.routes[n_routes + (size_t)i], -1);
-    double apart = difference(found.logits, expected.logits, (size_t)(n * o->shape.vocab_size));
+    double apart = rig_difference(found.logits, expected.logits, (size_t)(n * o->shape.vocab_size));
     if (!(apart < bound))
         fail_msg("%d rows, format %d, kv %d, activations %d: apart by %g", n, cuda->o.format, o->kv,
                  o->shape.activations, apart);
@@ -241,7 +182,7 @@ static void whole_model(struct rig_options o, double bound)
 {
     enum { PROMPT = 37, TOKENS = 64 };
     struct rig cuda, reference;
-    int32_t *tokens = tokens_make(TOKENS, o.shape.vocab_size, 5), pages[4] = {3, 1, 2, 0};
+    int32_t *tokens = rig_tokens(TOKENS, o.shape.vocab_size, 5), pages[4] = {3, 1, 2, 0};
     int32_t n_equal = 0, n = 0, vocab = o.shape.vocab_size;
     o.rows_max = PROMPT + 3;
     rig_open(&cuda, &kernels_cuda, &o);
@@ -273,7 +214,7 @@ static void whole_model(struct rig_options o, double bound)
                     second = e[i];
                 }
             }
-            double apart = difference(f, e, (size_t)vocab);
+            double apart = rig_difference(f, e, (size_t)vocab);
             if (!(apart < bound)) fail_msg("format %d, position %d: %g", o.format, at + r, apart);
             n_equal += found.sampled[r].id == expected.sampled[r].id;
             if ((double)(best - second) > 2 * bound * (double)largest)
@@ -345,7 +286,7 @@ static float *arranged(struct rig *r, const struct arrangement *a, const int32_t
 static void arrangements_compare(struct rig_options o, const struct arrangement *all, size_t n)
 {
     struct rig r;
-    int32_t *tokens = tokens_make(TEXT_TOKENS + 20, o.shape.vocab_size, 9);
+    int32_t *tokens = rig_tokens(TEXT_TOKENS + 20, o.shape.vocab_size, 9);
     size_t size = (size_t)TEXT_TOKENS * (size_t)o.shape.vocab_size * sizeof(float);
     float *expected = NULL;
     o.rows_max = TEXT_TOKENS + 2 * COMPANY;
@@ -516,7 +457,7 @@ static void samples_as_the_host_does(void **state)
     struct step_result result;
     uint32_t *mask = calloc(2 * WORDS, sizeof *mask);
     o.shape.vocab_size = VOCABULARY;
-    int32_t *tokens = tokens_make(ROWS, VOCABULARY, 5), pages[63];
+    int32_t *tokens = rig_tokens(ROWS, VOCABULARY, 5), pages[63];
     struct sample_scratch scratch = {calloc(VOCABULARY, sizeof(float)),
                                      calloc(VOCABULARY, sizeof(int32_t))};
     for (int32_t i = 0; i < 63; i++) pages[i] = i;

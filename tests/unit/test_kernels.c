@@ -23,26 +23,6 @@ static bool variant_exists(const char *variant)
     return rc == OK;
 }
 
-static int32_t *tokens_make(int32_t n, int32_t vocab, uint64_t seed)
-{
-    int32_t *tokens = calloc((size_t)n, sizeof *tokens);
-    for (int32_t i = 0; i < n; i++)
-        tokens[i] = (int32_t)(random_at(seed, (uint64_t)i) % (uint64_t)vocab);
-    return tokens;
-}
-
-/* Largest difference over the largest magnitude of the expected. */
-static double difference(const float *found, const float *expected, size_t n)
-{
-    double largest = 0, apart = 0;
-    for (size_t i = 0; i < n; i++) {
-        largest = fmax(largest, fabs((double)expected[i]));
-        double by = fabs((double)found[i] - (double)expected[i]);
-        if (!(by <= apart)) apart = by;
-    }
-    return apart / largest;
-}
-
 /* A tiny shape in which everything differs from everything: 3 layers' worth of odd sizes in one. */
 static struct rig_options tiny(void)
 {
@@ -60,46 +40,6 @@ static struct rig_options tiny(void)
     return o;
 }
 
-/* Runs embedding and the first half of a layer, up to where K and V lie in their pages. */
-static void half_layer(struct rig *r, struct rig_step *t)
-{
-    t->s.kv = r->kv;
-    r->k->step_begin(r->d, &t->s, 0, 1);
-    r->k->embed(r->d, r->wte);
-    r->k->attn_in(r->d, 0, &r->layer[0]);
-}
-
-static void other_half(struct rig *r, bool with_experts, struct step_result *out)
-{
-    error err = {0};
-    r->k->attention(r->d, 0);
-    r->k->attn_out(r->d, 0, &r->layer[0]);
-    if (with_experts) r->k->experts(r->d, 0, &r->layer[0]);
-    r->k->head(r->d, r->norm_f, r->head);
-    r->k->sample(r->d);
-    r->k->step_end(r->d);
-    if (r->k->collect(r->d, out, &err) != OK) fail_msg("%s", err.message);
-}
-
-static unsigned char *pages_take(struct rig *r, int32_t n, size_t *size)
-{
-    struct memory_plan plan;
-    int32_t all[64];
-    for (int32_t i = 0; i < n; i++) all[i] = i;
-    assert_int_equal(r->k->plan(r->d, r->o.kv, &plan, NULL), OK);
-    *size = plan.kv_bytes_per_page * (size_t)n;
-    unsigned char *bytes = calloc(1, *size);
-    r->k->pages_save(r->kv, bytes, all, n);
-    return bytes;
-}
-
-static void pages_give(struct rig *r, const unsigned char *bytes, int32_t n)
-{
-    int32_t all[64];
-    for (int32_t i = 0; i < n; i++) all[i] = i;
-    r->k->pages_load(r->kv, all, bytes, n);
-}
-
 /* Stored K and V: fp32 within rounding; narrower types on the same code but for values that lie
  * on a boundary to within fp32's rounding, which are rare and one code off. */
 static void pages_compare(const unsigned char *found, const unsigned char *expected, size_t size,
@@ -107,8 +47,8 @@ static void pages_compare(const unsigned char *found, const unsigned char *expec
 {
     size_t n_apart = 0;
     if (type == KV_F32) {
-        double apart = difference((const float *)(const void *)found,
-                                  (const float *)(const void *)expected, size / 4);
+        double apart = rig_difference((const float *)(const void *)found,
+                                      (const float *)(const void *)expected, size / 4);
         assert_true(apart < 2e-6);
         return;
     }
@@ -128,7 +68,7 @@ static void operations_compare(struct rig cpu[2], struct rig *reference, int32_t
                                bool with_experts)
 {
     const struct rig_options *o = &reference->o;
-    int32_t *tokens = tokens_make(n, o->shape.vocab_size, 5), pages[63];
+    int32_t *tokens = rig_tokens(n, o->shape.vocab_size, 5), pages[63];
     int32_t n_pages = (n + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
     size_t size, size_cpu, n_routes = (size_t)(n * o->shape.moe_top_k);
     struct rig_step t;
@@ -136,18 +76,19 @@ static void operations_compare(struct rig cpu[2], struct rig *reference, int32_t
     for (int32_t i = 0; i < 63; i++) pages[i] = i;
     rig_step_begin(&t, n, 1, 63);
     rig_add(&t, tokens, 0, n, pages, true);
-    half_layer(reference, &t);
-    unsigned char *kv = pages_take(reference, n_pages, &size);
-    other_half(reference, with_experts, &expected);
+    rig_half_layer(reference, &t);
+    unsigned char *kv = rig_pages_take(reference, n_pages, &size);
+    rig_other_half(reference, with_experts, &expected);
     for (int v = 0; v < 2; v++) {
-        half_layer(&cpu[v], &t);
-        unsigned char *kv_cpu = pages_take(&cpu[v], n_pages, &size_cpu);
+        rig_half_layer(&cpu[v], &t);
+        unsigned char *kv_cpu = rig_pages_take(&cpu[v], n_pages, &size_cpu);
         assert_int_equal(size, size_cpu);
         pages_compare(kv_cpu, kv, size, o->kv);
-        pages_give(&cpu[v], kv, n_pages);
-        other_half(&cpu[v], with_experts, &found);
+        rig_pages_give(&cpu[v], kv, n_pages);
+        rig_other_half(&cpu[v], with_experts, &found);
         assert_memory_equal(found.routes, expected.routes, n_routes * sizeof(int32_t));
-        double apart = difference(found.logits, expected.logits, (size_t)(n * o->shape.vocab_size));
+        double apart =
+            rig_difference(found.logits, expected.logits, (size_t)(n * o->shape.vocab_size));
         if (!(apart < 1e-5))
             fail_msg("%s, %d rows, format %d, kv %d: apart by %g", cpu[v].o.variant, n,
                      cpu[v].o.format, o->kv, apart);
@@ -199,12 +140,12 @@ static void operations_by_kv_type(void **state)
 static double models_apart(struct rig_options o, int32_t n)
 {
     struct rig cpu, reference;
-    int32_t *tokens = tokens_make(n, o.shape.vocab_size, 5);
+    int32_t *tokens = rig_tokens(n, o.shape.vocab_size, 5);
     rig_open(&cpu, &kernels_cpu, &o);
     o.mirror = true;
     rig_open(&reference, &kernels_reference, &o);
     float *found = rig_logits(&cpu, tokens, n), *expected = rig_logits(&reference, tokens, n);
-    double apart = difference(found, expected, (size_t)n * (size_t)o.shape.vocab_size);
+    double apart = rig_difference(found, expected, (size_t)n * (size_t)o.shape.vocab_size);
     free(found);
     free(expected);
     free(tokens);
@@ -326,7 +267,7 @@ static float *arranged(struct rig *r, const struct arrangement *a, const int32_t
 static void arrangements_compare(struct rig_options o)
 {
     struct rig r;
-    int32_t *tokens = tokens_make(TEXT_TOKENS + 20, o.shape.vocab_size, 9);
+    int32_t *tokens = rig_tokens(TEXT_TOKENS + 20, o.shape.vocab_size, 9);
     o.rows_max = TEXT_TOKENS + 2 * COMPANY;
     o.slices_max = 2;
     rig_open(&r, &kernels_cpu, &o);
@@ -475,7 +416,7 @@ static void bad_steps_are_reported(void **state)
             struct rig_step t;
             struct step_result result;
             error err = {0};
-            int32_t *tokens = tokens_make(80, 101, 1), pages[5] = {0, 1, 2, 3, 4};
+            int32_t *tokens = rig_tokens(80, 101, 1), pages[5] = {0, 1, 2, 3, 4};
             if (fault == 1) tokens[0] = 101;
             if (fault == 2) pages[0] = 80;
             if (fault == 3) tokens[0] = ~0;

@@ -296,3 +296,61 @@ float *rig_logits(struct rig *r, const int32_t *tokens, int32_t n)
     free(pages);
     return out;
 }
+
+int32_t *rig_tokens(int32_t n, int32_t vocab, uint64_t seed)
+{
+    int32_t *tokens = calloc((size_t)n, sizeof *tokens);
+    for (int32_t i = 0; i < n; i++)
+        tokens[i] = (int32_t)(random_at(seed, (uint64_t)i) % (uint64_t)vocab);
+    return tokens;
+}
+
+double rig_difference(const float *found, const float *expected, size_t n)
+{
+    double largest = 0, apart = 0;
+    for (size_t i = 0; i < n; i++) {
+        largest = fmax(largest, fabs((double)expected[i]));
+        double by = fabs((double)found[i] - (double)expected[i]);
+        if (!isnan(apart) && !(by <= apart)) apart = by;
+    }
+    return apart / largest;
+}
+
+void rig_half_layer(struct rig *r, struct rig_step *t)
+{
+    t->s.kv = r->kv;
+    assert_true(r->k->step_begin(r->d, &t->s, 0, 1));
+    r->k->embed(r->d, r->wte);
+    r->k->attn_in(r->d, 0, &r->layer[0]);
+}
+
+void rig_other_half(struct rig *r, bool with_experts, struct step_result *out)
+{
+    error err = {0};
+    r->k->attention(r->d, 0);
+    r->k->attn_out(r->d, 0, &r->layer[0]);
+    if (with_experts) r->k->experts(r->d, 0, &r->layer[0]);
+    r->k->head(r->d, r->norm_f, r->head);
+    r->k->sample(r->d);
+    r->k->step_end(r->d);
+    if (r->k->collect(r->d, out, &err) != OK) fail_msg("%s", err.message);
+}
+
+unsigned char *rig_pages_take(struct rig *r, int32_t n, size_t *size)
+{
+    struct memory_plan plan;
+    int32_t all[64];
+    for (int32_t i = 0; i < n; i++) all[i] = i;
+    assert_int_equal(r->k->plan(r->d, r->o.kv, &plan, NULL), OK);
+    *size = plan.kv_bytes_per_page * (size_t)n;
+    unsigned char *bytes = calloc(1, *size);
+    r->k->pages_save(r->kv, bytes, all, n);
+    return bytes;
+}
+
+void rig_pages_give(struct rig *r, const unsigned char *bytes, int32_t n)
+{
+    int32_t all[64];
+    for (int32_t i = 0; i < n; i++) all[i] = i;
+    r->k->pages_load(r->kv, all, bytes, n);
+}

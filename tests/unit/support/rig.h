@@ -63,6 +63,21 @@ void rig_step_end(struct rig_step *t);
 /* Operations of layers [from, to), embedding before the first, head and sample after the last. */
 void rig_run(struct rig *r, struct rig_step *t, int32_t from, int32_t to, struct step_result *out);
 
+/* The same of one layer in two halves: embedding up to where K and V lie in their pages, and the rest,
+ * with or without experts, up to collect. */
+void rig_half_layer(struct rig *r, struct rig_step *t);
+void rig_other_half(struct rig *r, bool with_experts, struct step_result *out);
+
+/* The bytes of pages 0 to n - 1, n at most 64, freed by the caller; and back again. */
+unsigned char *rig_pages_take(struct rig *r, int32_t n, size_t *size);
+void rig_pages_give(struct rig *r, const unsigned char *bytes, int32_t n);
+
+/* n random ids, freed by the caller. */
+int32_t *rig_tokens(int32_t n, int32_t vocab, uint64_t seed);
+
+/* The largest difference over the largest magnitude of the expected; NaN where there is one. */
+double rig_difference(const float *found, const float *expected, size_t n);
+
 /* Prefill of one sequence in pages 0, 1, ...: all logits, [n][vocab], freed by the caller. */
 float *rig_logits(struct rig *r, const int32_t *tokens, int32_t n);
 
