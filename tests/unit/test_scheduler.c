@@ -554,7 +554,7 @@ static void streams_are_put_back(void **state)
     assert_true(step(&f));
     int n_put_back = 0;
     for (int i = 0; i < 3; i++) n_put_back += first[i].n_ends == 0 && !first[i].sequence.n_pages;
-    assert_int_equal(n_put_back, 1);
+    assert_in_range(n_put_back, 1, 2); /* with the prompts that wait for one of theirs */
     while (step(&f)) {}
     for (int i = 0; i < 3; i++) {
         assert_int_equal(first[i].sequence.n_tokens, 100);
