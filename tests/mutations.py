@@ -84,8 +84,8 @@ FAULTS = [
        "sum = 0;\n    for (int32_t e = 0; e < n; e++) sum += expf(logit[e] - largest);\n"
        "    for (int32_t j = 0; j < k; j++) gate[j] /= sum;")], "test_kernels", "whole_models"),
     ("residual_from_norm_2", "kernels/cpu/cpu_dense.c",
-     [("norm_row(d, y, x, job->w->norm_2);",
-       "norm_row(d, y, x, job->w->norm_2);\n    memcpy(x, y, (size_t)n * sizeof *x);")],
+     [("float *y = norm_row(d, (size_t)row, x, job->w->norm_2);",
+       "float *y = norm_row(d, (size_t)row, x, job->w->norm_2);\n    memcpy(x, y, (size_t)n * sizeof *x);")],
      "test_kernels", "whole_models"),
     ("kv_head_is_head_modulo_n", "kernels/reference/reference.c",
      [("kv_head = h / (d->s.n_heads / d->s.kv_n_heads);", "kv_head = h % d->s.kv_n_heads;")],

@@ -129,7 +129,7 @@ static void on_output(uv_stream_t *stream, ssize_t n, const uv_buf_t *said)
 
 static int spawn(indexer *x, char *program)
 {
-    char *args[] = {program, (char[]){"index"}, (char[]){"--follow"}, x->folder, NULL};
+    char *args[] = {(char[]){"dbrx-ls"}, (char[]){"index"}, (char[]){"--follow"}, x->folder, NULL};
     uv_stdio_container_t stdio[] = {
         {.flags = UV_CREATE_PIPE | UV_READABLE_PIPE, .data.stream = (uv_stream_t *)&x->input},
         {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&x->output},
