@@ -266,7 +266,7 @@ FAULTS = [
      [("return r->priority == q->priority && r->owner", "return r->priority > q->priority && r->owner")],
      "test_simulate", "prompts_are_put_back_for_others"),
     ("warm_work_loses_what_it_computed", "inference/scheduler_admit.c",
-     [("sequence_leave(s, q, true);", "sequence_leave(s, q, false);")],
+     [("    sequence_leave(s, q, true);\n    q->queued_us", "    sequence_leave(s, q, false);\n    q->queued_us")],
      "test_scheduler", "warm_work_is_put_back"),
     ("draft_not_in_the_history", "inference/scheduler_outputs.c",
      [("q->tokens, known, known - q->n_prompt);", "q->tokens, q->n_tokens, known - q->n_prompt);")],
