@@ -63,7 +63,7 @@ def counts_tap(output):
         match = TAP_LINE.match(line)
         if not match:
             continue
-        # cmocka says "not ok N # SKIP NAME": TAP knows "not ok # TODO" as no failure, and so is this.
+        # cmocka says "not ok N # SKIP NAME" of a test that was skipped: no failure.
         if re.match(r"#\s*skip\b", match.group(2), re.I) or (
                 not match.group(1) and re.search(r"#\s*skip", match.group(2), re.I)):
             skipped += 1
