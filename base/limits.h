@@ -111,6 +111,17 @@
 /* Memory of a process that indexes, above what it has at its start. */
 #define INDEX_MEMORY_MAX GIB
 
+/* A diff: more files are a rename of the tree or generated, and a list nobody reads; patches beyond
+ * these bytes fit no prompt, of one file or of all; renames by content cost the product of two lists. */
+#define DIFF_FILES_MAX   10000
+#define DIFF_PATCH_MAX   (256 * KIB)
+#define DIFF_BYTES_MAX   (8 * MIB)
+#define DIFF_RENAMES_MAX 200
+/* Commits looked at, from HEAD back: half a year of a busy repository. */
+#define HISTORY_COMMITS_MAX 2000
+/* commit.template: a page of advice has 2 KiB. */
+#define COMMIT_TEMPLATE_MAX ((int)(64 * KIB))
+
 /* Typing sessions of the bench: a day of five keys a second, in files as INDEX_FILE_MAX has them. */
 #define TYPING_STEPS_MAX     432000
 #define TYPING_DOCUMENTS_MAX 256

@@ -100,14 +100,29 @@ static bool path_ignored(repository *r, const char *path)
            git_index_find_prefix(NULL, r->index, relative) != 0;
 }
 
-static bool tree_open(repository *r, const char *path)
+/* What a hook's environment says beside the path; all NULL otherwise. */
+struct environment {
+    const char *git_dir, *work_tree, *index_file;
+};
+
+static bool index_open_at(repository *r, const char *index_file)
+{
+    struct stat st;
+    if (!index_file) return git_repository_index(&r->index, r->git) == 0;
+    if (stat(index_file, &st) == 0 && !S_ISREG(st.st_mode)) return false;
+    return git_index_open(&r->index, index_file) == 0;
+}
+
+static bool tree_open(repository *r, const char *path, const struct environment *e)
 {
     struct stat st;
     const char *index_path;
+    if (e->work_tree && git_repository_set_workdir(r->git, e->work_tree, 0) != 0)
+        return git_refuse(r, git_reason());
     r->root = canonical(git_repository_workdir(r->git));
     if (!r->root || !path_within(path, r->root))
         return git_refuse(r, "their working tree is elsewhere");
-    if (git_repository_index(&r->index, r->git) != 0) return git_refuse(r, git_reason());
+    if (!index_open_at(r, e->index_file)) return git_refuse(r, git_reason());
     index_path = git_index_path(r->index);
     if (index_path && stat(index_path, &st) == 0) r->index_written = st.st_mtim;
     r->kind = REPOSITORY_GIT;
@@ -117,13 +132,14 @@ static bool tree_open(repository *r, const char *path)
     return false;
 }
 
-static bool git_open(repository *r, const char *path)
+static bool git_open(repository *r, const char *path, const struct environment *e)
 {
+    const char *start = e->git_dir ? e->git_dir : path;
     git_buf found = {0};
     char name[PATH_MAX + 64];
     bool regular = false, is_ours = false;
     struct stat st;
-    if (git_repository_discover(&found, path, 0, NULL) == 0) {
+    if (git_repository_discover(&found, start, 0, NULL) == 0) {
         regular = git_files_regular(found.ptr, name, sizeof name);
         is_ours = stat(found.ptr, &st) == 0 && st.st_uid == geteuid();
         if (!regular) snprintf(r->notice, sizeof r->notice, "%.230s is no regular file", name);
@@ -132,17 +148,17 @@ static bool git_open(repository *r, const char *path)
     }
     git_buf_dispose(&found);
     if (!regular) return false;
-    if (git_repository_open_ext(&r->git, path, 0, NULL) != 0)
+    if (git_repository_open_ext(&r->git, start, 0, NULL) != 0)
         return git_refuse(r, is_ours ? git_reason() : "they belong to another user");
     r->common = canonical(git_repository_commondir(r->git));
     if (!r->common) return git_refuse(r, "their common directory is missing");
     if (!git_files_regular(r->common, name, sizeof name))
         return git_refuse(r, "one of them is no regular file");
-    if (git_repository_is_bare(r->git)) {
+    if (git_repository_is_bare(r->git) && !e->work_tree) {
         r->kind = REPOSITORY_BARE;
         r->root = canonical(git_repository_path(r->git));
         if (!r->root) return git_refuse(r, "their directory is missing");
-    } else if (!tree_open(r, path)) {
+    } else if (!tree_open(r, path, e)) {
         return false;
     }
     read_head(r);
@@ -164,7 +180,7 @@ static status folder_open(repository *r, const char *path, error *err)
     return r->common ? OK : fail(err, ERR_MEMORY, "%s: out of memory", path);
 }
 
-status repository_open(repository **out, const char *path, error *err)
+static status open_with(repository **out, const char *path, const struct environment *e, error *err)
 {
     static const char *extensions[] = {"worktreeconfig"};
     char found[PATH_MAX];
@@ -174,12 +190,23 @@ status repository_open(repository **out, const char *path, error *err)
     if (!r) return fail(err, ERR_MEMORY, "%s: out of memory", path);
     git_libgit2_init();
     git_libgit2_opts(GIT_OPT_SET_EXTENSIONS, extensions, (size_t)1);
-    status code = git_open(r, found) ? OK : folder_open(r, found, err);
+    status code = git_open(r, found, e) ? OK : folder_open(r, found, err);
     if (code == OK)
         *out = r;
     else
         repository_close(r);
     return code;
+}
+
+status repository_open(repository **out, const char *path, error *err)
+{
+    return open_with(out, path, &(struct environment){0}, err);
+}
+
+status repository_open_environment(repository **out, error *err)
+{
+    struct environment e = {getenv("GIT_DIR"), getenv("GIT_WORK_TREE"), getenv("GIT_INDEX_FILE")};
+    return open_with(out, ".", &e, err);
 }
 
 void repository_close(repository *r)

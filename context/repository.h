@@ -39,6 +39,9 @@ enum repository_kind {
 /* Opens the repository that `path` (an existing file or directory) lies in, or its folder plainly.
  * ERR_IO when there is no such path. */
 status repository_open(repository **out, const char *path, error *err);
+/* As git calls a hook: from the current directory, with GIT_DIR, GIT_WORK_TREE and GIT_INDEX_FILE
+ * of the environment obeyed (under `git commit -a` and `git commit PATH` the index is another file). */
+status repository_open_environment(repository **out, error *err);
 void repository_close(repository *r); /* NULL is fine */
 
 enum repository_kind repository_kind(const repository *r);
