@@ -12,8 +12,8 @@ libcurl4-openssl-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev libcmocka-
 python3-prometheus-client npm neovim'
 # With --check also what `make check` needs.
 [ "${2:-}" = --check ] && packages="$packages clang clang-format clang-tidy cppcheck"
-# With --all also what `make test-all` needs: libFuzzer is in clang's runtime.
-[ "${2:-}" = --all ] && packages="$packages clang libclang-rt-14-dev"
+# With --all also what `make test-all` needs: libFuzzer is in clang's runtime, chromium shows VS Code.
+[ "${2:-}" = --all ] && packages="$packages clang libclang-rt-14-dev chromium"
 
 missing=
 for p in $packages; do
