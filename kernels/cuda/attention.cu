@@ -1,10 +1,10 @@
-/* a = softmax(q K / sqrt(n)) V, causal, over K and V as they lie in pages, in fp32.
+/* a = softmax(q K / sqrt(n)) V, causal, over K and V as they lie in pages, exact to fp32: for steps
+ * whose activations are fp32. Rounded activations have tensor cores, see attention_rows.cu.
  *
  * Positions are cut into chunks of 256 at multiples of 256. A block owns one row, one KV head and up
- * to eight of its query heads, which share every byte of K and V. For few rows each chunk has a block
- * of its own and a second kernel folds what they found; for many rows a block walks its chunks. Both
- * fold the same sums in ascending order, so they give the same bits. Bound: the bytes of K and V,
- * each read once per row and KV head. */
+ * to eight of its query heads, which share every byte of K and V, and walks its chunks in ascending
+ * order. A thread owns a position for the scores and an element of the head for the sums. Bytes: K and V
+ * once per row and KV head. Bound: multiply-adds in fp32, two per element of K and V and query head. */
 #include "kernels/cuda/number.cuh"
 
 enum { ATTENTION_THREADS = 128, HEAD_DIM_MAX = 128, PACKED = CUDA_HEADS_PACKED };
@@ -29,8 +29,8 @@ DEVICE struct attention_place attention_at(const struct cuda_attention &a, int r
     p.kv_head = pack / packs;
     p.first_head = p.kv_head * group + pack % packs * PACKED;
     p.n_heads = group - pack % packs * PACKED < PACKED ? group - pack % packs * PACKED : PACKED;
-    p.position = a.position[row];
-    p.pages = a.page_table + (int64_t)a.seq[row] * a.live->pages_max;
+    p.position = a.live->position[row];
+    p.pages = a.live->page_table + (int64_t)a.live->seq[row] * a.live->pages_max;
     return p;
 }
 
@@ -127,18 +127,16 @@ DEVICE void attention_chunk(struct attention_fold fold[PACKED], const struct cud
     block_sync(); /* the next chunk writes score again */
 }
 
-/* grid: rows, packs of heads, chunks (SPLIT) or 1. */
-template <int TYPE, bool SPLIT> KERNEL(ATTENTION_THREADS) attention_kernel(struct cuda_attention a)
+/* grid: rows, packs of heads. */
+template <int TYPE> KERNEL(ATTENTION_THREADS) attention_kernel(struct cuda_attention a)
 {
     SHARED(float, q, PACKED * HEAD_DIM_MAX);
     SHARED(float, score, PACKED * ATTENTION_CHUNK);
     SHARED(float, largest, PACKED);
     SHARED(float, total, PACKED);
     int row = block_x(), i = thread_index(), hd = a.pool.head_dim;
-    if (row >= a.live->n_rows || a.seq[row] < 0) return;
+    if (row >= a.live->n_rows || a.live->seq[row] < 0) return;
     struct attention_place p = attention_at(a, row, block_y());
-    int last = p.position / ATTENTION_CHUNK, chunk = SPLIT ? block_z() : 0;
-    if (chunk > last) return;
     struct attention_fold fold[PACKED];
     UNROLL for (int h = 0; h < PACKED; h++)
     {
@@ -147,47 +145,20 @@ template <int TYPE, bool SPLIT> KERNEL(ATTENTION_THREADS) attention_kernel(struc
         if (i < hd) q[h * HEAD_DIM_MAX + i] = h < p.n_heads ? from[i] : 0.0f;
     }
     block_sync();
-    for (; chunk <= (SPLIT ? (int)block_z() : last); chunk++)
+    for (int chunk = 0; chunk <= p.position / ATTENTION_CHUNK; chunk++)
         attention_chunk<TYPE>(fold, a, p, chunk, q, score, largest, total);
     UNROLL for (int h = 0; h < PACKED; h++)
     {
         if (h >= p.n_heads || i >= hd) continue;
-        if (!SPLIT) {
-            operand_store(a.out, row, (p.first_head + h) * hd + i, divide(fold[h].sum, fold[h].total));
-            continue;
-        }
-        int64_t at = ((int64_t)row * a.heads + p.first_head + h) * a.chunks_max + block_z();
-        a.part[at * (hd + 2) + i] = fold[h].sum;
-        if (i == 0) a.part[at * (hd + 2) + hd] = fold[h].largest;
-        if (i == 0) a.part[at * (hd + 2) + hd + 1] = fold[h].total;
+        operand_store(a.out, row, (p.first_head + h) * hd + i, divide(fold[h].sum, fold[h].total));
     }
-}
-
-/* Folds the chunks of one row and head in their order. grid: rows, heads. */
-KERNEL(ATTENTION_THREADS) attention_fold_kernel(struct cuda_attention a)
-{
-    int row = block_x(), head = block_y(), i = thread_index(), hd = a.pool.head_dim;
-    if (row >= a.live->n_rows || a.seq[row] < 0 || i >= hd) return;
-    struct attention_fold fold = {-INFINITY, 0, 0};
-    const float *part = a.part + ((int64_t)row * a.heads + head) * a.chunks_max * (hd + 2);
-    for (int chunk = 0; chunk <= a.position[row] / ATTENTION_CHUNK; chunk++, part += hd + 2)
-        attention_add(&fold, part[hd], part[hd + 1], part[i]);
-    operand_store(a.out, row, head * hd + i, divide(fold.sum, fold.total));
 }
 
 template <int TYPE> static void attention(const struct cuda_attention *a, void *stream)
 {
     int group = a->heads / a->pool.kv_heads;
-    int packs = a->pool.kv_heads * ((group + PACKED - 1) / PACKED);
-    auto split = &attention_kernel<TYPE, true>, whole = &attention_kernel<TYPE, false>;
-    if (a->rows_bound > CUDA_SPLIT_ROWS) {
-        struct grid g = {a->rows_bound, packs, 1};
-        LAUNCH(whole, g, ATTENTION_THREADS, stream, *a);
-        return;
-    }
-    struct grid g = {a->rows_bound, packs, a->chunks_bound}, fold = {a->rows_bound, a->heads, 1};
-    LAUNCH(split, g, ATTENTION_THREADS, stream, *a);
-    LAUNCH(attention_fold_kernel, fold, ATTENTION_THREADS, stream, *a);
+    struct grid g = {a->rows_bound, a->pool.kv_heads * ((group + PACKED - 1) / PACKED), 1};
+    LAUNCH(attention_kernel<TYPE>, g, ATTENTION_THREADS, stream, *a);
 }
 
 void EXPORT(launch_attention)(const struct cuda_attention *a, void *stream)

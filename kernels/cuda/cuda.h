@@ -11,7 +11,7 @@
 #include "kernels/kernels.h"
 #include "kernels/pages.h"
 
-enum { CUDA_BUFFERS_MAX = 64, CUDA_STAGES = 2, CUDA_BUCKETS = 16 };
+enum { CUDA_BUFFERS_MAX = 64, CUDA_STAGES = 2, CUDA_BUCKETS = 16, CUDA_GRAPHS_MAX = 32 };
 
 /* The backend in use: the GPU's where this build has it, else NULL; a test may put another. */
 const struct cuda_backend *cuda_backend_get(void);
@@ -60,6 +60,26 @@ struct cuda_cost {
     bool whole;
 };
 
+/* Launches captured once and made again for every step with the same key. */
+struct cuda_graph {
+    struct cuda_graph_key {
+        int32_t rows, outs; /* buckets; outs 0: no head */
+        int32_t layer_from, layer_to, slice;
+        const void *kv; /* the pool's bytes */
+        bool samples;
+    } key;
+    void *graph;
+    uint64_t used_at; /* the one used longest ago makes room */
+};
+
+struct cuda_graphs {
+    struct cuda_graph all[CUDA_GRAPHS_MAX];
+    int n;
+    uint64_t clock;
+    struct cuda_graph *capturing;
+    bool off; /* for tests that look between two operations */
+};
+
 /* A buffer that steps write, for poisoning. */
 struct cuda_buffer {
     void *at;
@@ -103,15 +123,14 @@ struct device {
     void *stage_device; /* rows on their way to be turned */
     int32_t *nan_found;
     struct cuda_upload upload;
+    struct cuda_graphs graphs;
     struct cuda_cost cost;
 
     /* the step that runs */
-    const struct step *step; /* NULL: nothing is computed */
-    const struct cuda_live *live;
-    const int32_t *token, *position, *seq, *page_table, *out_row, *forced;
-    const struct cuda_sample_row *sample;
-    const uint32_t *mask, *penalised;
-    int32_t layer_from, layer_to, chunks, n_slots;
+    const struct step *step;        /* NULL: nothing is computed */
+    const struct cuda_live *live;   /* on the device: kernels alone read it */
+    int32_t rows_bound, outs_bound; /* of its launches: the counts, or a captured graph's bucket */
+    int32_t layer_from, layer_to, n_slots;
     bool enqueued;
     char description[96];
 };
@@ -131,6 +150,13 @@ void cuda_memory_poison(device *d);
 /* cuda_upload.c: the step's arrays to the device; false on a fault. */
 bool cuda_upload_step(device *d, const struct step *s);
 void cuda_upload_close(device *d);
+
+/* cuda_graph.c. begin sets the bounds of the step's launches; false: a graph made them all, and no
+ * operation is to be enqueued. end, after the last operation, launches what was captured. drop when
+ * memory that graphs point to goes. */
+bool cuda_graph_begin(device *d);
+void cuda_graph_end(device *d);
+void cuda_graphs_drop(device *d);
 
 /* cuda_weight.c */
 status cuda_weight_begin(weight **out, device *d, const struct weight_spec *spec, error *err);

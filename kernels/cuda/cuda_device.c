@@ -38,6 +38,7 @@ static void cuda_close(device *d)
 {
     if (!d) return;
     if (d->stream) d->run->wait(d->stream);
+    cuda_graphs_drop(d);
     cuda_upload_close(d);
     cuda_memory_close(d);
     if (d->stream) d->run->stream_close(d->stream);
@@ -116,13 +117,13 @@ static bool cuda_step_begin(device *d, const struct step *s, int32_t from, int32
     d->layer_from = from;
     d->layer_to = to;
     d->enqueued = true;
+    if (!cuda_graph_begin(d)) return false;
     if (s->n_rows == 0) return true;
     struct cuda_turns a = {.live = d->live,
-                           .position = d->position,
                            .inverse_wave = d->inverse_wave,
                            .turn = d->turn,
                            .half = d->s.head_dim / 2,
-                           .rows_bound = s->n_rows};
+                           .rows_bound = d->rows_bound};
     d->launch->turns(&a, d->stream);
     cuda_launched(d, "angles");
     return true;
@@ -137,9 +138,11 @@ static void fetch(device *d, void *to, const void *from, size_t bytes)
 static void cuda_step_end(device *d)
 {
     const struct step *s = d->step;
-    if (!s) return;
+    cuda_graph_end(d);
+    if (!s || d->failure.code != OK) return;
     size_t outs = (size_t)s->n_outs, rows = (size_t)s->n_rows;
     bool last = d->layer_to == d->s.n_layers;
+    if (last && s->sample && outs > 0) d->n_slots = s->n_outs;
     if (last && s->sample) fetch(d, d->host_sampled, d->sampled, outs * sizeof *d->sampled);
     if (last && s->want_logits)
         fetch(d, d->host_logits, d->logits, outs * (size_t)d->s.vocab_size * sizeof(float));

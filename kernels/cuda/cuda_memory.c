@@ -51,7 +51,6 @@ static void activations_take(device *d)
     const struct model_shape *s = &d->s;
     size_t rows = (size_t)d->o.rows_max, outs = at_least_1(d->o.outs_max);
     size_t entries = rows * (size_t)s->moe_top_k, heads = (size_t)d->heads_width;
-    size_t split = rows < CUDA_SPLIT_ROWS ? rows : CUDA_SPLIT_ROWS;
     d->x = take(d, (size_t)d->slices * rows, (size_t)s->d_model, sizeof(float), CLEARED);
     d->y = operand_take(d, rows, s->d_model, d->model_stride, false, true);
     d->head_y = operand_take(d, outs, s->d_model, d->model_stride, false, true);
@@ -60,8 +59,6 @@ static void activations_take(device *d)
     d->qkv = take(d, rows, (size_t)d->qkv_width, sizeof(float), POISONED);
     d->q = take(d, rows, heads, sizeof(float), POISONED);
     d->turn = take(d, rows, (size_t)s->head_dim, sizeof(float), POISONED);
-    d->part = take(d, split * (size_t)s->n_heads * (size_t)d->chunks_max, (size_t)s->head_dim + 2,
-                   sizeof(float), POISONED);
     d->projected = take(d, rows, (size_t)s->d_model, sizeof(float), POISONED);
     d->router = take(d, rows, (size_t)s->moe_num_experts, sizeof(float), POISONED);
     d->down = take(d, entries, (size_t)s->d_model, sizeof(float), POISONED);

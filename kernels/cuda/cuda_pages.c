@@ -39,6 +39,7 @@ status cuda_kv_open(kv_pool **out, device *d, enum kv_type type, int32_t n_pages
 void cuda_kv_close(kv_pool *kv)
 {
     if (!kv) return;
+    cuda_graphs_drop(kv_of(kv)->d); /* they hold the address */
     kv_of(kv)->d->run->give(kv->bytes);
     memory_free(kv_of(kv));
 }

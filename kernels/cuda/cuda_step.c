@@ -53,26 +53,24 @@ void cuda_embed(device *d, const weight *wte)
 {
     if (!runs(d)) return;
     struct cuda_embed a = {.live = d->live,
-                           .token = d->token,
-                           .seq = d->seq,
                            .slot = d->sampled,
                            .wte = wte->matrix,
                            .x = cuda_residual(d),
                            .d = d->s.d_model,
-                           .rows_bound = d->step->n_rows};
+                           .rows_bound = d->rows_bound};
     d->launch->embed(&a, d->stream);
     cuda_launched(d, "embed");
 }
 
 static void norm(device *d, const weight *gain, const float *add)
 {
-    struct cuda_norm a = {.n_live = &d->live->n_rows,
+    struct cuda_norm a = {.live = d->live,
                           .x = cuda_residual(d),
                           .add = add,
                           .gain = (const float *)(const void *)gain->matrix.codes,
                           .y = d->y,
                           .d = d->s.d_model,
-                          .rows_bound = d->step->n_rows,
+                          .rows_bound = d->rows_bound,
                           .activations = d->s.activations};
     d->launch->norm(&a, d->stream);
     cuda_launched(d, "norm");
@@ -82,18 +80,15 @@ void cuda_attn_in(device *d, int32_t layer, const struct layer_weights *w)
 {
     if (!runs(d)) return;
     norm(d, w->norm_1, NULL);
-    gemm_dense(d, w->qkv, d->y, d->qkv, d->qkv_width, &d->live->n_rows, d->step->n_rows, "qkv");
+    gemm_dense(d, w->qkv, d->y, d->qkv, d->qkv_width, &d->live->n_rows, d->rows_bound, "qkv");
     struct cuda_rope a = {.live = d->live,
-                          .position = d->position,
-                          .seq = d->seq,
-                          .page_table = d->page_table,
                           .qkv = d->qkv,
                           .turn = d->turn,
                           .q = d->q,
                           .pool = pool_of(d),
                           .layer = layer,
                           .heads = d->s.n_heads,
-                          .rows_bound = d->step->n_rows,
+                          .rows_bound = d->rows_bound,
                           .clip = (float)d->s.clip_qkv};
     d->launch->rope(&a, d->stream);
     cuda_launched(d, "rope");
@@ -101,39 +96,31 @@ void cuda_attn_in(device *d, int32_t layer, const struct layer_weights *w)
 
 void cuda_attention(device *d, int32_t layer)
 {
-    if (!runs(d) || d->chunks == 0) return;
+    if (!runs(d)) return;
     struct cuda_attention a = {.live = d->live,
-                               .position = d->position,
-                               .seq = d->seq,
-                               .page_table = d->page_table,
                                .q = d->q,
                                .pool = pool_of(d),
                                .out = d->attended,
-                               .part = d->part,
                                .layer = layer,
                                .heads = d->s.n_heads,
-                               .rows_bound = d->step->n_rows,
-                               .factor = 1 / sqrtf((float)d->s.head_dim),
-                               .chunks_bound = d->chunks,
-                               .chunks_max = d->chunks_max};
+                               .rows_bound = d->rows_bound,
+                               .factor = 1 / sqrtf((float)d->s.head_dim)};
     d->launch->attention(&a, d->stream);
     cuda_launched(d, "attention");
 }
 
 static void route(device *d, int32_t layer)
 {
-    size_t at = (size_t)layer * (size_t)d->step->n_rows * (size_t)d->s.moe_top_k;
     struct cuda_route r = {.live = d->live,
-                           .seq = d->seq,
-                           .forced = d->forced ? d->forced + at : NULL,
                            .logit = d->router,
                            .stride = d->s.moe_num_experts,
                            .route = d->route,
-                           .routes = d->routes + at,
+                           .routes = d->routes,
                            .gate = d->gate,
+                           .layer = layer,
                            .n_experts = d->s.moe_num_experts,
                            .top_k = d->s.moe_top_k,
-                           .rows_bound = d->step->n_rows};
+                           .rows_bound = d->rows_bound};
     struct cuda_sort s = {.live = d->live,
                           .route = d->route,
                           .slot = d->slot,
@@ -150,7 +137,7 @@ static void route(device *d, int32_t layer)
 void cuda_attn_out(device *d, int32_t layer, const struct layer_weights *w)
 {
     if (!runs(d)) return;
-    int32_t rows = d->step->n_rows;
+    int32_t rows = d->rows_bound;
     gemm_dense(d, w->out_proj, d->attended, d->projected, d->s.d_model, &d->live->n_rows, rows,
                "out_proj");
     norm(d, w->norm_2, d->projected);
@@ -179,7 +166,7 @@ void cuda_experts(device *d, int32_t layer, const struct layer_weights *w)
                              .first = d->first,
                              .n_groups = d->s.moe_num_experts,
                              .n = d->s.ffn_hidden_size,
-                             .rows_bound = d->step->n_rows};
+                             .rows_bound = d->rows_bound};
     product(d, p, "w1, v1");
     p.w = w->w2->matrix;
     p.up = (struct cuda_matrix){0};
@@ -189,7 +176,6 @@ void cuda_experts(device *d, int32_t layer, const struct layer_weights *w)
     p.n = d->s.d_model;
     product(d, p, "w2");
     struct cuda_combine c = {.live = d->live,
-                             .seq = d->seq,
                              .slot = d->slot,
                              .gate = d->gate,
                              .down = d->down,
@@ -197,7 +183,7 @@ void cuda_experts(device *d, int32_t layer, const struct layer_weights *w)
                              .stride = d->s.d_model,
                              .d = d->s.d_model,
                              .top_k = d->s.moe_top_k,
-                             .rows_bound = d->step->n_rows};
+                             .rows_bound = d->rows_bound};
     d->launch->combine(&c, d->stream);
     cuda_launched(d, "combine");
 }
@@ -205,35 +191,31 @@ void cuda_experts(device *d, int32_t layer, const struct layer_weights *w)
 void cuda_head(device *d, const weight *norm_f, const weight *lm_head)
 {
     if (!runs(d) || d->step->n_outs == 0) return;
-    struct cuda_norm a = {.n_live = &d->live->n_outs,
-                          .row = d->out_row,
+    struct cuda_norm a = {.live = d->live,
                           .x = cuda_residual(d),
                           .gain = (const float *)(const void *)norm_f->matrix.codes,
                           .y = d->head_y,
                           .d = d->s.d_model,
-                          .rows_bound = d->step->n_outs,
-                          .activations = d->s.activations};
+                          .rows_bound = d->outs_bound,
+                          .activations = d->s.activations,
+                          .of_outs = true};
     d->launch->norm(&a, d->stream);
     cuda_launched(d, "norm_f");
-    gemm_dense(d, lm_head, d->head_y, d->logits, d->s.vocab_size, &d->live->n_outs, d->step->n_outs,
+    gemm_dense(d, lm_head, d->head_y, d->logits, d->s.vocab_size, &d->live->n_outs, d->outs_bound,
                "lm_head");
 }
 
 void cuda_sample(device *d)
 {
-    if (!runs(d) || !d->sample || d->step->n_outs == 0) return;
+    if (!runs(d) || !d->step->sample || d->step->n_outs == 0) return;
     struct cuda_sample a = {.live = d->live,
-                            .row = d->sample,
-                            .mask = d->mask,
-                            .penalised = d->penalised,
                             .logits = d->logits,
                             .weight = d->weights,
                             .out = d->sampled,
                             .stride = d->s.vocab_size,
                             .n_vocab = d->s.vocab_size,
                             .words = d->words,
-                            .outs_bound = d->step->n_outs};
+                            .outs_bound = d->outs_bound};
     d->launch->sample(&a, d->stream);
     cuda_launched(d, "sample");
-    d->n_slots = d->step->n_outs;
 }

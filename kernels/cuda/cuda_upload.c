@@ -40,7 +40,7 @@ static void bitmap_fill(uint32_t *bits, const struct sample_row *row, int32_t n_
     }
 }
 
-static void samples(device *d, bool pack, const struct step *s)
+static void samples(device *d, bool pack, const struct step *s, struct cuda_live *live)
 {
     struct cuda_upload *u = &d->upload;
     size_t n_outs = s->sample ? (size_t)s->n_outs : 0, at, words = (size_t)d->words;
@@ -48,10 +48,10 @@ static void samples(device *d, bool pack, const struct step *s)
     for (size_t i = 0; i < n_outs; i++) n_penalised += is_penalised(&s->sample[i]);
     struct cuda_sample_row *rows =
         (struct cuda_sample_row *)(void *)place(u, pack, n_outs, sizeof *rows, &at);
-    d->sample = n_outs ? (const struct cuda_sample_row *)(const void *)(u->device + at) : NULL;
+    live->sample = n_outs ? (const struct cuda_sample_row *)(const void *)(u->device + at) : NULL;
     uint32_t *bits =
         (uint32_t *)(void *)place(u, pack, (size_t)n_penalised * words, sizeof *bits, &at);
-    d->penalised = (const uint32_t *)(const void *)(u->device + at);
+    live->penalised = (const uint32_t *)(const void *)(u->device + at);
     if (!pack) return;
     memset(bits, 0, (size_t)n_penalised * words * sizeof *bits);
     n_penalised = 0;
@@ -82,39 +82,41 @@ static int32_t pages_used(const struct step *s)
     return (most + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
 }
 
-static void page_table(device *d, bool pack, const struct step *s, int32_t columns)
+static const int32_t *page_table(struct cuda_upload *u, bool pack, const struct step *s,
+                                 int32_t columns)
 {
     size_t at, n = (size_t)s->n_seqs * (size_t)columns;
-    int32_t *to = (int32_t *)(void *)place(&d->upload, pack, n, sizeof *to, &at);
-    d->page_table = (const int32_t *)(const void *)(d->upload.device + at);
+    int32_t *to = (int32_t *)(void *)place(u, pack, n, sizeof *to, &at);
     for (int32_t i = 0; pack && i < s->n_seqs; i++) {
         int32_t used = (s->kv_len[i] + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
         memset(to + (size_t)i * (size_t)columns, 0, (size_t)columns * sizeof *to);
         memcpy(to + (size_t)i * (size_t)columns, s->page_table + (size_t)i * (size_t)s->pages_max,
                (size_t)used * sizeof *to);
     }
+    return (const int32_t *)(const void *)(u->device + at);
 }
 
-/* Measures or packs the step; both passes lay the same arrays at the same places. */
+/* Measures or packs the step; both passes lay the same arrays at the same places. What kernels know of
+ * them stands first, where it stays as long as the memory does. */
 static void lay(device *d, bool pack, const struct step *s)
 {
     struct cuda_upload *u = &d->upload;
-    size_t rows = (size_t)s->n_rows, outs = (size_t)s->n_outs;
+    size_t rows = (size_t)s->n_rows, outs = (size_t)s->n_outs, at;
     int32_t columns = pages_used(s);
-    struct cuda_live live = {s->n_rows, s->n_seqs, s->n_outs, columns};
+    struct cuda_live live = {s->n_rows, s->n_seqs, s->n_outs, .pages_max = columns};
     u->size = 0;
-    d->live = array(u, pack, &live, 1, sizeof live);
-    d->token = array(u, pack, s->token, rows, sizeof *s->token);
-    d->position = array(u, pack, s->position, rows, sizeof *s->position);
-    d->seq = array(u, pack, s->seq, rows, sizeof *s->seq);
-    d->out_row = array(u, pack, s->out_row, outs, sizeof *s->out_row);
-    page_table(d, pack, s, columns);
-    d->mask = array(u, pack, s->mask, (size_t)s->n_masks * (size_t)d->words, sizeof *s->mask);
-    d->forced =
+    struct cuda_live *to = (struct cuda_live *)(void *)place(u, pack, 1, sizeof live, &at);
+    live.token = array(u, pack, s->token, rows, sizeof *s->token);
+    live.position = array(u, pack, s->position, rows, sizeof *s->position);
+    live.seq = array(u, pack, s->seq, rows, sizeof *s->seq);
+    live.out_row = array(u, pack, s->out_row, outs, sizeof *s->out_row);
+    live.page_table = page_table(u, pack, s, columns);
+    live.mask = array(u, pack, s->mask, (size_t)s->n_masks * (size_t)d->words, sizeof *s->mask);
+    live.forced =
         array(u, pack, s->routes_forced, (size_t)d->s.n_layers * rows * (size_t)d->s.moe_top_k,
               sizeof *s->routes_forced);
-    samples(d, pack, s);
-    d->chunks = (columns * KV_PAGE_TOKENS + ATTENTION_CHUNK - 1) / ATTENTION_CHUNK;
+    samples(d, pack, s, &live);
+    if (to) *to = live;
 }
 
 void cuda_upload_close(device *d)
@@ -124,19 +126,32 @@ void cuda_upload_close(device *d)
     d->upload = (struct cuda_upload){0};
 }
 
+/* Of the first step: page tables of every sequence at its longest and two bitmaps a sequence, so that
+ * the address, which captured graphs hold, seldom changes. */
+static size_t room_first(const device *d)
+{
+    enum { ROOM_MAX = 16 * 1024 * 1024 };
+    size_t pages = ((size_t)d->s.max_seq_len + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
+    size_t bytes = (size_t)d->o.seqs_max * (pages + 2 * (size_t)d->words) * sizeof(int32_t);
+    return bytes < ROOM_MAX ? bytes : ROOM_MAX;
+}
+
 /* Grows by half at least, so that a growing context does not take memory at every step. */
 static bool reserve(device *d, size_t bytes)
 {
     struct cuda_upload *u = &d->upload;
     void *host = NULL;
     if (bytes <= u->room) return true;
+    if (u->room == 0) bytes += room_first(d);
     if (!cuda_ok(d, d->run->wait(d->stream), "wait")) return false;
+    cuda_graphs_drop(d); /* they hold the address */
     cuda_upload_close(d);
     size_t room = bytes + bytes / 2 + 4096;
     bool ok = cuda_ok(d, d->run->host_take(&host, room), "pinned memory for a step");
     u->host = host;
     u->device = ok ? cuda_take(d, room, "the arrays of a step", &d->failure) : NULL;
     u->room = u->device ? room : 0;
+    d->live = (const struct cuda_live *)(const void *)u->device;
     return u->device;
 }
 

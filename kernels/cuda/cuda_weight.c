@@ -199,6 +199,7 @@ void cuda_weight_free(weight *w)
     char *name;
     memcpy(&name, &w->spec.name, sizeof name); /* ours, copied at begin */
     memory_free(name);
+    cuda_graphs_drop(w->d); /* they hold the address */
     if (w->codes) w->d->run->give(w->codes);
     if (w->scales) w->d->run->give(w->scales);
     memory_free(w);

@@ -12,14 +12,15 @@ KERNEL(ROUTE_THREADS) route_kernel(struct cuda_route a)
     if (row >= a.live->n_rows) return;
     const float *logit = a.logit + row * a.stride;
     int64_t at = (int64_t)row * a.top_k;
+    int64_t all = (int64_t)a.layer * a.live->n_rows * a.top_k + at; /* of all layers */
     float largest = -INFINITY, sum = 0;
     uint64_t taken = 0;
     for (int j = 0; j < a.top_k; j++) {
         int best = -1;
-        for (int e = 0; e < a.n_experts && a.seq[row] >= 0; e++)
+        for (int e = 0; e < a.n_experts && a.live->seq[row] >= 0; e++)
             if (!(taken >> e & 1) && (best < 0 || logit[e] > logit[best])) best = e;
-        if (a.seq[row] >= 0 && a.forced) best = a.forced[at + j];
-        a.route[at + j] = a.routes[at + j] = best;
+        if (a.live->seq[row] >= 0 && a.live->forced) best = a.live->forced[all + j];
+        a.route[at + j] = a.routes[all + j] = best;
         a.gate[at + j] = best < 0 ? 0.0f : logit[best];
         if (best >= 0) taken |= (uint64_t)1 << best;
         largest = fmaxf(largest, a.gate[at + j]);
@@ -84,7 +85,7 @@ void EXPORT(launch_sort)(const struct cuda_sort *a, void *stream)
 KERNEL(COMBINE_THREADS) combine_kernel(struct cuda_combine a)
 {
     int row = block_x();
-    if (row >= a.live->n_rows || a.seq[row] < 0) return;
+    if (row >= a.live->n_rows || a.live->seq[row] < 0) return;
     for (int i = thread_index(); i < a.d; i += COMBINE_THREADS) {
         float sum = a.x[(int64_t)row * a.d + i];
         for (int j = 0; j < a.top_k; j++) {

@@ -14,14 +14,23 @@ enum {
     CUDA_K_MULTIPLE = 128,  /* rows of weights and activations are padded to this many values */
     CUDA_VECTOR_ROWS = 2,   /* steps up to here run on vector kernels */
     CUDA_TILE_ROWS = 64,    /* products of more rows than this run in tiles through shared memory */
-    CUDA_SPLIT_ROWS = 16,   /* steps up to here attend with one block per chunk of positions */
+    CUDA_GRAPH_ROWS = 64,   /* steps up to here are captured once per bucket and replayed */
     CUDA_HEADS_PACKED = 8,  /* query heads of a KV head that share one pass over K and V */
     CUDA_NORM_THREADS = 256 /* of the kernels that own a row */
 };
 
-/* Live counts, read by kernels, so that the same launches serve other steps. */
+/* What differs from step to step: counts, and where the step's arrays lie on the device. Kernels read
+ * it there, so that a captured graph serves every step of its bucket; the arguments of launches hold
+ * only what is the same in all of them. The host never reads it back. */
 struct cuda_live {
-    int32_t n_rows, n_seqs, n_outs, pages_max;
+    int32_t n_rows, n_seqs, n_outs;
+    int32_t pages_max;                     /* columns of page_table */
+    const int32_t *token, *position, *seq; /* [rows] */
+    const int32_t *page_table;             /* [seqs][pages_max] */
+    const int32_t *out_row;                /* [outs] */
+    const int32_t *forced;                 /* [layers][rows][top_k] or NULL */
+    const struct cuda_sample_row *sample;  /* [outs] */
+    const uint32_t *mask, *penalised;      /* [n][words]: bitmaps of ids */
 };
 
 /* Rows [row][k] in the backend's own layout: codes padded with zeros to CUDA_K_MULTIPLE columns, so
@@ -45,7 +54,6 @@ struct cuda_operand {
 
 struct cuda_embed {
     const struct cuda_live *live;
-    const int32_t *token, *seq;
     const struct sample_result *slot;
     struct cuda_matrix wte;
     float *x; /* [rows][d] */
@@ -54,7 +62,6 @@ struct cuda_embed {
 
 struct cuda_turns {
     const struct cuda_live *live;
-    const int32_t *position;
     const double *inverse_wave; /* [half] */
     float *turn;                /* [rows][half][2] cos and sin */
     int32_t half, rows_bound;
@@ -62,14 +69,14 @@ struct cuda_turns {
 
 /* x += add, then y = LN(x) * gain rounded to the checkpoint's activations. */
 struct cuda_norm {
-    const int32_t *n_live;
-    const int32_t *row; /* rows of x to take, or NULL: 0, 1, ... */
-    float *x;           /* [rows][d] */
-    const float *add;   /* [rows][d] or NULL */
-    const float *gain;  /* [d] */
+    const struct cuda_live *live;
+    float *x;          /* [rows][d] */
+    const float *add;  /* [rows][d] or NULL */
+    const float *gain; /* [d] */
     struct cuda_operand y;
     int32_t d, rows_bound;
     enum activation_type activations;
+    bool of_outs; /* y's rows are the step's outputs, else its rows */
 };
 
 /* K and V of one pool. A page: [layer][K|V][kv_head][16][head_dim]. */
@@ -82,7 +89,6 @@ struct cuda_pool {
 
 struct cuda_rope {
     const struct cuda_live *live;
-    const int32_t *position, *seq, *page_table;
     const float *qkv, *turn; /* [rows][qkv_width], [rows][head_dim / 2][2] */
     float *q;                /* [rows][heads * head_dim] */
     struct cuda_pool pool;
@@ -92,15 +98,11 @@ struct cuda_rope {
 
 struct cuda_attention {
     const struct cuda_live *live;
-    const int32_t *position, *seq, *page_table;
     const float *q;
     struct cuda_pool pool;
     struct cuda_operand out; /* [rows][heads * head_dim] */
-    float *part;             /* [rows][heads][chunks_max][head_dim + 2]: sums, largest, total */
     int32_t layer, heads, rows_bound;
-    float factor;         /* 1 / sqrt(head_dim) */
-    int32_t chunks_bound; /* chunks of the longest sequence */
-    int32_t chunks_max;   /* stride of part */
+    float factor; /* 1 / sqrt(head_dim) */
 };
 
 /* out[entry][i] = w[group * n + i] . x[x_row[entry]] for the entries of each group; with `up` the
@@ -117,12 +119,11 @@ struct cuda_product {
 
 struct cuda_route {
     const struct cuda_live *live;
-    const int32_t *seq, *forced; /* forced: [rows][top_k] of this layer, or NULL */
-    const float *logit;          /* [rows][stride] */
+    const float *logit; /* [rows][stride] */
     int64_t stride;
-    int32_t *route, *routes; /* [rows][top_k]; routes: the same for collect */
+    int32_t *route, *routes; /* [rows][top_k]; [layers][rows][top_k], the same for collect */
     float *gate;             /* [rows][top_k] */
-    int32_t n_experts, top_k, rows_bound;
+    int32_t layer, n_experts, top_k, rows_bound;
 };
 
 struct cuda_sort {
@@ -136,7 +137,7 @@ struct cuda_sort {
 
 struct cuda_combine {
     const struct cuda_live *live;
-    const int32_t *seq, *slot;
+    const int32_t *slot;
     const float *gate, *down; /* down: [entries][stride] */
     float *x;
     int64_t stride;
@@ -153,10 +154,8 @@ struct cuda_sample_row {
 
 struct cuda_sample {
     const struct cuda_live *live;
-    const struct cuda_sample_row *row;
-    const uint32_t *mask, *penalised; /* [n][words] */
-    const float *logits;              /* [outs][stride] */
-    float *weight;                    /* [outs][stride] scratch */
+    const float *logits; /* [outs][stride] */
+    float *weight;       /* [outs][stride] scratch */
     struct sample_result *out;
     int64_t stride;
     int32_t n_vocab, words, outs_bound;
@@ -221,6 +220,12 @@ struct cuda_runtime {
     int (*mark)(void *mark, void *stream); /* marks a place in the stream ... */
     int (*mark_wait)(void *mark);          /* ... and waits until it is reached */
     int (*wait)(void *stream);
+    /* Launches between the two are kept with their arguments and not made; nothing else may be asked
+     * for meanwhile. A graph makes them all. */
+    int (*capture_begin)(void *stream);
+    int (*capture_end)(void *stream, void **graph); /* *graph NULL on failure */
+    int (*graph_launch)(void *graph, void *stream);
+    int (*graph_close)(void *graph);
     const char *(*error_text)(int code);
     bool poisons; /* buffers that a step writes are filled with NaN before it */
 };

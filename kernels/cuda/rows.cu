@@ -10,8 +10,8 @@ template <int FORMAT> KERNEL(ROW_THREADS) embed_kernel(struct cuda_embed a)
     constexpr int CHUNK = format_traits<FORMAT>::chunk;
     int row = block_x();
     if (row >= a.live->n_rows) return;
-    int token = a.token[row];
-    bool padding = a.seq[row] < 0;
+    int token = a.live->token[row];
+    bool padding = a.live->seq[row] < 0;
     if (padding) token = 0;
     if (token < 0) token = a.slot[~token].id < 0 ? 0 : a.slot[~token].id;
     const unsigned char *codes = a.wte.codes + token * a.wte.row_bytes;
@@ -47,7 +47,7 @@ KERNEL(WARP) turns_kernel(struct cuda_turns a)
     int row = block_x();
     if (row >= a.live->n_rows) return;
     for (int i = thread_index(); i < a.half; i += WARP) {
-        double angle = a.position[row] * a.inverse_wave[i];
+        double angle = a.live->position[row] * a.inverse_wave[i];
         float *turn = a.turn + ((int64_t)row * a.half + i) * 2;
         turn[0] = (float)cos(angle);
         turn[1] = (float)sin(angle);
@@ -73,8 +73,8 @@ KERNEL(ROW_THREADS) norm_kernel(struct cuda_norm a)
 {
     SHARED(float, held, ROW_THREADS / WARP);
     int out = block_x();
-    if (out >= *a.n_live) return;
-    int row = a.row ? a.row[out] : out;
+    if (out >= (a.of_outs ? a.live->n_outs : a.live->n_rows)) return;
+    int row = a.of_outs ? a.live->out_row[out] : out;
     float *x = a.x + (int64_t)row * a.d;
     float sum = 0, squares = 0, largest = 0;
     for (int i = thread_index(); i < a.d; i += ROW_THREADS) {
@@ -122,9 +122,10 @@ DEVICE void kv_store(const struct cuda_pool &pool, unsigned char *head, int i, f
 KERNEL(ROW_THREADS) rope_kernel(struct cuda_rope a)
 {
     int row = block_x(), n = a.pool.head_dim, half = n / 2;
-    if (row >= a.live->n_rows || a.seq[row] < 0) return;
-    int position = a.position[row], kv_heads = a.pool.kv_heads;
-    int page = a.page_table[(int64_t)a.seq[row] * a.live->pages_max + position / KV_PAGE_TOKENS];
+    if (row >= a.live->n_rows || a.live->seq[row] < 0) return;
+    int position = a.live->position[row], kv_heads = a.pool.kv_heads;
+    const int32_t *pages = a.live->page_table + (int64_t)a.live->seq[row] * a.live->pages_max;
+    int page = pages[position / KV_PAGE_TOKENS];
     int element = a.pool.type == KV_BF16 ? 2 : 1;
     int64_t head_bytes = (int64_t)KV_PAGE_TOKENS * n * element;
     const float *qkv = a.qkv + (int64_t)row * (a.heads + 2 * kv_heads) * n;

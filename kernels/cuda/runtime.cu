@@ -77,6 +77,29 @@ static int mark(void *at, void *stream)
 }
 static int mark_wait(void *at) { return cudaEventSynchronize((cudaEvent_t)at); }
 static int wait_stream(void *stream) { return cudaStreamSynchronize((cudaStream_t)stream); }
+
+static int capture_begin(void *stream)
+{
+    return cudaStreamBeginCapture((cudaStream_t)stream, cudaStreamCaptureModeThreadLocal);
+}
+
+/* The graph itself is only the plan of what is launched, the executable. */
+static int capture_end(void *stream, void **out)
+{
+    cudaGraph_t graph = NULL;
+    *out = NULL;
+    cudaError_t code = cudaStreamEndCapture((cudaStream_t)stream, &graph);
+    if (code == cudaSuccess) code = cudaGraphInstantiate((cudaGraphExec_t *)out, graph, 0);
+    if (graph) cudaGraphDestroy(graph);
+    return code;
+}
+
+static int graph_launch(void *graph, void *stream)
+{
+    return cudaGraphLaunch((cudaGraphExec_t)graph, (cudaStream_t)stream);
+}
+
+static int graph_close(void *graph) { return cudaGraphExecDestroy((cudaGraphExec_t)graph); }
 static const char *error_text(int code) { return cudaGetErrorString((cudaError_t)code); }
 
 extern "C" {
@@ -84,6 +107,7 @@ extern const struct cuda_runtime cuda_runtime_nvidia;
 const struct cuda_runtime cuda_runtime_nvidia = {
     open_device, memory, take,      give,       host_take,   host_give, stream_open, stream_close,
     copy,        fill,   launched,  mark_open,  mark_close,  mark,      mark_wait,   wait_stream,
+    capture_begin, capture_end, graph_launch, graph_close,
     error_text,  false,
 };
 }

@@ -73,9 +73,9 @@ DEVICE bool bit_of(const uint32_t *bits, int i) { return bits[i / 32] >> (i % 32
 DEVICE void adjust(float *p, const float *logit, const struct cuda_sample &a,
                    const struct cuda_sample_row &row)
 {
-    const uint32_t *mask = row.mask < 0 ? NULL : a.mask + (int64_t)row.mask * a.words;
+    const uint32_t *mask = row.mask < 0 ? NULL : a.live->mask + (int64_t)row.mask * a.words;
     const uint32_t *penalised =
-        row.penalised < 0 ? NULL : a.penalised + (int64_t)row.penalised * a.words;
+        row.penalised < 0 ? NULL : a.live->penalised + (int64_t)row.penalised * a.words;
     for (int i = thread_index(); i < a.n_vocab; i += SAMPLE_THREADS) {
         float v = logit[i];
         if (penalised && bit_of(penalised, i))
@@ -225,7 +225,7 @@ KERNEL(SAMPLE_THREADS) sample_kernel(struct cuda_sample a)
     const float *logit = a.logits + block_x() * a.stride;
     float *weight = a.weight + block_x() * a.stride;
     struct sample_result *out = &a.out[block_x()];
-    struct cuda_sample_row row = a.row[block_x()];
+    struct cuda_sample_row row = a.live->sample[block_x()];
     float unfit = 0;
     double sum = 0;
     for (int i = thread_index(); i < a.n_vocab; i += SAMPLE_THREADS)

@@ -44,11 +44,24 @@ struct thread {
     int n_copies, group, next_due;
 };
 
+struct captured {
+    struct emulator_kernel *kernel;
+    int grid[3], threads;
+    void (*run)(const void *);
+    void *context;
+};
+
+struct emulator_graph {
+    struct captured *launches;
+    size_t n, room;
+};
+
 static struct {
     struct emulator_options options;
     struct emulator_kernel kernels[KERNELS_MAX];
     size_t n_kernels;
     struct emulator_kernel *running;
+    struct emulator_graph *capturing;
     struct fiber main;
     struct thread *threads; /* [THREADS_MAX] */
     int n_made;
@@ -361,25 +374,77 @@ static void block_run(int n)
     }
 }
 
-void emulator_launch(struct emulator_kernel *kernel, int x, int y, int z, int threads,
-                     void (*run)(const void *), const void *context)
+static void launch(const struct captured *l)
 {
-    e.running = kernel;
+    int x = l->grid[0], y = l->grid[1], z = l->grid[2];
+    e.running = l->kernel;
     if (x < 1 || y < 1 || z < 1 || y > 65535 || z > 65535) broken("a grid that CUDA refuses");
-    threads_make(threads);
-    e.run = run;
-    e.context = context;
-    emulator_now = (struct emulator_place){.threads = threads, .grid = {x, y, z}};
-    kernel->n_launches++;
-    kernel->n_blocks += (int64_t)x * y * z;
+    threads_make(l->threads);
+    e.run = l->run;
+    e.context = l->context;
+    emulator_now = (struct emulator_place){.threads = l->threads, .grid = {x, y, z}};
+    l->kernel->n_launches++;
+    l->kernel->n_blocks += (int64_t)x * y * z;
     fiber_release(&e.kernel_begun);
     for (int64_t i = 0; i < (int64_t)x * y * z; i++) {
         int64_t at = e.options.order == EMULATOR_REVERSE ? (int64_t)x * y * z - 1 - i : i;
         emulator_now.block[0] = (int)(at % x);
         emulator_now.block[1] = (int)(at / x % y);
         emulator_now.block[2] = (int)(at / x / y);
-        block_run(threads);
+        block_run(l->threads);
     }
     fiber_acquire(&e.kernel_ended);
     e.running = NULL;
+}
+
+static void capture(const struct captured *l, size_t context_bytes)
+{
+    struct emulator_graph *g = e.capturing;
+    if (g->n == g->room) {
+        g->room = g->room ? 2 * g->room : 64;
+        g->launches = realloc(g->launches, g->room * sizeof *g->launches);
+        if (!g->launches) broken("out of memory");
+    }
+    void *held = malloc(context_bytes);
+    if (!held) broken("out of memory");
+    memcpy(held, l->context, context_bytes);
+    g->launches[g->n] = *l;
+    g->launches[g->n++].context = held;
+}
+
+void emulator_launch(struct emulator_kernel *kernel, int x, int y, int z, int threads,
+                     void (*run)(const void *), const void *context, size_t context_bytes)
+{
+    void *arguments;
+    memcpy(&arguments, &context, sizeof arguments);
+    struct captured l = {kernel, {x, y, z}, threads, run, arguments};
+    if (e.capturing)
+        capture(&l, context_bytes);
+    else
+        launch(&l);
+}
+
+void emulator_capture_begin(void)
+{
+    e.capturing = calloc(1, sizeof *e.capturing);
+    if (!e.capturing) broken("out of memory");
+}
+
+struct emulator_graph *emulator_capture_end(void)
+{
+    struct emulator_graph *g = e.capturing;
+    e.capturing = NULL;
+    return g;
+}
+
+void emulator_graph_run(const struct emulator_graph *graph)
+{
+    for (size_t i = 0; i < graph->n; i++) launch(&graph->launches[i]);
+}
+
+void emulator_graph_free(struct emulator_graph *graph)
+{
+    for (size_t i = 0; i < graph->n; i++) free(graph->launches[i].context);
+    free(graph->launches);
+    free(graph);
 }

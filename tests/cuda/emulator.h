@@ -43,7 +43,15 @@ struct emulator_place {
 extern struct emulator_place emulator_now;
 
 void emulator_launch(struct emulator_kernel *kernel, int x, int y, int z, int threads,
-                     void (*run)(const void *), const void *context);
+                     void (*run)(const void *), const void *context, size_t context_bytes);
+
+/* Launches between begin and end are kept with a copy of their arguments, and made only by _run; as
+ * what a captured graph holds, the copy does not change with what the host thinks later. */
+struct emulator_graph;
+void emulator_capture_begin(void);
+struct emulator_graph *emulator_capture_end(void);
+void emulator_graph_run(const struct emulator_graph *graph);
+void emulator_graph_free(struct emulator_graph *graph);
 
 void *emulator_shared(const char *name, int line, size_t bytes);
 void emulator_block_sync(void);

@@ -37,7 +37,7 @@ static void launch_run(struct emulator_kernel *entry, void (*kernel)(ARGS), stru
                        int threads, ARGS args)
 {
     launch_call<ARGS> call = {kernel, args};
-    emulator_launch(entry, g.x, g.y, g.z, threads, launch_thread<ARGS>, &call);
+    emulator_launch(entry, g.x, g.y, g.z, threads, launch_thread<ARGS>, &call, sizeof call);
 }
 
 #define LAUNCH(kernel, grid_, threads, stream, args)                                               \

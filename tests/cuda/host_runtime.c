@@ -5,13 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/cuda/emulator.h"
+
 extern const struct cuda_launch cuda_launch_host;
 
-enum { FAILED = 999, NO_MEMORY = 2, NO_DEVICE = 100 };
+enum { FAILED = 999, NO_MEMORY = 2, NO_DEVICE = 100, IN_CAPTURE = 900 };
 
 static struct {
     int64_t n_calls, fail_at, held;
-    bool lost;
+    bool lost, capturing;
     size_t bytes_free;
     int32_t capability;
 } r = {.bytes_free = (size_t)1 << 30, .capability = 80};
@@ -35,6 +37,9 @@ static bool fails(void)
     return r.fail_at > 0 && (r.lost ? r.n_calls >= r.fail_at : r.n_calls == r.fail_at);
 }
 
+/* What a capturing stream refuses: everything but launches. */
+static int refused(void) { return fails() ? FAILED : r.capturing ? IN_CAPTURE : 0; }
+
 static int open_device(int32_t index, struct cuda_device_info *out)
 {
     (void)index;
@@ -50,14 +55,15 @@ static int open_device(int32_t index, struct cuda_device_info *out)
 static int memory(size_t *free_bytes)
 {
     *free_bytes = r.bytes_free;
-    return fails() ? FAILED : 0;
+    return refused();
 }
 
 /* The size lies in front of what is handed out, on 256 bytes as cudaMalloc aligns. */
 static int block_take(void **out, size_t bytes, bool poison)
 {
     enum { HEAD = 256 };
-    if (fails()) return FAILED;
+    int code = refused();
+    if (code) return code;
     if (bytes > r.bytes_free) return NO_MEMORY;
     unsigned char *block = aligned_alloc(HEAD, (bytes + HEAD + HEAD - 1) / HEAD * HEAD);
     if (!block) return NO_MEMORY;
@@ -102,16 +108,18 @@ static int object_close(void *object)
 
 static int copy(void *to, const void *from, size_t bytes, void *stream)
 {
+    int code = refused();
     (void)stream;
-    if (fails()) return FAILED;
+    if (code) return code;
     memcpy(to, from, bytes);
     return 0;
 }
 
 static int fill(void *at, int byte, size_t bytes, void *stream)
 {
+    int code = refused();
     (void)stream;
-    if (fails()) return FAILED;
+    if (code) return code;
     memset(at, byte, bytes);
     return 0;
 }
@@ -121,18 +129,63 @@ static int launched(void) { return fails() ? FAILED : 0; }
 static int mark(void *at, void *stream)
 {
     (void)at, (void)stream;
-    return fails() ? FAILED : 0;
+    return refused();
 }
 
 static int wait_for(void *what)
 {
     (void)what;
+    return refused();
+}
+
+static int capture_begin(void *stream)
+{
+    int code = refused();
+    (void)stream;
+    if (code) return code;
+    r.capturing = true;
+    emulator_capture_begin();
+    return 0;
+}
+
+/* The capture ends even where that fails, as on a stream whose capture was broken. */
+static int capture_end(void *stream, void **graph)
+{
+    (void)stream;
+    *graph = NULL;
+    if (!r.capturing) return IN_CAPTURE;
+    r.capturing = false;
+    *graph = emulator_capture_end();
+    if (!fails()) {
+        r.held++;
+        return 0;
+    }
+    emulator_graph_free(*graph);
+    *graph = NULL;
+    return FAILED;
+}
+
+static int graph_launch(void *graph, void *stream)
+{
+    int code = refused();
+    (void)stream;
+    if (code == 0) emulator_graph_run(graph);
+    return code;
+}
+
+static int graph_close(void *graph)
+{
+    emulator_graph_free(graph);
+    r.held--;
     return fails() ? FAILED : 0;
 }
 
 static const char *error_text(int code)
 {
-    return code == NO_MEMORY ? "out of memory" : code == NO_DEVICE ? "no device" : "failed";
+    return code == NO_MEMORY    ? "out of memory"
+           : code == NO_DEVICE  ? "no device"
+           : code == IN_CAPTURE ? "in a capture"
+                                : "failed";
 }
 
 static const struct cuda_runtime runtime = {
@@ -152,6 +205,10 @@ static const struct cuda_runtime runtime = {
     .mark = mark,
     .mark_wait = wait_for,
     .wait = wait_for,
+    .capture_begin = capture_begin,
+    .capture_end = capture_end,
+    .graph_launch = graph_launch,
+    .graph_close = graph_close,
     .error_text = error_text,
     .poisons = true,
 };

@@ -108,6 +108,7 @@ static void operations_by_rows(struct rig_options o, const int32_t *counts, size
 {
     struct rig cuda, reference;
     rig_open(&cuda, &kernels_cuda, &o);
+    cuda.d->graphs.off = true; /* pages are read between two operations */
     o.mirror = true;
     rig_open(&reference, &kernels_reference, &o);
     for (size_t i = 0; i < n_counts; i++) {

@@ -261,15 +261,15 @@ void rig_run(struct rig *r, struct rig_step *t, int32_t from, int32_t to, struct
     const struct kernels *k = r->k;
     error err = {0};
     t->s.kv = r->kv;
-    k->step_begin(r->d, &t->s, from, to);
-    if (from == 0) k->embed(r->d, r->wte);
-    for (int32_t l = from; l < to; l++) {
+    bool enqueue = k->step_begin(r->d, &t->s, from, to);
+    if (enqueue && from == 0) k->embed(r->d, r->wte);
+    for (int32_t l = from; l < to && enqueue; l++) {
         k->attn_in(r->d, l, &r->layer[l]);
         k->attention(r->d, l);
         k->attn_out(r->d, l, &r->layer[l]);
         k->experts(r->d, l, &r->layer[l]);
     }
-    if (to == r->o.shape.n_layers) {
+    if (enqueue && to == r->o.shape.n_layers) {
         k->head(r->d, r->norm_f, r->head);
         k->sample(r->d);
     }
