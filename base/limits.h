@@ -102,6 +102,8 @@
 /* The database; SQLite itself keeps to it. Below the floor, its size is not worth a thought. */
 #define INDEX_DATABASE_MAX   (4 * GIB)
 #define INDEX_DATABASE_FLOOR (4 * MIB)
+/* Threads that parse: more would outrun the one that writes. */
+#define INDEX_THREADS_MAX 8
 /* One transaction: long enough to share one commit, short enough that others can write between and
  * that little is lost with a kill. */
 #define INDEX_BATCH_FILES 256

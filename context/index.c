@@ -1,6 +1,8 @@
 /* An update walks two sorted lists side by side: the files there are, and the files the database
  * knows. Whatever has the stamp it had is done; whatever git vouches for and the database knows is
- * done without being read; the rest is read, and parsed only when its content is new. */
+ * done without being read; the rest is read, and parsed only when its content is new. Reading and
+ * parsing is done by other threads (index_workers.h); what they find is written in the order in which
+ * it comes, because rows depend on contents alone. */
 #include "context/index.h"
 
 #include <stdlib.h>
@@ -12,12 +14,14 @@
 #include "base/limits.h"
 #include "base/memory.h"
 #include "context/exclude.h"
-#include "context/index_private.h"
+#include "context/index_workers.h"
 #include "context/path_text.h"
 
 /* A file that changed within this time of being looked at may change again under the same time. */
 #define STAMP_DOUBT_NS 20000000
 #define PROGRESS_US    100000
+/* Contents parsed at once: as many as there are jobs. */
+#define PARSING_MAX 256
 
 /* A row of `files`. */
 struct known_file {
@@ -37,11 +41,16 @@ struct known_files {
 struct update {
     code_index *x;
     repository *r;
-    tagger *tags;
+    index_workers *workers;
+    struct index_job *waiting; /* read, and the same new content is being parsed */
+    struct parsing {           /* contents that are being parsed */
+        struct blob_id id;
+        const struct language *language;
+    } parsing[PARSING_MAX];
+    size_t n_parsing;
     struct index_report *report;
     struct repository_files list;
     struct known_files known;
-    buffer content;
     int64_t tree, listed_ns, told_us;
     index_progress *progress;
     void *payload;
@@ -213,32 +222,116 @@ static status find_unread(struct blob_row *blob, struct update *u, const struct 
     return code;
 }
 
-static status read_changed(struct update *u, const struct repository_file *f,
-                           const struct known_file *old, const struct language *language)
+/* The content stands in the index: the file is its, too. */
+static status job_put(struct update *u, struct index_job *j, const struct blob_row *blob)
+{
+    report_blob(u->report, blob, j->parse);
+    return file_put(u, j->file, j->payload, blob->id, &j->stamp, j->seen_ns);
+}
+
+static bool is_parsing(const struct update *u, const struct index_job *j)
+{
+    for (size_t i = 0; i < u->n_parsing; i++)
+        if (u->parsing[i].language == j->language &&
+            memcmp(&u->parsing[i].id, &j->id, sizeof j->id) == 0)
+            return true;
+    return false;
+}
+
+static void parsing_end(struct update *u, const struct index_job *j)
+{
+    for (size_t i = 0; i < u->n_parsing; i++)
+        if (u->parsing[i].language == j->language &&
+            memcmp(&u->parsing[i].id, &j->id, sizeof j->id) == 0)
+            u->parsing[i] = u->parsing[--u->n_parsing];
+}
+
+/* Read: *again says that it goes on its way once more, or waits. */
+static status job_was_read(struct update *u, struct index_job *j, bool *again)
 {
     struct blob_row blob;
-    struct file_stamp stamp;
-    int64_t seen_ns = now_ns();
-    buffer_clear(&u->content);
-    status code = repository_read(&u->content, &stamp, u->r, f, INDEX_FILE_MAX, u->err);
-    if (code == ERR_LIMIT) return file_skip(u, old, SKIP_LARGE);
-    if (code == ERR_IO || code == ERR_FORMAT) return file_skip(u, old, SKIP_UNREADABLE);
+    if (j->code == ERR_LIMIT) return file_skip(u, j->payload, SKIP_LARGE);
+    if (j->code == ERR_IO || j->code == ERR_FORMAT)
+        return file_skip(u, j->payload, SKIP_UNREADABLE);
+    if (j->code != OK) return fail(u->err, j->code, "%s", j->err.message);
+    status code = blob_find(&blob, u->x, &j->id, j->language, u->err);
+    if (code == OK && blob.id) return job_put(u, j, &blob);
+    *again = code == OK;
     if (code != OK) return code;
-    text content = buffer_text(&u->content);
-    struct blob_id id = blob_id_of(content);
-    code = blob_find(&blob, u->x, &id, language, u->err);
-    bool fresh = code == OK && blob.id == 0;
-    if (fresh) code = blob_add(&blob, u->x, u->tags, &id, language, f->path, content, u->err);
-    if (code == OK) code = file_put(u, f, old, blob.id, &stamp, seen_ns);
-    if (code == OK) report_blob(u->report, &blob, fresh);
+    if (is_parsing(u, j) || u->n_parsing == PARSING_MAX) {
+        j->next = u->waiting;
+        u->waiting = j;
+        return OK;
+    }
+    u->parsing[u->n_parsing++] = (struct parsing){j->id, j->language};
+    j->parse = true;
+    index_workers_give(u->workers, j);
+    return OK;
+}
+
+static status job_was_parsed(struct update *u, struct index_job *j)
+{
+    struct blob_row blob;
+    parsing_end(u, j);
+    if (j->code != OK) return fail(u->err, j->code, "%s", j->err.message);
+    status code =
+        blob_add(&blob, u->x, &j->id, j->language, j->content.size, j->state, &j->tags, u->err);
+    return code == OK ? job_put(u, j, &blob) : code;
+}
+
+/* Whatever waited for a content to be written looks for it again. */
+static status jobs_awake(struct update *u)
+{
+    status code = OK;
+    struct index_job *list = u->waiting;
+    u->waiting = NULL;
+    while (list) {
+        struct index_job *j = list;
+        bool again = false;
+        list = j->next;
+        if (code == OK) code = job_was_read(u, j, &again);
+        if (!again) index_workers_return(u->workers, j);
+    }
     return code;
 }
 
-static status update_file(struct update *u, const struct repository_file *f,
-                          const struct known_file *old)
+/* One step that is done; *any says whether there was one. */
+static status job_finish(struct update *u, bool wait, bool *any)
+{
+    bool again = false;
+    struct index_job *j = index_workers_take(u->workers, wait);
+    *any = j != NULL;
+    if (!j) return OK;
+    bool parsed = j->parse;
+    status code = parsed ? job_was_parsed(u, j) : job_was_read(u, j, &again);
+    if (!again) index_workers_return(u->workers, j);
+    if (code == OK && parsed && u->waiting) code = jobs_awake(u);
+    return code == OK ? index_share(u->x, u->err) : code;
+}
+
+/* Sends the file on its way; finishes others while there is no room for it. */
+static status read_changed(struct update *u, const struct repository_file *f,
+                           const struct known_file *old, const struct language *language)
+{
+    bool any = true;
+    status code = OK;
+    struct index_job *j;
+    while (code == OK && !(j = index_workers_free_job(u->workers)))
+        code = job_finish(u, true, &any);
+    if (code != OK) return code;
+    *j = (struct index_job){.file = f, .payload = old, .language = language};
+    index_workers_give(u->workers, j);
+    while (code == OK && any) code = job_finish(u, false, &any);
+    return code;
+}
+
+/* *done: nothing of the file has to be read. */
+static status update_unread(struct update *u, const struct repository_file *f,
+                            const struct known_file *old, const struct language *language,
+                            bool *done)
 {
     struct blob_row blob;
-    const struct language *language = language_find(TEXT(""), f->path);
+    *done = true;
     if (exclude_reason(f->path)) return file_skip(u, old, SKIP_EXCLUDED);
     if (f->stamp.size_bytes > INDEX_FILE_MAX) return file_skip(u, old, SKIP_LARGE);
     if (is_untouched(u, f, old, language)) {
@@ -246,13 +339,22 @@ static status update_file(struct update *u, const struct repository_file *f,
         return OK;
     }
     status code = find_unread(&blob, u, f, language);
-    if (code != OK) return code;
-    if (blob.id == 0) return read_changed(u, f, old, language);
+    *done = code != OK || blob.id != 0;
+    if (code != OK || !*done) return code;
     report_blob(u->report, &blob, false);
     if (old && old->blob.id == blob.id && stamp_equal(&f->stamp, &old->stamp) &&
         repository_kind(u->r) == REPOSITORY_BARE)
         return OK;
     return file_put(u, f, old, blob.id, &f->stamp, u->listed_ns);
+}
+
+static status update_file(struct update *u, const struct repository_file *f,
+                          const struct known_file *old)
+{
+    bool done;
+    const struct language *language = language_find(TEXT(""), f->path);
+    status code = update_unread(u, f, old, language, &done);
+    return code == OK && !done ? read_changed(u, f, old, language) : code;
 }
 
 static int compare_paths(text a, text b)
@@ -261,8 +363,12 @@ static int compare_paths(text a, text b)
     return order ? order : (a.size > b.size) - (a.size < b.size);
 }
 
-static bool tell_progress(struct update *u, size_t n_done)
+/* Counted are files that are worked off, not those under way. */
+static bool tell_progress(struct update *u)
 {
+    const struct index_report *report = u->report;
+    size_t n_done = report->n_parsed + report->n_reused;
+    for (size_t i = 0; i < N_INDEX_SKIPS; i++) n_done += report->n_skipped[i];
     int64_t now = clock_us();
     bool last = n_done == u->list.n;
     if (!u->progress || (!last && now - u->told_us < PROGRESS_US)) return true;
@@ -287,8 +393,13 @@ static status update_files(struct update *u)
         i += order <= 0;
         k += order >= 0;
         if (code == OK) code = index_share(u->x, u->err);
-        if (code == OK && !tell_progress(u, i))
-            code = fail(u->err, ERR_CANCELLED, "cancelled after %zu of %zu files", i, u->list.n);
+        if (code == OK && !tell_progress(u))
+            code = fail(u->err, ERR_CANCELLED, "cancelled at %zu of %zu files", i, u->list.n);
+    }
+    for (bool any = true; code == OK && any;) {
+        code = job_finish(u, true, &any);
+        if (code == OK && !tell_progress(u))
+            code = fail(u->err, ERR_CANCELLED, "cancelled at the last of %zu files", i);
     }
     status closed = code == OK || code == ERR_CANCELLED ? index_commit(u->x, u->err) : OK;
     return code == OK ? closed : code;
@@ -347,7 +458,12 @@ static status update_once(struct update *u)
     status code = index_check(u->x, u->err);
     if (code == OK) code = tree_open(u);
     if (code == OK) code = known_load(u, TEXT(""));
+    if (code == OK) code = index_workers_open(&u->workers, u->r, 0, u->err);
     if (code == OK) code = update_files(u);
+    index_workers_close(u->workers);
+    u->workers = NULL;
+    u->waiting = NULL;
+    u->n_parsing = 0;
     if (code == OK) code = tree_close(u);
     if (code == OK) code = blobs_evict(u->x, u->err);
     if (code == OK) code = report_sums(u);
@@ -364,7 +480,6 @@ status index_update(struct index_report *out, code_index *x, repository *r,
     struct update u = {
         .x = x, .r = r, .report = out, .progress = progress, .payload = payload, .err = err};
     status code = index_lock(x, progress, payload, err);
-    if (code == OK) code = tagger_open(&u.tags, err);
     u.listed_ns = now_ns();
     if (code == OK) code = repository_list(&u.list, r, err);
     if (code == OK) code = update_once(&u);
@@ -376,9 +491,39 @@ status index_update(struct index_report *out, code_index *x, repository *r,
     out->rebuilt = x->rebuilt;
     out->elapsed_us = clock_us() - from_us;
     repository_files_free(&u.list);
-    tagger_close(u.tags);
-    buffer_free(&u.content);
     index_unlock(x);
+    return code;
+}
+
+/* The one file in this thread: a thread of its own would take longer to start. */
+static status update_alone(struct update *u, const struct repository_file *f,
+                           const struct known_file *old)
+{
+    struct blob_row blob = {0};
+    struct index_job j = {.file = f, .payload = old, .language = language_find(TEXT(""), f->path)};
+    bool untouched = false;
+    status code = update_unread(u, f, old, j.language, &untouched);
+    if (code != OK || untouched) return code;
+    tagger *tags = NULL;
+    index_job_read(&j, u->r);
+    if (j.code != OK) {
+        code = file_skip(u, old, j.code == ERR_LIMIT ? SKIP_LARGE : SKIP_UNREADABLE);
+        index_job_clear(&j);
+        return code;
+    }
+    code = blob_find(&blob, u->x, &j.id, j.language, u->err);
+    if (code == OK && blob.id == 0) {
+        j.parse = true;
+        code = tagger_open(&tags, u->err);
+        if (code == OK) index_job_parse(&j, tags);
+        if (code == OK && j.code != OK) code = fail(u->err, j.code, "%s", j.err.message);
+        if (code == OK)
+            code =
+                blob_add(&blob, u->x, &j.id, j.language, j.content.size, j.state, &j.tags, u->err);
+        tagger_close(tags);
+    }
+    if (code == OK) code = job_put(u, &j, &blob);
+    index_job_clear(&j);
     return code;
 }
 
@@ -386,25 +531,24 @@ status index_update(struct index_report *out, code_index *x, repository *r,
 status index_update_file(bool *changed, code_index *x, repository *r, text path, error *err)
 {
     struct index_report report = {0};
-    struct update u = {.x = x, .r = r, .report = &report, .err = err};
     *changed = false;
     if (path.size == 0) return OK;
-    status code = tagger_open(&u.tags, err);
-    u.listed_ns = now_ns();
-    if (code == OK) code = repository_list_one(&u.list, r, path, err);
-    if (code == OK) code = tree_open(&u);
-    if (code == OK) code = known_load(&u, path);
-    const struct known_file *old = u.known.n ? u.known.files : NULL;
-    if (code == OK && u.list.n)
-        code = update_file(&u, u.list.files, old);
+    struct update *u = memory_take(1, sizeof *u);
+    if (!u) return fail(err, ERR_MEMORY, "no memory for an update");
+    *u = (struct update){.x = x, .r = r, .report = &report, .err = err, .listed_ns = now_ns()};
+    status code = repository_list_one(&u->list, r, path, err);
+    if (code == OK) code = tree_open(u);
+    if (code == OK) code = known_load(u, path);
+    const struct known_file *old = u->known.n ? u->known.files : NULL;
+    if (code == OK && u->list.n)
+        code = update_alone(u, u->list.files, old);
     else if (code == OK && old)
-        code = file_forget(&u, old);
+        code = file_forget(u, old);
     if (code == OK) code = index_commit(x, err);
-    *changed = code == OK && (report.n_parsed || (old && !u.list.n));
+    *changed = code == OK && (report.n_parsed || (old && !u->list.n));
     index_rollback(x);
-    known_free(&u.known);
-    repository_files_free(&u.list);
-    tagger_close(u.tags);
-    buffer_free(&u.content);
+    known_free(&u->known);
+    repository_files_free(&u->list);
+    memory_free(u);
     return code;
 }

@@ -1,4 +1,5 @@
 /* The rows of one content: found, written, deleted. */
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -47,8 +48,8 @@ static bool is_minified(text path, text content, bool is_source)
            (is_source && content.size > 4 * KIB && content.size / n_lines > INDEX_LINE_MEAN_MAX);
 }
 
-static status tags_of(struct tags *tags, enum blob_state *state, tagger *t,
-                      const struct language *language, text path, text content, error *err)
+status blob_parse(struct tags *tags, enum blob_state *state, tagger *t,
+                  const struct language *language, text path, text content, error *err)
 {
     status code = OK;
     *tags = (struct tags){0};
@@ -71,31 +72,21 @@ static status tags_of(struct tags *tags, enum blob_state *state, tagger *t,
     return code;
 }
 
-/* The id of a name, made when it is new. */
-static status name_id(int64_t *id, code_index *x, text name, error *err)
+/* FNV-1a. */
+int64_t name_hash(text name)
 {
-    bool found;
-    sqlite3_stmt *s = SQL(x, SQL_NAME_FIND);
-    bind_text(s, 1, name);
-    status code = index_step(x, s, &found, err);
-    if (code == OK && found) *id = sqlite3_column_int64(s, 0);
-    sqlite3_reset(s);
-    if (code != OK || found) return code;
-    s = SQL(x, SQL_NAME_ADD);
-    bind_text(s, 1, name);
-    code = index_run(x, s, err);
-    *id = sqlite3_last_insert_rowid(x->db);
-    return code;
+    uint32_t h = 0x811c9dc5u;
+    for (size_t i = 0; i < name.size; i++) h = (h ^ (unsigned char)name.bytes[i]) * 0x01000193u;
+    return h;
 }
 
 static status symbol_put(code_index *x, int64_t blob, const struct tag *tag, error *err)
 {
-    int64_t name;
-    status code = name_id(&name, x, tag->name, err);
-    if (code != OK) return code;
-    sqlite3_stmt *s = SQL_WITH(x, SQL_SYMBOL_ADD, blob, tag->from, name, tag->to, tag->line);
+    sqlite3_stmt *s =
+        SQL_WITH(x, SQL_SYMBOL_ADD, blob, tag->from, name_hash(tag->name), tag->to, tag->line);
     bind_text(s, 6, text_of(tag->kind));
     bind_text(s, 7, tag->signature);
+    bind_text(s, 8, tag->name);
     return index_run(x, s, err);
 }
 
@@ -107,32 +98,66 @@ static status import_put(code_index *x, int64_t blob, const struct tag_import *i
     return index_run(x, s, err);
 }
 
-/* The names of a blob as one text: what FTS5 is told when the row comes, and again when it goes. */
-static status words_of(buffer *out, code_index *x, int64_t blob, error *err)
+struct uses {
+    buffer names, counts;
+};
+
+static void use_put(struct uses *u, text name, uint32_t count)
 {
-    bool found;
-    sqlite3_stmt *s = SQL_WITH(x, SQL_WORDS_OF, blob);
-    status code = index_step(x, s, &found, err);
-    while (code == OK && found) {
-        int size = sqlite3_column_bytes(s, 0);
-        buffer_put(out, sqlite3_column_text(s, 0), (size_t)size);
-        buffer_put_char(out, ' ');
-        code = index_step(x, s, &found, err);
-    }
-    sqlite3_reset(s);
-    return code == OK && out->failed ? fail(err, ERR_MEMORY, "no memory for words") : code;
+    buffer_put_text(&u->names, name);
+    buffer_put_char(&u->names, '\n');
+    buffer_put_char(&u->counts, (char)(count > 255 ? 255 : count));
 }
 
-static status words_run(code_index *x, enum index_sql which, int64_t blob, error *err)
+static int compare_names(const void *key, const void *item)
 {
-    buffer words = {0};
-    status code = words_of(&words, x, blob, err);
-    if (code == OK && words.size) {
-        sqlite3_stmt *s = SQL_WITH(x, which, blob);
-        bind_text(s, 2, buffer_text(&words));
+    text a = *(const text *)key, b = ((const struct tag_reference *)item)->name;
+    int order = memcmp(a.bytes, b.bytes, a.size < b.size ? a.size : b.size);
+    return order ? order : (a.size > b.size) - (a.size < b.size);
+}
+
+/* References are sorted and each there once; definitions that nobody uses here stand behind them. */
+static void uses_fill(struct uses *u, const struct tags *tags)
+{
+    for (size_t i = 0; i < tags->n_references; i++)
+        use_put(u, tags->references[i].name, tags->references[i].count);
+    for (size_t i = 0; i < tags->n_definitions; i++)
+        if (!tags->n_references ||
+            !bsearch(&tags->definitions[i].name, tags->references, tags->n_references,
+                     sizeof *tags->references, compare_names))
+            use_put(u, tags->definitions[i].name, 0);
+}
+
+static status uses_put(code_index *x, int64_t blob, const struct tags *tags, error *err)
+{
+    struct uses u = {0};
+    uses_fill(&u, tags);
+    status code =
+        u.names.failed || u.counts.failed ? fail(err, ERR_MEMORY, "no memory for words") : OK;
+    if (code == OK && u.counts.size) {
+        sqlite3_stmt *s = SQL_WITH(x, SQL_USES_ADD, blob);
+        bind_text(s, 2, buffer_text(&u.names));
+        bind_bytes(s, 3, buffer_text(&u.counts));
         code = index_run(x, s, err);
+        s = SQL_WITH(x, SQL_WORDS_ADD, blob);
+        bind_text(s, 2, buffer_text(&u.names));
+        if (code == OK) code = index_run(x, s, err);
     }
-    buffer_free(&words);
+    buffer_free(&u.names);
+    buffer_free(&u.counts);
+    return code;
+}
+
+status blob_uses(struct blob_uses *out, code_index *x, int64_t blob, error *err)
+{
+    bool found;
+    *out = (struct blob_uses){0};
+    sqlite3_stmt *s = SQL_WITH(x, SQL_USES_OF, blob);
+    status code = index_step(x, s, &found, err);
+    if (code == OK && found)
+        *out = (struct blob_uses){
+            {(const char *)sqlite3_column_text(s, 0), (size_t)sqlite3_column_bytes(s, 0)},
+            {sqlite3_column_blob(s, 1), (size_t)sqlite3_column_bytes(s, 1)}};
     return code;
 }
 
@@ -141,44 +166,51 @@ static status tags_put(code_index *x, int64_t blob, const struct tags *tags, err
     status code = OK;
     for (size_t i = 0; code == OK && i < tags->n_definitions; i++)
         code = symbol_put(x, blob, &tags->definitions[i], err);
-    for (size_t i = 0; code == OK && i < tags->n_references; i++) {
-        int64_t name = 0;
-        code = name_id(&name, x, tags->references[i].name, err);
-        if (code == OK)
-            code = index_run(
-                x, SQL_WITH(x, SQL_REFERENCE_ADD, blob, name, tags->references[i].count), err);
-    }
     for (size_t i = 0; code == OK && i < tags->n_imports; i++)
         code = import_put(x, blob, &tags->imports[i], err);
-    return code == OK ? words_run(x, SQL_WORDS_ADD, blob, err) : code;
+    return code == OK ? uses_put(x, blob, tags, err) : code;
 }
 
-/* Parsed before the transaction begins, so that a slow file keeps no one else from writing. */
-status blob_add(struct blob_row *out, code_index *x, tagger *t, const struct blob_id *id,
-                const struct language *language, text path, text content, error *err)
+static int64_t sum_references(const struct tags *tags)
 {
-    struct tags tags;
-    *out = (struct blob_row){.size_bytes = (int64_t)content.size};
-    status code = tags_of(&tags, &out->state, t, language, path, content, err);
-    if (code == OK) code = index_begin(x, err);
-    if (code == OK) {
-        sqlite3_stmt *s =
-            SQL_WITH(x, SQL_BLOB_ADD, out->size_bytes, out->state, (int64_t)time(NULL));
-        bind_bytes(s, 4, id_bytes(id));
-        bind_text(s, 5, language_key(language));
-        code = index_run(x, s, err);
-        out->id = sqlite3_last_insert_rowid(x->db);
-    }
-    if (code == OK) code = tags_put(x, out->id, &tags, err);
-    tags_free(&tags);
-    return code;
+    int64_t n = 0;
+    for (size_t i = 0; i < tags->n_references; i++) n += tags->references[i].count;
+    return n;
+}
+
+status blob_add(struct blob_row *out, code_index *x, const struct blob_id *id,
+                const struct language *language, size_t size_bytes, enum blob_state state,
+                const struct tags *tags, error *err)
+{
+    *out = (struct blob_row){.size_bytes = (int64_t)size_bytes, .state = state};
+    status code = index_begin(x, err);
+    if (code != OK) return code;
+    sqlite3_stmt *s = SQL_WITH(x, SQL_BLOB_ADD, out->size_bytes, state, (int64_t)time(NULL),
+                               (int64_t)tags->n_definitions, sum_references(tags));
+    bind_bytes(s, 6, id_bytes(id));
+    bind_text(s, 7, language_key(language));
+    code = index_run(x, s, err);
+    out->id = sqlite3_last_insert_rowid(x->db);
+    return code == OK ? tags_put(x, out->id, tags, err) : code;
+}
+
+/* FTS5 is told the very text it was given. */
+static status words_drop(code_index *x, int64_t blob, error *err)
+{
+    struct blob_uses uses;
+    status code = blob_uses(&uses, x, blob, err);
+    if (code != OK || !uses.counts.size) return code;
+    sqlite3_stmt *s = SQL_WITH(x, SQL_WORDS_DROP, blob);
+    bind_text(s, 2, uses.names);
+    sqlite3_reset(x->sql[SQL_USES_OF]);
+    return index_run(x, s, err);
 }
 
 static status blob_drop(code_index *x, int64_t blob, error *err)
 {
-    static const enum index_sql drops[] = {SQL_SYMBOLS_DROP, SQL_REFERENCES_DROP, SQL_IMPORTS_DROP,
+    static const enum index_sql drops[] = {SQL_SYMBOLS_DROP, SQL_USES_DROP, SQL_IMPORTS_DROP,
                                            SQL_BLOB_DROP};
-    status code = words_run(x, SQL_WORDS_DROP, blob, err);
+    status code = words_drop(x, blob, err);
     for (size_t i = 0; code == OK && i < sizeof drops / sizeof *drops; i++)
         code = index_run(x, SQL_WITH(x, drops[i], blob), err);
     return code;
@@ -220,11 +252,11 @@ static status drop_unused(code_index *x, int64_t n, error *err)
     return code == OK ? index_commit(x, err) : code;
 }
 
-/* FTS5 only marks what is deleted until its segments are merged, and names are shared: so both are
- * cleaned per round, and a round drops a quarter of what can be dropped. */
+/* FTS5 only marks what is deleted until its segments are merged: so they are merged per round, and a
+ * round drops a quarter of what can be dropped. */
 static status evict_round(int64_t *n_unused, code_index *x, error *err)
 {
-    static const enum index_sql cleaning[] = {SQL_NAMES_PRUNE, SQL_WORDS_MERGE, SQL_SHRINK};
+    static const enum index_sql cleaning[] = {SQL_WORDS_MERGE, SQL_SHRINK};
     status code = first_number(n_unused, x, SQL(x, SQL_BLOBS_UNUSED), err);
     if (code != OK || *n_unused == 0) return code;
     code = drop_unused(x, *n_unused / 4 + 1, err);

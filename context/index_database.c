@@ -2,12 +2,14 @@
  *
  *   trees   a working tree: root, HEAD                 files    path in a tree -> blob, stamp
  *           (and its name without folder and ending, and its folder's name, to find imports by)
- *   blobs   a content in a language -> state           names    every identifier once
- *   symbols blob, name, where, signature               refs     blob, name, how often
- *   imports blob, module, name                         words    FTS5 over a blob's names
+ *   blobs   a content in a language -> state           uses     blob -> its names, and how often
+ *   symbols blob, name, where, signature               words    FTS5 over a blob's names
+ *   imports blob, module, name                         map      tree -> its most used definitions
+ *   commits, paths, touched: which paths a commit changed, of any branch that was looked at
  *
  * `words` is contentless: SQLite keeps no copy of the text, and a row is deleted by telling it the
- * same text again, which is the names of the blob's symbols and refs in the order of their ids. */
+ * same text again, which stands in `uses`. All but the index of names grows at its end, so that a
+ * large repository costs no more per file than a small one. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -26,7 +28,7 @@
 #include "context/index_query.h"
 
 /* Part of the database's name: another schema is another file. */
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 /* "dbrx" as a number: a file of another program is not ours to read. */
 #define APPLICATION_ID 0x64627278
 /* Above it, damage is found when it is met. */
@@ -36,16 +38,17 @@
 
 static const char schema[] =
     "CREATE TABLE trees(id INTEGER PRIMARY KEY, root BLOB NOT NULL UNIQUE, head TEXT NOT NULL,"
-    " branch TEXT NOT NULL, updated INTEGER NOT NULL);"
+    " branch TEXT NOT NULL, updated INTEGER NOT NULL, past TEXT NOT NULL DEFAULT '',"
+    " map_head TEXT NOT NULL DEFAULT '', map_files INTEGER NOT NULL DEFAULT 0,"
+    " map_changes INTEGER NOT NULL DEFAULT 0);"
     "CREATE TABLE blobs(id INTEGER PRIMARY KEY, oid BLOB NOT NULL, language TEXT NOT NULL,"
-    " size INTEGER NOT NULL, state INTEGER NOT NULL, used INTEGER NOT NULL, UNIQUE(oid, language));"
-    "CREATE TABLE names(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
-    "CREATE TABLE symbols(blob INTEGER NOT NULL, from_byte INTEGER NOT NULL, name INTEGER NOT NULL,"
-    " to_byte INTEGER NOT NULL, line INTEGER NOT NULL, kind TEXT NOT NULL, signature TEXT NOT NULL,"
-    " PRIMARY KEY(blob, from_byte, name)) WITHOUT ROWID;"
-    "CREATE INDEX symbols_name ON symbols(name);"
-    "CREATE TABLE refs(blob INTEGER NOT NULL, name INTEGER NOT NULL, count INTEGER NOT NULL,"
-    " PRIMARY KEY(blob, name)) WITHOUT ROWID;"
+    " size INTEGER NOT NULL, state INTEGER NOT NULL, used INTEGER NOT NULL,"
+    " n_symbols INTEGER NOT NULL, n_references INTEGER NOT NULL, UNIQUE(oid, language));"
+    "CREATE TABLE symbols(blob INTEGER NOT NULL, from_byte INTEGER NOT NULL, hash INTEGER NOT NULL,"
+    " name TEXT NOT NULL, to_byte INTEGER NOT NULL, line INTEGER NOT NULL, kind TEXT NOT NULL,"
+    " signature TEXT NOT NULL, PRIMARY KEY(blob, from_byte, hash)) WITHOUT ROWID;"
+    "CREATE INDEX symbols_hash ON symbols(hash);"
+    "CREATE TABLE uses(blob INTEGER PRIMARY KEY, names TEXT NOT NULL, counts BLOB NOT NULL);"
     "CREATE TABLE imports(blob INTEGER NOT NULL, module TEXT NOT NULL, name TEXT NOT NULL,"
     " PRIMARY KEY(blob, module, name)) WITHOUT ROWID;"
     "CREATE TABLE files(tree INTEGER NOT NULL, path BLOB NOT NULL, blob INTEGER NOT NULL,"
@@ -55,6 +58,14 @@ static const char schema[] =
     "CREATE INDEX files_blob ON files(blob);"
     "CREATE INDEX files_stem ON files(tree, stem);"
     "CREATE INDEX files_folder ON files(tree, folder);"
+    "CREATE TABLE commits(id INTEGER PRIMARY KEY, oid BLOB NOT NULL UNIQUE, time INTEGER NOT NULL);"
+    "CREATE TABLE paths(id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE);"
+    "CREATE TABLE touched(path INTEGER NOT NULL, commit_id INTEGER NOT NULL,"
+    " PRIMARY KEY(path, commit_id)) WITHOUT ROWID;"
+    "CREATE INDEX touched_commit ON touched(commit_id);"
+    "CREATE TABLE map(tree INTEGER NOT NULL, position INTEGER NOT NULL, path BLOB NOT NULL,"
+    " name TEXT NOT NULL, kind TEXT NOT NULL, signature TEXT NOT NULL,"
+    " PRIMARY KEY(tree, position)) WITHOUT ROWID;"
     "CREATE VIRTUAL TABLE words USING fts5(names, content='', detail=none,"
     " tokenize=\"unicode61 remove_diacritics 0 tokenchars '_$'\");";
 
@@ -83,54 +94,83 @@ static const char *const statements[N_INDEX_SQL] = {
                      " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     [SQL_FILE_DROP] = "DELETE FROM files WHERE tree = ?1 AND path = ?2",
     [SQL_BLOB_FIND] = "SELECT id, size, state FROM blobs WHERE oid = ?1 AND language = ?2",
-    [SQL_BLOB_ADD] = "INSERT INTO blobs(size, state, used, oid, language)"
-                     " VALUES(?1, ?2, ?3, ?4, ?5)",
+    [SQL_BLOB_ADD] = "INSERT INTO blobs(size, state, used, n_symbols, n_references, oid, language)"
+                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [SQL_BLOB_LEFT] = "UPDATE blobs SET used = ?2 WHERE id = ?1",
     [SQL_BLOB_DROP] = "DELETE FROM blobs WHERE id = ?1",
     [SQL_BLOB_UNUSED] = "SELECT id FROM blobs b WHERE NOT EXISTS"
                         " (SELECT 1 FROM files f WHERE f.blob = b.id) ORDER BY used, id LIMIT 1",
     [SQL_BLOBS_UNUSED] = "SELECT count(*) FROM blobs b WHERE NOT EXISTS"
                          " (SELECT 1 FROM files f WHERE f.blob = b.id)",
-    [SQL_NAME_FIND] = "SELECT id FROM names WHERE name = ?1",
-    [SQL_NAME_ADD] = "INSERT INTO names(name) VALUES(?1)",
-    [SQL_NAMES_PRUNE] = "DELETE FROM names WHERE id NOT IN"
-                        " (SELECT name FROM refs UNION SELECT name FROM symbols)",
-    [SQL_SYMBOL_ADD] = "INSERT OR IGNORE INTO symbols(blob, from_byte, name, to_byte, line, kind,"
-                       " signature) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    [SQL_SYMBOL_ADD] = "INSERT OR IGNORE INTO symbols(blob, from_byte, hash, to_byte, line, kind,"
+                       " signature, name) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     [SQL_SYMBOLS_DROP] = "DELETE FROM symbols WHERE blob = ?1",
-    [SQL_REFERENCE_ADD] = "INSERT INTO refs(blob, name, count) VALUES(?1, ?2, ?3)",
-    [SQL_REFERENCES_DROP] = "DELETE FROM refs WHERE blob = ?1",
+    [SQL_USES_ADD] = "INSERT INTO uses(blob, names, counts) VALUES(?1, ?2, ?3)",
+    [SQL_USES_OF] = "SELECT names, counts FROM uses WHERE blob = ?1",
+    [SQL_USES_DROP] = "DELETE FROM uses WHERE blob = ?1",
     [SQL_IMPORT_ADD] = "INSERT OR IGNORE INTO imports(blob, module, name) VALUES(?1, ?2, ?3)",
     [SQL_IMPORTS_DROP] = "DELETE FROM imports WHERE blob = ?1",
-    [SQL_WORDS_OF] = "SELECT name FROM names WHERE id IN (SELECT name FROM refs WHERE blob = ?1"
-                     " UNION SELECT name FROM symbols WHERE blob = ?1) ORDER BY id",
     [SQL_WORDS_ADD] = "INSERT INTO words(rowid, names) VALUES(?1, ?2)",
     [SQL_WORDS_DROP] = "INSERT INTO words(words, rowid, names) VALUES('delete', ?1, ?2)",
     [SQL_WORDS_MERGE] = "INSERT INTO words(words) VALUES('optimize')",
-    [SQL_SUMS] = "WITH here AS (SELECT DISTINCT blob AS id FROM files WHERE tree = ?1) SELECT"
-                 " (SELECT count(*) FROM here JOIN symbols s ON s.blob = here.id),"
-                 " (SELECT total(s.count) FROM here JOIN refs s ON s.blob = here.id)",
+    [SQL_SUMS] = "SELECT total(n_symbols), total(n_references) FROM blobs"
+                 " WHERE id IN (SELECT blob FROM files WHERE tree = ?1)",
     [SQL_SOURCE_BYTES] = "SELECT total(size) FROM blobs WHERE id IN (SELECT blob FROM files)",
     [SQL_PAGES] = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count,"
                   " pragma_freelist_count, pragma_page_size",
     [SQL_SHRINK] = "PRAGMA incremental_vacuum(1000)",
-    [SQL_FIND] = "SELECT f.path, s.kind, s.signature, s.line, s.from_byte, s.to_byte FROM names n"
-                 " JOIN symbols s ON s.name = n.id JOIN files f ON f.blob = s.blob"
-                 " JOIN trees t ON t.id = f.tree WHERE n.name = ?2 AND t.root = ?3"
+    [SQL_FIND] = "SELECT f.path, s.kind, s.signature, s.line, s.from_byte, s.to_byte"
+                 " FROM symbols s CROSS JOIN files f ON f.blob = s.blob JOIN trees t"
+                 " ON t.id = f.tree WHERE s.hash = ?2 AND s.name = ?3 AND t.root = ?4"
                  " ORDER BY f.path, s.line LIMIT ?1",
     [SQL_FILE_FIND] = "SELECT path, blob FROM files WHERE tree = ?1 AND path = ?2",
     [SQL_FILES_BY_STEM] = "SELECT path, blob FROM files WHERE tree = ?1 AND stem = ?2 LIMIT 200",
     [SQL_FILES_BY_FOLDER] = "SELECT path, blob FROM files WHERE tree = ?1 AND folder = ?2"
                             " LIMIT 200",
-    [SQL_BLOB_SYMBOLS] = "SELECT n.name, s.kind, s.signature, s.line, s.from_byte, s.to_byte"
-                         " FROM symbols s JOIN names n ON n.id = s.name WHERE s.blob = ?1"
-                         " ORDER BY s.from_byte LIMIT ?2",
+    [SQL_BLOB_SYMBOLS] = "SELECT name, kind, signature, line, from_byte, to_byte"
+                         " FROM symbols WHERE blob = ?1 ORDER BY from_byte LIMIT ?2",
     [SQL_BLOB_IMPORTS] = "SELECT module, name FROM imports WHERE blob = ?1 LIMIT 100",
     [SQL_TERM] = "SELECT doc FROM temp.terms WHERE term = lower(?1)",
     [SQL_FILES_LIKE] = "SELECT f.path, f.blob, w.rank FROM (SELECT rowid, rank FROM words"
                        " WHERE words MATCH ?2 ORDER BY rank LIMIT ?3) w"
                        " JOIN files f ON f.blob = w.rowid WHERE f.tree = ?1 ORDER BY w.rank",
     [SQL_VERSION] = "SELECT data_version FROM pragma_data_version",
+    [SQL_PAST_HEAD] = "SELECT past FROM trees WHERE id = ?1",
+    [SQL_PAST_SEEN] = "UPDATE trees SET past = ?2 WHERE id = ?1",
+    [SQL_COMMIT_FIND] = "SELECT 1 FROM commits WHERE oid = ?1",
+    [SQL_COMMIT_ADD] = "INSERT INTO commits(time, oid) VALUES(?1, ?2)",
+    [SQL_COMMITS_PRUNE] = "DELETE FROM commits WHERE id IN"
+                          " (SELECT id FROM commits ORDER BY time DESC LIMIT -1 OFFSET ?1)",
+    [SQL_TOUCHED_PRUNE] = "DELETE FROM touched WHERE commit_id NOT IN (SELECT id FROM commits)",
+    [SQL_PATHS_PRUNE] = "DELETE FROM paths WHERE id NOT IN (SELECT path FROM touched)",
+    [SQL_PATH_FIND] = "SELECT id FROM paths WHERE path = ?1",
+    [SQL_PATH_ADD] = "INSERT INTO paths(path) VALUES(?1)",
+    [SQL_TOUCHED_ADD] = "INSERT OR IGNORE INTO touched(path, commit_id) VALUES(?1, ?2)",
+    [SQL_TOGETHER] =
+        "WITH mine AS (SELECT t.commit_id AS id FROM paths p JOIN touched t ON t.path = p.id"
+        " WHERE p.path = ?3 ORDER BY t.commit_id DESC LIMIT 200)"
+        " SELECT f.path, f.blob, -shared * shared * 1.0 / (n * (SELECT count(*) FROM mine)) AS rank"
+        " FROM (SELECT o.path AS path, count(*) AS shared,"
+        " (SELECT count(*) FROM touched a WHERE a.path = o.path) AS n"
+        " FROM mine CROSS JOIN touched o ON o.commit_id = mine.id GROUP BY o.path"
+        " HAVING shared > 1) q JOIN paths p ON p.id = q.path JOIN files f ON f.tree = ?1"
+        " AND f.path = p.path WHERE p.path <> ?3 ORDER BY rank, f.path LIMIT ?2",
+    [SQL_MAP_MARK] = "SELECT map_head, map_files, map_changes FROM trees WHERE id = ?1",
+    [SQL_MAP_MARK_SET] = "UPDATE trees SET map_files = ?2, map_changes = ?3, map_head = ?4"
+                         " WHERE id = ?1",
+    [SQL_MAP_CHANGES_ADD] = "UPDATE trees SET map_changes = map_changes + ?2 WHERE id = ?1",
+    [SQL_MAP_NODES] = "SELECT DISTINCT f.blob, b.language FROM files f JOIN blobs b"
+                      " ON b.id = f.blob WHERE f.tree = ?1 AND b.state = 0 ORDER BY f.blob",
+    [SQL_MAP_SYMBOLS] = "SELECT name, kind FROM symbols WHERE blob = ?1",
+    [SQL_MAP_PATH] = "SELECT min(path) FROM files WHERE tree = ?1 AND blob = ?2",
+    [SQL_MAP_PUT] = "INSERT OR REPLACE INTO map(tree, position, path, name, kind, signature)"
+                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+    [SQL_MAP_DROP] = "DELETE FROM map WHERE tree = ?1",
+    [SQL_MAP_LIST] = "SELECT path, name, kind, signature FROM map WHERE tree = ?1"
+                     " ORDER BY position",
+    [SQL_MAP_REFRESH] = "SELECT s.signature FROM files f JOIN symbols s ON s.blob = f.blob"
+                        " WHERE f.tree = ?1 AND f.path = ?2 AND s.name = ?3 AND s.kind = ?4"
+                        " ORDER BY s.from_byte LIMIT 1",
 };
 
 status index_fail(code_index *x, const char *what, error *err)

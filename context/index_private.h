@@ -28,16 +28,13 @@ enum index_sql {
     SQL_BLOB_DROP,
     SQL_BLOB_UNUSED,
     SQL_BLOBS_UNUSED,
-    SQL_NAME_FIND,
-    SQL_NAME_ADD,
-    SQL_NAMES_PRUNE,
     SQL_SYMBOL_ADD,
     SQL_SYMBOLS_DROP,
-    SQL_REFERENCE_ADD,
-    SQL_REFERENCES_DROP,
+    SQL_USES_ADD,
+    SQL_USES_OF,
+    SQL_USES_DROP,
     SQL_IMPORT_ADD,
     SQL_IMPORTS_DROP,
-    SQL_WORDS_OF,
     SQL_WORDS_ADD,
     SQL_WORDS_DROP,
     SQL_WORDS_MERGE,
@@ -54,6 +51,27 @@ enum index_sql {
     SQL_TERM,
     SQL_FILES_LIKE,
     SQL_VERSION,
+    SQL_PAST_HEAD,
+    SQL_PAST_SEEN,
+    SQL_COMMIT_FIND,
+    SQL_COMMIT_ADD,
+    SQL_COMMITS_PRUNE,
+    SQL_TOUCHED_PRUNE,
+    SQL_PATHS_PRUNE,
+    SQL_PATH_FIND,
+    SQL_PATH_ADD,
+    SQL_TOUCHED_ADD,
+    SQL_TOGETHER,
+    SQL_MAP_MARK,
+    SQL_MAP_MARK_SET,
+    SQL_MAP_CHANGES_ADD,
+    SQL_MAP_NODES,
+    SQL_MAP_SYMBOLS,
+    SQL_MAP_PATH,
+    SQL_MAP_PUT,
+    SQL_MAP_DROP,
+    SQL_MAP_LIST,
+    SQL_MAP_REFRESH,
     N_INDEX_SQL,
 };
 
@@ -111,11 +129,25 @@ struct blob_row {
     enum blob_state state;
 };
 
+/* What index_blob.c stores of `names` and `counts` (table uses): names by lines, and for each a byte
+ * that tells how often it is used, 255 meaning that often or more. */
+struct blob_uses {
+    text names, counts;
+};
+
 status blob_find(struct blob_row *out, code_index *x, const struct blob_id *id,
                  const struct language *language, error *err);
-/* Reads the content's tags and stores them. */
-status blob_add(struct blob_row *out, code_index *x, tagger *t, const struct blob_id *id,
-                const struct language *language, text path, text content, error *err);
+/* What a content says, read without the database; freed by tags_free also after an error. */
+status blob_parse(struct tags *tags, enum blob_state *state, tagger *t,
+                  const struct language *language, text path, text content, error *err);
+/* Stores it: `out` gets its new id. */
+status blob_add(struct blob_row *out, code_index *x, const struct blob_id *id,
+                const struct language *language, size_t size_bytes, enum blob_state state,
+                const struct tags *tags, error *err);
+/* Of one content; the texts live until the statement is asked again. */
+status blob_uses(struct blob_uses *out, code_index *x, int64_t blob, error *err);
+/* Whatever finds a name among symbols: stored with it, so that the index of names is one of numbers. */
+int64_t name_hash(text name);
 /* Deletes contents no tree has, the longest unused first, while the database is over its bound. */
 status blobs_evict(code_index *x, error *err);
 

@@ -45,9 +45,9 @@ status index_definitions(struct index_symbols *out, arena *a, code_index *x, tex
     bool found = true;
     *out = (struct index_symbols){arena_take(a, n_max, sizeof *out->symbols), 0};
     if (!out->symbols) return fail(err, ERR_MEMORY, "no memory for %zu places", n_max);
-    sqlite3_stmt *s = SQL_WITH(x, SQL_FIND, (int64_t)n_max);
-    bind_text(s, 2, name);
-    bind_bytes(s, 3, root);
+    sqlite3_stmt *s = SQL_WITH(x, SQL_FIND, (int64_t)n_max, name_hash(name));
+    bind_text(s, 3, name);
+    bind_bytes(s, 4, root);
     status code = OK;
     while (code == OK && out->n < n_max) {
         code = index_step(x, s, &found, err);

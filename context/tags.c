@@ -3,6 +3,7 @@
  * identifiers are collected flat, then sorted and counted. */
 #include "context/tags.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -17,7 +18,6 @@ enum role { ROLE_NONE, ROLE_NAME, ROLE_DEFINITION, ROLE_REFERENCE, ROLE_IMPORT, 
 struct query {
     const char *language; /* the name of its row in the table of languages */
     const char *source;
-    TSQuery *compiled; /* NULL until it is first needed */
 };
 
 #define N_QUERIES 15
@@ -25,7 +25,6 @@ struct query {
 struct tagger {
     TSParser *parser;
     TSQueryCursor *cursor;
-    struct query queries[N_QUERIES];
 };
 
 extern const char tag_query_bash[], tag_query_c[], tag_query_cpp[], tag_query_csharp[],
@@ -33,22 +32,27 @@ extern const char tag_query_bash[], tag_query_c[], tag_query_cpp[], tag_query_cs
     tag_query_python[], tag_query_ruby[], tag_query_rust[], tag_query_typescript[];
 
 static const struct query queries[N_QUERIES] = {
-    {"Bash", tag_query_bash, NULL},
-    {"C", tag_query_c, NULL},
-    {"C#", tag_query_csharp, NULL},
-    {"C++", tag_query_cpp, NULL},
-    {"CUDA", tag_query_cpp, NULL},
-    {"Go", tag_query_go, NULL},
-    {"Java", tag_query_java, NULL},
-    {"JavaScript", tag_query_javascript, NULL},
-    {"Lua", tag_query_lua, NULL},
-    {"PHP", tag_query_php, NULL},
-    {"Python", tag_query_python, NULL},
-    {"Ruby", tag_query_ruby, NULL},
-    {"Rust", tag_query_rust, NULL},
-    {"TSX", tag_query_typescript, NULL},
-    {"TypeScript", tag_query_typescript, NULL},
+    {"Bash", tag_query_bash},
+    {"C", tag_query_c},
+    {"C#", tag_query_csharp},
+    {"C++", tag_query_cpp},
+    {"CUDA", tag_query_cpp},
+    {"Go", tag_query_go},
+    {"Java", tag_query_java},
+    {"JavaScript", tag_query_javascript},
+    {"Lua", tag_query_lua},
+    {"PHP", tag_query_php},
+    {"Python", tag_query_python},
+    {"Ruby", tag_query_ruby},
+    {"Rust", tag_query_rust},
+    {"TSX", tag_query_typescript},
+    {"TypeScript", tag_query_typescript},
 };
+
+/* Compiled when first needed, for the life of the process and for all threads: that takes longer than
+ * most files do, and a query never changes. */
+static pthread_mutex_t compiled_lock = PTHREAD_MUTEX_INITIALIZER;
+static TSQuery *compiled[N_QUERIES];
 
 /* A definition while others may still override it. */
 struct found_definition {
@@ -81,7 +85,6 @@ status tagger_open(tagger **out, error *err)
     tagger *t = memory_take(1, sizeof *t);
     *out = NULL;
     if (!t) return fail(err, ERR_MEMORY, "no memory for tags");
-    memcpy(t->queries, queries, sizeof queries);
     t->parser = ts_parser_new();
     t->cursor = ts_query_cursor_new();
     *out = t;
@@ -91,8 +94,6 @@ status tagger_open(tagger **out, error *err)
 void tagger_close(tagger *t)
 {
     if (!t) return;
-    for (size_t i = 0; i < N_QUERIES; i++)
-        if (t->queries[i].compiled) ts_query_delete(t->queries[i].compiled);
     ts_query_cursor_delete(t->cursor);
     ts_parser_delete(t->parser);
     memory_free(t);
@@ -130,20 +131,33 @@ static bool predicates_known(const TSQuery *q)
     return true;
 }
 
-static status query_compile(struct query *q, const struct language *language, error *err)
+static status query_compile(TSQuery **out, const struct query *q, const struct language *language,
+                            error *err)
 {
     uint32_t at;
     TSQueryError wrong;
-    if (q->compiled) return OK;
-    q->compiled =
+    TSQuery *made =
         ts_query_new(language->grammar(), q->source, (uint32_t)strlen(q->source), &at, &wrong);
-    if (!q->compiled)
+    if (!made)
         return fail(err, ERR_FORMAT, "tag query of %s: error %d at byte %u: \"%.40s\"",
                     language->name, (int)wrong, at, q->source + at);
-    if (predicates_known(q->compiled)) return OK;
-    ts_query_delete(q->compiled);
-    q->compiled = NULL;
+    if (predicates_known(made)) {
+        *out = made;
+        return OK;
+    }
+    ts_query_delete(made);
     return fail(err, ERR_FORMAT, "tag query of %s: an unknown predicate", language->name);
+}
+
+static status query_get(const TSQuery **out, size_t which, const struct language *language,
+                        error *err)
+{
+    status code = OK;
+    pthread_mutex_lock(&compiled_lock);
+    if (!compiled[which]) code = query_compile(&compiled[which], &queries[which], language, err);
+    *out = compiled[which];
+    pthread_mutex_unlock(&compiled_lock);
+    return code;
 }
 
 static void *list_add(struct reading *r, struct list *l, size_t size)
@@ -475,11 +489,12 @@ status tags_read(struct tags *out, tagger *t, const struct language *language, t
     if (content.size > INDEX_FILE_MAX)
         return fail(err, ERR_LIMIT, "%zu bytes, indexed are at most %zu", content.size,
                     INDEX_FILE_MAX);
-    status code = query_compile(&t->queries[which], language, err);
+    const TSQuery *query;
+    status code = query_get(&query, which, language, err);
     if (code != OK) return code;
     struct reading r = {.content = content,
                         .language = language,
-                        .query = t->queries[which].compiled,
+                        .query = query,
                         .out = out,
                         .deadline_us = spent_us() + TAGS_MAX_US};
     TSTree *tree = parse(t, &r);

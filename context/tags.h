@@ -7,7 +7,8 @@
  *   @import, @import.name   are what is imported, and a name taken from it
  *   @_anything              serves predicates alone
  * and the predicates are #eq?, #not-eq? and #any-of?, between a capture and strings. Bounded in size
- * and processor time (base/limits.h). A tagger compiles each query once; it is not thread-safe. */
+ * and processor time (base/limits.h). Each query is compiled once per
+ * process; a tagger belongs to one thread. */
 #ifndef CONTEXT_TAGS_H
 #define CONTEXT_TAGS_H
 

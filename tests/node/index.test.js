@@ -64,14 +64,14 @@ function dump(file) {
     const all = [
         ...rows(`SELECT CAST(path AS TEXT), hex(oid), language, state FROM files
                  JOIN blobs ON blobs.id = blob ORDER BY 1`),
-        ...rows(`SELECT hex(oid), n.name, kind, from_byte, to_byte, line, signature FROM symbols s
-                 JOIN names n ON n.id = s.name JOIN blobs b ON b.id = s.blob ORDER BY 1, 4, 2`),
-        ...rows(`SELECT hex(oid), n.name, count FROM refs r
-                 JOIN names n ON n.id = r.name JOIN blobs b ON b.id = r.blob ORDER BY 1, 2`),
+        ...rows(`SELECT hex(oid), s.name, hash, kind, from_byte, to_byte, line, signature
+                 FROM symbols s JOIN blobs b ON b.id = s.blob ORDER BY 1, 5, 2`),
+        ...rows(`SELECT hex(oid), names, hex(counts) FROM uses u
+                 JOIN blobs b ON b.id = u.blob ORDER BY 1`),
         ...rows(`SELECT hex(oid), module, name FROM imports i
                  JOIN blobs b ON b.id = i.blob ORDER BY 1, 2, 3`),
-        ...rows(`SELECT n.name, (SELECT count(*) FROM words WHERE words MATCH '"' || n.name || '"')
-                 FROM names n ORDER BY 1`),
+        ...rows(`SELECT DISTINCT s.name, (SELECT count(*) FROM words WHERE words MATCH
+                 '"' || s.name || '"') FROM symbols s ORDER BY 1`),
     ];
     const check = db.prepare('PRAGMA integrity_check').all();
     assert.deepEqual(Object.values(check[0]), ['ok']);
