@@ -1,8 +1,16 @@
-/* Life of an assistant: its timer, and its sessions from first question to closed document. */
+/* Life of an assistant: its timer, and its sessions from first question to closed document; and what
+ * a change of a document's text means for what runs and what is shown. */
 #include "lsp/assistant/assistant.h"
 
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
 #include "base/memory.h"
 #include "lsp/assistant/state.h"
+
+enum { AGREED_MS = 2000, CURSOR_BACK_MAX = 64 };
 
 status assistant_open(assistant **out, const struct assistant_options *options, error *err)
 {
@@ -20,6 +28,33 @@ status assistant_open(assistant **out, const struct assistant_options *options, 
     return OK;
 }
 
+const struct assistant_counters *assistant_counters(const assistant *a) { return &a->counters; }
+
+struct session *session_of(assistant *a, uint64_t document_key)
+{
+    struct session *s = a->sessions;
+    while (s && s->document_key != document_key) s = s->next;
+    return s;
+}
+
+status session_find(struct session **out, assistant *a, uint64_t document_key, error *err)
+{
+    if ((*out = session_of(a, document_key))) return OK;
+    struct session *s = memory_take(1, sizeof *s);
+    if (!s) return fail(err, ERR_MEMORY, "out of memory for a document's session");
+    status code = prompt_session_open(&s->prompts, err);
+    if (code != OK) {
+        memory_free(s);
+        return code;
+    }
+    s->document_key = document_key;
+    snprintf(s->name, sizeof s->name, "%ld-%llu", (long)getpid(), (unsigned long long)document_key);
+    s->next = a->sessions;
+    a->sessions = s;
+    *out = s;
+    return OK;
+}
+
 static void session_free(struct session *s)
 {
     prompt_session_close(s->prompts);
@@ -27,12 +62,77 @@ static void session_free(struct session *s)
     memory_free(s);
 }
 
+/* A change says where it ends; closers and indentation that an editor adds by itself come behind the
+ * cursor. Steps back over them: true while there is a place to try. */
+static bool cursor_step_back(text content, size_t *cursor, size_t *n_inserted)
+{
+    if (*n_inserted == 0 || *cursor == 0) return false;
+    if (!strchr(")]}>\"'` \t\r\n", content.bytes[*cursor - 1])) return false;
+    --*cursor;
+    --*n_inserted;
+    return true;
+}
+
+/* Where the cursor is most likely, given what is shown. */
+static size_t cursor_guess(const struct session *s, text content, size_t cursor, size_t n_inserted)
+{
+    size_t at = cursor, n = n_inserted < CURSOR_BACK_MAX ? n_inserted : CURSOR_BACK_MAX;
+    do
+        if (suggestion_fate(&s->cache.shown, content, at) == SUGGESTION_HOLDS) return at;
+    while (cursor_step_back(content, &at, &n));
+    return cursor;
+}
+
+static bool run_agrees(const struct run *r, text content, size_t cursor, size_t n_inserted)
+{
+    size_t n = n_inserted < CURSOR_BACK_MAX ? n_inserted : CURSOR_BACK_MAX;
+    do {
+        const struct completion_place place = completion_place_of(content, cursor);
+        if (run_serves(r, content, &place)) return true;
+    } while (cursor_step_back(content, &cursor, &n));
+    return false;
+}
+
+/* One key of the suggestion is typed, more at once is taken. */
+static void fate_count(assistant *a, struct session *s, enum suggestion_fate fate,
+                       size_t n_inserted, size_t cursor)
+{
+    s->accepted = false;
+    if (fate == SUGGESTION_CONTRADICTED) a->counters.rejected++;
+    if (fate != SUGGESTION_DONE) return;
+    s->accepted = n_inserted > 1;
+    s->accepted_byte = cursor;
+}
+
+void assistant_changed(assistant *a, const struct completion_query *query, size_t n_inserted)
+{
+    struct session *s = session_of(a, query->document_key);
+    text content = query->document.content;
+    rhythm_key(&a->rhythm, clock_us());
+    if (!s) return;
+    size_t cursor = cursor_guess(s, content, query->cursor_byte, n_inserted);
+    bool was_shown = s->cache.shown.insert.size > 0;
+    enum suggestion_fate fate = completion_cache_changed(&s->cache, content, cursor);
+    if (was_shown) fate_count(a, s, fate, n_inserted, cursor);
+    for (struct run *r = a->runs, *next; r; r = next) {
+        next = r->next;
+        if (r->session != s) continue;
+        if (run_agrees(r, content, query->cursor_byte, n_inserted))
+            run_linger(r, AGREED_MS);
+        else
+            run_abandon(r);
+    }
+}
+
 void assistant_forget(assistant *a, uint64_t document_key)
 {
     struct session **at = &a->sessions;
     if (a->options.gatherer) gatherer_forget(a->options.gatherer, document_key);
-    for (struct completion *c = a->completions; c; c = c->next)
-        if (c->document_key == document_key) completion_cancel(c);
+    for (struct completion *c = a->completions; c; c = c->next) {
+        if (c->question->query.document_key != document_key) continue;
+        completion_cancel(c);
+        c->session = NULL;
+    }
     while (*at && (*at)->document_key != document_key) at = &(*at)->next;
     struct session *s = *at;
     if (!s) return;
@@ -51,6 +151,7 @@ void assistant_close(assistant *a)
     if (a->closing) return;
     a->closing = true;
     while (a->runs) run_abandon(a->runs);
+    for (struct completion *c = a->completions; c; c = c->next) c->session = NULL;
     completions_answer(a, true);
     while (a->sessions) {
         struct session *s = a->sessions;

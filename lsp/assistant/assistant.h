@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "context/document.h"
 #include "context/prompt.h"
+#include "lsp/assistant/counters.h"
 #include "lsp/assistant/gatherer.h"
 #include "lsp/client/engine_client.h"
 
@@ -26,6 +27,7 @@ struct assistant_options {
     size_t budget_tokens;            /* of a prompt; 0: 8192. Less where the model is short. */
     int32_t max_tokens; /* of one answer; 0: 256. The stream is closed when no more is wanted. */
     int64_t automatic_deadline_ms, invoked_deadline_ms; /* 0: 600 and 3000 */
+    int32_t n_candidates; /* answers for who asks: 1, or 0 for as many as there are */
 };
 
 status assistant_open(assistant **out, const struct assistant_options *options, error *err);
@@ -40,12 +42,21 @@ struct completion_report {
     const struct prompt *prompt; /* blocks; lives as long as the callback */
 };
 
-struct completion_answer {
-    text insert;               /* empty: nothing to show, and reason says why */
+enum { COMPLETION_ITEMS_MAX = 3 };
+
+struct completion_item {
+    text insert;
     size_t from_byte, to_byte; /* range of the document it replaces; contains the cursor */
-    bool cancelled;            /* by the caller or by a newer query of the same document */
-    bool failed;               /* the engine gave nothing: people should be told the reason */
-    const char *reason;        /* static or living as long as the callback */
+};
+
+struct completion_answer {
+    text insert;               /* of the first item; empty: nothing to show, and reason says why */
+    size_t from_byte, to_byte; /* of the first item */
+    struct completion_item items[COMPLETION_ITEMS_MAX]; /* best first; several only when invoked */
+    size_t n_items;
+    bool cancelled;     /* by the caller or by a newer query of the same document */
+    bool failed;        /* the engine gave nothing: people should be told the reason */
+    const char *reason; /* static or living as long as the callback */
     struct completion_report report;
 };
 
@@ -62,7 +73,7 @@ struct completion_query {
  * further can change the answer, or at the deadline with the whole lines that are there. A newer
  * query of the same document supersedes an older one (which is answered as cancelled) if version,
  * cursor or text differ; equal ones share one generation, and each gets of it what it wants, in its
- * own time. From a callback everything of this header may be called. The handle is valid until the
+ * own time. A generation goes on while what is typed agrees with what it says. From a callback everything of this header may be called. The handle is valid until the
  * callback returns. ERR_MEMORY; ERR_CANCELLED once the assistant closes: no callback comes then. */
 status assistant_complete(assistant *a, const struct completion_query *query,
                           void (*on_answer)(void *context, const struct completion_answer *answer),
@@ -70,6 +81,13 @@ status assistant_complete(assistant *a, const struct completion_query *query,
 
 /* The callback comes with cancelled set, from the loop. */
 void completion_cancel(completion *c);
+
+/* The text of a document is another one now: `query` has it, with the cursor where the change ends,
+ * as far as that is known, and the change's last n_inserted bytes before it. What runs and does not
+ * agree with it ends; so does what was shown, which is rejected where something else was typed. */
+void assistant_changed(assistant *a, const struct completion_query *query, size_t n_inserted);
+
+const struct assistant_counters *assistant_counters(const assistant *a);
 
 /* A document is gone: its anchors and caches are freed, its queries cancelled. */
 void assistant_forget(assistant *a, uint64_t document_key);

@@ -1,103 +1,110 @@
-/* A miss is the usual case and should cost no pass over the text, so the cheap comparisons come
- * first: lengths, then what was typed, then the closers, and the hashes of the whole text last. */
 #include "lsp/assistant/completion_cache.h"
-
-#include <string.h>
-
-#include "base/hash.h"
-
-enum { CLOSERS_MAX = 16 };
-
-struct completion_place completion_place_of(text content, size_t cursor_byte)
-{
-    text before = text_slice(content, 0, cursor_byte);
-    text behind = text_slice(content, cursor_byte, content.size);
-    return (struct completion_place){before.size, behind.size, hash_text(before),
-                                     hash_text(behind)};
-}
-
-bool completion_place_equal(const struct completion_place *a, const struct completion_place *b)
-{
-    return a->cursor_byte == b->cursor_byte && a->behind_bytes == b->behind_bytes &&
-           a->before_hash == b->before_hash && a->behind_hash == b->behind_hash;
-}
-
-void completion_cache_put(struct completion_cache *c, const struct completion_place *place,
-                          text insert, size_t replace_bytes)
-{
-    buffer_clear(&c->insert);
-    buffer_put_text(&c->insert, insert);
-    if (c->insert.failed) buffer_clear(&c->insert);
-    c->replace_bytes = replace_bytes;
-    c->place = *place;
-}
-
-static char closer_of(char c)
-{
-    static const char openers[] = "([{\"'`", closers[] = ")]}\"'`";
-    const char *at = c ? strchr(openers, c) : NULL;
-    return at ? closers[at - openers] : 0;
-}
-
-/* The closers of what `typed` opened and left open, innermost last; the oldest are dropped. Within
- * quotes nothing counts but their end. */
-static size_t open_closers(text typed, char out[CLOSERS_MAX])
-{
-    size_t n = 0;
-    for (size_t i = 0; i < typed.size; i++) {
-        char c = typed.bytes[i], closer = closer_of(c);
-        bool quoted = n && strchr("\"'`", out[n - 1]);
-        if (n && out[n - 1] == c) {
-            n--;
-        } else if (closer && !quoted) {
-            if (n == CLOSERS_MAX) memmove(out, out + 1, --n);
-            out[n++] = closer;
-        }
-    }
-    return n;
-}
-
-/* Whether an editor may have put `closers` there by itself while `typed` was typed, and `rest` says
- * them again on its line, so that they may be replaced. */
-static bool closers_agree(text closers, text typed, text rest)
-{
-    char open[CLOSERS_MAX];
-    size_t n = open_closers(typed, open), at = 0;
-    for (size_t i = 0; i < closers.size; i++) {
-        while (n && open[n - 1] != closers.bytes[i]) n--;
-        if (n == 0) return false;
-        n--;
-        while (at < rest.size && rest.bytes[at] != closers.bytes[i] && rest.bytes[at] != '\n') at++;
-        if (at == rest.size || rest.bytes[at++] == '\n') return false;
-    }
-    return true;
-}
-
-bool completion_cache_get(const struct completion_cache *c, text content, size_t cursor_byte,
-                          text *rest, size_t *replace_bytes)
-{
-    text insert = buffer_text(&c->insert);
-    const struct completion_place *place = &c->place;
-    if (insert.size == 0 || cursor_byte < place->cursor_byte || cursor_byte > content.size)
-        return false;
-    text typed = text_slice(content, place->cursor_byte, cursor_byte);
-    text behind = text_slice(content, cursor_byte, content.size);
-    if (typed.size >= insert.size || !text_starts(insert, typed)) return false;
-    if (behind.size < place->behind_bytes) return false;
-    text closers = text_slice(behind, 0, behind.size - place->behind_bytes);
-    text left = text_slice(insert, typed.size, insert.size);
-    if (closers.size > CLOSERS_MAX || !closers_agree(closers, typed, left)) return false;
-    behind = text_slice(behind, closers.size, behind.size);
-    if (hash_text(behind) != place->behind_hash ||
-        hash_text(text_slice(content, 0, place->cursor_byte)) != place->before_hash)
-        return false;
-    *rest = left;
-    *replace_bytes = closers.size + c->replace_bytes;
-    return true;
-}
 
 void completion_cache_free(struct completion_cache *c)
 {
-    buffer_free(&c->insert);
+    suggestion_free(&c->shown);
+    for (size_t i = 0; i < KNOWN_MAX; i++) suggestion_free(&c->known[i]);
+    for (size_t i = 0; i < REJECTED_MAX; i++) suggestion_free(&c->rejected[i]);
     *c = (struct completion_cache){0};
+}
+
+text completion_first_line(text insert)
+{
+    size_t at = 0;
+    for (;;) {
+        size_t end = text_find(insert, TEXT("\n"), at);
+        if (end == SIZE_MAX) return insert;
+        if (text_trim(text_slice(insert, at, end)).size) {
+            text line = text_slice(insert, 0, end);
+            if (line.bytes[line.size - 1] == '\r') line.size--;
+            return line;
+        }
+        at = end + 1;
+    }
+}
+
+void completion_cache_learn(struct completion_cache *c, text content, size_t cursor_byte,
+                            text insert, size_t replace_bytes)
+{
+    struct suggestion_left left;
+    struct suggestion *newest = &c->known[(c->n_known + KNOWN_MAX - 1) % KNOWN_MAX];
+    if (insert.size == 0) return;
+    /* The same answer again, with more or less of it. */
+    if (newest->cursor_byte == cursor_byte &&
+        suggestion_left(newest, content, cursor_byte, &left) && left.typed_bytes == 0 &&
+        left.behind_bytes == replace_bytes) {
+        if (text_starts(left.rest, insert)) return;
+        if (text_starts(insert, left.rest)) c->n_known--;
+    }
+    suggestion_put(&c->known[c->n_known++ % KNOWN_MAX], content, cursor_byte, insert,
+                   replace_bytes);
+}
+
+bool completion_cache_find(const struct completion_cache *c, text content, size_t cursor_byte,
+                           bool many_lines, struct suggestion_left *out)
+{
+    if (suggestion_left(&c->shown, content, cursor_byte, out)) return true;
+    for (size_t i = 0; i < KNOWN_MAX && i < c->n_known; i++) {
+        const struct suggestion *s = &c->known[(c->n_known - 1 - i) % KNOWN_MAX];
+        if (!suggestion_left(s, content, cursor_byte, out)) continue;
+        if (!many_lines) out->rest = completion_first_line(out->rest);
+        return true;
+    }
+    return false;
+}
+
+/* It stands for indentation before the cursor, so its place is further up. */
+static void show_known(struct completion_cache *c, text content, size_t cursor_byte,
+                       const struct suggestion_left *left)
+{
+    struct suggestion_left now;
+    suggestion_clear(&c->shown);
+    for (size_t i = 0; i < KNOWN_MAX && i < c->n_known; i++) {
+        const struct suggestion *s = &c->known[i];
+        if (!suggestion_left(s, content, cursor_byte, &now) || !text_starts(now.rest, left->rest))
+            continue;
+        suggestion_copy(&c->shown, s);
+        if (c->shown.insert.size) c->shown.insert.size = now.typed_bytes + left->rest.size;
+        return;
+    }
+}
+
+bool completion_cache_show(struct completion_cache *c, text content, size_t cursor_byte,
+                           const struct suggestion_left *left, bool invoked)
+{
+    struct suggestion_left now;
+    bool same = suggestion_left(&c->shown, content, cursor_byte, &now) &&
+                text_equal(now.rest, left->rest) && now.behind_bytes == left->behind_bytes;
+    if (same) return false; /* its place stays where it was first shown */
+    c->shown_invoked = invoked;
+    if (left->before_bytes) {
+        show_known(c, content, cursor_byte, left);
+        return true;
+    }
+    suggestion_put(&c->shown, content, cursor_byte, left->rest, left->behind_bytes);
+    return true;
+}
+
+bool completion_cache_refuses(const struct completion_cache *c, text content, size_t cursor_byte,
+                              text insert)
+{
+    text line = completion_first_line(insert);
+    for (size_t i = 0; i < REJECTED_MAX && i < c->n_rejected; i++) {
+        struct suggestion_left left;
+        if (suggestion_left(&c->rejected[i], content, cursor_byte, &left) &&
+            text_equal(completion_first_line(left.rest), line))
+            return true;
+    }
+    return false;
+}
+
+enum suggestion_fate completion_cache_changed(struct completion_cache *c, text content,
+                                              size_t cursor_byte)
+{
+    enum suggestion_fate fate = suggestion_fate(&c->shown, content, cursor_byte);
+    if (fate == SUGGESTION_HOLDS) return fate;
+    if (fate == SUGGESTION_CONTRADICTED)
+        suggestion_copy(&c->rejected[c->n_rejected++ % REJECTED_MAX], &c->shown);
+    suggestion_clear(&c->shown);
+    return fate;
 }

@@ -1,46 +1,50 @@
-/* The completion cache: the last answer of a document, reused while the user types along it.
+/* What one document's suggestions are known to be: the one the editor shows, answers not shown yet,
+ * and those that were rejected.
  *
- *     before | typed ....... rest | closers | replaced | after
- *            ^ where it was asked  ^ what is offered now
- *
- * An answer fits again where the text before its place and behind it are the same as then (compared
- * by length and hash) and what was typed in between is how its insertion begins. Editors close
- * brackets and quotes by themselves: closers that stand behind the cursor now and not then are part
- * of what is replaced, if what was typed opened them and the rest brings them itself. One document,
- * one thread. */
+ * What is shown stays what is shown: as long as the text agrees, the same suggestion is given, what
+ * is left of it, and nothing better. Else an answer that is known may go on here: the lines behind
+ * the one that was shown, or what came too late. Where something else was typed than what was
+ * shown, that is not offered again. One document, one thread. */
 #ifndef LSP_ASSISTANT_COMPLETION_CACHE_H
 #define LSP_ASSISTANT_COMPLETION_CACHE_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "lsp/assistant/suggestion.h"
 
-#include "base/text.h"
-
-/* A place in a text; taken when the question is put, for the text may change. */
-struct completion_place {
-    size_t cursor_byte, behind_bytes;
-    uint64_t before_hash, behind_hash;
-};
-
-struct completion_place completion_place_of(text content, size_t cursor_byte);
-bool completion_place_equal(const struct completion_place *a, const struct completion_place *b);
+enum { KNOWN_MAX = 8, REJECTED_MAX = 16 };
 
 struct completion_cache {
-    buffer insert; /* empty: nothing is kept */
-    size_t replace_bytes;
-    struct completion_place place;
+    struct suggestion shown;
+    bool shown_invoked;                 /* somebody asked for it */
+    struct suggestion known[KNOWN_MAX]; /* rings */
+    struct suggestion rejected[REJECTED_MAX];
+    size_t n_known, n_rejected; /* ever put */
 };
 
-/* Keeps a copy of `insert`, which replaces replace_bytes behind the cursor; nothing is kept when
- * there is no memory for it. */
-void completion_cache_put(struct completion_cache *c, const struct completion_place *place,
-                          text insert, size_t replace_bytes);
-
-/* What is left of the kept insertion at this place, and how many bytes behind the cursor it
- * replaces; false: it does not fit here. *rest lives until the next put. */
-bool completion_cache_get(const struct completion_cache *c, text content, size_t cursor_byte,
-                          text *rest, size_t *replace_bytes);
-
 void completion_cache_free(struct completion_cache *c);
+
+/* An answer is known: `insert` at the cursor, with whatever whole lines there are. */
+void completion_cache_learn(struct completion_cache *c, text content, size_t cursor_byte,
+                            text insert, size_t replace_bytes);
+
+/* What is to be shown here without asking anybody; views until the next call that puts. Of an answer
+ * that was not shown before one line, or all when many_lines. False: nothing is known. */
+bool completion_cache_find(const struct completion_cache *c, text content, size_t cursor_byte,
+                           bool many_lines, struct suggestion_left *out);
+
+/* The editor shows this from now on; false: it did already, or part of what it shows. */
+bool completion_cache_show(struct completion_cache *c, text content, size_t cursor_byte,
+                           const struct suggestion_left *left, bool invoked);
+
+/* `insert` begins with a line that was rejected here. */
+bool completion_cache_refuses(const struct completion_cache *c, text content, size_t cursor_byte,
+                              text insert);
+
+/* The text changed; the cursor is, as far as that says, at cursor_byte. What was shown is kept,
+ * or forgotten, or rejected from now on; says which. */
+enum suggestion_fate completion_cache_changed(struct completion_cache *c, text content,
+                                              size_t cursor_byte);
+
+/* Line ends before the first visible character belong to the line that has it. */
+text completion_first_line(text insert);
 
 #endif

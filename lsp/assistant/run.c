@@ -3,7 +3,8 @@
  * Its words go piece by piece to the trimmers of those who wait, each of which says when nothing
  * further can change what is shown; then that one is answered. The stream is closed with the last.
  * Only the place decides what is asked, so who wants one line and who wants a block, now or a
- * moment later, share it. */
+ * moment later, share it; and so does who has typed on along what it says. Everything else it said
+ * is kept for the cache. */
 #include <string.h>
 
 #include "base/clock.h"
@@ -11,13 +12,20 @@
 #include "base/memory.h"
 #include "lsp/assistant/state.h"
 
-enum { PROMPT_TOKENS = 8192, ANSWER_TOKENS = 256, BEHIND_MS = 10000 };
+enum { BEHIND_MS = 10000 };
+
+static void output_free(struct output *o)
+{
+    trim_close(o->keep);
+    buffer_free(&o->said);
+    buffer_free(&o->insert);
+}
 
 void run_release(struct run *r)
 {
     if (--r->n_references > 0) return;
-    trim_close(r->behind);
-    buffer_free(&r->said);
+    for (int32_t i = 0; i < RUN_OUTPUTS_MAX; i++) output_free(&r->outputs[i]);
+    question_release(r->question);
     prompt_free(&r->prompt);
     memory_free(r);
 }
@@ -54,8 +62,8 @@ void run_report(const struct run *r, struct completion_report *out)
 static bool run_is_wanted(const struct run *r)
 {
     const struct completion *c = r->assistant->completions;
-    while (c && (c->run != r || c->due)) c = c->next;
-    return c || r->behind;
+    while (c && (c->due || !((c->run == r && !c->settled) || c->more == r))) c = c->next;
+    return c || r->until_us > clock_us();
 }
 
 void run_unwanted(struct run *r)
@@ -63,106 +71,238 @@ void run_unwanted(struct run *r)
     if (r->assistant && !run_is_wanted(r)) run_detach(r);
 }
 
+void run_linger(struct run *r, int64_t ms)
+{
+    int64_t until_us = clock_us() + ms * 1000;
+    if (!r->assistant) return;
+    if (until_us > r->until_us) r->until_us = until_us;
+    assistant_wake(r->assistant, 0);
+}
+
 void run_abandon(struct run *r)
 {
     for (struct completion *c = r->assistant->completions; c; c = c->next)
-        if (c->run == r) completion_due_cancelled(c);
+        if (c->run == r || c->more == r) completion_due_cancelled(c);
     run_detach(r);
 }
 
-/* What a trimmer has found goes into the cache; the result lives as long as the trimmer. */
-static struct trim_result run_harvest(struct run *r, trim *t, bool finished)
+static text question_content(const struct question *q) { return q->query.document.content; }
+
+/* What has come of the first choice behind the bytes that must come first; empty while that is not
+ * known. */
+static text run_beginning(const struct run *r)
 {
-    struct trim_result result;
-    trim_finish(t, finished, &result);
-    if (result.insert.size)
-        completion_cache_put(&r->session->cache, &r->place, result.insert, result.replace_bytes);
-    return result;
+    text said = buffer_text(&r->outputs[0].said), must = r->prompt.must_start_with;
+    return text_starts(said, must) ? text_slice(said, must.size, said.size) : TEXT("");
 }
 
-static void run_settle(struct run *r, struct completion *c, bool finished)
+bool run_serves(const struct run *r, text content, const struct completion_place *place)
 {
-    struct trim_result result = run_harvest(r, c->trim, finished);
-    completion_due(c, result.insert, result.replace_bytes, result.reason);
+    if (completion_place_equal(&r->question->place, place)) return true;
+    return !r->alternates &&
+           suggestion_may_hold(&r->question->place, run_beginning(r), content, place->cursor_byte);
 }
 
-static void run_settle_behind(struct run *r, bool finished)
+static status trimmer_open(trim **out, const struct run *r, bool many_lines, error *err)
 {
-    if (!r->behind) return;
-    run_harvest(r, r->behind, finished);
-    trim_close(r->behind);
-    r->behind = NULL;
-}
-
-status run_join(struct run *r, struct completion *c, const struct completion_query *q, error *err)
-{
+    const struct completion_query *q = &r->question->query;
     const struct trim_options trimming = {
         .document = q->document,
         .cursor_byte = q->cursor_byte,
         .must_start_with = r->prompt.must_start_with,
         .fence = r->prompt.fence,
-        .many_lines = trim_wants_many_lines(&q->document, q->cursor_byte, q->invoked),
+        .many_lines = many_lines,
     };
-    status s = trim_open(&c->trim, &trimming, err);
+    return trim_open(out, &trimming, err);
+}
+
+/* All that was said, as far as it may be shown, goes into the cache. */
+static void output_harvest(struct run *r, struct output *o, bool finished)
+{
+    struct trim_result result;
+    if (!o->keep) return;
+    trim_finish(o->keep, finished, &result);
+    buffer_put_text(&o->insert, result.insert);
+    if (o->insert.failed) buffer_clear(&o->insert);
+    o->replace_bytes = result.replace_bytes;
+    trim_close(o->keep);
+    o->keep = NULL;
+    if (!r->alternates)
+        completion_cache_learn(&r->session->cache, question_content(r->question),
+                               r->question->place.cursor_byte, buffer_text(&o->insert),
+                               o->replace_bytes);
+}
+
+static void run_harvest(struct run *r, bool finished)
+{
+    for (int32_t i = 0; i < r->n_outputs; i++) output_harvest(r, &r->outputs[i], finished);
+}
+
+static bool is_own_place(const struct run *r, const struct completion *c)
+{
+    return completion_place_equal(&r->question->place, &c->question->place);
+}
+
+/* What stands for `insert` at the run's place, at the place of `c`. False: it does not go on there. */
+static bool completion_carry(struct completion *c, const struct run *r, text insert,
+                             size_t replace_bytes)
+{
+    struct suggestion made = {0};
+    struct suggestion_left left = {.rest = insert, .behind_bytes = replace_bytes};
+    const struct question *q = c->question;
+    bool fits = true;
+    if (!is_own_place(r, c)) {
+        suggestion_put(&made, question_content(r->question), r->question->place.cursor_byte, insert,
+                       replace_bytes);
+        fits = suggestion_left(&made, question_content(q), q->place.cursor_byte, &left);
+        if (fits && !q->many_lines) left.rest = completion_first_line(left.rest);
+    }
+    if (fits) completion_offer(c, &left);
+    suggestion_free(&made);
+    return fits;
+}
+
+static void run_settle(struct run *r, struct completion *c, bool finished)
+{
+    struct trim_result result;
+    trim_finish(c->trim, finished, &result);
+    completion_cache_learn(&r->session->cache, question_content(r->question),
+                           r->question->place.cursor_byte, result.insert, result.replace_bytes);
+    bool fits = result.insert.size == 0
+                    ? is_own_place(r, c)
+                    : completion_carry(c, r, result.insert, result.replace_bytes);
+    if (fits)
+        completion_settle(c, result.reason);
+    else
+        completion_restart(c);
+}
+
+/* Lines that are whole: of what was typed since, and one more. */
+static bool line_is_there(const struct run *r, const struct completion *c)
+{
+    text said = run_beginning(r), typed;
+    size_t n = 1, at = 0;
+    if (c->question->many_lines || is_own_place(r, c)) return false;
+    typed = text_slice(question_content(c->question), r->question->place.cursor_byte,
+                       c->question->place.cursor_byte);
+    for (size_t i = 0; i < typed.size; i++) n += typed.bytes[i] == '\n';
+    for (; n > 0; n--) {
+        at = text_find(said, TEXT("\n"), at);
+        if (at == SIZE_MAX) return false;
+        at++;
+    }
+    return true;
+}
+
+/* One who waits has got `piece`, or all that was said. */
+static void completion_feed(struct run *r, struct completion *c, text piece)
+{
+    const struct question *q = c->question;
+    if (trim_put(c->trim, piece) == TRIM_DONE || line_is_there(r, c))
+        run_settle(r, c, false);
+    else if (!run_serves(r, question_content(q), &q->place))
+        completion_restart(c);
+}
+
+status run_join(struct run *r, struct completion *c, error *err)
+{
+    /* Further on, lines of it may stand already. */
+    bool many_lines = c->question->many_lines || !is_own_place(r, c);
+    status s = trimmer_open(&c->trim, r, many_lines, err);
     if (s != OK) return s;
     c->run = r;
     r->n_references++;
-    if (r->said.size && trim_put(c->trim, buffer_text(&r->said)) == TRIM_DONE)
-        run_settle(r, c, false);
+    if (r->outputs[0].said.size) completion_feed(r, c, buffer_text(&r->outputs[0].said));
     return OK;
 }
 
 void run_expire(struct run *r, struct completion *c)
 {
-    size_t n_bytes = r->said.size, from = r->prompt.must_start_with.size;
-    bool whole_line = from < n_bytes && memchr(r->said.bytes + from, '\n', n_bytes - from);
-    if (whole_line) {
+    text said = run_beginning(r);
+    bool whole_line = text_find(said, TEXT("\n"), 0) != SIZE_MAX;
+    if (whole_line && c->trim) {
         run_settle(r, c, false);
     } else {
-        trim_close(r->behind);
-        r->behind = c->trim;
-        c->trim = NULL;
-        completion_due(c, TEXT(""), 0, "no whole line within the time allowed");
+        run_linger(r, BEHIND_MS);
+        completion_due(c, "no whole line within the time allowed");
     }
     run_unwanted(r);
-}
-
-/* Who joins later reads it from its beginning; it is long enough for every trimmer. */
-static void said_put(struct run *r, text piece)
-{
-    size_t room = TRIM_ANSWER_MAX - r->said.size;
-    buffer_put_text(&r->said, text_slice(piece, 0, room));
 }
 
 /* Nobody gets anything, and all who still wait get the reason. */
 static void run_fail(struct run *r, const char *reason)
 {
-    for (struct completion *c = r->assistant->completions; c; c = c->next)
-        if (c->run == r) completion_due_failed(c, reason);
+    for (struct completion *c = r->assistant->completions; c; c = c->next) {
+        if (c->more == r)
+            c->more = NULL; /* then there is one answer */
+        else if (c->run != r || c->settled)
+            continue;
+        else
+            completion_due_failed(c, reason);
+        if (c->settled) completion_settle(c, "");
+    }
     run_detach(r);
 }
 
-static void on_text(void *context, text piece)
+/* Alternates are there: those who wait for them get what differs. */
+static void alternates_give(struct run *r)
+{
+    for (struct completion *c = r->assistant->completions; c; c = c->next) {
+        if (c->more != r || c->due) continue;
+        for (int32_t i = 0; i < r->n_outputs; i++)
+            if (r->outputs[i].insert.size)
+                completion_carry(c, r, buffer_text(&r->outputs[i].insert),
+                                 r->outputs[i].replace_bytes);
+        c->more = NULL;
+        if (c->settled) completion_settle(c, "");
+    }
+}
+
+/* A line that came when nobody waits any more is in the cache; more is not worth the engine's time. */
+static void run_enough(struct run *r, bool kept_all)
+{
+    const struct completion *c = r->assistant->completions;
+    while (c && (c->due || c->run != r || c->settled)) c = c->next;
+    bool has_line = text_find(run_beginning(r), TEXT("\n"), 0) != SIZE_MAX;
+    if (!c && !r->alternates && (kept_all || (has_line && !r->question->many_lines)))
+        r->until_us = 0;
+}
+
+static void on_piece(void *context, int32_t choice, text piece)
 {
     struct run *r = context;
-    if (!r->assistant) return;
-    said_put(r, piece);
-    for (struct completion *c = r->assistant->completions; c; c = c->next)
-        if (c->run == r && !c->due && trim_put(c->trim, piece) == TRIM_DONE)
-            run_settle(r, c, false);
-    if (r->behind && trim_put(r->behind, piece) == TRIM_DONE) run_settle_behind(r, false);
-    if (r->said.failed)
+    if (!r->assistant || choice >= r->n_outputs) return;
+    struct output *o = &r->outputs[choice];
+    bool kept_all = false;
+    /* Who joins later reads it from its beginning; it is long enough for every trimmer. */
+    buffer_put_text(&o->said, text_slice(piece, 0, TRIM_ANSWER_MAX - o->said.size));
+    if (o->keep) kept_all = trim_put(o->keep, piece) == TRIM_DONE;
+    for (struct completion *c = r->assistant->completions; c && !r->alternates; c = c->next)
+        if (c->run == r && !c->due && !c->settled) completion_feed(r, c, piece);
+    if (o->said.failed) {
         run_fail(r, "out of memory for the answer");
-    else
-        run_unwanted(r);
+        return;
+    }
+    if (kept_all) output_harvest(r, o, false);
+    if (r->alternates) {
+        bool all = true;
+        for (int32_t i = 0; i < r->n_outputs; i++) all = all && !r->outputs[i].keep;
+        if (all) alternates_give(r);
+    }
+    run_enough(r, kept_all);
+    if (!run_is_wanted(r)) run_harvest(r, false);
+    run_unwanted(r);
 }
+
+static void on_text(void *context, text piece) { on_piece(context, 0, piece); }
 
 /* Everyone who still waits gets what there is. */
 static void run_end(struct run *r, bool finished)
 {
     for (struct completion *c = r->assistant->completions; c; c = c->next)
-        if (c->run == r && !c->due) run_settle(r, c, finished);
-    run_settle_behind(r, finished);
+        if (c->run == r && !c->due && !c->settled) run_settle(r, c, finished);
+    run_harvest(r, finished);
+    if (r->alternates) alternates_give(r);
     run_detach(r);
 }
 
@@ -180,59 +320,55 @@ static void on_done(void *context, const struct engine_answer *answer)
     run_release(r);
 }
 
-/* Tokens for the prompt and for the answer. A model's length that is not known (0) bounds nothing; a
- * short one is shared three to one. */
-static size_t token_budget(const assistant *a, int32_t *answer_tokens)
-{
-    size_t budget = a->options.budget_tokens ? a->options.budget_tokens : PROMPT_TOKENS;
-    int32_t length = engine_client_status(a->options.client)->max_model_len;
-    *answer_tokens = a->options.max_tokens > 0 ? a->options.max_tokens : ANSWER_TOKENS;
-    if (length <= 0) return budget;
-    if (*answer_tokens > length / 4) *answer_tokens = length / 4;
-    size_t room = (size_t)(length - *answer_tokens);
-    return budget < room ? budget : room;
-}
-
 static status run_ask(struct run *r, int32_t max_tokens, error *err)
 {
-    const assistant *a = r->assistant;
+    assistant *a = r->assistant;
     int64_t invoked_ms = a->options.invoked_deadline_ms;
+    /* Random weights repeat themselves under greedy decoding; a trained model needs no luck. */
+    float likeliest = engine_client_status(a->options.client)->demo ? 1.0F : 0.0F;
     const struct engine_request request = {
         .prompt = r->prompt.ids.ids,
         .n_prompt = r->prompt.ids.n,
         .max_tokens = max_tokens,
-        /* Random weights repeat themselves under greedy decoding; a trained model needs no luck. */
-        .temperature = engine_client_status(a->options.client)->demo ? 1.0F : 0.0F,
-        .seed = r->place.before_hash,
+        .temperature = r->alternates ? 0.8F : likeliest,
+        .seed = r->question->place.before_hash + r->alternates,
+        .n_choices = r->n_outputs,
         .priority = "interactive",
+        .session = r->alternates ? NULL : r->session->name,
+        .supersedes = !r->alternates,
         .must_start_with = r->prompt.must_start_with,
         .deadline_ms = invoked_ms > BEHIND_MS ? invoked_ms : BEHIND_MS,
     };
-    const struct engine_callbacks callbacks = {on_text, on_done, r};
+    const struct engine_callbacks callbacks = {
+        .on_text = on_text, .on_other = on_piece, .on_done = on_done, .context = r};
+    a->counters.requests++;
     return engine_client_complete(a->options.client, &request, &callbacks, &r->call, err);
 }
 
-static status run_prepare(struct run *r, const struct completion_query *q, error *err)
+static status run_prepare(struct run *r, error *err)
 {
     const assistant *a = r->assistant;
+    const struct completion_query *q = &r->question->query;
     const tokenizer *t = engine_client_tokenizer(a->options.client);
     if (!t) return fail(err, ERR_BUSY, "%s", engine_client_status(a->options.client)->reason);
     int32_t max_tokens;
-    struct prompt_options layout = {.budget_tokens = token_budget(a, &max_tokens)};
+    struct prompt_options layout = {.budget_tokens = assistant_budget(a, &max_tokens)};
     gatherer *g = q->path.size ? a->options.gatherer : NULL;
     layout.proposal = g ? gatherer_take(g, q->document_key) : a->options.excerpts;
     status s = prompt_build(&r->prompt, r->session->prompts, t, &q->document, q->cursor_byte,
                             &layout, err);
+    for (int32_t i = 0; s == OK && i < r->n_outputs; i++)
+        s = trimmer_open(&r->outputs[i].keep, r, true, err);
     if (s == OK) s = run_ask(r, max_tokens, err);
     /* What is found here serves the next completion: this one waits for nobody. */
-    if (g)
+    if (g && !r->alternates)
         gatherer_note(
             g, &(struct gather_query){q->document_key, q->path, q->document, q->cursor_byte});
     return s;
 }
 
-status run_begin(struct run **out, assistant *a, struct session *session,
-                 const struct completion_query *q, const struct completion_place *place, error *err)
+status run_begin(struct run **out, assistant *a, struct session *session, struct question *question,
+                 bool alternates, error *err)
 {
     *out = NULL;
     struct run *r = memory_take(1, sizeof *r);
@@ -241,10 +377,12 @@ status run_begin(struct run **out, assistant *a, struct session *session,
     r->session = session;
     r->n_references = 1;
     r->begun_us = clock_us();
-    r->version = q->version;
-    r->place = *place;
+    r->question = question;
+    question->n_references++;
+    r->alternates = alternates;
+    r->n_outputs = alternates ? RUN_OUTPUTS_MAX : 1;
     r->numbers.reason = r->numbers.finish = "";
-    status s = run_prepare(r, q, err);
+    status s = run_prepare(r, err);
     if (s != OK) {
         run_release(r);
         return s;

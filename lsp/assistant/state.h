@@ -1,14 +1,18 @@
-/* Inside the assistant: sessions, runs and completions. Nobody outside the room includes this.
+/* Inside the assistant: sessions, questions, runs and completions. Nobody outside the room includes
+ * this.
  *
- *     assistant --> session (one per document) --> anchors of its prompt, cache of its last answer
+ *     assistant --> session (one per document) --> anchors of its prompt, cache of its suggestions
  *                     ^
  *                   run (one generation of the engine) <-- completions that wait for it
+ *                     |                                         |
+ *                     +--> question (a copy of what was asked) <+
  *
  * A run knows the engine's words, a completion knows what of them it wants: each has a trimmer of
  * its own, so one line for the one and a block for the other come from the same generation, and one
  * whose time is up leaves the others waiting. A completion waits (for a run and its deadline) or is
  * due (its answer is known); the one timer answers what is due, so no callback comes from inside a
- * function of the caller's. A run serves until it is detached; it is freed when the client's on_done
+ * function of the caller's. A run serves its own place and, while what was typed agrees with what it
+ * says, places further on. It serves until it is detached; it is freed when the client's on_done
  * came and its last completion was answered, which may be after the assistant is gone. */
 #ifndef LSP_ASSISTANT_STATE_H
 #define LSP_ASSISTANT_STATE_H
@@ -16,12 +20,35 @@
 #include "context/trim.h"
 #include "lsp/assistant/assistant.h"
 #include "lsp/assistant/completion_cache.h"
+#include "lsp/assistant/rhythm.h"
+
+enum { RUN_OUTPUTS_MAX = 2 };
 
 struct session {
     uint64_t document_key;
+    char name[48]; /* of the engine's session */
     prompt_session *prompts;
     struct completion_cache cache;
+    bool accepted; /* the last thing that happened: a suggestion was taken over, up to here */
+    size_t accepted_byte;
     struct session *next;
+};
+
+/* What was asked, copied: the document may change while the answer comes. */
+struct question {
+    int n_references;
+    buffer bytes; /* what the views of `query` look at */
+    struct completion_query query;
+    struct completion_place place;
+    bool many_lines;
+};
+
+/* One choice of a generation. */
+struct output {
+    buffer said; /* the engine's words so far, for who joins later */
+    trim *keep;  /* all that may be shown of them, for the cache; NULL once it was taken */
+    buffer insert;
+    size_t replace_bytes;
 };
 
 struct run {
@@ -30,26 +57,36 @@ struct run {
     engine_call *call;            /* NULL once on_done came */
     struct engine_answer numbers; /* as on_done gave them */
     int n_references;             /* the call, and each completion until it is answered */
-    buffer said;                  /* the engine's words so far, for who joins later */
-    trim *behind;                 /* of one whose time was up; what it finds goes into the cache */
+    struct question *question;    /* it was begun for */
+    struct output outputs[RUN_OUTPUTS_MAX];
+    int32_t n_outputs;
+    bool alternates; /* other answers than the likeliest one */
     struct prompt prompt;
-    struct completion_place place;
-    int64_t version, begun_us;
+    int64_t begun_us, until_us; /* until then it goes on though nobody waits */
     struct run *next;
+};
+
+/* What may be shown at a completion's place. */
+struct offer {
+    buffer insert;
+    size_t before_bytes, behind_bytes; /* around the cursor, that it stands for */
 };
 
 struct completion {
     assistant *assistant;
-    struct run *run; /* whose words it gets; NULL when there is none */
-    trim *trim;      /* what it wants of them; NULL when due */
-    uint64_t document_key, serial;
-    size_t cursor_byte;
-    int64_t deadline_us;
+    struct question *question;
+    struct session *session; /* NULL once the document is gone */
+    struct run *run;         /* whose words it gets; NULL when there is none */
+    struct run *more;        /* alternates it waits for; NULL: none */
+    trim *trim;              /* what it wants of the run's words; NULL when settled */
+    uint64_t serial;
+    int64_t deadline_us, begin_us; /* begin_us: not before; 0: it has begun */
     void (*on_answer)(void *context, const struct completion_answer *answer);
     void *context;
+    bool settled; /* the run has nothing more for it */
     bool due, cancelled, failed;
-    buffer insert;
-    size_t replace_bytes;
+    struct offer offers[COMPLETION_ITEMS_MAX];
+    size_t n_offers;
     char reason[256];
     struct completion_report report; /* without the prompt, which is the run's */
     struct completion *next;
@@ -61,34 +98,59 @@ struct assistant {
     struct run *runs;
     struct completion *completions; /* oldest first */
     uint64_t n_asked;               /* serial of the newest one */
+    struct rhythm rhythm;
+    struct assistant_counters counters;
     uv_timer_t timer;
     bool answering; /* completions_answer is on the stack */
     bool closing;
 };
 
+/* budget.c */
+/* Tokens for a prompt, and for its answer. */
+size_t assistant_budget(const assistant *a, int32_t *answer_tokens);
+
+/* question.c */
+struct question *question_new(const struct completion_query *query, bool many_lines);
+void question_release(struct question *q); /* NULL is nothing */
+
+/* assistant.c */
+struct session *session_of(assistant *a, uint64_t document_key); /* NULL: none */
+status session_find(struct session **out, assistant *a, uint64_t document_key, error *err);
+void assistant_wake(assistant *a, int64_t least_ms);
+
 /* completion.c */
 
+/* Something to show: the first of it is what the cache gives when the user types along. Refused where
+ * it was rejected before. */
+void completion_offer(struct completion *c, const struct suggestion_left *left);
+/* The run has nothing more for it; it is due unless alternates are still to come. */
+void completion_settle(struct completion *c, const char *reason);
 /* The answer is known; the first one counts. */
-void completion_due(struct completion *c, text insert, size_t replace_bytes, const char *reason);
+void completion_due(struct completion *c, const char *reason);
 void completion_due_cancelled(struct completion *c);
 void completion_due_failed(struct completion *c, const char *reason);
+/* What the run says does not go on here: a run of its own. */
+void completion_restart(struct completion *c);
 void completions_answer(assistant *a, bool all); /* those due; all: the others as cancelled */
 
 /* run.c */
 
-/* Begins a generation for `query`; ERR_* when there can be none. */
-status run_begin(struct run **out, assistant *a, struct session *s,
-                 const struct completion_query *query, const struct completion_place *place,
-                 error *err);
+/* Begins a generation; ERR_* when there can be none. */
+status run_begin(struct run **out, assistant *a, struct session *s, struct question *question,
+                 bool alternates, error *err);
 
-/* `c` gets the words of the run from their beginning; it may be due at once. */
-status run_join(struct run *r, struct completion *c, const struct completion_query *query,
-                error *err);
+/* What it has said may still go on at that place: it is its own, or typed along it. */
+bool run_serves(const struct run *r, text content, const struct completion_place *place);
+
+/* `c` gets the words of the run from their beginning; it may be settled at once. */
+status run_join(struct run *r, struct completion *c, error *err);
 
 /* The time of `c` is up: it gets what whole lines there are. Without any, the run goes on for a
  * while: the prompt it has computed and the line it may still find help the next question. */
 void run_expire(struct run *r, struct completion *c);
 
+/* Nobody waits any more: it goes on until then. */
+void run_linger(struct run *r, int64_t ms);
 /* Ends the run if nobody wants it any more. */
 void run_unwanted(struct run *r);
 

@@ -1,6 +1,7 @@
 /* A call is a completion under way. However it ends, it ends in call_end, which takes it off the
  * network and puts it into the queue of those whose on_done is due; the loop's next turn answers
  * them. So on_done comes exactly once, and never from inside a function of the caller's. */
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +30,8 @@ struct engine_call {
     bool cut;
     char reason[256], finish[16];
     int64_t n_prompt, n_cached, n_output;
+    struct engine_candidate choices[ENGINE_CHOICES_MAX];
+    int32_t n_choices, n_finished;
 };
 
 static void list_remove(engine_call **list, engine_call *call)
@@ -93,15 +96,34 @@ static void timer_arm(engine_call *call)
     uv_timer_start(&call->timer, timer_fired, wait_us > 0 ? (uint64_t)(wait_us / 1000 + 1) : 0, 0);
 }
 
+/* The answer's end is that of its last choice. */
+static void choice_take(engine_call *call, const struct completion_piece *piece)
+{
+    struct engine_candidate *choice = &call->choices[piece->choice];
+    choice->sum_logprob += piece->sum_logprob;
+    choice->n_logprobs += piece->n_logprobs;
+    for (size_t i = 0; i < ENGINE_CHOICES_MAX; i++)
+        if (!isnan(piece->scores[i])) call->choices[i].score_logprob = piece->scores[i];
+    bool late = strcmp(piece->finish, "deadline") == 0; /* said of the whole answer */
+    if (!piece->finish[0] || (choice->finished && !late)) return;
+    if (!choice->finished) call->n_finished++;
+    choice->finished = true;
+    if (call->n_finished >= call->n_choices || late)
+        memcpy(call->finish, piece->finish, sizeof call->finish);
+}
+
 static void piece_take(engine_call *call, const struct completion_piece *piece)
 {
     if (piece->n_prompt >= 0) call->n_prompt = piece->n_prompt;
     if (piece->n_cached >= 0) call->n_cached = piece->n_cached;
     if (piece->n_output >= 0) call->n_output = piece->n_output;
-    if (piece->finish[0]) memcpy(call->finish, piece->finish, sizeof call->finish);
+    choice_take(call, piece);
     if (call->piece.size == 0) return;
     if (!call->first_us) call->first_us = clock_us();
-    call->callbacks.on_text(call->callbacks.context, buffer_text(&call->piece));
+    if (piece->choice == 0)
+        call->callbacks.on_text(call->callbacks.context, buffer_text(&call->piece));
+    else if (call->callbacks.on_other)
+        call->callbacks.on_other(call->callbacks.context, piece->choice, buffer_text(&call->piece));
 }
 
 /* One JSON object of the answer. */
@@ -278,6 +300,9 @@ static status request_check(const engine_client *c, const struct engine_request 
     if (request->max_tokens < 0)
         return fail(err, ERR_USAGE, "max_tokens: found %d, expected 0 or more",
                     request->max_tokens);
+    if (request->n_choices < 0 || request->n_choices > ENGINE_CHOICES_MAX)
+        return fail(err, ERR_USAGE, "n_choices: found %d, at most %d", request->n_choices,
+                    ENGINE_CHOICES_MAX);
     return OK;
 }
 
@@ -313,6 +338,8 @@ status engine_client_complete(engine_client *c, const struct engine_request *req
     bool usable = state == ENGINE_READY || state == ENGINE_DEGRADED;
     call->client = c;
     call->callbacks = *callbacks;
+    call->n_choices = request->n_choices > 1 ? request->n_choices : 1;
+    for (size_t i = 0; i < ENGINE_CHOICES_MAX; i++) call->choices[i].score_logprob = NAN;
     call->begun_us = clock_us();
     call->deadline_ms = request->deadline_ms;
     if (request->deadline_ms > 0) call->deadline_us = call->begun_us + request->deadline_ms * 1000;
@@ -353,6 +380,7 @@ void engine_call_snapshot(const engine_call *call, struct engine_answer *out)
                                   .n_output = call->n_output,
                                   .total_us = clock_us() - call->begun_us};
     if (call->first_us) out->ttft_us = call->first_us - call->begun_us;
+    memcpy(out->choices, call->choices, sizeof out->choices);
 }
 
 void calls_answer_ended(engine_client *c)

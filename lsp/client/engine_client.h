@@ -79,9 +79,27 @@ struct engine_request {    /* all copied */
     uint64_t seed;
     const text *stops; /* [n_stops] UTF-8; at most HTTP_STOPS_MAX */
     size_t n_stops;
+    int32_t n_choices;    /* 0: one; at most ENGINE_CHOICES_MAX */
     const char *priority; /* "interactive", "action", "batch", "warm" */
+    /* The next seven are sent to engines that have the feature, and mean nothing to others. */
+    const char *session; /* NULL: none */
+    bool supersedes;     /* older calls of the session end */
+    bool wants_logprobs; /* of what is said */
+    const int32_t *forbid_first,
+        *score; /* ids that do not come first; ids to score behind the end */
+    size_t n_forbid_first, n_score;
+    const char *forbid_unopened; /* closing brackets; NULL: none */
     text must_start_with; /* sent only to engines that list the feature; else the caller checks */
     int64_t deadline_ms;  /* 0: none; the call ends with what has come by then: OK, "deadline" */
+};
+
+enum { ENGINE_CHOICES_MAX = 4 };
+
+/* What is known of one choice beside its text. */
+struct engine_candidate {
+    double sum_logprob, score_logprob; /* NAN: not said */
+    int64_t n_logprobs;                /* tokens that sum_logprob speaks of */
+    bool finished;
 };
 
 struct engine_answer {
@@ -91,12 +109,14 @@ struct engine_answer {
     const char *finish; /* "stop", "length", "deadline", "" */
     int64_t n_prompt, n_cached, n_output; /* 0 where the engine does not say */
     int64_t ttft_us, total_us;            /* from sending; ttft_us 0: no text came */
+    struct engine_candidate choices[ENGINE_CHOICES_MAX];
 };
 
 struct engine_callbacks {
     void (*on_text)(void *context, text piece); /* UTF-8; never after cancel or on_done */
     void (*on_done)(void *context, const struct engine_answer *answer); /* exactly once */
     void *context;
+    void (*on_other)(void *context, int32_t choice, text piece); /* of choices behind the first */
 };
 
 /* Streams a completion. While the engine is not READY or DEGRADED it fails at once through on_done

@@ -2,6 +2,7 @@
 #include "lsp/client/wire.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,7 +102,10 @@ static unsigned features_read(const json_t *list)
     } rows[] = {{"lease", FEATURE_LEASE},
                 {"priority", FEATURE_PRIORITY},
                 {"must_start_with", FEATURE_MUST_START_WITH},
-                {"deadline", FEATURE_DEADLINE}};
+                {"deadline", FEATURE_DEADLINE},
+                {"forbid_first", FEATURE_FORBID_FIRST},
+                {"forbid_unopened", FEATURE_FORBID_UNOPENED},
+                {"score", FEATURE_SCORE}};
     unsigned found = 0;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *name = json_string_value(json_array_get(list, i));
@@ -237,11 +241,31 @@ static status stops_add(json_t *root, const struct engine_request *request, erro
     return OK;
 }
 
+static void ids_add(json_t *own, const char *name, const int32_t *ids, size_t n)
+{
+    json_t *list = n ? json_array() : NULL;
+    for (size_t i = 0; i < n; i++) json_array_append_new(list, json_integer(ids[i]));
+    if (list) json_object_set_new(own, name, list);
+}
+
+static void session_add(json_t *own, const struct engine_request *request)
+{
+    if (!request->session || !request->session[0]) return;
+    json_object_set_new(own, "session", json_string(request->session));
+    if (request->supersedes) json_object_set_new(own, "supersedes", json_string("session"));
+}
+
 static void own_fields_add(json_t *root, const struct engine_request *request, unsigned features)
 {
     json_t *own = json_object();
     if ((features & FEATURE_PRIORITY) && request->priority)
         json_object_set_new(own, "priority", json_string(request->priority));
+    if (features & FEATURE_PRIORITY) session_add(own, request);
+    if (features & FEATURE_FORBID_FIRST)
+        ids_add(own, "forbid_first", request->forbid_first, request->n_forbid_first);
+    if (features & FEATURE_SCORE) ids_add(own, "score", request->score, request->n_score);
+    if ((features & FEATURE_FORBID_UNOPENED) && request->forbid_unopened)
+        json_object_set_new(own, "forbid_unopened", json_string(request->forbid_unopened));
     if ((features & FEATURE_DEADLINE) && request->deadline_ms > 0)
         json_object_set_new(own, "deadline_ms", json_integer(request->deadline_ms));
     if ((features & FEATURE_MUST_START_WITH) && request->must_start_with.size) {
@@ -268,6 +292,9 @@ status completion_write(buffer *out, const struct engine_request *request, const
     if (!root) return fail(err, ERR_MEMORY, "request: out of memory");
     status s = stops_add(root, request, err);
     if (model) json_object_set_new(root, "model", json_string(model));
+    if (request->n_choices > 1) json_object_set_new(root, "n", json_integer(request->n_choices));
+    /* Of our own engines only: others may refuse it. */
+    if (features && request->wants_logprobs) json_object_set_new(root, "logprobs", json_integer(0));
     own_fields_add(root, request, features);
     char *fields = s == OK ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(7)) : NULL;
     json_decref(root);
@@ -289,6 +316,37 @@ static void usage_read(struct completion_piece *piece, const json_t *usage)
     piece->n_prompt = integer_get(usage, "prompt_tokens", -1);
     piece->n_output = integer_get(usage, "completion_tokens", -1);
     piece->n_cached = integer_get(details, "cached_tokens", -1);
+}
+
+static void logprobs_read(struct completion_piece *piece, const json_t *choice)
+{
+    const json_t *list = json_object_get(json_object_get(choice, "logprobs"), "token_logprobs");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *value = json_array_get(list, i);
+        double logprob = json_number_value(value);
+        if (!json_is_number(value) || !(logprob <= 0)) continue;
+        piece->sum_logprob += logprob;
+        piece->n_logprobs++;
+    }
+}
+
+/* A number, or a list of one for each choice. */
+static void scores_read(struct completion_piece *piece, const json_t *own)
+{
+    const json_t *scores = json_object_get(own, "score_logprob");
+    for (size_t i = 0; i < ENGINE_CHOICES_MAX; i++) {
+        const json_t *value = json_is_array(scores) ? json_array_get(scores, i) : NULL;
+        if (i == 0 && json_is_number(scores)) value = scores;
+        piece->scores[i] = json_is_number(value) ? json_number_value(value) : NAN;
+    }
+}
+
+static void choice_read(struct completion_piece *piece, const json_t *choice)
+{
+    int64_t index = integer_get(choice, "index", 0);
+    piece->choice = index > 0 && index < ENGINE_CHOICES_MAX ? (int32_t)index : 0;
+    words_copy(piece->finish, sizeof piece->finish, json_object_get(choice, "finish_reason"));
+    logprobs_read(piece, choice);
 }
 
 static void failure_read(char out[256], const json_t *failure)
@@ -316,8 +374,10 @@ status completion_parse(struct completion_piece *piece, buffer *out, text json, 
         s = fail(err, ERR_FORMAT, "completion: choices: expected a list");
     else if (choice && !json_is_string(words))
         s = fail(err, ERR_FORMAT, "completion: choices[0].text: expected a string");
-    words_copy(piece->finish, sizeof piece->finish, json_object_get(choice, "finish_reason"));
-    const json_t *detail = json_object_get(json_object_get(root, "dbrx"), "finish_detail");
+    choice_read(piece, choice);
+    const json_t *own = json_object_get(root, "dbrx");
+    const json_t *detail = json_object_get(own, "finish_detail");
+    scores_read(piece, own);
     if (json_is_string(detail) && strcmp(json_string_value(detail), "deadline") == 0)
         memcpy(piece->finish, "deadline", sizeof "deadline");
     if (s == OK && words) buffer_put(out, json_string_value(words), json_string_length(words));

@@ -20,7 +20,10 @@ enum engine_feature {
     FEATURE_LEASE = 1 << 0,
     FEATURE_PRIORITY = 1 << 1,
     FEATURE_MUST_START_WITH = 1 << 2,
-    FEATURE_DEADLINE = 1 << 3
+    FEATURE_DEADLINE = 1 << 3,
+    FEATURE_FORBID_FIRST = 1 << 4,
+    FEATURE_FORBID_UNOPENED = 1 << 5,
+    FEATURE_SCORE = 1 << 6
 };
 
 /* What an engine says of itself, in the handshake and on the lease stream. */
@@ -68,9 +71,13 @@ status completion_write(buffer *out, const struct engine_request *request, const
 
 /* One object of an answer: a chunk of a stream or the whole of it. */
 struct completion_piece {
+    int32_t choice;    /* whose text and finish it has; below ENGINE_CHOICES_MAX */
     char finish[16];   /* "": not finished yet */
     char failure[256]; /* the peer reports an error in place of a piece; "": none */
     int64_t n_prompt, n_cached, n_output; /* -1: not said here */
+    double sum_logprob;                   /* of the tokens of this piece */
+    int64_t n_logprobs;
+    double scores[ENGINE_CHOICES_MAX]; /* NAN: not said */
 };
 
 /* Appends the piece's text to *out. */

@@ -67,6 +67,28 @@ void document_gather(struct server *s, const document *d, size_t cursor_byte)
     gatherer_note(s->gatherer, &query);
 }
 
+static struct completion_query query_of(const struct server *s, const document *d,
+                                        size_t cursor_byte)
+{
+    return (struct completion_query){
+        .document = {path_shown(s, d), d->language_id, document_text(d)},
+        .path = d->path,
+        .document_key = d->key,
+        .version = d->revision,
+        .cursor_byte = cursor_byte,
+    };
+}
+
+void document_changed(struct server *s, const document *d, size_t cursor_byte, size_t n_inserted)
+{
+    if (!s->assistant) return;
+    const struct completion_query query = query_of(s, d, cursor_byte);
+    if (document_refusal(s, d))
+        assistant_forget(s->assistant, d->key);
+    else
+        assistant_changed(s->assistant, &query, n_inserted);
+}
+
 status completion_ask(struct server *s, const document *d, text content, int64_t version,
                       size_t cursor_byte, bool invoked,
                       void (*on_answer)(void *context, const struct completion_answer *answer),
@@ -74,28 +96,24 @@ status completion_ask(struct server *s, const document *d, text content, int64_t
 {
     *out = NULL;
     if (!s->assistant) return fail(err, ERR_NETWORK, "%s", s->engine_error);
-    const struct completion_query query = {
-        .document = {path_shown(s, d), d->language_id, content},
-        .path = d->path,
-        .document_key = d->key,
-        .version = version,
-        .cursor_byte = cursor_byte,
-        .invoked = invoked,
-    };
+    struct completion_query query = query_of(s, d, cursor_byte);
+    query.document.content = content;
+    query.version = version;
+    query.invoked = invoked;
     return assistant_complete(s->assistant, &query, on_answer, context, out, err);
 }
 
-static json_t *items_json(json_t *item)
+/* Takes over `items`, which may be NULL: an empty list. */
+static json_t *list_json(json_t *items)
 {
-    return item ? json_pack("{s:[o]}", "items", item) : json_pack("{s:[]}", "items");
+    return json_pack("{s:o}", "items", items ? items : json_array());
 }
 
-/* Takes over `item`, which may be NULL: an empty list. */
-static void pending_reply(struct pending *p, json_t *item)
+static void pending_reply(struct pending *p, json_t *items)
 {
     struct server *s = p->server;
     p->replied = true;
-    server_reply(s, p->id, items_json(item));
+    server_reply(s, p->id, list_json(items));
     server_profile(s, "textDocument/inlineCompletion (answer)", p->began_us, p->size_bytes);
 }
 
@@ -145,8 +163,8 @@ void method_cancel(struct server *s, const struct message *m)
 
 /* What replaces the selected item's range: the item's text, continued. False when the answer does
  * not fit behind it. *to is a byte of the document. */
-static bool selected_compose(const struct pending *p, const struct completion_answer *a,
-                             text content, buffer *out, size_t *to)
+static bool selected_compose(const struct pending *p, const struct completion_item *a, text content,
+                             buffer *out, size_t *to)
 {
     text selected = {p->selected, p->selected_size}, insert = a->insert;
     size_t cursor = p->selected_from + selected.size;
@@ -165,7 +183,7 @@ static bool selected_compose(const struct pending *p, const struct completion_an
 
 /* The item for an answer, or NULL where there is nothing to show. */
 static json_t *item_compose(const struct pending *p, const document *d,
-                            const struct completion_answer *a)
+                            const struct completion_item *a)
 {
     text content = document_text(d), insert = a->insert;
     buffer composed = {0};
@@ -187,6 +205,17 @@ static json_t *item_compose(const struct pending *p, const document *d,
     }
     buffer_free(&composed);
     return item;
+}
+
+static json_t *items_compose(const struct pending *p, const document *d,
+                             const struct completion_answer *a)
+{
+    json_t *items = json_array();
+    for (size_t i = 0; i < a->n_items; i++) {
+        json_t *item = item_compose(p, d, &a->items[i]);
+        if (item) json_array_append_new(items, item);
+    }
+    return items;
 }
 
 static json_t *block_json(const struct prompt_block *b)
@@ -244,7 +273,7 @@ static void on_answer(void *context, const struct completion_answer *answer)
         p->handle = NULL;
         pending_cancel(p);
     }
-    if (!p->replied) pending_reply(p, same ? item_compose(p, d, answer) : NULL);
+    if (!p->replied) pending_reply(p, same ? items_compose(p, d, answer) : NULL);
     if (answer->insert.size == 0 && answer->reason)
         log_line(LOG_DEBUG, "nothing to show: %s", answer->reason);
     answer_tell(s, answer);
@@ -296,7 +325,7 @@ static void completion_begin(struct server *s, const struct message *m, const do
 {
     struct pending *p = pending_new(s, m, d);
     if (!p) {
-        server_reply(s, m->id, items_json(NULL));
+        server_reply(s, m->id, list_json(NULL));
         return;
     }
     buffer with_selected = {0};
@@ -334,7 +363,7 @@ void method_inline_completion(struct server *s, const struct message *m)
         return;
     }
     if (reason) log_line(LOG_DEBUG, "no completion: %s", reason);
-    server_reply(s, m->id, items_json(NULL));
+    server_reply(s, m->id, list_json(NULL));
 }
 
 void method_prompt(struct server *s, const struct message *m)

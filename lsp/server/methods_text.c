@@ -54,13 +54,20 @@ static document *document_named(const struct server *s, const struct message *m)
     return documents_find(s->documents, json_text_at(identifier, "uri"));
 }
 
+/* Where the last change of a message ended: the cursor, most likely. */
+struct edit {
+    size_t cursor_byte, n_inserted;
+};
+
 /* One element of contentChanges. */
-static status change_apply(struct server *s, document *d, const json_t *change, error *err)
+static status change_apply(struct server *s, document *d, const json_t *change, struct edit *edit,
+                           error *err)
 {
     const json_t *where = json_object_get(change, "range"), *what = json_object_get(change, "text");
     struct range range;
     text replacement = {json_string_value(what), json_string_length(what)};
     if (!json_is_string(what)) return fail(err, ERR_FORMAT, "a change without text");
+    *edit = (struct edit){replacement.size, replacement.size};
     if (!where || json_is_null(where)) {
         popup_changed(d, SIZE_MAX, replacement);
         return document_change(d, NULL, replacement, s->encoding, err);
@@ -68,12 +75,14 @@ static status change_apply(struct server *s, document *d, const json_t *change, 
     if (!range_read(&range, where)) return fail(err, ERR_FORMAT, "a change with a broken range");
     bool inserts =
         range.start.line == range.end.line && range.start.character == range.end.character;
-    size_t from = inserts && popup_waits(d) ? document_byte(d, range.start, s->encoding) : SIZE_MAX;
-    popup_changed(d, from, replacement);
+    size_t from = document_byte(d, range.start, s->encoding);
+    popup_changed(d, inserts && popup_waits(d) ? from : SIZE_MAX, replacement);
+    edit->cursor_byte = from + replacement.size;
     return document_change(d, &range, replacement, s->encoding, err);
 }
 
-static status changes_apply(struct server *s, document *d, const struct message *m, error *err)
+static status changes_apply(struct server *s, document *d, const struct message *m,
+                            struct edit *edit, error *err)
 {
     const json_t *changes = json_object_get(m->params, "contentChanges");
     const json_t *version = json_path(m->params, "textDocument.version");
@@ -89,7 +98,7 @@ static status changes_apply(struct server *s, document *d, const struct message 
     }
     json_array_foreach(changes, i, change)
     {
-        status code = change_apply(s, d, change, err);
+        status code = change_apply(s, d, change, edit, err);
         if (code != OK) return code;
     }
     return OK;
@@ -98,14 +107,16 @@ static status changes_apply(struct server *s, document *d, const struct message 
 void method_did_change(struct server *s, const struct message *m)
 {
     document *d = document_named(s, m);
+    struct edit edit = {0, 0};
     error err;
     if (!d) return;
     completions_cancel(s, d->key); /* what was asked of the old text is not shown over the new */
     if (!document_in_step(d)) return;
-    if (changes_apply(s, d, m, &err) != OK) {
+    if (changes_apply(s, d, m, &edit, &err) != OK) {
         document_put_out_of_step(d, err.message);
         popup_changed(d, SIZE_MAX, (text){0});
     }
+    document_changed(s, d, edit.cursor_byte, edit.n_inserted);
     document_note(s, d);
 }
 

@@ -104,6 +104,9 @@ void completions_cancel(struct server *s, uint64_t document_key); /* 0: all */
 void report_keep(struct server *s, document *d, const struct completion_report *report);
 void answer_tell(struct server *s, const struct completion_answer *answer);
 
+/* The document has changed, behind these bytes: the assistant looks at what runs and is shown. */
+void document_changed(struct server *s, const document *d, size_t cursor_byte, size_t n_inserted);
+
 /* The cursor is there: what belongs there may be gathered. */
 void document_gather(struct server *s, const document *d, size_t cursor_byte);
 

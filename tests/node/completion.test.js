@@ -6,122 +6,14 @@ import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { offsetOf, positionOf, startServer } from './support/lsp_client.js';
+import {
+    after, BLANK, CANCELLED, FILES, gate, HANG, HEALING, only, session, settled, shown, TRUTH, upTo,
+} from './support/completing.js';
+import { offsetOf, positionOf } from './support/lsp_client.js';
 import { program, repository } from './support/modules.js';
 import { oracle } from './support/oracle.js';
-import { startScriptedEngine } from './support/scripted_engine.js';
 import { cutOff, failing, fenced, hostile, prose, replyOf } from './support/scripts.js';
-import { decode, encode, specials } from './support/vocabulary.js';
-
-encode('warm'); // the first use takes longer than Automatic waits
-
-const CANCELLED = -32800;
-const HANG = { hang: true };
-const HEALING = { features: ['token_ids', 'lease', 'priority', 'must_start_with'] };
-const TRUTH = `#include <stdio.h>
-
-static int add(int first, int second)
-{
-    return first + second;
-}
-
-static int twice(int value)
-{
-    int sum = add(value, value);
-    printf("%d\\n", sum);
-    return sum;
-}
-
-int main(void)
-{
-    printf("%d\\n", add(1, 2));
-    return 0;
-}
-`;
-const FILES = { 'a.c': TRUTH };
-const BLANK = { line: 1, character: 0 };
-
-/** Runs `body(client, engine)` with a server that is ready, and ends both. Whatever happened, every
- *  request got exactly one reply and nothing popped up. */
-async function session(options, body) {
-    const engine = await startScriptedEngine(options.engine);
-    let client = null;
-    try {
-        client = await startServer({ endpoint: engine.endpoint, ...options });
-        const frames = [];
-        client.process.stdout.on('data', (bytes) => frames.push(bytes));
-        if (options.ready !== false) await client.waitForStatus(usable);
-        await body(client, engine);
-        await client.shutdown();
-        assert.deepEqual(client.messages, [], 'nothing pops up');
-        repliesCheck(Buffer.concat(frames));
-    } finally {
-        await client?.close();
-        await engine.close();
-    }
-    assert.equal(client.exited?.code, 0, client.stderr);
-    assert.ok(!/runtime error|Sanitizer/.test(client.stderr), client.stderr);
-}
-
-/** Of the replies in the server's output each id occurs once; -32800 is the only error. */
-function repliesCheck(output) {
-    const seen = new Set();
-    for (let at = 0; ; ) {
-        const header = /Content-Length: (\d+)/i.exec(output.subarray(at, at + 200).toString());
-        const start = output.indexOf('\r\n\r\n', at) + 4;
-        if (!header || start < 4) return;
-        const message = JSON.parse(output.subarray(start, start + Number(header[1])));
-        at = start + Number(header[1]);
-        if (message.id === undefined || message.method) continue;
-        assert.ok(!seen.has(message.id), `a second reply to ${message.id}`);
-        seen.add(message.id);
-        if (message.error) assert.equal(message.error.code, CANCELLED, JSON.stringify(message));
-    }
-}
-
-/** The truth without the rest of the line behind `typed`, of which `kept` stays. */
-function upTo(typed, kept = '', truth = TRUTH) {
-    const at = truth.indexOf(typed) + typed.length;
-    assert.ok(at >= typed.length);
-    return {
-        text: truth.slice(0, at) + kept + truth.slice(truth.indexOf('\n', at)),
-        position: positionOf(truth, typed, { end: true }),
-    };
-}
-
-const usable = (status) => ['ready', 'degraded'].includes(status.state);
-const settled = (promise) => promise.then((items) => ({ items }), (error) => ({ code: error.code }));
-const after = (position, n) => ({ line: position.line, character: position.character + n });
-
-/** The one item, whose range is explicit, on one line, and holds the cursor. */
-function only(items, position) {
-    assert.equal(items.length, 1);
-    const { range, insertText } = items[0];
-    assert.equal(typeof insertText, 'string');
-    assert.ok(insertText.length > 0);
-    assert.equal(range.start.line, position.line);
-    assert.equal(range.end.line, position.line);
-    assert.ok(range.start.character <= position.character);
-    assert.ok(range.end.character >= position.character);
-    return items[0];
-}
-
-/** The one item of an Automatic request. On a machine that is too busy to answer in time the
- *  generation goes on, and who asks again joins it: so asking again hides nothing. */
-async function shown(client, uri, position) {
-    for (let i = 0; i < 20; i++) {
-        const items = await client.complete(uri, position);
-        if (items.length > 0) return only(items, position);
-    }
-    return assert.fail('nothing is shown');
-}
-
-/** A script that waits until it is opened; then it is `script`. */
-function gate(script) {
-    let open;
-    const opened = new Promise((resolve) => { open = resolve; });
-    return { open, script: async () => { await opened; return script; } };
-}
+import { decode, specials } from './support/vocabulary.js';
 
 test('every item has an explicit range: typed, asked for, before closers, from the cache', async () => {
     await session({ engine: { script: oracle(FILES, { lines: 1 }) } }, async (client) => {

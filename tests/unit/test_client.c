@@ -437,7 +437,8 @@ static void test_too_many_calls(void **state)
     for (int i = 0; i < ENGINE_CALLS_MAX; i++) call_begin(&f, 0);
     const int32_t prompt = 1;
     const struct engine_request request = {.prompt = &prompt, .n_prompt = 1, .max_tokens = 1};
-    const struct engine_callbacks callbacks = {text_came, done_came, &f};
+    const struct engine_callbacks callbacks = {
+        .on_text = text_came, .on_done = done_came, .context = &f};
     engine_call *call;
     assert_int_equal(engine_client_complete(f.client, &request, &callbacks, &call, NULL), ERR_BUSY);
     assert_null(call);
@@ -451,7 +452,8 @@ static void test_requests_that_cannot_be(void **state)
     struct fixture f = {0};
     const int32_t id = 1;
     const text broken = TEXT("\xff");
-    const struct engine_callbacks callbacks = {text_came, done_came, &f};
+    const struct engine_callbacks callbacks = {
+        .on_text = text_came, .on_done = done_came, .context = &f};
     const struct engine_request requests[] = {
         {.prompt = &id, .n_prompt = 0, .max_tokens = 1},
         {.prompt = &id, .n_prompt = 1, .max_tokens = -1},

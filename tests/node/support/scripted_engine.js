@@ -21,6 +21,8 @@ const FEATURES = ['token_ids', 'lease', 'priority'];
  *   key          a Bearer key every route but /health and /ready asks for
  *   handshake    fields of GET /v1/dbrx to replace (api, version, features, state, ...)
  *   check        function (request) called for every completion; what it throws fails the test
+ *   alternates   texts of the choices of a request with n; default: choices that say nothing
+ *   warm         function (request) that is awaited before a warm request is answered
  */
 export async function startScriptedEngine(options = {}) {
     const engine = new ScriptedEngine(options);
@@ -32,7 +34,9 @@ export class ScriptedEngine {
     constructor(options) {
         this.options = options;
         this.script = options.script ?? '```';
-        this.requests = []; // completions, in order of arrival
+        this.requests = []; // completions, in order of arrival; of them apart:
+        this.warms = []; // with priority "warm"
+        this.alternates = []; // with several choices
         this.visits = []; // every request: "METHOD path"
         this.failures = []; // what checks and scripts threw
         this.leases = new Set();
@@ -206,6 +210,8 @@ export class ScriptedEngine {
             return sendError(res, 400, 'prompt: expected a string');
         if (!this.options.foreign && this.state !== 'ready')
             return sendError(res, 503, `the model is ${this.state}`, { 'retry-after': '1' });
+        if (request.kind === 'warm') return this.#warm(res, request);
+        if (request.kind === 'alternates') return this.#alternate(res, request);
         this.options.check?.(request);
         const reply = await replyOf(this.script, request);
         if (reply.hang) return undefined;
@@ -218,6 +224,26 @@ export class ScriptedEngine {
         return new Answer(this, request, reply, chat).send(res);
     }
 
+    // What a warm request computes is found by later ones.
+    async #warm(res, request) {
+        await this.options.warm?.(request);
+        if (request.closedBy) return undefined;
+        return new Answer(this, request, { text: '', finish: 'length' }, false).send(res);
+    }
+
+    async #alternate(res, request) {
+        const texts = this.options.alternates ?? [];
+        const id = `cmpl-${request.index}`;
+        res.writeHead(200, { 'content-type': 'text/event-stream' });
+        for (let index = 0; index < request.body.n; index++) {
+            const must = Buffer.from(request.body.dbrx?.must_start_with ?? '', 'base64').toString();
+            const text = texts[index] ? must + texts[index] : '';
+            const choices = [{ index, text, finish_reason: 'stop', logprobs: null }];
+            res.write(`data: ${JSON.stringify({ id, object: 'text_completion', choices })}\n\n`);
+        }
+        return res.end('data: [DONE]\n\n');
+    }
+
     #record(req, res, body, chat) {
         let ids = null;
         let prompt = body.prompt;
@@ -227,20 +253,24 @@ export class ScriptedEngine {
             ids = Array.isArray(prompt[0]) ? prompt[0] : prompt;
             prompt = decode(ids);
         }
+        const kind =
+            body.dbrx?.priority === 'warm' ? 'warm' : body.n > 1 ? 'alternates' : 'request';
+        const list = { warm: this.warms, alternates: this.alternates, request: this.requests }[kind];
         const request = {
-            index: this.requests.length,
+            kind,
+            index: list.length,
             path: req.url,
             headers: req.headers,
             body,
             ids,
             prompt,
-            cached: ids ? longestSharedPrefix(ids, this.requests) : 0,
+            cached: ids ? longestSharedPrefix(ids, [...this.requests, ...this.warms]) : 0,
             at: performance.now(),
             sentBytes: 0, // of the answer's text
             closedAt: null,
             closedBy: null, // "engine": the answer was sent whole; "client": it hung up before
         };
-        this.requests.push(request);
+        list.push(request);
         res.on('close', () => {
             request.closedAt = performance.now();
             request.closedBy ??= res.writableFinished ? 'engine' : 'client';

@@ -146,7 +146,8 @@ void call_begin(struct fixture *f, int64_t deadline_ms)
                                            .priority = "interactive",
                                            .must_start_with = TEXT("x"),
                                            .deadline_ms = deadline_ms};
-    const struct engine_callbacks callbacks = {text_came, done_came, f};
+    const struct engine_callbacks callbacks = {
+        .on_text = text_came, .on_done = done_came, .context = f};
     error err;
     f->inside = true;
     if (engine_client_complete(f->client, &request, &callbacks, &f->call, &err) != OK)
