@@ -230,9 +230,12 @@ struct cuda_runtime {
     bool poisons; /* buffers that a step writes are filled with NaN before it */
 };
 
+struct cuda_probe; /* probe_launch.h */
+
 struct cuda_backend {
     const struct cuda_runtime *runtime;
     const struct cuda_launch *launch;
+    const struct cuda_probe *probe; /* for benches, or NULL */
 };
 
 #endif

@@ -211,8 +211,12 @@ static status request_check(struct bench_request *r, int n_rest, char **argv, er
 {
     char *end;
     if (n_rest) return fail(err, ERR_USAGE, "unexpected argument \"%s\" (see --help)", argv[1]);
-    if (!!r->session + !!r->users + !!r->simulate > 1)
-        return fail(err, ERR_USAGE, "--session, --users and --simulate exclude each other");
+    if (!!r->session + !!r->users + !!r->simulate + !!r->synthetic > 1)
+        return fail(err, ERR_USAGE,
+                    "--session, --users, --simulate and --synthetic exclude each other");
+    if (!r->synthetic && (r->format || r->lines || r->quick || r->budget_s))
+        return fail(err, ERR_USAGE,
+                    "--format, --lines, --quick and --budget-s belong to --synthetic");
     if (!(r->speed >= 0.01 && r->speed <= 100))
         return fail(err, ERR_USAGE, "--speed: found %g, expected 0.01 to 100", r->speed);
     if (!r->users || strcmp(r->users, "auto") == 0) return OK;
@@ -265,6 +269,12 @@ int command_bench(int argc, char **argv)
          0},
         {"seconds", OPTION_INTEGER, &r.seconds, "N", "of each number of users (default 30)", 1,
          86400},
+        {"synthetic", OPTION_TEXT, &r.synthetic, "NAME", "a full-size model made on the GPU: dbrx",
+         0, 0},
+        {"format", OPTION_TEXT, &r.format, "NAME", "of its experts: fp8 (default) or int4", 0, 0},
+        {"quick", OPTION_FLAG, &r.quick, NULL, "its most important cells, five repeats", 0, 0},
+        {"budget-s", OPTION_INTEGER, &r.budget_s, "N", "end within so many seconds", 1, 86400},
+        {"lines", OPTION_TEXT, &r.lines, "FILE", "write each cell there when it is done", 0, 0},
         {"speed", OPTION_NUMBER, &r.speed, "X", "of the users' typing (default 1)", 0, 0},
         {0}};
     int n_rest, exit_code;
@@ -272,11 +282,11 @@ int command_bench(int argc, char **argv)
     if (!command_parse(argc, argv, options, usage, &n_rest, &exit_code)) return exit_code;
     r.model_dir = model_find(r.model_dir, &found);
     status s = request_check(&r, n_rest, argv, &err);
-    if (s == OK && !r.model_dir && !r.simulate)
+    if (s == OK && !r.model_dir && !r.simulate && !r.synthetic)
         s = fail(&err, ERR_USAGE, "no model: --model DIR or DBRX_MODEL is missing");
     signals_catch();
     if (s == OK) s = mapping_guard_install(&err);
-    if (s == OK) s = bench_run(&r, &err);
+    if (s == OK) s = r.synthetic ? bench_synthetic(&r, &err) : bench_run(&r, &err);
     buffer_free(&found);
     return s == OK ? EXIT_DONE : command_fail(argv[0], &err);
 }

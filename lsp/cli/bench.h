@@ -35,6 +35,12 @@ struct bench_request {
     int64_t n_users;   /* 0: auto */
     int64_t seconds;   /* of each number of users */
     double speed;      /* of typing; 1: as recorded */
+    /* A model made on a GPU. */
+    const char *synthetic; /* its name; NULL: another mode */
+    const char *format;    /* "fp8" or "int4" */
+    const char *lines;     /* a file for a line of JSON per cell; NULL: none */
+    bool quick;
+    int64_t budget_s; /* 0: as long as it takes */
 };
 
 /* Set by the first SIGINT or SIGTERM: modes end soon, and what they have is printed. */
@@ -73,6 +79,9 @@ size_t bench_budget(const struct bench_request *request, const engine *e);
 
 /* bench_steps.c: the model's steps beside the machine's bandwidth. */
 status bench_steps(const struct bench_request *request, struct bench_report *r, error *err);
+
+/* bench_synthetic.c: a full-size model made on a GPU. Prints by itself, not into a report. */
+status bench_synthetic(const struct bench_request *request, error *err);
 
 /* bench_simulate.c: the scheduler on a table of costs. */
 status bench_simulate(const struct bench_request *request, struct bench_report *r, error *err);

@@ -1,7 +1,7 @@
 # The CUDA kernels compiled for the host, over fibers: what test_cuda links beside the library.
 
 CUDA_HOST_SOURCES := $(wildcard kernels/cuda/*.cu)
-CUDA_HOST_SOURCES := $(filter-out kernels/cuda/runtime.cu,$(CUDA_HOST_SOURCES))
+CUDA_HOST_SOURCES := $(filter-out kernels/cuda/runtime.cu kernels/cuda/probe.cu,$(CUDA_HOST_SOURCES))
 CUDA_HOST_OBJECTS := $(CUDA_HOST_SOURCES:kernels/cuda/%.cu=$(BUILD)/obj/cuda-host/%.o) \
                      $(addprefix $(BUILD)/obj/cuda-host/,emulator.o fiber.o host_runtime.o)
 CXX ?= g++
@@ -40,6 +40,8 @@ $(CUDA_TESTS): $(BUILD)/tests/%: tests/unit/%.c $(CUDA_HOST_OBJECTS) tests/unit/
 # What only one test needs. gpu-check links the wrappers as nvcc compiles them as well.
 $(BUILD)/tests/test_cuda_emulator: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/broken.o
 $(BUILD)/tests/test_cuda_emulator: $(BUILD)/obj/cuda-host/broken.o
+$(BUILD)/tests/test_cuda_bench: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/probe.o
+$(BUILD)/tests/test_cuda_bench: $(BUILD)/obj/cuda-host/probe.o
 $(BUILD)/tests/test_cuda_wrappers: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/wrappers.o
 $(BUILD)/tests/test_cuda_wrappers: $(BUILD)/obj/cuda-host/wrappers.o
 ifeq ($(CUDA_SKIP),)

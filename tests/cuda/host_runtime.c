@@ -213,4 +213,4 @@ static const struct cuda_runtime runtime = {
     .poisons = true,
 };
 
-const struct cuda_backend host_backend = {&runtime, &cuda_launch_host};
+const struct cuda_backend host_backend = {&runtime, &cuda_launch_host, NULL};
