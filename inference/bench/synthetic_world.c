@@ -299,6 +299,7 @@ status bench_world_step_run(struct synthetic_world *w, enum world_operation only
                      .lm_head = w->lm_head,
                      .layers = w->layers};
     struct step_result result;
+    cuda_launch_singly(w->d, only != WORLD_ALL);
     int64_t begun_us = clock_us();
     if (only == WORLD_ALL) {
         forward(&m, w->d, &w->step);

@@ -107,6 +107,8 @@ status cuda_free_bytes(device *d, size_t *out, error *err)
 
 const struct cuda_device_info *cuda_info(const device *d) { return &d->info; }
 
+void cuda_launch_singly(device *d, bool singly) { d->graphs.off = singly; }
+
 /* Seconds of one of `passes`, enqueued together. */
 static double seconds_each(int64_t begun_us, int32_t passes)
 {

@@ -37,6 +37,10 @@ struct cuda_matrix_rates {
 status cuda_matrix_measure(device *d, int32_t n, int32_t passes, struct cuda_matrix_rates *out,
                            error *err);
 
+/* With `singly` every operation is launched by itself, also where captured graphs would serve: for
+ * steps whose operations are not a layer's own. */
+void cuda_launch_singly(device *d, bool singly);
+
 /* Bytes the device says are free. */
 status cuda_free_bytes(device *d, size_t *out, error *err);
 
