@@ -55,8 +55,9 @@ $(LIBRARY): $(filter-out $(MAIN),$(OBJECTS)) $(GRAMMAR_OBJECTS)
 	$(Q)ar qcs $@ $^
 
 # A kernel file's name ends in the instruction set it is compiled for; it is chosen at run time.
-isa_of = $(if $(filter %_avx2.c,$(1)),-mavx2 -mfma -mf16c)$(if $(filter %_avx512.c,$(1)),-mavx512f \
-         -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c)
+AVX512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c
+isa_of = $(if $(filter %_avx2.c,$(1)),-mavx2 -mfma -mf16c)$(if $(filter %_avx512.c,$(1)),$(AVX512))$(if \
+         $(filter %_avx512bf16.c,$(1)),$(AVX512) -mavx512bf16 -mavx512vbmi)
 $(BUILD)/obj/kernels/cpu/%.o: OPTIMISE := -O3 -g -ffp-contract=off
 
 $(BUILD)/obj/%.o: %.c

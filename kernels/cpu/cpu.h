@@ -45,7 +45,7 @@ struct cpu_scratch {
     float *panel;         /* widened weights: 4 x COLUMN_BLOCK, or TERM_BLOCK x COLUMN_TILE */
     float *lanes;         /* [WEIGHT_TILE / 4][ROW_BLOCK][4][8] sums between blocks of columns */
     float *tile;          /* [ROW_TILE][COLUMN_TILE], or [rows_max][WEIGHT_TILE] */
-    void *pack;           /* PACK_ROWS rows of codes */
+    void *pack;           /* PACK_BYTES per column */
     float *keys, *values; /* [ATTENTION_CHUNK][head_dim] */
     float *query, *part, *score;    /* [vectors][head_dim] twice, [vectors][ATTENTION_CHUNK] */
     float *largest, *total, *chunk; /* [vectors]: running maximum and sum, and the chunk's sum */

@@ -166,7 +166,8 @@ void cpu_attn_out(device *d, int32_t layer, const struct layer_weights *w)
     struct dense_job job = {.d = d, .layer = layer, .w = w};
     if (!d->step) return;
     int32_t n = d->step->n_rows;
-    d->attended_codes.form = cpu_code_form(d, w->out_proj);
+    d->attended_codes.form = CODES_NONE;
+    if (d->s.activations == ACTIVATION_INT8) d->attended_codes.form = cpu_code_form(d, w->out_proj);
     if (d->s.activations == ACTIVATION_INT8)
         pool_run(d->threads, attended_task, &job, n, 8 * row_work(d, d->heads_width));
     cpu_observe(d, OBSERVED_OUT_PROJ, layer, 0,

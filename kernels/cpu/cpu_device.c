@@ -33,13 +33,17 @@ static void *aligned_take(arena *m, size_t n)
     return block ? block + (64 - (uintptr_t)block % 64) : NULL;
 }
 
-/* Room for `rows` rows of k values; none where activations have no codes. */
-static struct codes codes_take(device *d, size_t rows, size_t k)
+/* Room for `rows` rows of k values; none where activations have no codes. `inner`: of attention's
+ * result or hidden units, which only INT8 rounds. */
+static struct codes codes_take(device *d, size_t rows, size_t k, bool inner)
 {
     arena *m = &d->memory;
     /* Rows a power of two apart would meet in one set of the cache. */
     struct codes c = {.n_groups = groups_of(k), .stride = groups_of(k) * INT4_GROUP + 64};
-    if (d->s.activations != ACTIVATION_INT8) return (struct codes){.form = CODES_NONE};
+    bool wanted = d->s.activations == ACTIVATION_INT8;
+    for (int f = 0; f <= WEIGHT_INT4_G128 && !inner; f++)
+        wanted |= d->math->forms[d->s.activations][f] != CODES_NONE;
+    if (!wanted) return (struct codes){.form = CODES_NONE};
     c.bytes = aligned_take(m, rows * c.stride * sizeof(int16_t));
     c.scales = arena_take(m, rows * c.n_groups, sizeof *c.scales);
     c.sums = arena_take(m, rows * c.n_groups, sizeof *c.sums);
@@ -53,9 +57,10 @@ static void scratch_take(device *d, struct cpu_scratch *c)
     size_t k = columns_max(d), tile = (size_t)d->o.rows_max * WEIGHT_TILE;
     bool codes = d->s.activations == ACTIVATION_INT8;
     c->panel = arena_take(m, larger(4 * COLUMN_BLOCK, TERM_BLOCK * COLUMN_TILE), sizeof(float));
-    c->lanes = arena_take(m, (size_t)WEIGHT_TILE * ROW_BLOCK * LANES, sizeof(float));
+    c->lanes =
+        arena_take(m, (size_t)WEIGHT_TILE * ROW_BLOCK * (size_t)d->math->lanes, sizeof(float));
     c->tile = arena_take(m, larger(ROW_TILE * COLUMN_TILE, tile), sizeof(float));
-    c->pack = aligned_take(m, codes ? groups_of(k) * INT4_GROUP * PACK_ROWS * 2 : 0);
+    c->pack = aligned_take(m, codes ? groups_of(k) * INT4_GROUP * PACK_BYTES : 0);
     c->keys = arena_take(m, ATTENTION_CHUNK * hd, sizeof(float));
     c->values = arena_take(m, ATTENTION_CHUNK * hd, sizeof(float));
     c->query = arena_take(m, vectors * hd, sizeof(float));
@@ -89,10 +94,10 @@ static void buffers_take(device *d)
     d->entry_y = arena_take(m, entries * model, sizeof(float));
     d->hidden = arena_take(m, entries * ffn, sizeof(float));
     d->down = arena_take(m, entries * model, sizeof(float));
-    d->y_codes = codes_take(d, larger(rows, outs), model);
-    d->attended_codes = codes_take(d, rows, (size_t)d->heads_width);
-    d->entry_codes = codes_take(d, entries, model);
-    d->hidden_codes = codes_take(d, entries, ffn);
+    d->y_codes = codes_take(d, larger(rows, outs), model, false);
+    d->attended_codes = codes_take(d, rows, (size_t)d->heads_width, true);
+    d->entry_codes = codes_take(d, entries, model, false);
+    d->hidden_codes = codes_take(d, entries, ffn, true);
     d->partial = arena_take(m, PARTIAL_ROWS_MAX * k * blocks * model, sizeof(float));
     d->routes = arena_take(m, (size_t)d->s.n_layers * entries, sizeof *d->routes);
     d->logits = arena_take(m, outs * (size_t)d->s.vocab_size, sizeof(float));

@@ -38,7 +38,7 @@ static int32_t n_entries(const device *d, int32_t expert)
 
 static void codes_copy(const struct codes *to, size_t i, const struct codes *from, size_t j)
 {
-    size_t bytes = from->stride * (from->form == CODES_WORDS ? 2 : 1), n = from->n_groups;
+    size_t bytes = from->stride * code_bytes(from->form), n = from->n_groups;
     memcpy(to->bytes + i * bytes, from->bytes + j * bytes, bytes);
     memcpy(to->scales + i * n, from->scales + j * n, n * sizeof *to->scales);
     memcpy(to->sums + i * n, from->sums + j * n, n * sizeof *to->sums);
@@ -272,7 +272,9 @@ void cpu_experts(device *d, int32_t layer, const struct layer_weights *w)
     double rows = (double)d->step->n_rows * d->s.d_model * d->s.moe_top_k;
     double work = rows * d->s.ffn_hidden_size;
     d->entry_codes.form = d->y_codes.form;
-    d->hidden_codes.form = w->w2->spec.transposed ? CODES_NONE : cpu_code_form(d, w->w2);
+    d->hidden_codes.form = CODES_NONE;
+    if (!w->w2->spec.transposed && d->s.activations == ACTIVATION_INT8)
+        d->hidden_codes.form = cpu_code_form(d, w->w2);
     pool_run(d->threads, gather_task, &job, d->step->n_rows, rows);
     entries_observe(d, OBSERVED_EXPERT_IN, layer, d->entry_y, d->s.d_model);
     job.task_rows = cpu_task_rows(d, (int64_t)job.n_active * d->s.ffn_hidden_size, d->step->n_rows);

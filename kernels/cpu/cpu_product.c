@@ -21,17 +21,14 @@ struct panel cpu_panel(const weight *w, int64_t row, int n_rows)
 
 enum code_form cpu_code_form(const device *d, const weight *w)
 {
-    if (d->s.activations != ACTIVATION_INT8) return CODES_NONE;
-    return w->spec.format == WEIGHT_INT4_G128  ? CODES_SPLIT
-           : w->spec.format == WEIGHT_INT8_ROW ? CODES_WORDS
-                                               : CODES_NONE;
+    return d->math->forms[d->s.activations][w->spec.format];
 }
 
 /* Codes from row `row` on, n of them. */
 static struct codes codes_from(const struct codes *c, size_t row, int n)
 {
     struct codes part = *c;
-    part.bytes += row * c->stride * (c->form == CODES_WORDS ? 2 : 1);
+    part.bytes += row * c->stride * code_bytes(c->form);
     part.scales += row * c->n_groups;
     part.sums += row * c->n_groups;
     part.n = n;
@@ -68,7 +65,7 @@ static void product_codes(const device *d, int thread, const struct cpu_product 
 static void product_block(const device *d, int thread, const struct cpu_product *p)
 {
     const struct cpu_scratch *c = &d->scratch[thread];
-    size_t k = (size_t)p->w->spec.n_columns, quad = (size_t)p->x.n * 4 * LANES;
+    size_t k = (size_t)p->w->spec.n_columns, quad = (size_t)p->x.n * 4 * (size_t)d->math->lanes;
     for (size_t from = 0; from < k; from += COLUMN_BLOCK) {
         size_t n = k - from < COLUMN_BLOCK ? k - from : COLUMN_BLOCK;
         struct rows x = {p->x.values + from, p->x.stride, p->x.n};

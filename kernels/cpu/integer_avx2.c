@@ -20,7 +20,14 @@
 
 #define TILE static inline __attribute__((always_inline))
 
-enum { GROUP = INT4_GROUP, EIGHT = 8, PAIRS = GROUP / 2, FOURS = GROUP / 4, FOURS_EXACT = 8 };
+enum {
+    GROUP = INT4_GROUP,
+    EIGHT = 8,
+    PAIRS = GROUP / 2,
+    FOURS = GROUP / 4,
+    FOURS_EXACT = 8,
+    PACK_ROWS = 16
+};
 
 /* Holds a sum in its register where the source updates it: left to themselves, compilers start all of
  * a tile's multiplications first and spill the sums. */
@@ -67,7 +74,7 @@ TILE __m256i group_int4(const uint8_t *w, size_t stride, const int8_t *x)
     __m256i sum[EIGHT], low = _mm256_set1_epi8(15), top = _mm256_set1_epi8((char)0x88);
     for (int r = 0; r < EIGHT; r++) sum[r] = _mm256_setzero_si256();
     for (int i = 0; i < GROUP; i += 64) {
-        __m256i x_even = load(x + i), x_odd = load(x + i + 32);
+        __m256i x_even = load(x + i / 2), x_odd = load(x + GROUP / 2 + i / 2);
         for (size_t r = 0; r < EIGHT; r++) {
             __m256i codes = _mm256_xor_si256(load(w + r * stride + i / 2), top);
             __m256i even = _mm256_and_si256(codes, low);
@@ -123,7 +130,7 @@ TILE __m256 few_tile(const uint8_t *w, size_t stride, const uint16_t *tiled, str
 
 static struct codes codes_row(struct codes x, size_t j)
 {
-    x.bytes += j * x.stride * (x.form == CODES_WORDS ? 2 : 1);
+    x.bytes += j * x.stride * code_bytes(x.form);
     x.scales += j * x.n_groups;
     x.sums += j * x.n_groups;
     x.n = 1;
@@ -201,7 +208,7 @@ TILE void pack_int8(__m256i *to, const uint8_t *const *rows)
     transpose_store(to, v);
 }
 
-/* 64 columns of eight rows as fours, even columns first. */
+/* 64 columns of eight rows as fours, the odd ones half a group behind the even ones. */
 TILE void pack_int4(__m256i *to, const uint8_t *const *rows)
 {
     __m256i even[EIGHT], odd[EIGHT], low = _mm256_set1_epi8(15);
@@ -211,7 +218,7 @@ TILE void pack_int4(__m256i *to, const uint8_t *const *rows)
         odd[r] = _mm256_and_si256(_mm256_srli_epi16(codes, 4), low);
     }
     transpose_store(to, even);
-    transpose_store(to + 2 * EIGHT, odd);
+    transpose_store(to + FOURS, odd);
 }
 
 /* Rows behind the last are the last one again; columns behind the last are zero. */
@@ -232,10 +239,9 @@ static void pack_rows(__m256i *to, struct panel w, int first, size_t k, size_t n
             rows[r] = tail[r];
         }
         if (is_int4)
-            pack_int4(to, rows);
+            pack_int4(to + at / (GROUP / 2) * 2 * FOURS + at % (GROUP / 2) / 2, rows);
         else
-            pack_int8(to, rows);
-        to += is_int4 ? 4 * EIGHT : 2 * EIGHT;
+            pack_int8(to + at, rows);
     }
 }
 

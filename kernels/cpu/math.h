@@ -1,10 +1,10 @@
 /* The inner loops of the CPU backend, one table per instruction set, chosen at run time.
  *
  * Every result is a fixed sequence of fp32 operations whatever the blocking: a dot product runs in
- * eight lanes along k, folded by a fixed tree; an accumulation adds its terms in ascending order; an
- * integer product is exact within a group of 128 columns, and groups are added in ascending order. So
- * one table gives the same bits for any number of rows or threads; two tables do not. Strides
- * count elements. k, n_columns and lengths of rows are multiples of 16. Any thread. */
+ * the table's lanes along k, folded by a fixed tree; an accumulation adds its terms in ascending
+ * order; an integer product is exact within a group of 128 columns, and groups are added in ascending
+ * order. So one table gives the same bits for any number of rows or threads; two tables do not.
+ * Strides count elements. k, n_columns and lengths of rows are multiples of 16. Any thread. */
 #ifndef KERNELS_CPU_MATH_H
 #define KERNELS_CPU_MATH_H
 
@@ -33,12 +33,14 @@ struct rows {
     int n;
 };
 
-/* Rows of int8 activations: codes, zero behind the last column up to a whole group, and per group
- * a scale and the sum of the codes. */
+/* Rows of activations as products want them, zero behind the last column up to a whole group. INT8:
+ * codes, and per group a scale and the sum of the codes. BF16: the values themselves. */
 enum code_form {
     CODES_NONE,
-    CODES_WORDS, /* int16 in their order, for INT8 weights */
-    CODES_SPLIT /* int8; of each 64 columns the even ones, then the odd ones, as nibbles of INT4 weights lie */
+    CODES_WORDS, /* int16 in their order */
+    CODES_BYTES, /* int8 in their order */
+    CODES_SPLIT, /* int8; of each 128 columns the even ones, then the odd ones, as nibbles lie */
+    CODES_BF16   /* uint16_t in their order; no scales, no sums */
 };
 
 struct codes {
@@ -50,26 +52,35 @@ struct codes {
     int n;
 };
 
+static inline size_t code_bytes(enum code_form form)
+{
+    return form == CODES_WORDS || form == CODES_BF16 ? 2 : 1;
+}
+
 struct cpu_math {
     const char *name;
+    int lanes; /* of dot_lanes, at most LANES_MAX */
+    /* What products with a format want of rounded activations; CODES_NONE: fp32. */
+    enum code_form forms[ACTIVATION_INT8 + 1][WEIGHT_INT4_G128 + 1];
     /* out[j][i] = sum over k of w[i][k] x[j][k], for formats that `reads` has. */
     void (*dot)(struct rows out, struct panel w, struct rows x, size_t k);
     bool reads[WEIGHT_INT4_G128 + 1];
-    /* The same for many rows, blocked along k: adds the columns of this block to lanes[j][4][8] (sets
+    /* The same for many rows, blocked along k: adds the columns of this block to lanes[j][4][lanes] (sets
      * them, if first), for at most 4 fp32 rows; lanes_fold then gives the n_w sums of each row. */
     void (*dot_lanes)(float *lanes, const float *w, size_t stride, struct rows x, size_t k,
                       bool first);
     void (*lanes_fold)(struct rows out, const float *lanes, int n_w);
     /* out[j][c] += sum over f, ascending, of h[j][f] w[f][c]; fp32 or bf16 */
     void (*accumulate)(struct rows out, struct panel w, struct rows h, int n_columns);
-    /* Integer products of INT8 and INT4 weights: per group an exact sum of code * code, as fp32 times
-     * the group's scales, added up over ascending groups. `few` is for rows that share one pass over
-     * the weights, `many` packs them first into `pack` (PACK_ROWS * 2 bytes per column). */
+    /* Products with activations in the form of the table's `forms`. INT8: per group an exact sum of
+     * code * code, as fp32 times the group's scales, added up over ascending groups. BF16: sums in
+     * lanes, as `dot`. `few` is for rows that share one pass over the weights, `many` may pack them
+     * first into `pack` (PACK_BYTES per column). */
     void (*codes_few)(struct rows out, struct panel w, const float *row_scales, struct codes x,
                       size_t k);
     void (*codes_many)(struct rows out, struct panel w, const float *row_scales, struct codes x,
                        size_t k, void *pack);
-    /* Rounds a row in place as activation_round does; INT8 also gives its codes (row 0 of `out`). */
+    /* Rounds a row in place as activation_round does, and gives it in the form of `out` (row 0). */
     void (*round)(float *row, enum activation_type type, int n, struct codes out);
     /* One stored row of weights, or n values of a KV page, as fp32. */
     void (*decode)(float *out, enum weight_format format, const void *row, const void *scales,
@@ -82,16 +93,20 @@ struct cpu_math {
     void (*norm)(float *y, const float *x, const float *g, int n);
     /* gate = silu(gate) * up */
     void (*silu_product)(float *gate, const float *up, int n);
-    /* p = exp(p - largest) for n values; returns their sum. Writes zeros up to a multiple of 8. */
+    /* p = exp(p - largest) for n values; returns their sum. Writes zeros up to a multiple of
+     * `lanes`. */
     float (*exp_sum)(float *p, float largest, int n);
 };
 
-enum { PACK_ROWS = 16, LANES = 8 };
+enum { PACK_BYTES = 32, LANES = 8, LANES_MAX = 16 };
 
 extern const struct cpu_math cpu_math_portable;
 #if defined(__x86_64__)
-extern const struct cpu_math cpu_math_avx2;
+extern const struct cpu_math cpu_math_avx2, cpu_math_avx512, cpu_math_avx512bf16;
 #endif
+
+/* The tables there are, best last; NULL behind them. */
+extern const char *const cpu_math_names[];
 
 /* The table called `variant` (NULL: DBRX_CPU from the environment, else the best one here).
  * ERR_UNSUPPORTED names what this machine has. */

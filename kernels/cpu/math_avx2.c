@@ -271,6 +271,9 @@ static void avx2_accumulate(struct rows out, struct panel w, struct rows h, int 
 
 const struct cpu_math cpu_math_avx2 = {
     .name = "avx2",
+    .lanes = LANES,
+    .forms =
+        {[ACTIVATION_INT8] = {[WEIGHT_INT8_ROW] = CODES_WORDS, [WEIGHT_INT4_G128] = CODES_SPLIT}},
     .dot = avx2_dot,
     .reads = {true, true, true, true, true},
     .dot_lanes = avx2_dot_lanes,

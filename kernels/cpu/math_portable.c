@@ -109,13 +109,12 @@ static int32_t group_int8(const int8_t *w, const int16_t *x, size_t n)
     return sum;
 }
 
-/* x holds the even columns of each 64, then the odd ones: the low nibbles, then the high ones. */
+/* x holds the even columns, then the odd ones: the low nibbles, then the high ones. */
 static int32_t group_int4(const uint8_t *w, const int8_t *x, size_t n)
 {
     int32_t sum = 0;
-    for (size_t from = 0; from < n; from += 64, x += 64, w += 32)
-        for (size_t i = 0; i < 32 && from + 2 * i < n; i++)
-            sum += (((w[i] & 15) ^ 8) - 8) * x[i] + (((w[i] >> 4) ^ 8) - 8) * x[32 + i];
+    for (size_t i = 0; 2 * i < n; i++)
+        sum += (((w[i] & 15) ^ 8) - 8) * x[i] + (((w[i] >> 4) ^ 8) - 8) * x[INT4_GROUP / 2 + i];
     return sum;
 }
 
@@ -153,6 +152,9 @@ static void portable_codes_many(struct rows out, struct panel w, const float *ro
 
 const struct cpu_math cpu_math_portable = {
     .name = "portable",
+    .lanes = LANES,
+    .forms =
+        {[ACTIVATION_INT8] = {[WEIGHT_INT8_ROW] = CODES_WORDS, [WEIGHT_INT4_G128] = CODES_SPLIT}},
     .dot = portable_dot,
     .reads = {[WEIGHT_F32] = true},
     .dot_lanes = portable_dot_lanes,

@@ -123,10 +123,10 @@ static inline void row_decode(float *out, enum weight_format format, const void 
 /* To the nearest integer, ties to even, for |x| < 2^22. */
 static inline float row_round_even(float x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
 
-/* Where code i of a row lies in this form. */
+/* Where code i of a group lies in this form. */
 static inline size_t code_at(enum code_form form, size_t i)
 {
-    return form == CODES_SPLIT ? (i & ~(size_t)63) + (i & 1) * 32 + (i & 63) / 2 : i;
+    return form == CODES_SPLIT ? (i & 1) * (INT4_GROUP / 2) + i / 2 : i;
 }
 
 /* One group of INT8 activations; see activation_round. Returns the scale, NaN for values that are

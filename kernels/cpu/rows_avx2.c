@@ -76,7 +76,7 @@ static inline __m256i bytes_of(const __m256i *code)
                                        _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-/* Of 64 bytes in order the even ones, then the odd ones. */
+/* Of 64 bytes in order the even ones to `to`, the odd ones half a group behind. */
 static inline void split_store(unsigned char *to, __m256i first, __m256i second)
 {
     __m256i mask = _mm256_set1_epi16(255);
@@ -84,7 +84,8 @@ static inline void split_store(unsigned char *to, __m256i first, __m256i second)
         _mm256_packus_epi16(_mm256_and_si256(first, mask), _mm256_and_si256(second, mask));
     __m256i odd = _mm256_packus_epi16(_mm256_srli_epi16(first, 8), _mm256_srli_epi16(second, 8));
     _mm256_storeu_si256((__m256i *)(void *)to, _mm256_permute4x64_epi64(even, 0xD8));
-    _mm256_storeu_si256((__m256i *)(void *)(to + 32), _mm256_permute4x64_epi64(odd, 0xD8));
+    _mm256_storeu_si256((__m256i *)(void *)(to + GROUP_COLUMNS / 2),
+                        _mm256_permute4x64_epi64(odd, 0xD8));
 }
 
 static void group_store(struct codes out, size_t from, const __m256i *code)
@@ -100,7 +101,7 @@ static void group_store(struct codes out, size_t from, const __m256i *code)
         return;
     }
     for (size_t v = 0; v < GROUP_VECTORS; v += 8)
-        split_store(out.bytes + from + v * LANES, bytes_of(code + v), bytes_of(code + v + 4));
+        split_store(out.bytes + from + v * 4, bytes_of(code + v), bytes_of(code + v + 4));
 }
 
 static inline int32_t most_of(__m256i v)

@@ -69,7 +69,6 @@ static void int4_nibbles(void **state)
 /* The fast decoders of every instruction set give what the definitions give. */
 static void decoders_agree(void **state)
 {
-    static const char *const variants[] = {"portable", "avx2"};
     enum { N = 288 };
     uint8_t row[N * 4];
     uint16_t scales[8] = {0x3E80, 0x3C12, 0x4001};
@@ -79,10 +78,10 @@ static void decoders_agree(void **state)
         row[i] = (uint8_t)(i * 37);
         if ((row[i] & 0x7F) == 0x7F) row[i] = 0x80; /* no NaN among FP8's codes */
     }
-    for (int v = 0; v < 2; v++) {
+    for (int v = 0; cpu_math_names[v]; v++) {
         const struct cpu_math *math;
         error err;
-        if (cpu_math_find(&math, variants[v], &err) != OK) continue;
+        if (cpu_math_find(&math, cpu_math_names[v], &err) != OK) continue;
         for (int f = WEIGHT_BF16; f <= WEIGHT_INT4_G128; f++) {
             format_decode(slow, (enum weight_format)f, row, scales, N);
             math->decode(fast, (enum weight_format)f, row, scales, N);
@@ -99,12 +98,11 @@ static void decoders_agree(void **state)
 /* exp over its whole range within 4 units in the last place; a sum does not see what is behind it. */
 static void exponentials(void **state)
 {
-    static const char *const variants[] = {"portable", "avx2"};
     (void)state;
-    for (int v = 0; v < 2; v++) {
+    for (int v = 0; cpu_math_names[v]; v++) {
         const struct cpu_math *math;
         error err;
-        if (cpu_math_find(&math, variants[v], &err) != OK) continue;
+        if (cpu_math_find(&math, cpu_math_names[v], &err) != OK) continue;
         for (int from = 0; from < 860; from += 10) {
             float p[16];
             for (int i = 0; i < 16; i++) p[i] = -(float)(from + i) / 10;

@@ -1,6 +1,6 @@
-/* Integer products against their definition, written out here in double: for each group of 128
- * columns an exact sum of code times code, times the group's scales. And few rows at a time against
- * many: the same bits. */
+/* Products of rounded activations against their definition, written out here in double: for each group
+ * of 128 columns an exact sum of code times code, times the group's scales; or sums of pairs of BF16.
+ * And few rows at a time against many: the same bits. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,7 +19,14 @@
 
 enum { COLUMNS_MAX = 2048, GROUPS_MAX = COLUMNS_MAX / 128, WEIGHTS_MAX = 48, ROWS_MAX = 260 };
 
-static const char *const variants[] = {"portable", "avx2"};
+/* NULL, and said so, where this machine has no such table. */
+static const struct cpu_math *table_find(const char *name)
+{
+    const struct cpu_math *math = NULL;
+    error err;
+    if (cpu_math_find(&math, name, &err) != OK) print_message("not run: %s\n", err.message);
+    return math;
+}
 
 /* One product: weights as codes and scales in plain arrays, and as the loops want them. */
 struct problem {
@@ -76,7 +83,7 @@ static void rows_make(struct problem *p, const struct cpu_math *math, enum code_
     memset(p->codes.bytes, 0x55, p->n_x * padded * 2); /* what lies behind columns must not count */
     for (size_t j = 0; j < p->n_x; j++) {
         struct codes row = p->codes;
-        row.bytes += j * padded * (form == CODES_WORDS ? 2 : 1);
+        row.bytes += j * padded * code_bytes(form);
         row.scales += j * p->n_groups;
         row.sums += j * p->n_groups;
         for (size_t c = 0; c < p->k; c++)
@@ -120,7 +127,7 @@ static void result_check(const struct problem *p, const float *out, size_t strid
 static void product_run(struct problem *p, const struct cpu_math *math, enum weight_format format,
                         bool many, float *out, size_t stride)
 {
-    _Alignas(64) static unsigned char pack[PACK_ROWS * COLUMNS_MAX * 2];
+    _Alignas(64) static unsigned char pack[PACK_BYTES * COLUMNS_MAX];
     struct panel w = {.bytes = p->stored,
                       .format = format,
                       .stride = p->k,
@@ -140,7 +147,7 @@ static void problem_check(const struct cpu_math *math, enum weight_format format
     static struct problem p;
     static float few[ROWS_MAX * (WEIGHTS_MAX + 3)], many[ROWS_MAX * (WEIGHTS_MAX + 3)];
     size_t stride = n_w + 3;
-    enum code_form form = format == WEIGHT_INT4_G128 ? CODES_SPLIT : CODES_WORDS;
+    enum code_form form = math->forms[ACTIVATION_INT8][format];
     memset(&p, 0, sizeof p);
     p.n_w = n_w;
     p.n_x = n_x;
@@ -161,10 +168,9 @@ static void products_by_their_definition(void **state)
     static const size_t weights[] = {1, 5, 8, 16, 23, 32, 41};
     static const size_t columns[] = {32, 96, 128, 160, 288, 1024};
     (void)state;
-    for (size_t v = 0; v < 2; v++) {
-        const struct cpu_math *math;
-        error err;
-        if (cpu_math_find(&math, variants[v], &err) != OK) continue;
+    for (size_t v = 0; cpu_math_names[v]; v++) {
+        const struct cpu_math *math = table_find(cpu_math_names[v]);
+        if (!math) continue;
         for (size_t i = 0; i < 9 * 7 * 6; i++) {
             size_t n_x = rows[i % 9], n_w = weights[i / 9 % 7], k = columns[i / 63];
             if (n_x * n_w * k > 4000000 && i % 5) continue; /* some of the large ones */
@@ -174,15 +180,71 @@ static void products_by_their_definition(void **state)
     }
 }
 
+/* BF16 by BF16, where a table has such products: a pair's products are exact, a lane adds k / 16 of
+ * them one by one and a tree adds the lanes, so the bound is k / 16 + 8 roundings of the sum of
+ * magnitudes. Behind the last weight lies NaN, behind the last column of x what round puts there. */
+static void pairs_check(const struct cpu_math *math, size_t n_w, size_t n_x, size_t k)
+{
+    static uint16_t weights[WEIGHTS_MAX * COLUMNS_MAX + 64], values[ROWS_MAX * (COLUMNS_MAX + 128)];
+    static float x[ROWS_MAX][COLUMNS_MAX], few[ROWS_MAX * 64], many[ROWS_MAX * 64];
+    size_t padded = (k + 127) / 128 * 128, stride = n_w + 3;
+    struct codes codes = {.bytes = (unsigned char *)values,
+                          .stride = padded,
+                          .n_groups = padded / 128,
+                          .form = CODES_BF16,
+                          .n = (int)n_x};
+    memset(weights, 0xFF, sizeof weights);
+    memset(values, 0xFF, sizeof values);
+    memset(few, 0x7F, sizeof few);
+    memset(many, 0x7F, sizeof many);
+    for (size_t i = 0; i < n_w * k; i++) weights[i] = bf16_from((float)random_unit(k, i) - 0.5f);
+    for (size_t j = 0; j < n_x; j++) {
+        struct codes row = codes;
+        row.bytes += 2 * j * padded;
+        for (size_t c = 0; c < k; c++) x[j][c] = (float)random_unit(k + 1, j * k + c) - 0.5f;
+        math->round(x[j], ACTIVATION_BF16, (int)k, row);
+    }
+    struct panel w = {.bytes = weights, .format = WEIGHT_BF16, .stride = k, .n_rows = (int)n_w};
+    math->codes_few((struct rows){few, stride, (int)n_x}, w, NULL, codes, k);
+    math->codes_many((struct rows){many, stride, (int)n_x}, w, NULL, codes, k, NULL);
+    assert_memory_equal(few, many, sizeof few);
+    for (size_t j = 0; j < n_x; j++)
+        for (size_t i = 0; i < n_w; i++) {
+            double sum = 0, all = 0;
+            for (size_t c = 0; c < k; c++) {
+                double term =
+                    (double)bf16_value(weights[i * k + c]) * (double)bf16_value(bf16_from(x[j][c]));
+                sum += term;
+                all += fabs(term);
+            }
+            if (!(fabs(sum - (double)few[j * stride + i]) <= all * ldexp((double)k / 16 + 8, -24)))
+                fail_msg("%s, row %zu, weight row %zu of %zu x %zu: %g, expected %g", math->name, j,
+                         i, n_w, k, (double)few[j * stride + i], sum);
+        }
+}
+
+static void pairs_by_their_definition(void **state)
+{
+    static const size_t rows[] = {1, 2, 3, 7, 16, 17, 64, 255};
+    static const size_t weights[] = {1, 5, 8, 23, 41};
+    static const size_t columns[] = {32, 48, 160, 1024};
+    (void)state;
+    for (size_t v = 0; cpu_math_names[v]; v++) {
+        const struct cpu_math *math = table_find(cpu_math_names[v]);
+        if (!math || math->forms[ACTIVATION_BF16][WEIGHT_BF16] != CODES_BF16) continue;
+        for (size_t i = 0; i < 8 * 5 * 4; i++)
+            pairs_check(math, weights[i / 8 % 5], rows[i % 8], columns[i / 40]);
+    }
+}
+
 /* By hand: a scale of 2 / 127 for the first group; ties go to even codes; the second group has a NaN
  * and an infinity in it, the third nothing but zeros. */
 static void groups_of_128_round_alone(void **state)
 {
     (void)state;
-    for (size_t v = 0; v < 2; v++) {
-        const struct cpu_math *math;
-        error err;
-        if (cpu_math_find(&math, variants[v], &err) != OK) continue;
+    for (size_t v = 0; cpu_math_names[v]; v++) {
+        const struct cpu_math *math = table_find(cpu_math_names[v]);
+        if (!math) continue;
         float row[416] = {[0] = 127, [1] = 2.5f, [2] = -3.5f, [3] = 0.49f, [127] = -126.6f};
         float same[416];
         row[130] = NAN;
@@ -205,6 +267,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_by_their_definition),
+        cmocka_unit_test(pairs_by_their_definition),
         cmocka_unit_test(groups_of_128_round_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,22 +5,28 @@
 
 #include "base/limits.h"
 #include "base/random.h"
+#include "kernels/cpu/math.h"
 #include "kernels/host.h"
 
-static const char *const variants[] = {"portable", "avx2"};
+enum { VARIANTS_MAX = 4 };
+
+/* The kernels this machine can run; those it cannot are named once. */
+static const char *variants[VARIANTS_MAX + 1];
+
 static const enum weight_format formats[] = {WEIGHT_F32, WEIGHT_BF16, WEIGHT_FP8_ROW,
                                              WEIGHT_INT8_ROW, WEIGHT_INT4_G128};
 
-static bool variant_exists(const char *variant)
+static void variants_find(void)
 {
-    struct rig_options o = rig_defaults();
-    struct device_options options = {
-        .shape = o.shape, .n_threads = 1, .rows_max = 1, .seqs_max = 1, .variant = variant};
-    device *d = NULL;
-    error err;
-    status rc = kernels_cpu.open(&d, &options, &err);
-    kernels_cpu.close(d);
-    return rc == OK;
+    int n = 0;
+    for (int i = 0; cpu_math_names[i]; i++) {
+        const struct cpu_math *math;
+        error err;
+        if (cpu_math_find(&math, cpu_math_names[i], &err) == OK && n < VARIANTS_MAX)
+            variants[n++] = cpu_math_names[i];
+        else
+            print_message("not run: %s\n", err.message);
+    }
 }
 
 /* A tiny shape in which everything differs from everything: 3 layers' worth of odd sizes in one. */
@@ -64,8 +70,7 @@ static void pages_compare(const unsigned char *found, const unsigned char *expec
 }
 
 /* One step of n rows, operation by operation: the same pages go into every attention. */
-static void operations_compare(struct rig cpu[2], struct rig *reference, int32_t n,
-                               bool with_experts)
+static void operations_compare(struct rig *cpu, struct rig *reference, int32_t n, bool with_experts)
 {
     const struct rig_options *o = &reference->o;
     int32_t *tokens = rig_tokens(n, o->shape.vocab_size, 5), pages[63];
@@ -79,7 +84,7 @@ static void operations_compare(struct rig cpu[2], struct rig *reference, int32_t
     rig_half_layer(reference, &t);
     unsigned char *kv = rig_pages_take(reference, n_pages, &size);
     rig_other_half(reference, with_experts, &expected);
-    for (int v = 0; v < 2; v++) {
+    for (int v = 0; variants[v]; v++) {
         rig_half_layer(&cpu[v], &t);
         unsigned char *kv_cpu = rig_pages_take(&cpu[v], n_pages, &size_cpu);
         assert_int_equal(size, size_cpu);
@@ -104,12 +109,12 @@ static void operations_compare(struct rig cpu[2], struct rig *reference, int32_t
 static void operations_by_rows(enum weight_format format, enum kv_type kv)
 {
     static const int32_t counts[] = {1, 2, 3, 7, 16, 17, 64, 255, 256, 1000};
-    struct rig cpu[2], reference;
+    struct rig cpu[VARIANTS_MAX], reference;
     struct rig_options o = tiny();
     o.format = format;
     o.kv = kv;
-    for (int v = 0; v < 2; v++) {
-        o.variant = variant_exists(variants[v]) ? variants[v] : "portable";
+    for (int v = 0; variants[v]; v++) {
+        o.variant = variants[v];
         rig_open(&cpu[v], &kernels_cpu, &o);
     }
     o.mirror = true;
@@ -118,8 +123,7 @@ static void operations_by_rows(enum weight_format format, enum kv_type kv)
         operations_compare(cpu, &reference, counts[i], true);
         if (counts[i] < 100) operations_compare(cpu, &reference, counts[i], false);
     }
-    rig_close(&cpu[0]);
-    rig_close(&cpu[1]);
+    for (int v = 0; variants[v]; v++) rig_close(&cpu[v]);
     rig_close(&reference);
 }
 
@@ -157,8 +161,8 @@ static double models_apart(struct rig_options o, int32_t n)
 static void whole_models(void **state)
 {
     (void)state;
-    for (size_t v = 0; v < 2; v++)
-        for (size_t f = 0; f < 5 && variant_exists(variants[v]); f++) {
+    for (size_t v = 0; variants[v]; v++)
+        for (size_t f = 0; f < 5; f++) {
             struct rig_options o = rig_defaults();
             o.shape.ffn_hidden_size = 544; /* a whole block of columns and a short one */
             o.variant = variants[v];
@@ -171,7 +175,7 @@ static void whole_models(void **state)
 static void small_residuals(void **state)
 {
     (void)state;
-    for (size_t v = 0; v < 2 && variant_exists(variants[v]); v++) {
+    for (size_t v = 0; variants[v]; v++) {
         struct rig_options o = rig_defaults();
         o.variant = variants[v];
         o.wte_deviation = 0.003;
@@ -185,9 +189,8 @@ static void activations_of_each_type(void **state)
 {
     static const double bounds[] = {3e-5, 1e-3, 2e-2, 5e-3};
     (void)state;
-    for (size_t v = 0; v < 2; v++)
-        for (int type = ACTIVATION_F32; type <= ACTIVATION_INT8 && variant_exists(variants[v]);
-             type++)
+    for (size_t v = 0; variants[v]; v++)
+        for (int type = ACTIVATION_F32; type <= ACTIVATION_INT8; type++)
             for (size_t f = 0; f < 5; f++) {
                 struct rig_options o = rig_defaults();
                 o.variant = variants[v];
@@ -300,8 +303,8 @@ static void same_bits_in_any_arrangement(void **state)
         {WEIGHT_INT4_G128, KV_E4M3, ACTIVATION_F32}, {WEIGHT_INT8_ROW, KV_BF16, ACTIVATION_INT8},
         {WEIGHT_INT4_G128, KV_E4M3, ACTIVATION_INT8}};
     (void)state;
-    for (size_t v = 0; v < 2; v++)
-        for (size_t f = 0; f < sizeof some / sizeof *some && variant_exists(variants[v]); f++) {
+    for (size_t v = 0; variants[v]; v++)
+        for (size_t f = 0; f < sizeof some / sizeof *some; f++) {
             struct rig_options o = rig_defaults();
             o.shape.ffn_hidden_size = 544; /* blocks and groups, and a short one of each */
             o.shape.activations = some[f].activations;
@@ -376,7 +379,7 @@ static void forced_routes_are_taken(void **state)
 static void nan_stays_in_its_sequence(void **state)
 {
     (void)state;
-    for (size_t v = 0; v < 2 && variant_exists(variants[v]); v++) {
+    for (size_t v = 0; variants[v]; v++) {
         struct rig r;
         struct rig_options o = rig_defaults();
         const int32_t good[] = {1, 2, 3}, bad[] = {4, 50, 5}, pages[] = {0, 1};
@@ -586,6 +589,7 @@ static void memory_available_is_read(void **state)
 int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
+    variants_find();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(operations_by_format),
         cmocka_unit_test(operations_by_kv_type),
