@@ -121,6 +121,14 @@
 #define DIFF_RENAMES_MAX 200
 /* Commits looked at, from HEAD back: half a year of a busy repository. */
 #define HISTORY_COMMITS_MAX 2000
+/* A commit that touches more files is a renaming or a merge of worlds: no two of them belong together. */
+#define HISTORY_TOUCHED_MAX 30
+/* The repository map: lines kept (some 6,000 tokens, a fifth of the largest prompt), and of one file;
+ * definitions of one name that still say something; edges held in memory at 8 bytes each. */
+#define MAP_LINES_MAX    300
+#define MAP_FILE_LINES   10
+#define MAP_DEFINERS_MAX 8
+#define MAP_EDGES_MAX    ((size_t)32 * 1000 * 1000)
 /* commit.template: a page of advice has 2 KiB. */
 #define COMMIT_TEMPLATE_MAX ((int)(64 * KIB))
 

@@ -453,6 +453,16 @@ static status report_sums(struct update *u)
     return code == OK ? index_size(u->x, &u->report->database_bytes, u->err) : code;
 }
 
+/* What is made of the whole: after the files, so that questions about them are answered meanwhile. */
+static status update_rest(struct update *u)
+{
+    size_t n_changes = u->report->n_parsed + u->report->n_removed;
+    status code = index_update_map(u->x, u->r, u->tree, u->list.n, n_changes, u->progress,
+                                   u->payload, u->err);
+    if (code == OK) code = index_update_past(u->x, u->r, u->tree, u->progress, u->payload, u->err);
+    return code;
+}
+
 static status update_once(struct update *u)
 {
     status code = index_check(u->x, u->err);
@@ -465,6 +475,7 @@ static status update_once(struct update *u)
     u->waiting = NULL;
     u->n_parsing = 0;
     if (code == OK) code = tree_close(u);
+    if (code == OK) code = update_rest(u);
     if (code == OK) code = blobs_evict(u->x, u->err);
     if (code == OK) code = report_sums(u);
     index_rollback(u->x);

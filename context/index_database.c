@@ -28,7 +28,7 @@
 #include "context/index_query.h"
 
 /* Part of the database's name: another schema is another file. */
-#define SCHEMA_VERSION 4
+#define SCHEMA_VERSION 5
 /* "dbrx" as a number: a file of another program is not ours to read. */
 #define APPLICATION_ID 0x64627278
 /* Above it, damage is found when it is met. */
@@ -159,10 +159,9 @@ static const char *const statements[N_INDEX_SQL] = {
     [SQL_MAP_MARK_SET] = "UPDATE trees SET map_files = ?2, map_changes = ?3, map_head = ?4"
                          " WHERE id = ?1",
     [SQL_MAP_CHANGES_ADD] = "UPDATE trees SET map_changes = map_changes + ?2 WHERE id = ?1",
-    [SQL_MAP_NODES] = "SELECT DISTINCT f.blob, b.language FROM files f JOIN blobs b"
-                      " ON b.id = f.blob WHERE f.tree = ?1 AND b.state = 0 ORDER BY f.blob",
+    [SQL_MAP_NODES] = "SELECT f.blob, b.language, min(f.path) FROM files f JOIN blobs b"
+                      " ON b.id = f.blob WHERE f.tree = ?1 AND b.state = 0 GROUP BY f.blob",
     [SQL_MAP_SYMBOLS] = "SELECT name, kind FROM symbols WHERE blob = ?1",
-    [SQL_MAP_PATH] = "SELECT min(path) FROM files WHERE tree = ?1 AND blob = ?2",
     [SQL_MAP_PUT] = "INSERT OR REPLACE INTO map(tree, position, path, name, kind, signature)"
                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
     [SQL_MAP_DROP] = "DELETE FROM map WHERE tree = ?1",

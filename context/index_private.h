@@ -67,7 +67,6 @@ enum index_sql {
     SQL_MAP_CHANGES_ADD,
     SQL_MAP_NODES,
     SQL_MAP_SYMBOLS,
-    SQL_MAP_PATH,
     SQL_MAP_PUT,
     SQL_MAP_DROP,
     SQL_MAP_LIST,
@@ -146,6 +145,12 @@ status blob_add(struct blob_row *out, code_index *x, const struct blob_id *id,
                 const struct tags *tags, error *err);
 /* Of one content; the texts live until the statement is asked again. */
 status blob_uses(struct blob_uses *out, code_index *x, int64_t blob, error *err);
+/* What HEAD's past adds (index_history.c), and the map of the tree (index_map.c), made when it is
+ * due. n_changes: files whose content is new, or gone, since the last update. */
+status index_update_past(code_index *x, repository *r, int64_t tree, index_progress *progress,
+                         void *payload, error *err);
+status index_update_map(code_index *x, repository *r, int64_t tree, size_t n_files,
+                        size_t n_changes, index_progress *progress, void *payload, error *err);
 /* Whatever finds a name among symbols: stored with it, so that the index of names is one of numbers. */
 int64_t name_hash(text name);
 /* Deletes contents no tree has, the longest unused first, while the database is over its bound. */

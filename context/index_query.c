@@ -181,3 +181,11 @@ status index_files_like(struct index_files *out, arena *a, code_index *x, int64_
     buffer_free(&match);
     return code;
 }
+
+status index_files_together(struct index_files *out, arena *a, code_index *x, int64_t tree,
+                            text path, size_t n_max, error *err)
+{
+    sqlite3_stmt *s = SQL_WITH(x, SQL_TOGETHER, tree, (int64_t)n_max);
+    bind_bytes(s, 3, path);
+    return files_read(out, a, x, s, true, err);
+}

@@ -67,4 +67,9 @@ status index_word_count(int64_t *out, code_index *x, text word, error *err);
 status index_files_like(struct index_files *out, arena *a, code_index *x, int64_t tree,
                         const text *words, size_t n_words, size_t n_max, error *err);
 
+/* Files of the tree that changed in the same commits as `path`, at least twice: score is the share of
+ * commits, the cosine of the two files' commits, squared. At most n_max, best first. */
+status index_files_together(struct index_files *out, arena *a, code_index *x, int64_t tree,
+                            text path, size_t n_max, error *err);
+
 #endif

@@ -261,14 +261,33 @@ static size_t head_end(const struct reading *r, TSNode node, const char *kind)
     return equals == SIZE_MAX ? end : ts_node_start_byte(node) + equals;
 }
 
-/* On one line, blanks collapsed, ill-formed bytes as "?", and strings emptied: a default value may
- * be a password, and nobody calls a function differently for it. */
-static size_t flatten(char *to, text head, const char *quotes)
+/* How long the comment is that begins here; 0: none does. */
+static size_t comment_at(const struct language *l, text rest)
 {
+    size_t end;
+    if (l->comment_open && text_starts(rest, text_of(l->comment_open))) {
+        end = text_find(rest, text_of(l->comment_close), strlen(l->comment_open));
+        return end == SIZE_MAX ? rest.size : end + strlen(l->comment_close);
+    }
+    if (!l->line_comment || !text_starts(rest, text_of(l->line_comment))) return 0;
+    end = text_find(rest, TEXT("\n"), 0);
+    return end == SIZE_MAX ? rest.size : end;
+}
+
+/* On one line, blanks collapsed, ill-formed bytes as "?", without comments, and strings emptied: a
+ * default value may be a password, and nobody calls a function differently for it. */
+static size_t flatten(char *to, text head, const struct language *language)
+{
+    const char *quotes = language->quotes;
     size_t n = 0, size;
     char quote = 0;
     for (size_t at = 0; at < head.size && n + 8 < TAG_SIGNATURE_MAX; at += size) {
         uint32_t c = utf8_decode(head, at, &size);
+        size_t skipped = quote ? 0 : comment_at(language, text_slice(head, at, head.size));
+        if (skipped) {
+            size = skipped;
+            continue;
+        }
         bool blank = c <= ' ' || c == 0x7F;
         if (quote && c == '\\' && at + 1 < head.size) size = 2;
         if (quote && c != (unsigned char)quote) continue;
@@ -287,7 +306,7 @@ static text signature_of(struct reading *r, TSNode node, const char *kind)
     char line[TAG_SIGNATURE_MAX];
     size_t from = ts_node_start_byte(node);
     text head = text_slice(r->content, from, head_end(r, node, kind));
-    size_t n = flatten(line, head, r->language->quotes);
+    size_t n = flatten(line, head, r->language);
     while (n > 0 && strchr(" {=:;", line[n - 1])) n--;
     const char *copy = arena_copy(&r->out->memory, line, n);
     if (!copy) r->failed = true;

@@ -9,12 +9,15 @@
 #include "base/limits.h"
 #include "base/utf.h"
 #include "context/index_query.h"
+#include "context/map.h"
 #include "context/repository.h"
 #include "lsp/cli/command.h"
 #include "lsp/cli/index_follow.h"
 
 /* Definitions of one name that are worth printing. */
 #define PLACES_MAX 1000
+/* Files that change with one, as many. */
+#define TOGETHER_MAX 20
 
 static const char usage[] =
     "usage: dbrx-ls index [PATH] [OPTIONS]\n\n"
@@ -23,8 +26,9 @@ static const char usage[] =
     "user's cache directory; stopping it at any moment loses nothing.";
 
 struct index_request {
-    bool json, follow;
-    const char *path, *find;
+    bool json, follow, map;
+    const char *path, *find, *together;
+    int64_t map_tokens; /* 0: all of the map */
 };
 
 /* Damaged or hostile bytes may make a parser take memory: it may have INDEX_MEMORY_MAX, above what
@@ -136,26 +140,93 @@ static void put_places(buffer *out, const struct index_symbols *places)
     }
 }
 
+/* What was asked for beside bringing the index up to date. */
+struct findings {
+    struct index_symbols places;
+    struct index_files together;
+    struct repository_map map;
+};
+
+static json_t *map_json(const struct repository_map *map)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < map->n; i++)
+        json_array_append_new(list, json_pack("{s:o, s:o}", "path", json_of(map->lines[i].path),
+                                              "signature", json_of(map->lines[i].signature)));
+    return list;
+}
+
+static json_t *together_json(const struct index_files *files)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < files->n; i++)
+        json_array_append_new(list, json_pack("{s:o, s:f}", "path", json_of(files->files[i].path),
+                                              "score", files->files[i].score));
+    return list;
+}
+
+static void put_together(buffer *out, const struct index_files *files)
+{
+    for (size_t i = 0; i < files->n; i++) {
+        buffer_print(out, "%.2f  ", files->files[i].score);
+        put_clean(out, files->files[i].path);
+        buffer_put_char(out, '\n');
+    }
+}
+
+/* Counted with the tokenizer that is part of the program. */
+static status put_map(buffer *out, const struct repository_map *map, int64_t tokens, error *err)
+{
+    tokenizer *t = NULL;
+    status code = tokens ? tokenizer_open(&t, NULL, err) : OK;
+    if (code == OK) code = repository_map_text(out, map, t, (size_t)tokens, err);
+    tokenizer_close(t);
+    return code;
+}
+
 static status answer(const struct index_request *q, const struct index_report *report,
-                     const struct index_symbols *places, const repository *r, error *err)
+                     const struct findings *f, const repository *r, error *err)
 {
     buffer out = {0};
+    status code = OK;
     if (q->json) {
         json_t *all = report_json(report, r);
-        if (all && q->find) json_object_set_new(all, "definitions", places_json(places));
+        if (all && q->find) json_object_set_new(all, "definitions", places_json(&f->places));
+        if (all && q->map) json_object_set_new(all, "map", map_json(&f->map));
+        if (all && q->together) json_object_set_new(all, "together", together_json(&f->together));
         char *line = all ? json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
         if (line) buffer_print(&out, "%s\n", line);
         out.failed = out.failed || !line;
         free(line);
         json_decref(all);
     } else if (q->find) {
-        put_places(&out, places);
+        put_places(&out, &f->places);
+    } else if (q->map) {
+        code = put_map(&out, &f->map, q->map_tokens, err);
+    } else if (q->together) {
+        put_together(&out, &f->together);
     } else {
         put_report(&out, report, r);
     }
-    status code = out.failed ? fail(err, ERR_MEMORY, "no memory for the answer")
-                             : command_write(buffer_text(&out), err);
+    if (code == OK)
+        code = out.failed ? fail(err, ERR_MEMORY, "no memory for the answer")
+                          : command_write(buffer_text(&out), err);
     buffer_free(&out);
+    return code;
+}
+
+static status find_all(struct findings *f, arena *a, const struct index_request *q, code_index *x,
+                       const repository *r, error *err)
+{
+    int64_t tree;
+    text root = text_of(repository_root(r));
+    status code = index_tree(&tree, x, root, err);
+    if (code == OK && q->find)
+        code = index_definitions(&f->places, a, x, root, text_of(q->find), PLACES_MAX, err);
+    if (code == OK && q->map) code = repository_map_read(&f->map, a, x, tree, err);
+    if (code == OK && q->together)
+        code =
+            index_files_together(&f->together, a, x, tree, text_of(q->together), TOGETHER_MAX, err);
     return code;
 }
 
@@ -164,7 +235,7 @@ static status index_answer(const struct index_request *q, error *err)
     repository *r = NULL;
     code_index *x = NULL;
     struct index_report report;
-    struct index_symbols places = {0};
+    struct findings found = {0};
     arena memory = {0};
     bool terminal = isatty(STDERR_FILENO);
     status code = repository_open(&r, q->path, err);
@@ -173,10 +244,8 @@ static status index_answer(const struct index_request *q, error *err)
     if ((code = index_open(&x, r, err)) != OK) goto out;
     code = index_update(&report, x, r, terminal ? show_progress : NULL, NULL, err);
     if (terminal) fprintf(stderr, "\r\033[K");
-    if (code == OK && q->find)
-        code = index_definitions(&places, &memory, x, text_of(repository_root(r)), text_of(q->find),
-                                 PLACES_MAX, err);
-    if (code == OK) code = answer(q, &report, &places, r, err);
+    if (code == OK) code = find_all(&found, &memory, q, x, r, err);
+    if (code == OK) code = answer(q, &report, &found, r, err);
 out:
     arena_reset(&memory);
     index_close(x);
@@ -192,6 +261,12 @@ int command_index(int argc, char **argv)
         {"follow", OPTION_FLAG, &q.follow, NULL, "stay, take commands on stdin (for editors)", 0,
          0},
         {"find", OPTION_TEXT, &q.find, "NAME", "print the definitions of NAME", 0, 0},
+        {"map", OPTION_FLAG, &q.map, NULL, "print the repository map: the most used definitions", 0,
+         0},
+        {"tokens", OPTION_INTEGER, &q.map_tokens, "N", "as much of the map as fits in N tokens", 1,
+         SEQUENCE_TOKENS_MAX},
+        {"together", OPTION_TEXT, &q.together, "FILE",
+         "print the files that change in the same commits as FILE (from the root)", 0, 0},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
     };
     int n_rest, exit_code;

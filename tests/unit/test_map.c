@@ -1,0 +1,182 @@
+/* The repository map and files that change together, on repositories small enough to work out by
+ * hand. */
+#include "tests/unit/workspace.h"
+
+#include "base/limits.h"
+#include "context/index_query.h"
+#include "context/map.h"
+
+/* An updated index, open. */
+struct opened {
+    repository *r;
+    code_index *x;
+    int64_t tree;
+    arena memory;
+};
+
+static struct opened open_updated(const char *name)
+{
+    struct opened o = {0};
+    struct index_report report;
+    error err = {0};
+    assert_int_equal(repository_open(&o.r, workspace_path(name), &err), OK);
+    assert_int_equal(index_open(&o.x, o.r, &err), OK);
+    status code = index_update(&report, o.x, o.r, NULL, NULL, &err);
+    if (code != OK) print_error("%s\n", err.message);
+    assert_int_equal(code, OK);
+    assert_int_equal(index_tree(&o.tree, o.x, text_of(repository_root(o.r)), NULL), OK);
+    return o;
+}
+
+static void close_opened(struct opened *o)
+{
+    arena_reset(&o->memory);
+    index_close(o->x);
+    repository_close(o->r);
+}
+
+/* The whole map as text, and without a limit. */
+static void check_map(const char *name, const char *expected)
+{
+    struct opened o = open_updated(name);
+    struct repository_map map;
+    buffer found = {0};
+    buffer_put(&found, "", 0);
+    assert_int_equal(repository_map_read(&map, &o.memory, o.x, o.tree, NULL), OK);
+    assert_int_equal(repository_map_text(&found, &map, NULL, 0, NULL), OK);
+    assert_string_equal(found.bytes, expected);
+    buffer_free(&found);
+    close_opened(&o);
+}
+
+/* Three leaves use hub_run, two of them leaf_log, the hub core_step alone. Every leaf has the rank b;
+ * the hub b + 0.85 (b/2 + b/2 + b) = 2.7 b. So 2.7 b flows through core_step, which one file uses,
+ * 2 b through hub_run and b through leaf_log, which two files use. */
+static void test_ranks_count_not_uses(void **state)
+{
+    (void)state;
+    shell("git init -q rank && cd rank && echo 'void core_step(void) {}' > core.c &&"
+          " echo 'void hub_run(void) { core_step(); }' > hub.c &&"
+          " echo 'void leaf_log(void) {}' > log.c &&"
+          " echo 'static int x1(void) { hub_run(); leaf_log(); }' > l1.c &&"
+          " echo 'static int x2(void) { hub_run(); leaf_log(); }' > l2.c &&"
+          " echo 'static int x3(void) { hub_run(); }' > l3.c && git add . && git commit -qm x");
+    check_map("rank", "core.c:\nvoid core_step(void)\nhub.c:\nvoid hub_run(void)\n"
+                      "log.c:\nvoid leaf_log(void)\n");
+}
+
+/* Of two definitions of a name the one that is imported gets the votes, a declaration stands for its
+ * body, and names of other languages are other names. */
+static void test_what_a_name_means(void **state)
+{
+    (void)state;
+    shell(
+        "mkdir sees && cd sees && mkdir a b app && echo 'def read_all(path): pass' > a/files.py &&"
+        " echo 'def read_all(stream, size): pass' > b/streams.py &&"
+        " printf 'from b.streams import read_all\\nread_all(1, 2)\\n' > app/one.py &&"
+        " printf 'from b.streams import read_all\\nread_all(3, 4)\\n' > app/two.py &&"
+        " echo 'int page_count(int n);' > a/page.h &&"
+        " echo 'int page_count(int n) { return n; }' > a/page.c &&"
+        " printf '#include \"../a/page.h\"\\nint m(void) { return page_count(read_all()); }\\n'"
+        " > app/main.c");
+    check_map("sees",
+              "b/streams.py:\ndef read_all(stream, size)\na/page.h:\nint page_count(int n)\n");
+}
+
+static void test_frozen_until_head_moves(void **state)
+{
+    (void)state;
+    static const char first[] = "base.c:\nint base_of(int a)\n";
+    shell(
+        "git init -q frozen && cd frozen && echo 'int base_of(int a) { return a; }' > base.c &&"
+        " for i in $(seq 80); do echo \"static int u$i(void) { return base_of($i); }\" > $i.c; done"
+        " && git add . && git commit -qm one");
+    check_map("frozen", first);
+    shell("echo 'int base_of(long a, int b) { return a; }' > frozen/base.c");
+    check_map("frozen", first);
+    shell("git -C frozen commit -qam two");
+    check_map("frozen", "base.c:\nint base_of(long a, int b)\n");
+    /* a few files: their new names are not ranked yet */
+    shell("cd frozen && echo 'int more_of(int a); int y(void) { return more_of(1); }' > 7.c &&"
+          " echo 'int more_of(int a) { return a; }' > more.c && git add . && git commit -qm three");
+    check_map("frozen", "base.c:\nint base_of(long a, int b)\n");
+    /* what is gone is not shown */
+    shell("cd frozen && echo 'int other(int a) { return a; }' > base.c && git commit -qam four");
+    check_map("frozen", "");
+}
+
+/* What is counted line by line is what the tokenizer counts in the whole. */
+static void test_budget(void **state)
+{
+    (void)state;
+    tokenizer *t;
+    struct repository_map map;
+    shell(
+        "mkdir budget && cd budget && for i in $(seq 40); do echo \"int value_$((i %% "
+        "7))_of_$i(const"
+        " char *name, int *out) { return 0; }\" > f$i.c; done && for i in $(seq 40); do echo \"int"
+        " use_$i(void) { return value_$((i %% 7))_of_$i(0, 0); }\"; done > all.c");
+    struct opened o = open_updated("budget");
+    assert_int_equal(tokenizer_open(&t, NULL, NULL), OK);
+    assert_int_equal(repository_map_read(&map, &o.memory, o.x, o.tree, NULL), OK);
+    assert_int_equal(map.n, 40);
+    size_t before = 0;
+    for (size_t budget = 0; budget < 1200; budget += 37) {
+        buffer all = {0};
+        buffer_put(&all, "", 0);
+        assert_int_equal(repository_map_text(&all, &map, t, budget, NULL), OK);
+        size_t n = tokenizer_count(t, buffer_text(&all));
+        assert_true(n <= budget);
+        assert_true(budget < 40 || n + 40 > budget || n == before);
+        assert_true(all.size == 0 || all.bytes[all.size - 1] == '\n');
+        before = n;
+        buffer_free(&all);
+    }
+    tokenizer_close(t);
+    close_opened(&o);
+}
+
+static void check_together(const char *name, const char *path, const char *expected)
+{
+    struct opened o = open_updated(name);
+    struct index_files files;
+    buffer found = {0};
+    buffer_put(&found, "", 0);
+    assert_int_equal(index_files_together(&files, &o.memory, o.x, o.tree, text_of(path), 9, NULL),
+                     OK);
+    for (size_t i = 0; i < files.n; i++)
+        buffer_print(&found, "%.*s %.3f\n", (int)files.files[i].path.size,
+                     files.files[i].path.bytes, files.files[i].score);
+    assert_string_equal(found.bytes, expected);
+    buffer_free(&found);
+    close_opened(&o);
+}
+
+/* a in 4 commits, b in 3 of them and 2 more, c in 2 of them: 9 / (4 * 5), 4 / (4 * 2). */
+static void test_files_that_change_together(void **state)
+{
+    (void)state;
+    shell(
+        "git init -q pairs && cd pairs && say() { for f in $1; do echo $2 >> $f; done; git add . &&"
+        " git commit -qm $2; } && say 'a b .env' 1 && say 'a b c .env' 2 && say 'a b c' 3 &&"
+        " say 'a once' 4 && say b 5 && say b 6 && for i in $(seq 40); do echo $i > m$i; done &&"
+        " echo 7 >> many && git add . && git commit -qm many && git rm -q c && git commit -qm rm &&"
+        " git checkout -q HEAD~1");
+    check_together("pairs", "a", "c 0.500\nb 0.450\n");
+    check_together("pairs", "m1", "");
+    check_together("pairs", "nothing", "");
+    shell("cd pairs && git checkout -q main");
+    check_together("pairs", "a", "b 0.450\n");
+    shell("mkdir plain && echo a > plain/a");
+    check_together("plain", "a", "");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ranks_count_not_uses),       cmocka_unit_test(test_what_a_name_means),
+        cmocka_unit_test(test_frozen_until_head_moves),    cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_files_that_change_together),
+    };
+    return cmocka_run_group_tests(tests, workspace_make, workspace_remove);
+}
