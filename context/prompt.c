@@ -35,6 +35,7 @@ struct prompt_session {
     struct prompt_places places;
     struct prompt_plan plan;
     bool retrieves; /* a proposal has come: excerpts have their share from now on */
+    enum plan_change plan_change;
     token_list previous;
     struct block_trace traces[BLOCKS_MAX];
     size_t n_traces;
@@ -55,6 +56,67 @@ void prompt_session_close(prompt_session *s)
     token_list_free(&s->previous);
     memory_free(s);
 }
+
+/* All but the units, which only grow. */
+struct prompt_memory {
+    struct prompt_places places;
+    struct prompt_plan plan;
+    bool retrieves;
+    token_list previous;
+    struct block_trace traces[BLOCKS_MAX];
+    size_t n_traces;
+};
+
+void prompt_memory_free(prompt_memory *m)
+{
+    if (!m) return;
+    prompt_plan_free(&m->plan);
+    prompt_places_free(&m->places);
+    token_list_free(&m->previous);
+    memory_free(m);
+}
+
+status prompt_session_save(prompt_memory **out, const prompt_session *s, error *err)
+{
+    prompt_memory *m = *out = memory_take(1, sizeof *m);
+    if (!m) return fail(err, ERR_MEMORY, "prompt: no memory for a session");
+    status code = prompt_places_copy(&m->places, &s->places, err);
+    if (code == OK) code = prompt_plan_copy(&m->plan, &s->plan, err);
+    token_list_put_all(&m->previous, s->previous.ids, s->previous.n);
+    if (code == OK && m->previous.failed)
+        code = fail(err, ERR_MEMORY, "prompt: no memory for a session");
+    m->retrieves = s->retrieves;
+    memcpy(m->traces, s->traces, sizeof m->traces);
+    m->n_traces = s->n_traces;
+    if (code == OK) return OK;
+    prompt_memory_free(m);
+    *out = NULL;
+    return code;
+}
+
+void prompt_session_load(prompt_session *s, prompt_memory *m)
+{
+    prompt_plan_free(&s->plan);
+    prompt_places_free(&s->places);
+    token_list_free(&s->previous);
+    s->places = m->places;
+    s->plan = m->plan;
+    s->retrieves = m->retrieves;
+    s->previous = m->previous;
+    memcpy(s->traces, m->traces, sizeof s->traces);
+    s->n_traces = m->n_traces;
+    memory_free(m);
+}
+
+void prompt_session_adopt_plan(prompt_session *s, prompt_memory *m)
+{
+    struct prompt_plan old = s->plan;
+    s->plan = m->plan;
+    s->retrieves = m->retrieves;
+    m->plan = old;
+}
+
+enum plan_change prompt_session_plan_change(const prompt_session *s) { return s->plan_change; }
 
 void prompt_free(struct prompt *p)
 {
@@ -223,11 +285,15 @@ static status plan_make(struct layout *l, const struct excerpts *proposal, size_
 {
     bool changed;
     prompt_session *s = l->session;
+    bool first = proposal && !s->retrieves; /* excerpts get their share, the window gets less */
+    s->plan_change = first ? PLAN_IS_BETTER : PLAN_AS_IT_WAS;
     if (proposal) s->retrieves = true;
     *plan_tokens = s->retrieves ? plan_budget(l, budget_tokens - fixed) : 0;
     if (!proposal) return OK;
-    return prompt_plan_propose(&changed, &s->plan, &s->units, proposal->items, proposal->n,
-                               *plan_tokens, err);
+    status code = prompt_plan_propose(&changed, &s->plan, &s->units, proposal->items, proposal->n,
+                                      *plan_tokens, err);
+    if (code == OK && changed) s->plan_change = s->plan.was_false ? PLAN_WAS_FALSE : PLAN_IS_BETTER;
+    return code;
 }
 
 static status budgets_make(struct prompt_budgets *out, struct layout *l,

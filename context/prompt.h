@@ -64,4 +64,20 @@ status prompt_build(struct prompt *out, prompt_session *s, const tokenizer *t,
                     const struct prompt_options *options, error *err);
 void prompt_free(struct prompt *p);
 
+/* What a session remembers, copied: a prompt that is only tried (for a state of the document that may
+ * come) is built between a save and a load, and leaves no trace in the anchors. */
+typedef struct prompt_memory prompt_memory;
+
+status prompt_session_save(prompt_memory **out, const prompt_session *s, error *err);
+/* Takes the memory over; the session is as it was then. */
+void prompt_session_load(prompt_session *s, prompt_memory *memory);
+void prompt_memory_free(prompt_memory *memory); /* NULL is nothing */
+
+/* The memory's plan becomes the session's; the rest of it stays as it is. */
+void prompt_session_adopt_plan(prompt_session *s, prompt_memory *memory);
+
+/* What the last proposal did to the plan. */
+enum plan_change { PLAN_AS_IT_WAS, PLAN_IS_BETTER, PLAN_WAS_FALSE };
+enum plan_change prompt_session_plan_change(const prompt_session *s);
+
 #endif

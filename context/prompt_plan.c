@@ -23,6 +23,30 @@ void prompt_plan_free(struct prompt_plan *p)
     p->n = 0;
 }
 
+static text view_moved(text view, const char *from, const char *to)
+{
+    return (text){to + (view.bytes - from), view.size};
+}
+
+status prompt_plan_copy(struct prompt_plan *out, const struct prompt_plan *p, error *err)
+{
+    *out = (struct prompt_plan){.was_false = p->was_false};
+    for (; out->n < p->n; out->n++) {
+        const struct plan_block *b = &p->blocks[out->n];
+        struct plan_block *copy = &out->blocks[out->n];
+        *copy = *b;
+        copy->memory = memory_copy(b->memory, b->path.size + b->content.size + b->shown.size);
+        if (!copy->memory) {
+            prompt_plan_free(out);
+            return fail(err, ERR_MEMORY, "prompt: no memory for a plan");
+        }
+        copy->path = view_moved(b->path, b->memory, copy->memory);
+        copy->content = view_moved(b->content, b->memory, copy->memory);
+        copy->shown = view_moved(b->shown, b->memory, copy->memory);
+    }
+    return OK;
+}
+
 static size_t longest_run(text t)
 {
     size_t longest = 0, run = 0;
@@ -191,6 +215,7 @@ status prompt_plan_propose(bool *changed, struct prompt_plan *p, struct unit_cac
     bool better = plan_score(&next) > PLAN_MARGIN * plan_score(p) || (has_stale(p) && next.n);
     if (wrong || better || n_tokens > budget_tokens) {
         plan_switch(p, &next, budget_tokens);
+        p->was_false = wrong;
         *changed = true;
     } else {
         prompt_plan_free(&next);

@@ -28,9 +28,11 @@ struct plan_block {
 struct prompt_plan {
     struct plan_block blocks[PLAN_BLOCKS_MAX];
     size_t n;
+    bool was_false; /* the last change could not wait: a block had become false */
 };
 
 void prompt_plan_free(struct prompt_plan *p);
+status prompt_plan_copy(struct prompt_plan *out, const struct prompt_plan *p, error *err);
 
 /* Takes a proposal (best first) into account under a budget of tokens. True when the plan changed.
  * ERR_MEMORY leaves the plan as it was. */

@@ -27,6 +27,26 @@ void prompt_places_free(struct prompt_places *p)
     for (int i = 0; i < PLACES_KEPT; i++) anchors_free(&p->before[i]);
 }
 
+static bool anchors_copy(struct prompt_anchors *out, const struct prompt_anchors *a)
+{
+    *out = *a;
+    out->suffix = (buffer){0};
+    out->suffix_head = (token_list){0};
+    buffer_put_text(&out->suffix, buffer_text(&a->suffix));
+    token_list_put_all(&out->suffix_head, a->suffix_head.ids, a->suffix_head.n);
+    return !out->suffix.failed && !out->suffix_head.failed;
+}
+
+status prompt_places_copy(struct prompt_places *out, const struct prompt_places *p, error *err)
+{
+    bool copied = anchors_copy(&out->now, &p->now);
+    for (int i = 0; i < PLACES_KEPT; i++)
+        copied = anchors_copy(&out->before[i], &p->before[i]) && copied;
+    if (copied) return OK;
+    prompt_places_free(out);
+    return fail(err, ERR_MEMORY, "prompt: no memory for anchors");
+}
+
 static bool starts_line(text content, size_t at)
 {
     return at == 0 || content.bytes[at - 1] == '\n';

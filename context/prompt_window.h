@@ -42,6 +42,7 @@ struct prompt_places {
 };
 
 void prompt_places_free(struct prompt_places *p);
+status prompt_places_copy(struct prompt_places *out, const struct prompt_places *p, error *err);
 
 struct prompt_budgets {
     size_t window, tail, suffix, behind; /* tokens, without headings and fences */

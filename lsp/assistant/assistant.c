@@ -28,7 +28,16 @@ status assistant_open(assistant **out, const struct assistant_options *options, 
     return OK;
 }
 
-const struct assistant_counters *assistant_counters(const assistant *a) { return &a->counters; }
+void assistant_counters(const assistant *a, struct assistant_counters *out)
+{
+    const struct warm_ledger *ledger = &a->warmer.ledger;
+    *out = a->counters;
+    for (int kind = 0; kind < N_WARM_KINDS; kind++)
+        out->warm_requests += ledger->kinds[kind].n_sent;
+    out->warm_tokens += ledger->n_spent;
+    out->warm_useful += ledger->n_useful;
+    out->warm_wasted += ledger->n_wasted;
+}
 
 struct session *session_of(assistant *a, uint64_t document_key)
 {
@@ -58,6 +67,7 @@ status session_find(struct session **out, assistant *a, uint64_t document_key, e
 static void session_free(struct session *s)
 {
     prompt_session_close(s->prompts);
+    question_release(s->latest);
     completion_cache_free(&s->cache);
     memory_free(s);
 }
@@ -113,15 +123,33 @@ void assistant_changed(assistant *a, const struct completion_query *query, size_
     size_t cursor = cursor_guess(s, content, query->cursor_byte, n_inserted);
     bool was_shown = s->cache.shown.insert.size > 0;
     enum suggestion_fate fate = completion_cache_changed(&s->cache, content, cursor);
+    bool foreseen = was_shown && fate == SUGGESTION_HOLDS;
     if (was_shown) fate_count(a, s, fate, n_inserted, cursor);
     for (struct run *r = a->runs, *next; r; r = next) {
         next = r->next;
         if (r->session != s) continue;
-        if (run_agrees(r, content, query->cursor_byte, n_inserted))
+        if (run_agrees(r, content, query->cursor_byte, n_inserted)) {
             run_linger(r, AGREED_MS);
-        else
+            foreseen = true;
+        } else {
             run_abandon(r);
+        }
     }
+    struct completion_query now = *query;
+    now.cursor_byte = cursor;
+    struct question *q = question_new(&now, false);
+    if (q) warm_changed(a, s, q, foreseen);
+    question_release(q);
+}
+
+void assistant_opened(assistant *a, const struct completion_query *query)
+{
+    struct session *s;
+    error err;
+    if (a->closing || session_find(&s, a, query->document_key, &err) != OK) return;
+    struct question *q = question_new(query, false);
+    if (q) warm_opened(a, s, q);
+    question_release(q);
 }
 
 void assistant_forget(assistant *a, uint64_t document_key)
@@ -140,6 +168,7 @@ void assistant_forget(assistant *a, uint64_t document_key)
         next = r->next;
         if (r->session == s) run_abandon(r); /* one that went on behind */
     }
+    warm_forget(a, document_key);
     *at = s->next;
     session_free(s);
 }
@@ -150,6 +179,7 @@ void assistant_close(assistant *a)
 {
     if (a->closing) return;
     a->closing = true;
+    warm_close(a);
     while (a->runs) run_abandon(a->runs);
     for (struct completion *c = a->completions; c; c = c->next) c->session = NULL;
     completions_answer(a, true);

@@ -27,6 +27,7 @@ struct assistant_options {
     size_t budget_tokens;            /* of a prompt; 0: 8192. Less where the model is short. */
     int32_t max_tokens; /* of one answer; 0: 256. The stream is closed when no more is wanted. */
     int64_t automatic_deadline_ms, invoked_deadline_ms; /* 0: 600 and 3000 */
+    bool no_warming;      /* nothing is computed before it is asked for */
     int32_t n_candidates; /* answers for who asks: 1, or 0 for as many as there are */
 };
 
@@ -87,7 +88,10 @@ void completion_cancel(completion *c);
  * agree with it ends; so does what was shown, which is rejected where something else was typed. */
 void assistant_changed(assistant *a, const struct completion_query *query, size_t n_inserted);
 
-const struct assistant_counters *assistant_counters(const assistant *a);
+/* A document was opened, with this text. */
+void assistant_opened(assistant *a, const struct completion_query *query);
+
+void assistant_counters(const assistant *a, struct assistant_counters *out);
 
 /* A document is gone: its anchors and caches are freed, its queries cancelled. */
 void assistant_forget(assistant *a, uint64_t document_key);

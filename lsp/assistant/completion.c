@@ -27,6 +27,7 @@ void assistant_wake(assistant *a, int64_t least_ms)
         if (completion_next_us(c) < next_us) next_us = completion_next_us(c);
     for (const struct run *r = a->runs; r; r = r->next)
         if (r->until_us > now_us && r->until_us < next_us) next_us = r->until_us;
+    if (warm_next_us(a) < next_us) next_us = warm_next_us(a);
     if (a->answering || a->closing) return;
     uv_timer_stop(&a->timer);
     if (next_us == INT64_MAX) return;
@@ -128,8 +129,10 @@ static void completion_show(struct completion *c)
         .behind_bytes = o->behind_bytes,
     };
     if (completion_cache_show(&c->session->cache, q->query.document.content, q->place.cursor_byte,
-                              &left, q->query.invoked))
+                              &left, q->query.invoked)) {
         c->assistant->counters.shown++;
+        warm_shown(c->assistant, q, &left);
+    }
 }
 
 static void counters_add(struct assistant_counters *n, const struct completion *c)
@@ -236,6 +239,7 @@ static void on_timer(uv_timer_t *timer)
         run_unwanted(r);
     }
     completions_answer(a, false);
+    if (!a->closing) warm_step(a);
     if (!a->answering) assistant_wake(a, 1); /* what a callback asked waits for the next turn */
 }
 
@@ -320,6 +324,7 @@ static void completion_begin(struct completion *c)
     if (cache_answers(c)) return;
     int64_t wait_us = q->invoked || run ? 0 : rhythm_wait_us(&a->rhythm, clock_us());
     if (run) a->counters.from_running++;
+    warm_asked(a, c->session, c->question);
     if (wait_us > 0)
         c->begin_us = clock_us() + wait_us;
     else

@@ -36,6 +36,7 @@ static void run_detach(struct run *r)
     struct run **at = &r->assistant->runs;
     while (*at && *at != r) at = &(*at)->next;
     if (*at) *at = r->next;
+    assistant_wake(r->assistant, 0); /* warm work may have waited for its end */
     r->assistant = NULL;
     r->session = NULL;
     if (r->call) engine_call_cancel(r->call);
@@ -311,6 +312,7 @@ static void on_done(void *context, const struct engine_answer *answer)
     struct run *r = context;
     r->numbers = *answer;
     r->call = NULL;
+    if (r->assistant) warm_real_ended(r->assistant, r);
     if (r->assistant && answer->code == OK && !answer->cut)
         run_end(r, strcmp(answer->finish, "stop") == 0);
     else if (r->assistant)
@@ -354,11 +356,15 @@ static status run_prepare(struct run *r, error *err)
     int32_t max_tokens;
     struct prompt_options layout = {.budget_tokens = assistant_budget(a, &max_tokens)};
     gatherer *g = q->path.size ? a->options.gatherer : NULL;
-    layout.proposal = g ? gatherer_take(g, q->document_key) : a->options.excerpts;
+    /* A plan changes with warm requests, so that no question waits for excerpts; but the first one. */
+    if (!warm_takes_proposals(a) || !r->session->planned)
+        layout.proposal = g ? gatherer_take(g, q->document_key) : a->options.excerpts;
+    r->session->planned = r->session->planned || layout.proposal;
     status s = prompt_build(&r->prompt, r->session->prompts, t, &q->document, q->cursor_byte,
                             &layout, err);
     for (int32_t i = 0; s == OK && i < r->n_outputs; i++)
         s = trimmer_open(&r->outputs[i].keep, r, true, err);
+    if (s == OK) warm_real_begins(r->assistant, r);
     if (s == OK) s = run_ask(r, max_tokens, err);
     /* What is found here serves the next completion: this one waits for nobody. */
     if (g && !r->alternates)

@@ -21,6 +21,7 @@
 #include "lsp/assistant/assistant.h"
 #include "lsp/assistant/completion_cache.h"
 #include "lsp/assistant/rhythm.h"
+#include "lsp/assistant/warm.h"
 
 enum { RUN_OUTPUTS_MAX = 2 };
 
@@ -31,6 +32,8 @@ struct session {
     struct completion_cache cache;
     bool accepted; /* the last thing that happened: a suggestion was taken over, up to here */
     size_t accepted_byte;
+    bool planned;            /* excerpts have had their first say */
+    struct question *latest; /* the document as it was last seen; NULL: not yet */
     struct session *next;
 };
 
@@ -99,6 +102,7 @@ struct assistant {
     struct completion *completions; /* oldest first */
     uint64_t n_asked;               /* serial of the newest one */
     struct rhythm rhythm;
+    struct warmer warmer;
     struct assistant_counters counters;
     uv_timer_t timer;
     bool answering; /* completions_answer is on the stack */

@@ -37,7 +37,8 @@ static void assistant_start(struct server *s)
     const struct assistant_options options = {.loop = &s->loop,
                                               .client = s->client,
                                               .gatherer = s->gatherer,
-                                              .budget_tokens = (size_t)s->settings.budget_tokens};
+                                              .budget_tokens = (size_t)s->settings.budget_tokens,
+                                              .no_warming = !s->settings.warm};
     if (s->client && assistant_open(&s->assistant, &options, &err) != OK) {
         s->assistant = NULL;
         snprintf(s->engine_error, sizeof s->engine_error, "%.250s", err.message);
@@ -97,7 +98,7 @@ void server_engine_open(struct server *s)
 void settings_recompute(struct server *s)
 {
     buffer refused = {0};
-    int64_t budget_tokens = s->settings.budget_tokens;
+    struct settings before = s->settings;
     settings_default(&s->settings);
     settings_apply(&s->settings, s->init_options, SETTING_FROM_USER, &refused);
     settings_apply(&s->settings, s->workspace_settings, SETTING_FROM_WORKSPACE, &refused);
@@ -106,6 +107,8 @@ void settings_recompute(struct server *s)
         status_note(s, "settings not taken", refused.bytes);
     }
     buffer_free(&refused);
-    if (s->client && s->settings.budget_tokens != budget_tokens) assistant_reopen(s);
+    bool differs =
+        s->settings.budget_tokens != before.budget_tokens || s->settings.warm != before.warm;
+    if (s->client && differs) assistant_reopen(s);
     status_changed(s);
 }

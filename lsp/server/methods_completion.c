@@ -79,6 +79,12 @@ static struct completion_query query_of(const struct server *s, const document *
     };
 }
 
+void document_opened(struct server *s, const document *d)
+{
+    const struct completion_query query = query_of(s, d, 0);
+    if (s->assistant && !document_refusal(s, d)) assistant_opened(s->assistant, &query);
+}
+
 void document_changed(struct server *s, const document *d, size_t cursor_byte, size_t n_inserted)
 {
     if (!s->assistant) return;

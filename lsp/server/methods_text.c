@@ -46,6 +46,7 @@ void method_did_open(struct server *s, const struct message *m)
     if (m->repaired) document_put_out_of_step(d, "its text is no Unicode");
     document_note(s, d);
     document_gather(s, d, 0);
+    document_opened(s, d);
 }
 
 static document *document_named(const struct server *s, const struct message *m)

@@ -12,6 +12,7 @@ static const struct setting table[] = {
     {"languages", JSON_ARRAY, AT(languages), true, 0, 0, "language ids; empty: all"},
     {"exclude", JSON_ARRAY, AT(exclude), true, 0, 0, "shell patterns of paths to leave alone"},
     {"budgetTokens", JSON_INTEGER, AT(budget_tokens), true, 512, 32768, "tokens of a prompt"},
+    {"warm", JSON_TRUE, AT(warm), true, 0, 0, "compute prompts before they are asked for"},
     {"status", JSON_TRUE, AT(status), false, 0, 0, "send dbrx/status"},
     {"popup", JSON_TRUE, AT(popup), false, 0, 0, "offer textDocument/completion"},
     {"model", JSON_STRING, SIZE_MAX, false, 0, 0, "model directory of the local engine"},
@@ -29,7 +30,7 @@ const struct setting *setting_at(size_t i)
 
 void settings_default(struct settings *out)
 {
-    *out = (struct settings){.enabled = true, .budget_tokens = 8192};
+    *out = (struct settings){.enabled = true, .warm = true, .budget_tokens = 8192};
 }
 
 static const struct setting *setting_find(const char *name)

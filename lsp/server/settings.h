@@ -16,6 +16,7 @@ struct settings {
     bool enabled;
     bool popup;              /* offer textDocument/completion; see initialize */
     bool status;             /* send dbrx/status */
+    bool warm;               /* compute prompts before they are asked for */
     int64_t budget_tokens;   /* of a prompt */
     const json_t *languages; /* array of language ids; NULL or empty: all */
     const json_t *exclude;   /* array of shell patterns over relative paths, or NULL */

@@ -104,6 +104,7 @@ void completions_cancel(struct server *s, uint64_t document_key); /* 0: all */
 void report_keep(struct server *s, document *d, const struct completion_report *report);
 void answer_tell(struct server *s, const struct completion_answer *answer);
 
+void document_opened(struct server *s, const document *d);
 /* The document has changed, behind these bytes: the assistant looks at what runs and is shown. */
 void document_changed(struct server *s, const document *d, size_t cursor_byte, size_t n_inserted);
 

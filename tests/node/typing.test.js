@@ -5,17 +5,13 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
-    after, BLANK, CANCELLED, FILES, gate, HANG, HEALING, only, session, settled, shown, TRUTH, upTo,
+    after, BLANK, CANCELLED, FILES, gate, HANG, HEALING, only, says, session, settled, shown, TRUTH, upTo,
 } from './support/completing.js';
 import { positionOf } from './support/lsp_client.js';
 import { oracle } from './support/oracle.js';
 
 const line = oracle(FILES, { lines: 1 });
 const HEALS = { handshake: HEALING };
-
-/** What an engine says that begins as it must. */
-const says = (text) => ({ body }) =>
-    Buffer.from(body.dbrx?.must_start_with ?? '', 'base64').toString() + text;
 
 test('a generation is kept while what is typed agrees, and answers further on', async () => {
     const late = gate(line);

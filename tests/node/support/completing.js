@@ -114,3 +114,7 @@ export function gate(script) {
     const opened = new Promise((resolve) => { open = resolve; });
     return { open, script: async () => { await opened; return script; } };
 }
+
+/** What an engine says that begins as it must. */
+export const says = (text) => ({ body }) =>
+    Buffer.from(body.dbrx?.must_start_with ?? '', 'base64').toString() + text;

@@ -38,6 +38,7 @@ export class ScriptedEngine {
         this.warms = []; // with priority "warm"
         this.alternates = []; // with several choices
         this.visits = []; // every request: "METHOD path"
+        this.reportsCached = true; // how much of a prompt it has seen before
         this.failures = []; // what checks and scripts threw
         this.leases = new Set();
         this.state = options.handshake?.state ?? 'ready';
@@ -388,7 +389,9 @@ class Answer {
             prompt_tokens: prompt,
             completion_tokens: this.tokens,
             total_tokens: prompt + this.tokens,
-            prompt_tokens_details: { cached_tokens: this.request.cached },
+            prompt_tokens_details: {
+                cached_tokens: this.engine.reportsCached ? this.request.cached : 0,
+            },
         };
         if (this.engine.options.foreign) return { usage };
         const decodeMs = performance.now() - this.started;

@@ -1,0 +1,380 @@
+#include "lsp/assistant/warm.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "lsp/assistant/state.h"
+
+enum {
+    REST_MS = 150,             /* what is gathered for a place is there by then */
+    SWITCH_MS = 1000,          /* looked elsewhere for so long: may come back */
+    TOKENS_MIN = 16,           /* fewer are computed with the question in no time */
+    FOREIGN_CACHED_MIN = 64,   /* a hit, and no chat template's beginning */
+    DOCUMENT_MAX = 1024 * 1024 /* of larger ones a copy for each change costs too much */
+};
+
+struct warm_call {
+    assistant *assistant; /* NULL: nobody is interested any more */
+    engine_call *call;
+    struct question *question;
+    enum warm_kind kind;
+    struct prompt prompt;
+    size_t n_known;      /* of its tokens, before it began */
+    prompt_memory *plan; /* to adopt when it is complete; NULL: none */
+};
+
+/* On an engine of ours, or on one that has been seen to find tokens again. */
+static bool warm_is_on(const assistant *a)
+{
+    const struct engine_status *now = engine_client_status(a->options.client);
+    if (a->options.no_warming || a->closing) return false;
+    if (now->state != ENGINE_READY && now->state != ENGINE_DEGRADED) return false;
+    return now->ours || a->warmer.foreign_caches;
+}
+
+bool warm_takes_proposals(const assistant *a) { return warm_is_on(a); }
+
+static bool is_of(const struct question *q, uint64_t document_key)
+{
+    return q->query.document_key == document_key;
+}
+
+static void wish_remove(struct warmer *w, size_t i)
+{
+    question_release(w->wishes[i].question);
+    w->n_wishes--;
+    memmove(&w->wishes[i], &w->wishes[i + 1], (w->n_wishes - i) * sizeof w->wishes[0]);
+}
+
+static unsigned bit(enum warm_kind kind) { return 1U << kind; }
+
+/* Wishes and work of these kinds for a document no longer help. */
+static void warm_drop(assistant *a, uint64_t document_key, unsigned kinds)
+{
+    struct warmer *w = &a->warmer;
+    struct warm_call *c = w->running;
+    for (size_t i = w->n_wishes; i-- > 0;)
+        if ((kinds & bit(w->wishes[i].kind)) && is_of(w->wishes[i].question, document_key))
+            wish_remove(w, i);
+    /* A new plan is of use wherever the cursor goes. */
+    if (c && c->call && (kinds & bit(c->kind)) && is_of(c->question, document_key) && !c->plan)
+        engine_call_cancel(c->call);
+}
+
+/* Takes a reference. The oldest wish makes room. */
+static void wish_put(assistant *a, enum warm_kind kind, struct question *q, int64_t delay_ms)
+{
+    struct warmer *w = &a->warmer;
+    if (!warm_is_on(a) || q->query.document.content.size > DOCUMENT_MAX) return;
+    if (w->n_wishes == WARM_WISHES_MAX) wish_remove(w, 0);
+    q->n_references++;
+    w->wishes[w->n_wishes++] = (struct warm_wish){kind, q, clock_us() + delay_ms * 1000};
+    assistant_wake(a, 0);
+}
+
+static void latest_set(struct session *s, struct question *q)
+{
+    q->n_references++;
+    question_release(s->latest);
+    s->latest = q;
+}
+
+/* The first event of another document: whoever looks elsewhere may come back. */
+static void activity_note(assistant *a, const struct session *s)
+{
+    struct warmer *w = &a->warmer;
+    struct session *left = w->active_key ? session_of(a, w->active_key) : NULL;
+    if (w->active_key == s->document_key) return;
+    w->active_key = s->document_key;
+    warm_drop(a, s->document_key, bit(WARM_SWITCH));
+    if (left && left->latest) wish_put(a, WARM_SWITCH, left->latest, SWITCH_MS);
+}
+
+void warm_opened(assistant *a, struct session *s, struct question *q)
+{
+    latest_set(s, q);
+    activity_note(a, s);
+    wish_put(a, WARM_OPEN, q, 0);
+    wish_put(a, WARM_REST, q, REST_MS);
+}
+
+void warm_changed(assistant *a, struct session *s, struct question *q, bool foreseen)
+{
+    unsigned gone = bit(WARM_OPEN) | bit(WARM_CHANGE) | bit(WARM_REST);
+    if (!foreseen) gone |= bit(WARM_ACCEPTED) | bit(WARM_NEWLINE);
+    warm_drop(a, s->document_key, gone);
+    latest_set(s, q);
+    activity_note(a, s);
+    /* While a suggestion or a generation goes on, nobody asks about this place. */
+    if (!foreseen) wish_put(a, WARM_CHANGE, q, 0);
+    wish_put(a, WARM_REST, q, REST_MS);
+}
+
+void warm_asked(assistant *a, struct session *s, struct question *q)
+{
+    warm_drop(a, s->document_key, bit(WARM_OPEN) | bit(WARM_CHANGE) | bit(WARM_REST));
+    latest_set(s, q);
+    activity_note(a, s);
+    wish_put(a, WARM_REST, q, REST_MS);
+}
+
+/* The document with `insert` for what it stands for, and the cursor behind it. */
+static struct question *question_after(const struct question *q, const struct suggestion_left *left,
+                                       text insert)
+{
+    text content = q->query.document.content;
+    size_t cursor = q->query.cursor_byte;
+    struct completion_query next = q->query;
+    buffer all = {0};
+    buffer_put_text(&all, text_slice(content, 0, cursor - left->before_bytes));
+    buffer_put_text(&all, insert);
+    next.cursor_byte = all.size;
+    buffer_put_text(&all, text_slice(content, cursor + left->behind_bytes, content.size));
+    next.document.content = buffer_text(&all);
+    next.invoked = false;
+    struct question *made = all.failed ? NULL : question_new(&next, false);
+    buffer_free(&all);
+    return made;
+}
+
+/* The last line of a text, as far as it is white space. */
+static text last_indentation(text before, text insert)
+{
+    text all = text_find(insert, TEXT("\n"), 0) == SIZE_MAX ? before : insert;
+    size_t from = all.size, to;
+    while (from > 0 && all.bytes[from - 1] != '\n') from--;
+    to = from;
+    while (to < all.size && (all.bytes[to] == ' ' || all.bytes[to] == '\t')) to++;
+    return text_slice(all, from, to);
+}
+
+static void wish_after(assistant *a, enum warm_kind kind, const struct question *q,
+                       const struct suggestion_left *left, text insert)
+{
+    struct question *next = question_after(q, left, insert);
+    if (!next) return;
+    wish_put(a, kind, next, 0);
+    question_release(next);
+}
+
+void warm_shown(assistant *a, const struct question *q, const struct suggestion_left *left)
+{
+    text content = q->query.document.content;
+    buffer line = {0};
+    if (!warm_is_on(a) || content.size > DOCUMENT_MAX) return;
+    warm_drop(a, q->query.document_key, bit(WARM_ACCEPTED) | bit(WARM_NEWLINE));
+    wish_after(a, WARM_ACCEPTED, q, left, left->rest);
+    buffer_put_text(&line, left->rest);
+    buffer_put_char(&line, '\n');
+    buffer_put_text(&line,
+                    last_indentation(text_slice(content, 0, q->query.cursor_byte), left->rest));
+    if (!line.failed) wish_after(a, WARM_NEWLINE, q, left, buffer_text(&line));
+    buffer_free(&line);
+}
+
+static size_t common(const struct prompt *p, const token_list *ids)
+{
+    size_t n = 0;
+    while (n < p->ids.n && n < ids->n && p->ids.ids[n] == ids->ids[n]) n++;
+    return n;
+}
+
+void warm_real_begins(assistant *a, const struct run *r)
+{
+    struct warmer *w = &a->warmer;
+    struct warm_call *c = w->running;
+    warm_ledger_use(&w->ledger, r->prompt.ids.ids, r->prompt.ids.n);
+    w->last_real.n = 0;
+    token_list_put_all(&w->last_real, r->prompt.ids.ids, r->prompt.ids.n);
+    /* The engine goes on where a warm request stands that computes the same; others give way. */
+    if (c && c->call && common(&c->prompt, &w->last_real) <= c->n_known)
+        engine_call_cancel(c->call);
+}
+
+void warm_real_ended(assistant *a, const struct run *r)
+{
+    const struct engine_status *now = engine_client_status(a->options.client);
+    /* The first request computes; one that begins alike and finds tokens shows that they are kept. */
+    bool begins_alike = r->prompt.n_reused >= FOREIGN_CACHED_MIN;
+    if (!now->ours && begins_alike && r->numbers.n_cached >= FOREIGN_CACHED_MIN)
+        a->warmer.foreign_caches = true;
+    if (now->ours) a->warmer.foreign_caches = false;
+}
+
+static void call_free(struct warm_call *c)
+{
+    question_release(c->question);
+    prompt_memory_free(c->plan);
+    prompt_free(&c->prompt);
+    memory_free(c);
+}
+
+static void on_text(void *context, text piece)
+{
+    (void)context; /* a foreign engine says at least one token */
+    (void)piece;
+}
+
+static void on_done(void *context, const struct engine_answer *answer)
+{
+    struct warm_call *c = context;
+    assistant *a = c->assistant;
+    if (a) {
+        struct warmer *w = &a->warmer;
+        struct session *s = session_of(a, c->question->query.document_key);
+        bool done = answer->code == OK && !answer->cut;
+        w->running = NULL;
+        if (done) {
+            warm_ledger_put(&w->ledger, c->kind, c->prompt.ids.ids, c->prompt.ids.n,
+                            (size_t)answer->n_cached);
+            warm_ledger_use(&w->ledger, w->last_real.ids, w->last_real.n);
+        }
+        if (done && c->plan && s) prompt_session_adopt_plan(s->prompts, c->plan);
+        assistant_wake(a, 0);
+    }
+    call_free(c);
+}
+
+/* What the proposal did to the plan, while the session's own memory is `saved`: what is true at once
+ * takes effect at once, what is better when its prompt is in the cache. Takes `saved` over. */
+static status plan_settle(struct warm_call *c, struct session *s, prompt_memory *saved,
+                          bool proposed, error *err)
+{
+    enum plan_change change = prompt_session_plan_change(s->prompts);
+    prompt_memory *tried = NULL;
+    status code = proposed ? prompt_session_save(&tried, s->prompts, err) : OK;
+    prompt_session_load(s->prompts, saved);
+    if (code == OK && proposed && change == PLAN_IS_BETTER) {
+        c->plan = tried;
+        return OK;
+    }
+    if (code == OK && proposed) prompt_session_adopt_plan(s->prompts, tried);
+    prompt_memory_free(tried);
+    return code;
+}
+
+/* The prompt as the next question at that place would have it. */
+static status call_build(struct warm_call *c, assistant *a, struct session *s,
+                         int32_t *answer_tokens, error *err)
+{
+    const struct completion_query *q = &c->question->query;
+    const tokenizer *t = engine_client_tokenizer(a->options.client);
+    prompt_memory *saved;
+    if (!t) return fail(err, ERR_BUSY, "no tokenizer yet");
+    gatherer *g = q->path.size ? a->options.gatherer : NULL;
+    struct prompt_options layout = {.budget_tokens = assistant_budget(a, answer_tokens)};
+    layout.proposal = g ? gatherer_take(g, q->document_key) : NULL;
+    status code = prompt_session_save(&saved, s->prompts, err);
+    if (code != OK) return code;
+    code = prompt_build(&c->prompt, s->prompts, t, &q->document, q->cursor_byte, &layout, err);
+    if (code != OK) {
+        prompt_session_load(s->prompts, saved);
+        return code;
+    }
+    return plan_settle(c, s, saved, layout.proposal != NULL, err);
+}
+
+static status call_send(struct warm_call *c, assistant *a, error *err)
+{
+    bool ours = engine_client_status(a->options.client)->ours;
+    size_t n_known = warm_ledger_known(&a->warmer.ledger, c->prompt.ids.ids, c->prompt.ids.n);
+    c->n_known = n_known > c->prompt.n_reused ? n_known : c->prompt.n_reused;
+    if (c->prompt.ids.n < c->n_known + TOKENS_MIN && !c->plan)
+        return fail(err, ERR_LIMIT, "nothing to gain");
+    const struct engine_request request = {
+        .prompt = c->prompt.ids.ids,
+        .n_prompt = c->prompt.ids.n,
+        .max_tokens = ours ? 0 : 1,
+        .priority = "warm",
+    };
+    const struct engine_callbacks callbacks = {
+        .on_text = on_text, .on_done = on_done, .context = c};
+    return engine_client_complete(a->options.client, &request, &callbacks, &c->call, err);
+}
+
+static void wish_begin(assistant *a, const struct warm_wish *wish)
+{
+    int32_t answer_tokens;
+    error err;
+    struct session *s = session_of(a, wish->question->query.document_key);
+    if (!s || !warm_ledger_worth(&a->warmer.ledger, wish->kind)) return;
+    struct warm_call *c = memory_take(1, sizeof *c);
+    if (!c) return;
+    c->assistant = a;
+    c->kind = wish->kind;
+    c->question = wish->question;
+    c->question->n_references++;
+    status code = call_build(c, a, s, &answer_tokens, &err);
+    if (code == OK) code = call_send(c, a, &err);
+    if (code == OK)
+        a->warmer.running = c;
+    else
+        call_free(c);
+}
+
+/* Real work first: while a run of ours is under way, nothing is warmed. */
+static bool is_busy(const assistant *a)
+{
+    if (a->warmer.running) return true;
+    for (const struct run *r = a->runs; r; r = r->next)
+        if (r->call) return true;
+    return false;
+}
+
+int64_t warm_next_us(const assistant *a)
+{
+    const struct warmer *w = &a->warmer;
+    int64_t next_us = INT64_MAX;
+    if (is_busy(a)) return INT64_MAX; /* its end wakes us */
+    for (size_t i = 0; i < w->n_wishes; i++)
+        if (w->wishes[i].not_before_us < next_us) next_us = w->wishes[i].not_before_us;
+    return next_us;
+}
+
+/* The likeliest wish whose time has come; SIZE_MAX: none. */
+static size_t wish_best(const struct warmer *w)
+{
+    size_t best = SIZE_MAX;
+    double best_rate = -1;
+    int64_t now_us = clock_us();
+    for (size_t i = 0; i < w->n_wishes; i++) {
+        double rate = warm_ledger_hit_rate(&w->ledger, w->wishes[i].kind);
+        if (w->wishes[i].not_before_us > now_us || rate <= best_rate) continue;
+        best = i;
+        best_rate = rate;
+    }
+    return best;
+}
+
+void warm_step(assistant *a)
+{
+    struct warmer *w = &a->warmer;
+    size_t i;
+    while (!is_busy(a) && (i = wish_best(w)) != SIZE_MAX) {
+        struct warm_wish wish = w->wishes[i];
+        wish.question->n_references++;
+        wish_remove(w, i);
+        if (warm_is_on(a)) wish_begin(a, &wish);
+        question_release(wish.question);
+    }
+}
+
+void warm_forget(assistant *a, uint64_t document_key)
+{
+    warm_drop(a, document_key, ~0U);
+    if (a->warmer.active_key == document_key) a->warmer.active_key = 0;
+}
+
+void warm_close(assistant *a)
+{
+    struct warmer *w = &a->warmer;
+    while (w->n_wishes) wish_remove(w, 0);
+    if (w->running) {
+        w->running->assistant = NULL;
+        if (w->running->call) engine_call_cancel(w->running->call);
+        w->running = NULL;
+    }
+    warm_ledger_free(&w->ledger);
+    token_list_free(&w->last_real);
+}

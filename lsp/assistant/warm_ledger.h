@@ -1,0 +1,67 @@
+/* What warm work cost and what of it was of use.
+ *
+ * A warm prompt's tokens that the engine had to compute are spent; those of them that a later request
+ * begins with were useful, each counted once; what is left when a record leaves the ledger was
+ * wasted. By kind of prediction that gives how often it comes true, which ranks what to warm next, and
+ * whether it is worth it at all. Pure but for memory; one thread. */
+#ifndef LSP_ASSISTANT_WARM_LEDGER_H
+#define LSP_ASSISTANT_WARM_LEDGER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum warm_kind {
+    WARM_OPEN,     /* a document that was opened */
+    WARM_CHANGE,   /* the text as it is after a change */
+    WARM_REST,     /* the same a moment later, with what was gathered since */
+    WARM_ACCEPTED, /* a shown suggestion taken over */
+    WARM_NEWLINE,  /* and a new line behind it */
+    WARM_SWITCH,   /* a document that was worked on before */
+    N_WARM_KINDS
+};
+
+struct warm_record {
+    int32_t *ids; /* [n_ids] owned */
+    size_t n_ids;
+    size_t useful_from; /* tokens before it were found, or are counted */
+    enum warm_kind kind;
+    bool hit;
+};
+
+struct warm_kind_counts {
+    int64_t n_sent, n_hits, n_spent, n_useful, n_tries;
+};
+
+enum { WARM_RECORDS_MAX = 64 };
+
+struct warm_ledger {
+    struct warm_record records[WARM_RECORDS_MAX]; /* a ring */
+    size_t n_put;                                 /* ever */
+    struct warm_kind_counts kinds[N_WARM_KINDS];
+    int64_t n_spent, n_useful, n_wasted;
+};
+
+void warm_ledger_free(struct warm_ledger *l);
+
+/* A warm prompt is in the engine's cache now; n_cached of its tokens were there before. */
+void warm_ledger_put(struct warm_ledger *l, enum warm_kind kind, const int32_t *ids, size_t n_ids,
+                     size_t n_cached);
+
+/* A request begins with these. */
+void warm_ledger_use(struct warm_ledger *l, const int32_t *ids, size_t n_ids);
+
+/* How many of the first tokens some record has too. */
+size_t warm_ledger_known(const struct warm_ledger *l, const int32_t *ids, size_t n_ids);
+
+/* Of what was sent of this kind, how much came true; from a guess, until there is more. */
+double warm_ledger_hit_rate(const struct warm_ledger *l, enum warm_kind kind);
+
+/* False while a kind has spent more than three tokens per useful one, but for a try now and then.
+ * Counts the tries. */
+bool warm_ledger_worth(struct warm_ledger *l, enum warm_kind kind);
+
+/* Nothing that is not counted yet will be of use: it is wasted. */
+void warm_ledger_end(struct warm_ledger *l);
+
+#endif

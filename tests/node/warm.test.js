@@ -1,0 +1,186 @@
+// Prompts that are computed before they are asked for: when, when not, and that nothing else changes.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+    after, BLANK, FILES, gate, HANG, HEALING, says, session, settled, shown, TRUTH, upTo,
+} from './support/completing.js';
+import { positionOf } from './support/lsp_client.js';
+import { oracle, openTurnOf } from './support/oracle.js';
+
+const line = oracle(FILES, { lines: 1 });
+const PAUSE = 400; // longer than a cursor's rest
+
+/** What a warm request is for: the text before its gap. */
+const tailOf = (request) => openTurnOf(request.prompt).tail;
+
+test('a document that was opened is warmed, in full and without an answer', async () => {
+    await session({ engine: { script: HANG, handshake: HEALING } }, async (client, engine) => {
+        client.open('a.c', TRUTH);
+        await engine.until(() => engine.warms.length > 0, 'a warm request');
+        const { body, ids } = engine.warms[0];
+        assert.equal(body.max_tokens, 0);
+        assert.equal(body.dbrx.priority, 'warm');
+        assert.equal(body.dbrx.session, undefined, 'it takes nobody\'s place');
+        assert.ok(ids.length > 400);
+        assert.equal(engine.requests.length, 0);
+    });
+});
+
+test('after a change the question finds its prompt computed', async () => {
+    await session({ engine: { script: line } }, async (client, engine) => {
+        const { text, position } = upTo('return first');
+        const uri = client.open('a.c', text);
+        await engine.until(() => engine.warms.some((r) => r.closedBy), 'the first');
+        client.change(uri, { start: position, end: position }, ' ');
+        await engine.until(() => tailOf(engine.warms.at(-1)).includes('return'), 'the change');
+        await engine.until(() => engine.warms.every((r) => r.closedBy), 'its end');
+        await shown(client, uri, after(position, 1));
+        const [request] = engine.requests;
+        assert.ok(request.cached >= request.ids.length - 2, `${request.cached} of ${request.ids.length}`);
+    });
+});
+
+test('a shown suggestion: its accepted state, and the line behind it', async () => {
+    await session({ engine: { script: oracle(FILES) } }, async (client, engine) => {
+        const long = TRUTH.replace('first + second', `first + second + ${[...'abcdefghijklmn'].map((c) => `${c}${c} * 3`).join(' + ')}`);
+        engine.script = oracle({ 'a.c': long }, { lines: 1 });
+        const typed = '    return first';
+        const at = long.indexOf(typed) + typed.length;
+        const text = long.slice(0, at) + long.slice(long.indexOf('\n', at));
+        const position = positionOf(long, typed, { end: true });
+        const uri = client.open('a.c', text);
+        await sleep(PAUSE);
+        const item = await shown(client, uri, position);
+        const whole = (r) => tailOf(r).includes('mm * 3');
+        await engine.until(() => engine.warms.some(whole), 'the accepted state');
+        await engine.until(() => engine.warms.every((r) => r.closedBy), 'its end');
+        client.change(uri, { start: position, end: position }, item.insertText);
+        const end = after(position, item.insertText.length);
+        engine.script = HANG;
+        settled(client.complete(uri, end, { invoked: true }));
+        await engine.until(() => engine.requests.length === 2, 'the question');
+        const request = engine.requests[1];
+        assert.ok(request.cached >= request.ids.length - 4, `${request.cached} of ${request.ids.length}`);
+    });
+});
+
+test('nothing is warmed beside a real request', async () => {
+    const late = gate(line);
+    await session({ engine: { script: late.script } }, async (client, engine) => {
+        const { text, position } = upTo('return first');
+        const uri = client.open('a.c', text);
+        await engine.until(() => engine.warms.some((r) => r.closedBy), 'the first');
+        await sleep(PAUSE);
+        const answer = client.complete(uri, position, { invoked: true });
+        await engine.until(() => engine.requests.length === 1, 'the request');
+        const n = engine.warms.length;
+        const other = client.open('b/a.c', TRUTH.replaceAll('first', 'other'));
+        client.type(other, BLANK, 'int x;');
+        await sleep(PAUSE);
+        assert.equal(engine.warms.length, n);
+        late.open();
+        await answer;
+        await engine.until(() => engine.warms.length > n, 'the rest of the work');
+    });
+});
+
+test('warm work ends when the text says otherwise, and when something else is asked', async () => {
+    const held = [];
+    const warm = (request) => new Promise((done) => { held.push(done); request.done = done; });
+    await session({ engine: { script: line, warm } }, async (client, engine) => {
+        const { text, position } = upTo('return first');
+        const uri = client.open('a.c', text);
+        await engine.until(() => engine.warms.length === 1, 'the first');
+        client.change(uri, { start: BLANK, end: BLANK }, '#define LONG_ENOUGH_TO_BE_WARMED (1 + 2 + 3 + 4 + 5)\n');
+        await engine.until(() => engine.warms[0].closedBy === 'client', 'its end');
+        const moved = { line: position.line + 1, character: position.character };
+        await shown(client, uri, moved);
+        assert.equal(engine.warms.filter((r) => !r.closedBy).length <= 1, true);
+        held.forEach((done) => done());
+    });
+});
+
+test('whoever types along a suggestion is not warmed for at every key', async () => {
+    await session({ engine: { script: line } }, async (client, engine) => {
+        const { text, position } = upTo('return first');
+        const uri = client.open('a.c', text);
+        await shown(client, uri, position);
+        await sleep(PAUSE);
+        const n = engine.warms.length;
+        client.type(uri, position, ' + second');
+        await sleep(PAUSE);
+        assert.equal(engine.warms.length, n);
+    });
+});
+
+/** The same keys with and without warming. */
+async function replay(warm) {
+    let requests;
+    await session({ engine: { script: '```', handshake: HEALING }, settings: { warm } }, async (client, engine) => {
+        const { text, position } = upTo('return first');
+        const uri = client.open('a.c', text);
+        let at = position;
+        for (const [i, key] of [...' - 1;'].entries()) {
+            at = client.type(uri, at, key);
+            await client.complete(uri, at, { invoked: true });
+            assert.equal(engine.requests.length, i + 1);
+            if (i % 2) await sleep(PAUSE);
+        }
+        client.change(uri, { start: at, end: at }, '\n    ');
+        at = { line: at.line + 1, character: 4 };
+        await client.complete(uri, at, { invoked: true });
+        engine.script = says(' + second;\n```'); // something is shown, and not taken
+        client.change(uri, { start: at, end: at }, 'return first');
+        await client.complete(uri, after(at, 12), { invoked: true });
+        await sleep(PAUSE);
+        engine.script = '```';
+        client.type(uri, after(at, 12), ' *');
+        await client.complete(uri, after(at, 14), { invoked: true });
+        assert.equal(engine.requests.length, 8);
+        requests = { prompts: engine.requests.map((r) => r.prompt), warms: engine.warms.length };
+    });
+    return requests;
+}
+
+test('prompts are the same with and without warming; switched off there is none', async () => {
+    const [on, off] = [await replay(true), await replay(false)];
+    assert.deepEqual(on.prompts, off.prompts);
+    assert.ok(on.warms > 0);
+    assert.equal(off.warms, 0);
+});
+
+test('a foreign engine is warmed only once it has been seen to find tokens again', async () => {
+    for (const finds of [false, true]) {
+        await session({ engine: { script: '```', foreign: true } }, async (client, engine) => {
+            engine.reportsCached = finds;
+            const { text, position } = upTo('return first');
+            const uri = client.open('a.c', text);
+            client.change(uri, { start: BLANK, end: BLANK }, `// ${'words '.repeat(40)}\n`);
+            await sleep(PAUSE);
+            const moved = { line: position.line + 1, character: position.character };
+            await client.complete(uri, moved, { invoked: true });
+            client.type(uri, moved, ' +');
+            await client.complete(uri, after(moved, 2), { invoked: true });
+            await sleep(PAUSE);
+            const before = engine.requests.length;
+            assert.equal(before, 2);
+            client.change(uri, { start: BLANK, end: BLANK }, `// ${'other '.repeat(40)}\n`);
+            await sleep(2 * PAUSE);
+            const warms = engine.requests.slice(before);
+            assert.equal(warms.length > 0, finds);
+            assert.ok(warms.every(({ body }) => body.max_tokens === 1 && body.dbrx === undefined));
+        });
+    }
+});
+
+test('a document that was left is warmed where it was left', async () => {
+    await session({ engine: { script: '```' } }, async (client, engine) => {
+        const { text, position } = upTo('return first');
+        const uri = client.open('a.c', text);
+        client.change(uri, { start: position, end: position }, ` + ${'other_name + '.repeat(12)}`);
+        client.open('b.c', 'int other;\n'); // at once: nothing of the change was warmed
+        await engine.until(() => engine.warms.some((r) => tailOf(r).includes('other_name')),
+            'the place that was left');
+    });
+});
