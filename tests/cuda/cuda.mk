@@ -44,23 +44,12 @@ $(BUILD)/tests/test_cuda_bench: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/prob
 $(BUILD)/tests/test_cuda_bench: $(BUILD)/obj/cuda-host/probe.o
 $(BUILD)/tests/test_cuda_wrappers: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/wrappers.o
 $(BUILD)/tests/test_cuda_wrappers: $(BUILD)/obj/cuda-host/wrappers.o
-ifeq ($(CUDA_SKIP),)
-$(BUILD)/tests/test_cuda_wrappers_gpu: tests/unit/test_cuda_wrappers.c $(BUILD)/obj/cuda-host/wrappers.o \
-                                       $(BUILD)/obj/tests/cuda/wrappers.cu.o $(CUDA_HOST_OBJECTS) $(LIBRARY)
-	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $< $(filter %.o,$^) $(LIBRARY) -lcmocka $(LIBS)
-endif
 
-# On a machine with a GPU: each wrapper alone, the tests of the kernels
-# with the kernels on it, then the vendor's checkers. Writes tests/cuda/wrappers.golden, to be committed.
-GPU_TESTS := $(BUILD)/tests/test_cuda_wrappers_gpu $(BUILD)/tests/test_cuda $(BUILD)/tests/test_cuda_products
-.PHONY: gpu-check
-ifeq ($(CUDA_SKIP),)
-gpu-check: $(GPU_TESTS)
-	for test in $(GPU_TESTS); do DBRX_CUDA_TEST=gpu $$test || exit 1; done
-	@command -v compute-sanitizer >/dev/null || { echo "gpu-check: compute-sanitizer is not on the PATH"; exit 1; }
-	for tool in memcheck racecheck synccheck initcheck; do for test in $(GPU_TESTS); do \
-	  DBRX_CUDA_TEST=gpu compute-sanitizer --tool $$tool --error-exitcode 9 $$test || exit 1; done; done
-else
+# On a machine with a GPU, none of whose packages need be ours: gpu_check.py says what is asked of it.
+.PHONY: gpu-check bench-cuda
 gpu-check:
-	@echo "gpu-check: needs nvcc and a GPU; this build has no CUDA backend"; exit 1
-endif
+	@python3 tests/cuda/gpu_check.py
+
+# The synthetic bench alone, from nvcc and libc: build/gpu/bench-cuda.
+bench-cuda:
+	@python3 tests/cuda/gpu_build.py bench-cuda

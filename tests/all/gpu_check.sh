@@ -1,0 +1,29 @@
+#!/bin/sh
+# What a bare GPU machine is asked, executed on the host: built without make and without any library of
+# ours, with the stand-in for cmocka; then the same script where there is no GPU. TAP.
+cd "$(dirname "$0")/../.." || exit 1
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+n=0
+check() { # check NAME COMMAND...: ok when the command is
+    name=$1
+    shift
+    n=$((n + 1))
+    if "$@" >"$out/log" 2>&1; then echo "ok $n - $name"; else
+        echo "not ok $n - $name"
+        sed 's/^/# /' "$out/log"
+    fi
+}
+refused() { ! "$@" 2>&1 | tee "$out/words" | grep -qv 'no GPU here' && [ -s "$out/words" ]; }
+
+check "wrappers, products and bench by the script" \
+    python3 tests/cuda/gpu_check.py --emulate --out "$out/run" wrappers products bench-int4-quick
+check "the summary names every part" \
+    sh -c "grep -q '^wrappers *ok' $out/run/summary.txt && grep -q '^products *ok' $out/run/summary.txt &&
+           grep -q '^bench-int4-quick *ok.*cells measured' $out/run/summary.txt"
+check "a second call has nothing to do" \
+    sh -c "python3 tests/cuda/gpu_check.py --emulate --out $out/run wrappers products | grep -qv 'wrappers \.\.\.'"
+if ! command -v nvidia-smi >/dev/null; then
+    check "without a GPU: one line" refused python3 tests/cuda/gpu_check.py --out "$out/none"
+fi
+echo "1..$n"

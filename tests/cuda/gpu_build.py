@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""Builds the programs that a bare GPU machine runs, with no make and no library of ours: nvcc, gcc and
+g++ are all it takes. bench-cuda is the synthetic bench; the others are tests of the kernels, over the
+stand-in for cmocka in tests/cuda/bare.
+
+An object is kept under a hash of its command, its source and all headers, so what was built elsewhere
+and carried here is not built again, whatever its times say.
+
+usage: gpu_build.py [--dir DIR] [--emulate] [--jobs N] [PROGRAM...]
+  --emulate  without nvcc: the programs run the kernels on the host
+"""
+import argparse
+import concurrent.futures
+import hashlib
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+C_FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-g1", "-Wall", "-Wextra", "-fno-math-errno", "-pthread", "-I."]
+HOST_FLAGS = ["-x", "c++", "-std=c++17", "-D_GNU_SOURCE", '-DKERNEL_HOST_LAYER="tests/cuda/host_layer.h"',
+              "-O2", "-fno-exceptions", "-fno-rtti", "-Wno-unknown-pragmas", "-ffp-contract=off", "-I."]
+ISA = {"avx2": ["-mavx2", "-mfma", "-mf16c"],
+       "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c"]}
+
+
+def version():
+    return re.search(r"^VERSION := (.*)$", (ROOT / "Makefile").read_text(), re.M).group(1)
+
+
+def nvcc_flags():
+    """The Makefile's own, so that what is measured is what is shipped."""
+    text = (ROOT / "kernels/cuda/cuda.mk").read_text().replace("\\\n", " ")
+    return shlex.split(re.search(r"^NVCC_FLAGS := (.*)$", text, re.M).group(1))
+
+
+class Builder:
+    def __init__(self, folder, emulate, jobs):
+        self.folder, self.emulate, self.jobs = pathlib.Path(folder), emulate, jobs
+        self.nvcc = None if emulate else shutil.which(os.environ.get("NVCC", "nvcc"))
+        self.cc, self.cxx = os.environ.get("CC", "gcc"), os.environ.get("CXX", "g++")
+        self.headers = hashlib.sha256()
+        for path in sorted(p for s in ("*.h", "*.cuh") for room in ("base", "kernels", "inference", "tests")
+                           for p in (ROOT / room).rglob(s) if "node_modules" not in p.parts):
+            self.headers.update(path.read_bytes())
+
+    def room(self, pattern):
+        return sorted(str(p.relative_to(ROOT)) for p in ROOT.glob(pattern))
+
+    def command(self, source, kind):
+        if kind == "gpu":
+            return [self.nvcc, *nvcc_flags(), "-c"]
+        if kind == "host":
+            return [self.cxx, *HOST_FLAGS, "-c"]
+        isa = next((f for name, f in ISA.items() if source.endswith(f"_{name}.c")), [])
+        cuda = ["-DDBRX_CUDA"] if source.endswith("cuda_backend.c") and not self.emulate else []
+        exact = ["-O3", "-ffp-contract=off"] if source.startswith("kernels/cpu/") else []
+        bare = ["-Itests/cuda/bare"] if source.startswith("tests/unit/") else []
+        return [self.cc, *C_FLAGS, f'-DDBRX_VERSION="{version()}"', *exact, *isa, *cuda, *bare, "-c"]
+
+    def compile(self, source, kind):
+        command = self.command(source, kind)
+        key = self.headers.copy()
+        key.update((ROOT / source).read_bytes())
+        key.update(repr([pathlib.Path(command[0]).name, *command[1:]]).encode())
+        name = source.replace("/", "_")
+        made = self.folder / "objects" / f"{name}.{kind}.{key.hexdigest()[:16]}.o"
+        if made.exists():
+            return made
+        made.parent.mkdir(parents=True, exist_ok=True)
+        for old in made.parent.glob(f"{name}.{kind}.*.o"):
+            old.unlink()
+        part = made.with_suffix(".part")
+        done = subprocess.run([*command, "-o", str(part), source], cwd=ROOT, text=True, capture_output=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"{source}: {' '.join(command)}\n{done.stdout}{done.stderr}")
+        print(f"{kind:4} {source}", flush=True)
+        part.rename(made)
+        return made
+
+    def parts(self, name):
+        """(source, kind) of everything in one program."""
+        library = [s for r in ("base/*.c", "kernels/*.c", "kernels/reference/*.c", "kernels/cpu/*.c",
+                               "kernels/cuda/*.c") for s in self.room(r)]
+        cu = self.room("kernels/cuda/*.cu")
+        found = [(s, "c") for s in library]
+        if not self.emulate:
+            found += [(s, "gpu") for s in cu]
+        emulated = [(s, "host") for s in cu if not s.endswith(("runtime.cu", "probe.cu"))]
+        emulated += [(f"tests/cuda/{f}.c", "c") for f in ("emulator", "fiber", "host_runtime")]
+        if name == "bench-cuda":
+            found += [(s, "c") for s in self.room("inference/bench/synthetic*.c")]
+            found += [("inference/forward.c", "c"), ("inference/bench/samples.c", "c"),
+                      ("tests/bench/bench_cuda.c", "c")]
+            if self.emulate:
+                found += emulated + [("kernels/cuda/probe.cu", "host"), ("tests/cuda/emulated_backend.c", "c")]
+            return found
+        found += emulated + [(f"tests/unit/{name}.c", "c"), ("tests/unit/support/rig.c", "c")]
+        if name == "test_cuda_wrappers":
+            found += [("tests/cuda/wrappers.cu", "host")]
+            found += [] if self.emulate else [("tests/cuda/wrappers.cu", "gpu")]
+        return found
+
+    def libraries(self):
+        if self.emulate:
+            return ["-lm", "-ldl", "-pthread", "-lstdc++"]
+        top = subprocess.run([self.nvcc, "--dryrun", "-x", "cu", "-c", "/dev/null", "-o", "/dev/null"],
+                             text=True, capture_output=True).stderr
+        home = pathlib.Path(re.search(r"^.* TOP=(.*)$", top, re.M).group(1))
+        places = [home / d for d in ("lib64", "lib", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib")]
+        place = next((p for p in places if (p / "libcudart_static.a").exists()), None)
+        if not place:
+            raise RuntimeError(f"libcudart_static.a is not below {home}")
+        return [f"-L{place}", "-lcudart_static", "-lm", "-ldl", "-lrt", "-pthread", "-lstdc++"]
+
+    def build(self, names):
+        if not self.emulate and not self.nvcc:
+            raise RuntimeError("nvcc is not on the PATH (--emulate builds without it)")
+        wanted = {name: self.parts(name) for name in names}
+        every = list(dict.fromkeys(p for parts in wanted.values() for p in parts))
+        every.sort(key=lambda p: {"gpu": 0, "host": 1, "c": 2}[p[1]])  # the slowest first
+        with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
+            objects = dict(zip(every, pool.map(lambda p: self.compile(*p), every)))
+        libraries = self.libraries()
+        for name, parts in wanted.items():
+            program = self.folder / name
+            done = subprocess.run([self.cc, "-o", str(program) + ".part", *(str(objects[p]) for p in parts),
+                                   *libraries], cwd=ROOT, text=True, capture_output=True)
+            if done.returncode != 0:
+                raise RuntimeError(f"{name}: {done.stderr[-3000:]}")
+            os.replace(str(program) + ".part", program)
+            print(f"link {program}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dir", default="build/gpu")
+    parser.add_argument("--emulate", action="store_true")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("programs", nargs="*", default=["bench-cuda"])
+    o = parser.parse_args()
+    try:
+        Builder(ROOT / o.dir, o.emulate, o.jobs).build(o.programs)
+    except RuntimeError as problem:
+        print(f"gpu_build: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""Everything that a machine with a GPU is asked, in parts that each have their own time, the most
+telling first: build, wrappers alone (writes tests/cuda/wrappers.golden), kernels beside the reference,
+the bench, the vendor's checkers, the bench in full. A part that fails or is cut off stops no other.
+
+State and logs are kept in one folder after every part, so a second call goes on where the first was
+ended; --again repeats what has an answer. Needs nvcc, gcc, g++ and python3, nothing else.
+
+usage: gpu_check.py [--out DIR] [--copy DIR] [--budget-s N] [--again] [--emulate] [PART...]
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+GOLDEN = ROOT / "tests/cuda/wrappers.golden"
+PROGRAMS = ["test_cuda_wrappers", "test_cuda", "test_cuda_products", "test_cuda_graphs", "bench-cuda"]
+# Small enough for a checker that makes kernels fifty times slower.
+CHECKED = [("test_cuda_wrappers", "gpu_as_defined"), ("test_cuda", "forced_routes_are_taken"),
+           ("test_cuda", "slot_takes_what_was_sampled"), ("test_cuda", "samples_as_the_host_does"),
+           ("test_cuda", "operations_on_tensor_cores"), ("test_cuda", "operations_in_fp32"),
+           ("test_cuda_graphs", "*"), ("test_cuda_products", "*")]
+LEFT = "LEFT"  # stands for the seconds after which a program should end by itself
+EACH = "EACH"  # stands for each test of a program: a fault of the GPU poisons its process
+TOOLS = ["memcheck", "racecheck", "synccheck", "initcheck"]
+
+
+def parts(o, programs):
+    """(name, command, seconds). A command of several lists is run one after another."""
+    def program(name, *arguments):
+        return [str(programs / name), *arguments]
+
+    def bench(format_, seconds, *more):
+        model = "tiny" if o.emulate else "dbrx"
+        stem = f"bench-{format_}{'-quick' if '--quick' in more else ''}"
+        return (stem, [program("bench-cuda", "--synthetic", model, "--format", format_, "--budget-s", LEFT,
+                               "--lines", str(o.out / f"{stem}.jsonl"), *more)], seconds)
+
+    found = [("device", [["nvidia-smi"], ["nvidia-smi", "-q", "-d", "CLOCK,POWER,ECC"], ["nvcc", "--version"]], 20),
+             ("wrappers", [program("test_cuda_wrappers")], 40),
+             ("kernels", [program("test_cuda", EACH)], 120),
+             ("products", [program("test_cuda_products", EACH)], 60),
+             ("graphs", [program("test_cuda_graphs", EACH)], 60),
+             bench("int4", 75, "--quick"), bench("fp8", 75, "--quick")]
+    for tool in TOOLS:
+        found.append((tool, [["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", "--print-limit", "20",
+                              *program(*test)] for test in CHECKED], 60))
+    found += [bench("int4", 150), bench("fp8", 150)]
+    return found
+
+
+def environment(o):
+    env = dict(os.environ)
+    env.pop("DBRX_CUDA_TEST", None)
+    if not o.emulate:
+        env["DBRX_CUDA_TEST"] = "gpu"
+    return env
+
+
+def one(command, log, seconds, env):
+    """"ok", "failed (why)", "cut off", "not there"; the log grows as the program speaks."""
+    log.write(f"$ {' '.join(command)}\n")
+    log.flush()
+    if not shutil.which(command[0]):
+        return "not there"
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT,
+                               stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        code = process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return "cut off"
+    if code < 0:
+        return f"failed ({signal.Signals(-code).name})"
+    return "ok" if code == 0 else f"failed (exit {code})"
+
+
+def expanded(commands):
+    """A command for each test where EACH is asked for."""
+    found = []
+    for command in commands:
+        if command[-1] != EACH:
+            found.append(command)
+            continue
+        listed = subprocess.run([*command[:-1], "--list"], text=True, capture_output=True, timeout=10).stdout
+        found += [[*command[:-1], test] for test in listed.split()] or [command[:-1]]
+    return found
+
+
+def run(name, commands, seconds, o):
+    begun, ends = time.monotonic(), []
+    with open(o.out / f"{name}.log", "w", encoding="utf-8") as log:
+        for command in expanded(commands):
+            left = begun + seconds - time.monotonic()
+            command = [str(max(int(left) - 15, 1)) if word == LEFT else word for word in command]
+            end = one(command, log, left, environment(o)) if left > 1 else "cut off"
+            log.write(f"= {end}\n")
+            ends.append(end)
+    worst = next((e for kind in ("failed", "cut off", "not there") for e in ends if e.startswith(kind)), "ok")
+    return {"end": worst, "all": ends, "seconds": round(time.monotonic() - begun, 1), "at": time.strftime("%F %T")}
+
+
+def facts(name, o):
+    """What a log says in one line: failures first."""
+    path = o.out / f"{name}.log"
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    failed = re.findall(r"^\[  FAILED  \] (\w+)$", text, re.M)
+    failed += re.findall(r"^\$ \S+ (\w+)\n(?:(?!^[$=] ).*\n)*= (?:failed \(SIG|cut off)", text, re.M)
+    errors = re.findall(r"ERROR SUMMARY: (\d+) error", text)
+    passed = len(re.findall(r"^\[ +OK \]", text, re.M))
+    said = []
+    if failed:
+        said.append("failed: " + ", ".join(dict.fromkeys(failed)))
+    if passed:
+        said.append(f"{passed} tests ok")
+    if errors:
+        said.append(f"{sum(map(int, errors))} errors in {len(errors)} runs of the checker")
+    if name.startswith("bench"):
+        lines = o.out / f"{name}.jsonl"
+        rows = lines.read_text().splitlines() if lines.exists() else []
+        said.append("%d cells measured" % sum('"measured": true' in row for row in rows))
+    return "; ".join(said)
+
+
+def keep(state, o):
+    """After every part: the summary, and a copy for whoever fetches results from elsewhere."""
+    (o.out / "state.json").write_text(json.dumps(state, indent=1))
+    rows = [f"{name:12} {s['end']:18} {s['seconds']:7.1f} s  {facts(name, o)}" for name, s in state.items()]
+    (o.out / "summary.txt").write_text("\n".join(rows) + "\n")
+    if GOLDEN.exists() and not o.emulate:
+        shutil.copy(GOLDEN, o.out / GOLDEN.name)
+    if o.copy:
+        shutil.copytree(o.out, o.copy, dirs_exist_ok=True)
+
+
+def build(o, folder):
+    """What was carried here is known by its hash and not built again."""
+    flags = ["--emulate"] if o.emulate else []
+    return [[sys.executable, "tests/cuda/gpu_build.py", "--dir", str(folder), *flags, *PROGRAMS]]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/gpu-check")
+    parser.add_argument("--copy", type=pathlib.Path, help="copy results there after every part")
+    parser.add_argument("--budget-s", type=float, default=840)
+    parser.add_argument("--again", action="store_true", help="also parts that have an answer")
+    parser.add_argument("--emulate", action="store_true", help="no GPU: everything on the host, tiny")
+    parser.add_argument("parts", nargs="*")
+    o = parser.parse_args()
+    o.out = o.out.resolve()
+    return o
+
+
+def main():
+    o = arguments()
+    begun = time.monotonic()
+    folder = ROOT / ("build/gpu-emulated" if o.emulate else "build/gpu")
+    if not o.emulate and not shutil.which("nvidia-smi"):
+        print("gpu-check: nvidia-smi is not on the PATH: no GPU here (--emulate runs it on the host)", file=sys.stderr)
+        return 1
+    o.out.mkdir(parents=True, exist_ok=True)
+    known = o.out / "state.json"
+    state = json.loads(known.read_text()) if known.exists() else {}
+    for name, commands, seconds in [("build", build(o, folder), 400), *parts(o, folder)]:
+        left = o.budget_s - (time.monotonic() - begun)
+        if o.parts and name not in o.parts and name != "build":
+            continue
+        # The build costs nothing when all is there, and is never taken for granted.
+        if name != "build" and not o.again and state.get(name, {}).get("end") == "ok":
+            continue
+        if left < 10:
+            print(f"gpu-check: {name} and what follows: no time left")
+            break
+        print(f"gpu-check: {name} ...", flush=True)
+        state[name] = run(name, commands, min(seconds, left - 5), o)
+        print(f"gpu-check: {name}: {state[name]['end']}, {state[name]['seconds']} s  {facts(name, o)}", flush=True)
+        keep(state, o)
+    print((o.out / "summary.txt").read_text(), end="")
+    wanted = {name for name, _, _ in parts(o, folder)} - ({"device", *TOOLS} if o.emulate else set())
+    return 0 if all(state.get(name, {}).get("end") == "ok" for name in (o.parts or wanted)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
