@@ -41,6 +41,7 @@ all: build
 include kernels/cuda/cuda.mk
 include context/grammars.mk
 include tests/tests.mk
+include inference/nano/nano.mk
 include editors/editors.mk
 include tests/check/check.mk
 
@@ -117,5 +118,6 @@ help:
 ## make test       set up, build, run the tests (make test-all: editors, sanitizers, long runs)
 ## make check      style, includes, warnings under gcc and clang, clang-tidy, cppcheck
 ## make bench-peer  speed beside llama.cpp on the same random weights (16 GB of disk)
+## make bench-nano the embedded model on projects it never saw (inference/nano/README.md first)
 ## make try-nvim   Neovim on this repository with the plugin
 ## make install    PREFIX=/usr/local DESTDIR=

@@ -1,0 +1,13 @@
+# The embedded model: made by hand (README.md), measured here.
+
+NANO_DIR    := inference/nano
+NANO_PYTHON ?= $(BUILD)/nano/venv/bin/python
+NANO_CORPUS ?= $(BUILD)/nano/corpus
+
+.PHONY: nano-setup bench-nano
+nano-setup:
+	python3 -m venv $(BUILD)/nano/venv
+	$(BUILD)/nano/venv/bin/pip install -r $(NANO_DIR)/requirements.txt
+
+bench-nano: build
+	$(NANO_PYTHON) $(NANO_DIR)/evaluate.py --corpus $(NANO_CORPUS) --program $(BUILD)/dbrx-ls
