@@ -15,6 +15,7 @@
 #include "base/limits.h"
 #include "base/memory.h"
 #include "context/index_private.h"
+#include "context/index_query.h"
 #include "context/path_text.h"
 
 enum { ROUNDS_MAX = 40, NAME_MIN = 3, CHANGES_SHARE = 50, IMPORTED_MAX = 512 };
@@ -564,7 +565,24 @@ status repository_map_read(struct repository_map *out, arena *a, code_index *x, 
         out->lines[out->n++] = (struct map_line){column_bytes(a, s, 0), column_bytes(a, s, 3)};
     }
     sqlite3_reset(s);
+    for (size_t i = 0; i < out->n; i++)
+        out->key = out->key * 0x9e3779b97f4a7c15u +
+                   (uint64_t)(name_hash(out->lines[i].path) ^ name_hash(out->lines[i].signature));
     return code == OK && a->failed ? fail(err, ERR_MEMORY, "no memory for a map") : code;
+}
+
+status repository_map_open(struct repository_map *out, arena *a, const char *database, text root,
+                           error *err)
+{
+    int64_t tree;
+    code_index *x;
+    *out = (struct repository_map){0};
+    status code = index_open_reading(&x, database, err);
+    if (code != OK) return code;
+    code = index_tree(&tree, x, root, err);
+    if (code == OK) code = repository_map_read(out, a, x, tree, err);
+    index_close(x);
+    return code;
 }
 
 /* HEAD's commit; a folder or an unborn branch has a map, too, made once and when much has changed. */

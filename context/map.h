@@ -17,11 +17,16 @@ struct map_line {
 struct repository_map {
     struct map_line *lines; /* the most used definition first; at most MAP_LINES_MAX */
     size_t n;
-    text head; /* what it was made for: changes when the map does */
+    text head;    /* the commit it was made for, "-" where there is none */
+    uint64_t key; /* of all lines: another map has another key */
 };
 
 /* Reads the map of a tree into the arena; none was made yet: zero lines. */
 status repository_map_read(struct repository_map *out, arena *a, code_index *x, int64_t tree,
+                           error *err);
+
+/* The same for whoever has no index open: `root` names the tree. */
+status repository_map_open(struct repository_map *out, arena *a, const char *database, text root,
                            error *err);
 
 /* Appends as much of the map as fits into budget_tokens: "PATH:" and below it its signatures, one a

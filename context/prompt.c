@@ -21,6 +21,9 @@ enum {
     SLACK_TOKENS = 8,      /* a heading's last token may grow by what follows it */
     PLAN_SHARE = 40,       /* percent of what the fixed parts leave */
     PLAN_SHARE_SMALL = 65, /* of a file that surely needs less than the rest */
+    MAP_SHARE = 16,        /* of the budget: one part in so many, */
+    MAP_TOKENS_MAX = 1024, /* and at most these */
+    MAP_BUDGET_MIN = 2048, /* of the whole prompt: below it the file needs all there is */
     FENCE_MIN = 3,
     FENCE_MAX = 32 /* a longer run in a file is no fence but noise */
 };
@@ -34,7 +37,10 @@ struct prompt_session {
     struct unit_cache units;
     struct prompt_places places;
     struct prompt_plan plan;
-    bool retrieves; /* a proposal has come: excerpts have their share from now on */
+    buffer map; /* its lines as they stand in the prompt */
+    uint64_t map_key;
+    size_t map_tokens; /* that it was cut to */
+    bool retrieves;    /* a proposal has come: excerpts have their share from now on */
     enum plan_change plan_change;
     token_list previous;
     struct block_trace traces[BLOCKS_MAX];
@@ -51,6 +57,7 @@ void prompt_session_close(prompt_session *s)
 {
     if (!s) return;
     unit_cache_free(&s->units);
+    buffer_free(&s->map);
     prompt_plan_free(&s->plan);
     prompt_places_free(&s->places);
     token_list_free(&s->previous);
@@ -166,10 +173,46 @@ static void turn_put(struct layout *l, text role, text content)
     chatml_end(l->tokenizer, &l->out->ids);
 }
 
+/* The words of the system turn are the same with and without a map. */
+static void system_put(struct layout *l)
+{
+    text map = buffer_text(&l->session->map);
+    static const char reason[] = "what the engine is and how it answers";
+    chatml_begin(l->tokenizer, &l->out->ids, TEXT("system"));
+    buffer_clear(&l->scratch);
+    buffer_put_text(&l->scratch, PROMPT_SYSTEM);
+    if (map.size) buffer_put_char(&l->scratch, '\n');
+    text_put(l, buffer_text(&l->scratch));
+    if (map.size) {
+        block_end(l, "system", TEXT(""), reason);
+        text_put(l, TEXT(HEADING_MAP));
+        text_put(l, map);
+    }
+    chatml_end(l->tokenizer, &l->out->ids);
+    if (map.size)
+        block_end(l, "map", TEXT(""), "what this repository's files have in common");
+    else
+        block_end(l, "system", TEXT(""), reason);
+}
+
+/* Cut once for a map and a budget: then it stays. */
+static status map_take(prompt_session *s, const tokenizer *t, const struct prompt_options *options,
+                       error *err)
+{
+    const struct repository_map *map = options->map;
+    size_t tokens = options->budget_tokens / MAP_SHARE;
+    if (tokens > MAP_TOKENS_MAX) tokens = MAP_TOKENS_MAX;
+    if (options->budget_tokens < MAP_BUDGET_MIN) tokens = 0;
+    if (!map || (s->map_key == map->key && s->map_tokens == tokens)) return OK;
+    buffer_clear(&s->map);
+    s->map_key = map->key;
+    s->map_tokens = tokens;
+    return tokens ? repository_map_text(&s->map, map, t, tokens, err) : OK;
+}
+
 static void fixed_put(struct layout *l)
 {
-    turn_put(l, TEXT("system"), PROMPT_SYSTEM);
-    block_end(l, "system", TEXT(""), "what the engine is and how it answers");
+    system_put(l);
     for (int i = 0; i < PROMPT_EXAMPLES; i++) {
         turn_put(l, TEXT("user"), prompt_examples[i].user);
         turn_put(l, TEXT("assistant"), prompt_examples[i].assistant);
@@ -461,7 +504,8 @@ status prompt_build(struct prompt *out, prompt_session *s, const tokenizer *t,
     l.cursor = cursor_fit(document->content, cursor_byte);
     memset(l.fence, '`', FENCE_MIN);
     unit_cache_begin(&s->units, t);
-    status code = layout_run(&l, options, err);
+    status code = map_take(s, t, options, err);
+    if (code == OK) code = layout_run(&l, options, err);
     buffer_free(&l.scratch);
     if (code != OK) prompt_free(out);
     return code;

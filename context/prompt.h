@@ -1,6 +1,6 @@
 /* The completion prompt: an ordered list of blocks, laid out for the prefix cache.
  *
- * system | examples | user turn (task, [excerpts,] what stands below the gap, the file above the
+ * system (and the repository's map) | examples | user turn (task, [excerpts,] what stands below the gap, the file above the
  * gap, what stands right behind the gap) | assistant turn left open with a fence and the tail.
  * What changes last stands last. Anchors keep consecutive prompts equal for as long as possible: the
  * window's first line moves in jumps of a quarter of its budget, the tail starts at a fixed line
@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "context/document.h"
+#include "context/map.h"
 #include "context/retrieve.h"
 #include "tokenizer/tokenizer.h"
 
@@ -26,9 +27,10 @@ void prompt_session_close(prompt_session *s);
 
 /* One part of the prompt, for people and for `dbrx-ls prompt`. Texts live as long as the prompt. */
 struct prompt_block {
-    const char *kind;   /* "system", "example", "task", "excerpt", "suffix", "prefix", "behind",
+    const char
+        *kind; /* "system", "map", "example", "task", "excerpt", "suffix", "prefix", "behind",
                            "tail" */
-    text path;          /* where its text is from; empty for our own words */
+    text path; /* where its text is from; empty for our own words */
     const char *reason; /* why it is there, in words */
     size_t n_tokens;
     double score;
@@ -55,6 +57,9 @@ struct prompt_options {
     bool want_text;       /* fill prompt.text */
     /* What retrieval proposes, or NULL: nothing new is known, and the plan stays as it is. */
     const struct excerpts *proposal;
+    /* The repository's map, or NULL: the one the session has, or none. Every document of a repository
+     * should have it from its first prompt on: a prompt begins with it. */
+    const struct repository_map *map;
 };
 
 /* Lays out the prompt for completing `document` at `cursor_byte`. A budget too small for the fixed

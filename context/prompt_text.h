@@ -6,6 +6,9 @@
 
 extern const text PROMPT_SYSTEM;
 
+/* Before the lines of map.h. */
+#define HEADING_MAP "The definitions that this repository uses most, by file:\n"
+
 struct prompt_example {
     text user, assistant;
 };

@@ -21,10 +21,11 @@ typedef struct completion completion; /* one query under way */
 
 struct assistant_options {
     uv_loop_t *loop;
-    engine_client *client;           /* borrowed */
-    gatherer *gatherer;              /* borrowed; NULL: nothing is gathered */
-    const struct excerpts *excerpts; /* for who has gathered beforehand; NULL: nothing */
-    size_t budget_tokens;            /* of a prompt; 0: 8192. Less where the model is short. */
+    engine_client *client;            /* borrowed */
+    gatherer *gatherer;               /* borrowed; NULL: nothing is gathered */
+    const struct excerpts *excerpts;  /* for who has gathered beforehand; NULL: nothing */
+    const struct repository_map *map; /* the same */
+    size_t budget_tokens;             /* of a prompt; 0: 8192. Less where the model is short. */
     int32_t max_tokens; /* of one answer; 0: 256. The stream is closed when no more is wanted. */
     int64_t automatic_deadline_ms, invoked_deadline_ms; /* 0: 600 and 3000 */
     bool no_warming;      /* nothing is computed before it is asked for */

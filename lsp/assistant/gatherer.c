@@ -17,9 +17,17 @@ enum {
     GATHER_US = 100000 /* longer than anybody would wait: a bound, not a target */
 };
 
+/* A repository's map with the memory it lives in. */
+struct kept_map {
+    struct repository_map map;
+    arena memory;
+};
+
 struct folder {
     indexer *indexer;
     retriever *retriever; /* NULL while there is no index to open */
+    struct kept_map map;
+    unsigned map_version; /* of the indexer when the map was read; 0: it was not */
 };
 
 /* A visited place, by absolute path; newest first. */
@@ -45,6 +53,9 @@ struct job {
     gatherer *gatherer;
     struct question q;
     retriever *retriever; /* taken from its folder meanwhile, and given back */
+    bool want_map;
+    unsigned map_version;
+    struct kept_map map;
     char *database, *root;
     size_t n_root; /* of the path, and the "/" behind it */
     struct recent_place recent[RECENT_KEPT];
@@ -99,6 +110,7 @@ static void folder_drop(gatherer *g, size_t i)
 {
     indexer_close(g->folders[i].indexer);
     retriever_close(g->folders[i].retriever);
+    arena_reset(&g->folders[i].map.memory);
     g->folders[i] = g->folders[--g->n_folders];
 }
 
@@ -227,6 +239,9 @@ static void run(uv_work_t *work)
     j->code = OK;
     if (!j->retriever) j->code = retriever_open(&j->retriever, j->database, j->root, &j->err);
     if (j->code != OK) return;
+    if (j->want_map && repository_map_open(&j->map.map, &j->map.memory, j->database,
+                                           text_of(j->root), &j->err) != OK)
+        j->want_map = false;
     const struct retrieve_request request = {
         .document = {buffer_text(&j->q.shown), buffer_text(&j->q.language_id),
                      buffer_text(&j->q.content)},
@@ -270,8 +285,24 @@ static void retriever_return(gatherer *g, struct job *j)
     retriever_close(j->retriever);
 }
 
+/* The map goes to the folder that it was read for. */
+static void map_keep(gatherer *g, struct job *j)
+{
+    for (size_t i = 0; j->want_map && i < g->n_folders; i++) {
+        struct folder *f = &g->folders[i];
+        const char *root = indexer_root(f->indexer);
+        if (!root || strcmp(root, j->root) != 0) continue;
+        arena_reset(&f->map.memory);
+        f->map = j->map;
+        f->map_version = j->map_version;
+        j->map = (struct kept_map){0};
+        return;
+    }
+}
+
 static void job_free(struct job *j)
 {
+    arena_reset(&j->map.memory);
     question_free(&j->q);
     excerpts_free(&j->found);
     memory_free(j->database);
@@ -291,6 +322,7 @@ static void on_done(uv_work_t *work, int rc)
     if (rc == 0 && j->code == OK)
         log_line(LOG_DEBUG, "context: %zu excerpts%s", j->found.n, j->found.cut ? " (cut)" : "");
     retriever_return(g, j);
+    if (!g->closing && rc == 0) map_keep(g, j);
     if (!g->closing && rc == 0 && j->code == OK) answer_keep(g, j->q.key, &j->found);
     job_free(j);
     if (g->closing)
@@ -323,6 +355,8 @@ static bool job_fill(struct job *j, gatherer *g, struct folder *f)
     j->root = memory_copy(root, strlen(root));
     if (!j->database || !j->root) return false;
     recent_put(g, j, f);
+    j->map_version = indexer_version(f->indexer);
+    j->want_map = j->map_version != f->map_version;
     j->retriever = f->retriever;
     f->retriever = NULL;
     return true;
@@ -374,6 +408,12 @@ const struct excerpts *gatherer_take(gatherer *g, uint64_t key)
         return &a->excerpts;
     }
     return NULL;
+}
+
+const struct repository_map *gatherer_map(gatherer *g, text path)
+{
+    const struct folder *f = folder_of(g, path);
+    return f && f->map.map.n ? &f->map.map : NULL;
 }
 
 void gatherer_forget(gatherer *g, uint64_t key)

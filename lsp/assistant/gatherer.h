@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "base/error.h"
+#include "context/map.h"
 #include "context/retrieve.h"
 
 typedef struct gatherer gatherer;
@@ -40,6 +41,8 @@ void gatherer_note(gatherer *g, const struct gather_query *q);
 /* The newest answer for this document that was not taken yet, or NULL. Lives until the next call of
  * any of these functions, or the next turn of the loop. */
 const struct excerpts *gatherer_take(gatherer *g, uint64_t key);
+/* The map of the repository that the file lies in, or NULL while none is known. Lives as above. */
+const struct repository_map *gatherer_map(gatherer *g, text path);
 void gatherer_forget(gatherer *g, uint64_t key);
 
 #endif

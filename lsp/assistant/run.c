@@ -360,6 +360,7 @@ static status run_prepare(struct run *r, error *err)
     if (!warm_takes_proposals(a) || !r->session->planned)
         layout.proposal = g ? gatherer_take(g, q->document_key) : a->options.excerpts;
     r->session->planned = r->session->planned || layout.proposal;
+    layout.map = g ? gatherer_map(g, q->path) : a->options.map;
     status s = prompt_build(&r->prompt, r->session->prompts, t, &q->document, q->cursor_byte,
                             &layout, err);
     for (int32_t i = 0; s == OK && i < r->n_outputs; i++)

@@ -265,6 +265,7 @@ static status call_build(struct warm_call *c, assistant *a, struct session *s,
     gatherer *g = q->path.size ? a->options.gatherer : NULL;
     struct prompt_options layout = {.budget_tokens = assistant_budget(a, answer_tokens)};
     layout.proposal = g ? gatherer_take(g, q->document_key) : NULL;
+    layout.map = g ? gatherer_map(g, q->path) : a->options.map;
     status code = prompt_session_save(&saved, s->prompts, err);
     if (code != OK) return code;
     code = prompt_build(&c->prompt, s->prompts, t, &q->document, q->cursor_byte, &layout, err);

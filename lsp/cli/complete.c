@@ -46,6 +46,7 @@ struct complete_run {
     const struct place *place;
     struct document_view document;
     struct excerpts excerpts;
+    const struct repository_map *map; /* NULL: none */
     uv_loop_t loop;
     uv_timer_t timer;
     uv_signal_t signals[N_SIGNALS];
@@ -160,6 +161,7 @@ static void run_ask(struct complete_run *r)
     const struct assistant_options options = {.loop = &r->loop,
                                               .client = r->client,
                                               .excerpts = &r->excerpts,
+                                              .map = r->map,
                                               .automatic_deadline_ms = left_ms,
                                               .invoked_deadline_ms = left_ms};
     const struct completion_query query = {.document = r->document,
@@ -266,6 +268,7 @@ static void gather(struct complete_run *r, struct gather *g, arena *memory)
         !gather_path(&r->document.path, memory, g, p->path) ||
         gather_run(&r->excerpts, g, &r->document, p->cursor_byte, &err) != OK)
         log_line(LOG_DEBUG, "complete: no context of the repository");
+    if (g->map.n) r->map = &g->map;
 }
 
 static status complete(const struct complete_request *request, const char *word, error *err)

@@ -31,6 +31,9 @@ static status index_refresh(struct gather *g, const char *folder, error *err)
     if (code == ERR_CANCELLED) code = OK;
     if (code == OK)
         code = retriever_open(&g->retriever, index_database_path(x), repository_root(r), err);
+    if (code == OK)
+        code = repository_map_open(&g->map, &g->memory, index_database_path(x),
+                                   text_of(repository_root(r)), err);
     if (code == OK) {
         buffer root = {0};
         const char *path = repository_root(r);
@@ -60,6 +63,7 @@ void gather_close(struct gather *g)
 {
     retriever_close(g->retriever);
     memory_free(g->root);
+    arena_reset(&g->memory);
     *g = (struct gather){0};
 }
 

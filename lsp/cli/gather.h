@@ -3,11 +3,14 @@
 #ifndef LSP_CLI_GATHER_H
 #define LSP_CLI_GATHER_H
 
+#include "context/map.h"
 #include "context/retrieve.h"
 
 struct gather {
     retriever *retriever;
     char *root; /* with a "/" behind it */
+    struct repository_map map;
+    arena memory; /* of the map */
 };
 
 /* For files beneath the repository (or folder) that `file` lies in. ERR_* say why there is no

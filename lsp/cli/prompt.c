@@ -96,6 +96,7 @@ static status place_show(const struct prompt_request *r, const tokenizer *t, str
         int64_t from_us = clock_us();
         if (!r->alone && place_gather(&excerpts, g, &memory, &place, &d))
             options.proposal = &excerpts;
+        if (!r->alone && g->map.n) options.map = &g->map;
         int64_t gather_us = clock_us() - from_us;
         code = prompt_build(&p, s, t, &d, place.cursor_byte, &options, err);
         if (code == OK && (r->json || r->batch))

@@ -537,6 +537,59 @@ static void test_coming_back_finds_the_prompt(void **state)
     buffer_free(&longer);
 }
 
+static void build_with_map(struct prompt *p, prompt_session *s, const struct repository_map *map,
+                           size_t budget)
+{
+    error err = {0};
+    struct document_view d = view("a.c", TEXT("int f(void)\n{\n    return 1;\n}\n"));
+    struct prompt_options options = {.budget_tokens = budget, .want_text = true, .map = map};
+    status code = prompt_build(p, s, cl100k, &d, 16, &options, &err);
+    if (code != OK) print_error("%s\n", err.message);
+    assert_int_equal(code, OK);
+    assert_true(p->ids.n <= budget);
+    assert_encoded_as_whole(p);
+}
+
+static bool has_map(const struct prompt *p) { return strcmp(p->blocks[1].kind, "map") == 0; }
+
+/* The map stands behind the system text, is cut to a sixteenth of the budget, and stays: also where
+ * a request brings none. */
+static void test_map_begins_the_prompt(void **state)
+{
+    (void)state;
+    struct map_line lines[200];
+    char names[200][64];
+    for (size_t i = 0; i < 200; i++) {
+        snprintf(names[i], sizeof names[i], "int f%zu(const char *name) <|im_end|>", i);
+        lines[i] = (struct map_line){i % 2 ? TEXT("a/odd.c") : TEXT("a/even.c"), text_of(names[i])};
+    }
+    struct repository_map map = {.lines = lines, .n = 200, .key = 7}, other = map;
+    prompt_session *s = session();
+    struct prompt p;
+    build_with_map(&p, s, &map, 8192);
+    assert_string_equal(p.blocks[0].kind, "system");
+    assert_true(has_map(&p));
+    assert_in_range(p.blocks[1].n_tokens, 450, 512 + 20);
+    assert_true(text_find(p.text, TEXT("by file:\na/even.c:\nint f0(const"), 0) != SIZE_MAX);
+    size_t n_specials = 0;
+    for (size_t i = 0; i < p.ids.n; i++) n_specials += tokenizer_is_special(cl100k, p.ids.ids[i]);
+    assert_int_equal(n_specials, 2 + PROMPT_EXAMPLES * 4 + 3);
+    size_t n = p.ids.n;
+    prompt_free(&p);
+    build_with_map(&p, s, NULL, 8192);
+    assert_int_equal(p.n_reused, n);
+    prompt_free(&p);
+    other.n = 1;
+    other.key = 8;
+    build_with_map(&p, s, &other, 8192);
+    assert_true(has_map(&p) && p.blocks[1].n_tokens < 60);
+    prompt_free(&p);
+    build_with_map(&p, s, &other, 1024);
+    assert_false(has_map(&p));
+    prompt_free(&p);
+    prompt_session_close(s);
+}
+
 static int open_tokenizer(void **state)
 {
     (void)state;
@@ -568,6 +621,7 @@ int main(void)
         cmocka_unit_test(test_closers_keep_the_text_below),
         cmocka_unit_test(test_jumps_cost_half_the_budget),
         cmocka_unit_test(test_coming_back_finds_the_prompt),
+        cmocka_unit_test(test_map_begins_the_prompt),
         cmocka_unit_test(test_hostile_documents),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
