@@ -79,6 +79,8 @@
 #define SUFFIX_BYTES_MAX (4 * KIB)
 /* A completion's answer: ten times the longest one asked for; the rest is not read. */
 #define TRIM_ANSWER_MAX (256 * KIB)
+/* An answer of a task: 30,000 tokens of the longest context it can be asked in; the rest is not read. */
+#define TASK_ANSWER_MAX (256 * KIB)
 /* Brackets are matched this far on both sides of the gap: 1 ms of scanning. */
 #define TRIM_SCAN_MAX (512 * KIB)
 

@@ -359,16 +359,6 @@ static status budgets_make(struct prompt_budgets *out, struct layout *l,
     return OK;
 }
 
-static size_t longest_backticks(text t)
-{
-    size_t longest = 0, run = 0;
-    for (size_t i = 0; i < t.size; i++) {
-        run = t.bytes[i] == '`' ? run + 1 : 0;
-        if (run > longest) longest = run;
-    }
-    return longest;
-}
-
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 /* One backtick more than the longest run shown; while the window stays it never shrinks, because a
@@ -376,9 +366,9 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 static void fence_make(struct layout *l)
 {
     const struct prompt_cut *c = &l->cut;
-    size_t n = larger(longest_backticks(c->window), longest_backticks(c->tail));
-    n = larger(n, larger(longest_backticks(c->suffix), longest_backticks(c->behind_line)));
-    n = larger(n, longest_backticks(c->behind_lines)) + 1;
+    size_t n = larger(prompt_backticks(c->window), prompt_backticks(c->tail));
+    n = larger(n, larger(prompt_backticks(c->suffix), prompt_backticks(c->behind_line)));
+    n = larger(n, prompt_backticks(c->behind_lines)) + 1;
     if (n < FENCE_MIN) n = FENCE_MIN;
     if (n > FENCE_MAX) n = FENCE_MAX;
     struct prompt_anchors *a = &l->session->places.now;

@@ -9,7 +9,7 @@
 #include "context/prompt_text.h"
 #include "context/syntax.h"
 
-enum { FENCE_ROOM = 32, SCORE_LEAST_SHARE = 20 /* of the best: less is noise */ };
+enum { SCORE_LEAST_SHARE = 20 /* of the best: less is noise */ };
 
 static void block_free(struct plan_block *b)
 {
@@ -47,16 +47,6 @@ status prompt_plan_copy(struct prompt_plan *out, const struct prompt_plan *p, er
     return OK;
 }
 
-static size_t longest_run(text t)
-{
-    size_t longest = 0, run = 0;
-    for (size_t i = 0; i < t.size; i++) {
-        run = t.bytes[i] == '`' ? run + 1 : 0;
-        if (run > longest) longest = run;
-    }
-    return longest;
-}
-
 static bool is_same(const struct plan_block *b, const struct excerpt *e)
 {
     return text_equal(b->path, e->path) && text_equal(b->content, e->content);
@@ -69,14 +59,11 @@ static bool is_false(const struct plan_block *b, const struct excerpt *e)
            e->line < b->line + b->n_lines && !is_same(b, e);
 }
 
-/* "From PATH, lines A to B (REASON):" and the fenced content. */
-static void shown_put(buffer *out, const struct excerpt *e, size_t n_backticks)
+void prompt_excerpt_put(buffer *out, const struct excerpt *e)
 {
-    char fence[FENCE_ROOM + 1], heading[64];
+    char fence[PROMPT_FENCE_MAX + 1], heading[64];
     const struct language *l = language_find(TEXT(""), e->path);
-    size_t n = n_backticks + 1 < 3 ? 3 : n_backticks + 1;
-    memset(fence, '`', n < FENCE_ROOM ? n : FENCE_ROOM);
-    fence[n < FENCE_ROOM ? n : FENCE_ROOM] = 0;
+    prompt_fence_make(fence, prompt_backticks(e->content));
     buffer_put_text(out, TEXT("From "));
     prompt_path_put(out, e->path);
     if (e->line)
@@ -91,11 +78,11 @@ static status block_make(struct plan_block *b, struct unit_cache *c, const struc
                          error *err)
 {
     buffer all = {0};
-    size_t n_backticks = longest_run(e->content);
+    size_t n_backticks = prompt_backticks(e->content);
     buffer_put_text(&all, e->path);
     buffer_put_text(&all, e->content);
     size_t from = all.size;
-    shown_put(&all, e, n_backticks);
+    prompt_excerpt_put(&all, e);
     *b = (struct plan_block){.reason = e->reason, .line = e->line, .n_lines = e->n_lines};
     b->memory = all.failed ? NULL : memory_copy(all.bytes, all.size);
     if (b->memory) {
@@ -146,7 +133,7 @@ static status plan_pack(struct prompt_plan *out, struct unit_cache *c,
     for (size_t i = 0; code == OK && i < n && out->n < PLAN_BLOCKS_MAX; i++) {
         struct plan_block b;
         if (excerpts[i].score * SCORE_LEAST_SHARE < excerpts[0].score) break;
-        if (longest_run(excerpts[i].content) >= FENCE_ROOM) continue;
+        if (prompt_backticks(excerpts[i].content) >= PROMPT_FENCE_MAX) continue;
         code = block_make(&b, c, &excerpts[i], err);
         if (code == OK && used + b.n_tokens <= budget_tokens) {
             used += b.n_tokens;

@@ -40,4 +40,7 @@ status prompt_plan_propose(bool *changed, struct prompt_plan *p, struct unit_cac
                            const struct excerpt *excerpts, size_t n, size_t budget_tokens,
                            error *err);
 
+/* "From PATH, lines A to B:" and the fenced content: how an excerpt is shown to the model. */
+void prompt_excerpt_put(buffer *out, const struct excerpt *e);
+
 #endif

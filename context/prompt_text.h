@@ -21,6 +21,12 @@ extern const struct prompt_example prompt_examples[PROMPT_EXAMPLES];
 #define HEADING_ABOVE  "Above the gap:\n"
 #define HEADING_BEHIND "Right behind the gap:\n"
 
+/* The longest run of backticks in a text, and into `fence` one that is longer than n of them: at least
+ * three. A text with longer runs than PROMPT_FENCE_MAX is no text to quote. */
+enum { PROMPT_FENCE_MIN = 3, PROMPT_FENCE_MAX = 32 };
+size_t prompt_backticks(text t);
+void prompt_fence_make(char fence[PROMPT_FENCE_MAX + 1], size_t n);
+
 /* The path, its end where it is long; control characters become '?'. */
 void prompt_path_put(buffer *out, text path);
 

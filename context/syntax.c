@@ -9,12 +9,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/memory.h"
-
-struct syntax {
-    TSTree *tree;
-    char *content; /* a copy: where a comment ends depends on how it is written */
-    size_t size;
-};
+#include "context/syntax_private.h"
 
 struct reading {
     text content;
@@ -81,8 +76,7 @@ void syntax_free(syntax *s)
     memory_free(s);
 }
 
-/* Next node in document order that is no child of the cursor's; false at the end. */
-static bool step_over(TSTreeCursor *c)
+bool syntax_step_over(TSTreeCursor *c)
 {
     while (!ts_tree_cursor_goto_next_sibling(c))
         if (!ts_tree_cursor_goto_parent(c)) return false;
@@ -100,7 +94,7 @@ size_t syntax_error_count(const syntax *s, size_t from, size_t to)
         bool missing = ts_node_is_missing(node), inside = begin >= from && begin < to;
         if (inside && (missing || ts_node_is_error(node))) n++;
         bool worth = ts_node_has_error(node) && begin < to && (end > from || missing);
-        more = (worth && ts_tree_cursor_goto_first_child(&c)) || step_over(&c);
+        more = (worth && ts_tree_cursor_goto_first_child(&c)) || syntax_step_over(&c);
     }
     ts_tree_cursor_delete(&c);
     return n;
@@ -112,16 +106,14 @@ static bool ends_with(const char *type, const char *end)
     return n >= m && strcmp(type + n - m, end) == 0;
 }
 
-static bool one_of(const char *type, const char *const *ends, size_t n)
+bool syntax_type_ends(const char *type, const char *const *ends, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (ends_with(type, ends[i])) return true;
     return false;
 }
 
-#define COUNT(list) (sizeof(list) / sizeof *(list))
-
-static bool is_block(TSNode node)
+bool syntax_is_block(TSNode node)
 {
     static const char *const ends[] = {"block",
                                        "_body",
@@ -138,13 +130,13 @@ static bool is_block(TSNode node)
                                        "body_statement",
                                        "block_mapping",
                                        "block_sequence"};
-    return ts_node_is_named(node) && one_of(ts_node_type(node), ends, COUNT(ends));
+    return ts_node_is_named(node) && syntax_type_ends(ts_node_type(node), ends, COUNT(ends));
 }
 
-static bool is_comment(TSNode node)
+bool syntax_is_comment(TSNode node)
 {
     static const char *const ends[] = {"comment"};
-    return one_of(ts_node_type(node), ends, COUNT(ends));
+    return syntax_type_ends(ts_node_type(node), ends, COUNT(ends));
 }
 
 static bool is_string(TSNode node)
@@ -154,14 +146,14 @@ static bool is_string(TSNode node)
         "string_content", "character_literal", "rune_literal",    "interpolated_string_expression",
         "quote_scalar",   "block_scalar",      "attribute_value", "string_value",
         "heredoc_body"};
-    return one_of(ts_node_type(node), ends, COUNT(ends));
+    return syntax_type_ends(ts_node_type(node), ends, COUNT(ends));
 }
 
 /* Code inside a string: f"{x}", `${x}`, "$(x)". */
 static bool is_interpolation(TSNode node)
 {
     static const char *const ends[] = {"interpolation", "substitution", "expansion"};
-    return ts_node_is_named(node) && one_of(ts_node_type(node), ends, COUNT(ends));
+    return ts_node_is_named(node) && syntax_type_ends(ts_node_type(node), ends, COUNT(ends));
 }
 
 /* What one descent to a byte saw; the innermost of each kind. */
@@ -184,17 +176,17 @@ static void descent_see(struct descent *d, const syntax *s, TSNode node, bool pa
     size_t from = ts_node_start_byte(node), to = ts_node_end_byte(node);
     bool within = from < at && at < to;
     TSPoint first = ts_node_start_point(node), last = ts_node_end_point(node);
-    if (is_block(node) && first.row < last.row) {
+    if (syntax_is_block(node) && first.row < last.row) {
         d->has_block = true;
         d->block_from = from;
         d->block_to = to;
     }
     bool statement = parent_holds || ends_with(ts_node_type(node), "_statement");
-    if (ts_node_is_named(node) && statement && !is_block(node) && !is_comment(node)) {
+    if (ts_node_is_named(node) && statement && !syntax_is_block(node) && !syntax_is_comment(node)) {
         d->has_statement = true;
         d->statement_end = to;
     }
-    if (is_comment(node)) d->in_comment = from < at && (at < to || open_ended(s, from, to));
+    if (syntax_is_comment(node)) d->in_comment = from < at && (at < to || open_ended(s, from, to));
     if (is_string(node) && within) d->in_string = true;
     if (is_interpolation(node) && within) d->in_string = false;
 }
@@ -218,7 +210,7 @@ static struct descent descend(const syntax *s, size_t at)
     while (enter_child(&c, at)) {
         TSNode node = ts_tree_cursor_current_node(&c);
         descent_see(&d, s, node, parent_holds, at);
-        parent_holds = is_block(node);
+        parent_holds = syntax_is_block(node);
     }
     ts_tree_cursor_delete(&c);
     return d;

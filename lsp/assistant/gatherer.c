@@ -416,6 +416,13 @@ const struct repository_map *gatherer_map(gatherer *g, text path)
     return f && f->map.map.n ? &f->map.map : NULL;
 }
 
+const struct excerpts *gatherer_peek(const gatherer *g, uint64_t key)
+{
+    for (size_t i = 0; i < g->n_answers; i++)
+        if (g->answers[i].key == key) return &g->answers[i].excerpts;
+    return NULL;
+}
+
 void gatherer_forget(gatherer *g, uint64_t key)
 {
     for (size_t i = g->n_answers; i-- > 0;)

@@ -43,6 +43,8 @@ void gatherer_note(gatherer *g, const struct gather_query *q);
 const struct excerpts *gatherer_take(gatherer *g, uint64_t key);
 /* The map of the repository that the file lies in, or NULL while none is known. Lives as above. */
 const struct repository_map *gatherer_map(gatherer *g, text path);
+/* The newest answer for this document, taken or not, for who does not complete. Lives as long. */
+const struct excerpts *gatherer_peek(const gatherer *g, uint64_t key);
 void gatherer_forget(gatherer *g, uint64_t key);
 
 #endif

@@ -54,6 +54,8 @@ bool command_parse(int argc, char **argv, const struct command_option *options, 
 int command_serve(int argc, char **argv);
 int command_key(int argc, char **argv);
 int command_complete(int argc, char **argv);
+int command_explain(int argc, char **argv);
+int command_refactor(int argc, char **argv);
 int command_prompt(int argc, char **argv);
 int command_index(int argc, char **argv);
 int command_tokenize(int argc, char **argv);

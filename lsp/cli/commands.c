@@ -7,6 +7,8 @@ const struct command commands[] = {
     {"serve", command_serve, "run the engine: an OpenAI-compatible service for this machine"},
     {"key", command_key, "access keys of an engine on a TCP port: add, list, revoke"},
     {"complete", command_complete, "complete a place of a file, as an editor would"},
+    {"explain", command_explain, "explain lines of a file, in prose"},
+    {"refactor", command_refactor, "change lines of a file: a unified diff, nothing is written"},
     {"tokenize", command_tokenize, "token ids of the text on stdin"},
     {"detokenize", command_detokenize, "text of the token ids on stdin"},
     {"logits", command_logits, "print all logits of a text given as token ids"},

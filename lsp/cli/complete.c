@@ -8,20 +8,16 @@
  * closes, for neither client nor assistant may be closed from inside their own callbacks. */
 #include <errno.h>
 #include <jansson.h>
-#include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uv.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/utf.h"
 #include "lsp/assistant/assistant.h"
 #include "lsp/cli/command.h"
-#include "lsp/cli/engine_settings.h"
+#include "lsp/cli/engine_run.h"
 #include "lsp/cli/gather.h"
 #include "lsp/cli/place.h"
 #include "lsp/cli/terminal.h"
@@ -32,8 +28,7 @@ static const char usage[] =
     "Completes FILE at LINE and COL (both from 1, COL in characters), as an editor would ask: the\n"
     "line, or with --many as much as the place takes. Starts the local engine when none runs.";
 
-enum { N_SIGNALS = 3, SHOWN_BYTES = 400 }; /* of a line on each side of the cursor */
-static const int signals[N_SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
+enum { SHOWN_BYTES = 400 }; /* of a line on each side of the cursor */
 
 struct complete_request {
     bool json, many, alone;
@@ -42,35 +37,15 @@ struct complete_request {
 };
 
 struct complete_run {
+    struct engine_run run;
     const struct complete_request *request;
     const struct place *place;
     struct document_view document;
     struct excerpts excerpts;
     const struct repository_map *map; /* NULL: none */
-    uv_loop_t loop;
-    uv_timer_t timer;
-    uv_signal_t signals[N_SIGNALS];
-    int64_t until_us;
-    engine_client *client;
     assistant *assistant; /* NULL until asked */
     completion *handle;   /* until its answer came */
-    bool ended, closed;
-    int signal_number; /* that ended it, or 0 */
-    status code;
-    error *err;
 };
-
-static void on_timer(uv_timer_t *timer);
-
-/* How it ended is known, the first time counts; all is closed on the loop's next turn. */
-static void run_end(struct complete_run *r, status code)
-{
-    if (r->ended) return;
-    r->ended = true;
-    r->code = code;
-    terminal_progress("");
-    uv_timer_start(&r->timer, on_timer, 0, 0);
-}
 
 static json_t *item_json(const struct place *p, const struct completion_answer *a)
 {
@@ -124,13 +99,14 @@ static void print_human(const struct place *p, const struct completion_answer *a
 static status answer_print(const struct complete_run *r, const struct completion_answer *a)
 {
     status s = OK;
+    error *err = r->run.err;
     terminal_progress("");
     if (r->request->json)
-        s = print_json(r->place, a, r->err);
+        s = print_json(r->place, a, err);
     else
-        print_human(r->place, a, engine_client_status(r->client)->demo);
+        print_human(r->place, a, engine_client_status(r->run.client)->demo);
     if (s == OK && (fflush(stdout) != 0 || ferror(stdout)))
-        s = fail(r->err, ERR_IO, "stdout: %s", strerror(errno));
+        s = fail(err, ERR_IO, "stdout: %s", strerror(errno));
     return s;
 }
 
@@ -143,23 +119,25 @@ static bool is_silence(const struct completion_answer *a)
 static void on_answer(void *context, const struct completion_answer *answer)
 {
     struct complete_run *r = context;
+    error *err = r->run.err;
     r->handle = NULL;
-    if (r->ended) return;
+    if (r->run.ended) return;
     if (answer->failed || (is_silence(answer) && !answer->cancelled))
-        run_end(r, fail(r->err, ERR_NETWORK, "%s", answer->reason));
+        engine_run_end(&r->run, fail(err, ERR_NETWORK, "%s", answer->reason));
     else if (answer->cancelled)
-        run_end(r, fail(r->err, ERR_CANCELLED, "%s", answer->reason));
+        engine_run_end(&r->run, fail(err, ERR_CANCELLED, "%s", answer->reason));
     else
-        run_end(r, answer_print(r, answer));
+        engine_run_end(&r->run, answer_print(r, answer));
 }
 
 /* The engine is there: one question, with all the time that is left. */
-static void run_ask(struct complete_run *r)
+static void run_ask(struct engine_run *run)
 {
-    int64_t left_ms = (r->until_us - clock_us()) / 1000 + 1;
+    struct complete_run *r = run->context;
+    int64_t left_ms = (run->until_us - clock_us()) / 1000 + 1;
     if (left_ms < 1) return; /* the timer is about to say so */
-    const struct assistant_options options = {.loop = &r->loop,
-                                              .client = r->client,
+    const struct assistant_options options = {.loop = &run->loop,
+                                              .client = run->client,
                                               .excerpts = &r->excerpts,
                                               .map = r->map,
                                               .automatic_deadline_ms = left_ms,
@@ -170,93 +148,17 @@ static void run_ask(struct complete_run *r)
                                            .cursor_byte = r->place->cursor_byte,
                                            .invoked = r->request->many};
     terminal_progress("completing");
-    uv_timer_stop(&r->timer); /* from here on the assistant keeps the time */
-    status s = assistant_open(&r->assistant, &options, r->err);
-    if (s == OK) s = assistant_complete(r->assistant, &query, on_answer, r, &r->handle, r->err);
-    if (s != OK) run_end(r, s);
+    engine_run_keep_no_time(run);
+    status s = assistant_open(&r->assistant, &options, run->err);
+    if (s == OK) s = assistant_complete(r->assistant, &query, on_answer, r, &r->handle, run->err);
+    if (s != OK) engine_run_end(run, s);
 }
 
-static void progress_show(const struct engine_status *now)
+static void run_stop(struct engine_run *run)
 {
-    char words[320];
-    if (now->state == ENGINE_LOADING && now->progress > 0 && now->progress < 1)
-        snprintf(words, sizeof words, "%s: %.0f %%", now->reason, floor(now->progress * 100));
-    else
-        snprintf(words, sizeof words, "%s", now->reason);
-    terminal_progress(words);
-}
-
-static void on_status(void *context, const struct engine_status *now)
-{
-    struct complete_run *r = context;
-    if (r->ended || r->assistant) return;
-    switch (now->state) {
-    case ENGINE_STARTING:
-    case ENGINE_LOADING: progress_show(now); break;
-    case ENGINE_OFF: run_end(r, fail(r->err, ERR_NETWORK, "%s", now->reason)); break;
-    case ENGINE_DEGRADED:
-        terminal_progress("");
-        fprintf(stderr, "dbrx-ls complete: note: %s\n", now->reason);
-        run_ask(r);
-        break;
-    case ENGINE_READY: run_ask(r); break;
-    }
-}
-
-static void on_signal(uv_signal_t *handle, int number)
-{
-    struct complete_run *r = handle->data;
-    if (r->ended) return;
-    r->signal_number = number;
-    run_end(r, fail(r->err, ERR_CANCELLED, "cancelled"));
-}
-
-static void run_close(struct complete_run *r)
-{
-    r->closed = true;
+    struct complete_run *r = run->context;
     if (r->handle) completion_cancel(r->handle);
     if (r->assistant) assistant_close(r->assistant);
-    if (r->client) engine_client_close(r->client, NULL, NULL);
-    for (int i = 0; i < N_SIGNALS; i++) uv_close((uv_handle_t *)&r->signals[i], NULL);
-    uv_close((uv_handle_t *)&r->timer, NULL);
-}
-
-static void on_timer(uv_timer_t *timer)
-{
-    struct complete_run *r = timer->data;
-    if (r->closed) return;
-    if (r->ended) {
-        run_close(r);
-        return;
-    }
-    run_end(r, fail(r->err, ERR_NETWORK, "no engine within %g s: %s", r->request->timeout_s,
-                    engine_client_status(r->client)->reason));
-}
-
-static status run_open(struct complete_run *r, error *err)
-{
-    int64_t ms = (int64_t)(r->request->timeout_s * 1000);
-    struct engine_client_options options = engine_settings_client(&r->request->settings);
-    options.loop = &r->loop;
-    options.on_status = on_status;
-    options.context = r;
-    r->until_us = clock_us() + ms * 1000;
-    uv_timer_init(&r->loop, &r->timer);
-    r->timer.data = r;
-    uv_timer_start(&r->timer, on_timer, (uint64_t)ms, 0);
-    for (int i = 0; i < N_SIGNALS; i++) {
-        uv_signal_init(&r->loop, &r->signals[i]);
-        r->signals[i].data = r;
-        uv_signal_start_oneshot(&r->signals[i], on_signal, signals[i]);
-    }
-    return engine_client_open(&r->client, &options, err);
-}
-
-/* What a shell wants to know of a program that was interrupted: that it was. */
-static void signal_pass_on(int number)
-{
-    signal(number, SIG_DFL);
-    raise(number);
 }
 
 /* Without it the file stands alone, as it does for an editor whose indexer has not begun yet. */
@@ -273,43 +175,33 @@ static void gather(struct complete_run *r, struct gather *g, arena *memory)
 
 static status complete(const struct complete_request *request, const char *word, error *err)
 {
-    struct complete_run r = {.request = request, .err = err};
+    struct complete_run r = {
+        .request = request,
+        .run = {
+            .name = "complete", .timeout_s = request->timeout_s, .ask = run_ask, .stop = run_stop}};
     struct place place;
     struct gather g = {0};
     arena memory = {0};
+    r.run.context = &r;
     status s = place_open(&place, word, err);
-    if (s != OK) goto out;
-    r.place = &place;
-    r.document = place_document(&place);
-    if (!request->alone) gather(&r, &g, &memory);
-    int rc = uv_loop_init(&r.loop);
-    if (rc < 0) {
-        s = fail(err, ERR_IO, "event loop: %s", uv_strerror(rc));
-        goto out;
+    if (s == OK) {
+        r.place = &place;
+        r.document = place_document(&place);
+        if (!request->alone) gather(&r, &g, &memory);
+        s = engine_run(&r.run, &request->settings, err);
     }
-    if ((s = run_open(&r, err)) != OK) run_end(&r, s);
-    uv_run(&r.loop, UV_RUN_DEFAULT);
-    uv_loop_close(&r.loop);
-    s = r.code;
-out:
     excerpts_free(&r.excerpts);
     gather_close(&g);
     arena_reset(&memory);
     place_close(&place);
-    if (r.signal_number) signal_pass_on(r.signal_number);
+    engine_run_pass_on(&r.run);
     return s;
 }
 
 static status request_check(const struct complete_request *r, int n_rest, error *err)
 {
     if (n_rest != 1) return fail(err, ERR_USAGE, "expected one FILE:LINE:COL (see --help)");
-    if (!(r->timeout_s >= 0.001 && r->timeout_s <= 86400))
-        return fail(err, ERR_USAGE, "--timeout: found %g, expected 0.001 to 86400", r->timeout_s);
-    /* A running engine would be asked instead, and its model's name is all there is to compare. */
-    const struct engine_settings *e = &r->settings;
-    if (e->model_dir && !e->endpoint && !directory_exists(e->model_dir))
-        return fail(err, ERR_IO, "model %s: no such directory", e->model_dir);
-    return OK;
+    return engine_run_check(&r->settings, r->timeout_s, err);
 }
 
 int command_complete(int argc, char **argv)

@@ -55,22 +55,60 @@ static size_t cursor_find(const struct place *p, uint32_t line, uint32_t column)
            column_to_byte(line_text(p, line - 1), column - 1, ENCODING_UTF32);
 }
 
-status place_open(struct place *p, const char *word, error *err)
+static status place_read(struct place *p, error *err)
+{
+    int64_t from_us = clock_us();
+    status s = exclude_check(p->path, err);
+    if (s == OK) s = file_read(&p->content, p->path, DOCUMENT_MODEL_MAX, err);
+    if (s == OK) s = line_index_reset(&p->lines, buffer_text(&p->content), err);
+    p->read_us = clock_us() - from_us;
+    return s;
+}
+
+static status path_take(struct place *p, const char *word, error *err)
 {
     *p = (struct place){.cursor_byte = 0};
     if (strlen(word) >= sizeof p->path)
         return fail(err, ERR_USAGE, "\"%.40s...\" is too long for a path", word);
     memcpy(p->path, word, strlen(word) + 1);
+    return OK;
+}
+
+status place_open(struct place *p, const char *word, error *err)
+{
+    status s = path_take(p, word, err);
+    if (s != OK) return s;
     uint32_t column = number_cut(p->path), line = column ? number_cut(p->path) : 0;
     if (line == 0 || !p->path[0])
         return fail(err, ERR_USAGE, "found \"%s\", expected FILE:LINE:COL, both from 1", word);
-    int64_t from_us = clock_us();
-    status s = exclude_check(p->path, err);
-    if (s == OK) s = file_read(&p->content, p->path, DOCUMENT_MODEL_MAX, err);
-    if (s == OK) s = line_index_reset(&p->lines, buffer_text(&p->content), err);
+    if ((s = place_read(p, err)) != OK) return s;
+    p->cursor_byte = p->end_byte = cursor_find(p, line, column);
+    return OK;
+}
+
+status place_open_lines(struct place *p, const char *word, error *err)
+{
+    status s = path_take(p, word, err);
     if (s != OK) return s;
-    p->cursor_byte = cursor_find(p, line, column);
-    p->read_us = clock_us() - from_us;
+    char *dash = strrchr(p->path, '-');
+    uint32_t last = 0, first;
+    if (dash && isdigit((unsigned char)dash[1]) &&
+        strspn(dash + 1, "0123456789") == strlen(dash + 1)) {
+        *dash = ':';
+        last = number_cut(p->path);
+    }
+    first = number_cut(p->path);
+    if (!last) last = first;
+    if (first == 0 || last < first || !p->path[0])
+        return fail(err, ERR_USAGE, "found \"%s\", expected FILE:START-END, lines from 1", word);
+    if ((s = place_read(p, err)) != OK) return s;
+    size_t n = line_index_count(&p->lines);
+    if (first > n)
+        return fail(err, ERR_USAGE, "%s has %zu lines, expected lines %u to %u", p->path, n, first,
+                    last);
+    if (last > n) last = (uint32_t)n;
+    p->cursor_byte = line_index_start(&p->lines, first - 1);
+    p->end_byte = line_index_start(&p->lines, last - 1) + line_text(p, last - 1).size;
     return OK;
 }
 

@@ -15,7 +15,7 @@ struct place {
     char path[4096]; /* as given, without the numbers */
     buffer content;
     struct line_index lines;
-    size_t cursor_byte;
+    size_t cursor_byte, end_byte;
     int64_t read_us;
 };
 
@@ -23,6 +23,9 @@ struct place {
  * that never reach a model, by the name given or the one behind its links; ERR_IO, ERR_LIMIT and
  * ERR_FORMAT from reading. place_close frees, also after a failure. */
 status place_open(struct place *out, const char *word, error *err);
+/* The same for FILE:START-END or FILE:LINE, whole lines from 1: cursor_byte is where they begin, end_byte
+ * where the last one ends, without its line end. */
+status place_open_lines(struct place *out, const char *word, error *err);
 void place_close(struct place *p);
 
 /* The file as a document; its language is told from the path. */

@@ -91,6 +91,7 @@ struct engine_request {    /* all copied */
     const char *forbid_unopened; /* closing brackets; NULL: none */
     text must_start_with; /* sent only to engines that list the feature; else the caller checks */
     int64_t deadline_ms;  /* 0: none; the call ends with what has come by then: OK, "deadline" */
+    text predicted; /* what the answer may resemble, or nothing: it comes sooner, and is the same */
 };
 
 enum { ENGINE_CHOICES_MAX = 4 };

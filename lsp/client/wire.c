@@ -105,7 +105,8 @@ static unsigned features_read(const json_t *list)
                 {"deadline", FEATURE_DEADLINE},
                 {"forbid_first", FEATURE_FORBID_FIRST},
                 {"forbid_unopened", FEATURE_FORBID_UNOPENED},
-                {"score", FEATURE_SCORE}};
+                {"score", FEATURE_SCORE},
+                {"predicted", FEATURE_PREDICTED}};
     unsigned found = 0;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *name = json_string_value(json_array_get(list, i));
@@ -275,6 +276,10 @@ static void own_fields_add(json_t *root, const struct engine_request *request, u
             json_object_set_new(own, "must_start_with", json_string(encoded.bytes));
         buffer_free(&encoded);
     }
+    /* Only an aid: what is no UTF-8 is left out. */
+    text predicted = request->predicted;
+    if ((features & FEATURE_PREDICTED) && predicted.size && utf8_valid(predicted))
+        json_object_set_new(own, "predicted", json_stringn(predicted.bytes, predicted.size));
     if (json_object_size(own))
         json_object_set_new(root, "dbrx", own);
     else

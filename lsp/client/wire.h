@@ -23,7 +23,8 @@ enum engine_feature {
     FEATURE_DEADLINE = 1 << 3,
     FEATURE_FORBID_FIRST = 1 << 4,
     FEATURE_FORBID_UNOPENED = 1 << 5,
-    FEATURE_SCORE = 1 << 6
+    FEATURE_SCORE = 1 << 6,
+    FEATURE_PREDICTED = 1 << 7
 };
 
 /* What an engine says of itself, in the handshake and on the lease stream. */

@@ -45,6 +45,15 @@ static void assistant_start(struct server *s)
     }
 }
 
+static void actions_start(struct server *s)
+{
+    error err;
+    const struct actions_options options = {
+        .loop = &s->loop, .client = s->client, .gatherer = s->gatherer};
+    if (s->client && actions_open(&s->actions, &options, &err) != OK)
+        log_line(LOG_WARN, "%s", err.message);
+}
+
 /* Without it prompts show the open file alone. */
 static void gatherer_start(struct server *s)
 {
@@ -92,6 +101,7 @@ void server_engine_open(struct server *s)
     }
     gatherer_start(s);
     assistant_start(s);
+    actions_start(s);
     status_changed(s);
 }
 

@@ -29,8 +29,7 @@ struct pending {
     struct pending *next;
 };
 
-/* The path as people say it: below a folder of the workspace, else the file's name. */
-static text path_shown(const struct server *s, const document *d)
+text path_shown(const struct server *s, const document *d)
 {
     size_t i;
     json_t *folder;
@@ -163,8 +162,8 @@ void method_cancel(struct server *s, const struct message *m)
     while (p && (p->replied || !json_equal(p->id, id))) p = p->next;
     if (p)
         pending_cancel(p);
-    else
-        popup_cancel(s, id);
+    else if (!popup_cancel(s, id))
+        job_cancel(s, id);
 }
 
 /* What replaces the selected item's range: the item's text, continued. False when the answer does

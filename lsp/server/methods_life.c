@@ -1,4 +1,6 @@
 /* initialize to exit, and what a client may change in between. */
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -46,6 +48,10 @@ void method_initialize(struct server *s, const struct message *m)
     initialize_read(&p, m->params);
     s->encoding = p.encoding;
     s->has_configuration = p.has_configuration;
+    s->can = p.can;
+    text language = human_language_name(p.locale);
+    snprintf(s->human_language, sizeof s->human_language, "%s",
+             language.size ? language.bytes : "");
     s->init_options = p.options ? json_deep_copy(p.options) : NULL;
     s->trace = p.trace.size > 0 && !text_is(p.trace, "off");
     folders_add(s, p.folders);
@@ -53,22 +59,9 @@ void method_initialize(struct server *s, const struct message *m)
     settings_recompute(s);
     bool popup = json_flag_at(p.options, "popup", !p.has_inline_completion);
     lifetime_watch(&s->lifetime, p.process_id); /* a client may end right behind its answer */
-    server_reply(s, m->id, capabilities_json(s->encoding, popup));
+    server_reply(s, m->id, capabilities_json(s->encoding, popup, &s->can));
     s->phase = PHASE_RUNNING; /* before the reply nothing else may be sent */
     server_engine_open(s);
-}
-
-static void configuration_ask(struct server *s)
-{
-    if (s->has_configuration)
-        server_request(s, "workspace/configuration",
-                       json_pack("{s:[{s:s}]}", "items", "section", "dbrx"));
-}
-
-void method_initialized(struct server *s, const struct message *m)
-{
-    (void)m;
-    configuration_ask(s);
 }
 
 /* The settings live as long as what they point into, so the old ones go last. */
@@ -80,10 +73,26 @@ static void workspace_settings_take(struct server *s, const json_t *section)
     json_decref(old);
 }
 
-void configuration_answered(struct server *s, const struct message *m)
+/* Of several questions only the newest one's answer counts. */
+static void on_configuration(struct server *s, const struct message *m, void *context)
 {
-    if (json_is_integer(m->id) && json_integer_value(m->id) == s->next_request)
+    if (m && (int64_t)(intptr_t)context == s->n_configurations)
         workspace_settings_take(s, json_array_get(m->result, 0));
+}
+
+static void configuration_ask(struct server *s)
+{
+    if (!s->has_configuration) return;
+    int64_t n = ++s->n_configurations;
+    server_request(s, "workspace/configuration",
+                   json_pack("{s:[{s:s}]}", "items", "section", "dbrx"), on_configuration,
+                   (void *)(intptr_t)n);
+}
+
+void method_initialized(struct server *s, const struct message *m)
+{
+    (void)m;
+    configuration_ask(s);
 }
 
 void method_did_change_configuration(struct server *s, const struct message *m)
@@ -116,6 +125,7 @@ void method_set_trace(struct server *s, const struct message *m)
 void method_shutdown(struct server *s, const struct message *m)
 {
     completions_cancel(s, 0);
+    jobs_close(s);
     document *d;
     for (size_t i = 0; (d = documents_at(s->documents, i)); i++) popup_close(d);
     if (s->assistant) assistant_close(s->assistant);

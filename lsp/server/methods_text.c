@@ -17,6 +17,7 @@ void document_gone(struct server *s, document *d)
 {
     struct companion *c = d->companion;
     completions_cancel(s, d->key);
+    jobs_document_gone(s, d->key);
     popup_close(d);
     if (s->assistant) assistant_forget(s->assistant, d->key);
     if (c) json_decref(c->last_prompt);
@@ -71,6 +72,7 @@ static status change_apply(struct server *s, document *d, const json_t *change, 
     *edit = (struct edit){replacement.size, replacement.size};
     if (!where || json_is_null(where)) {
         popup_changed(d, SIZE_MAX, replacement);
+        jobs_changed(s, d->key, SIZE_MAX, SIZE_MAX, replacement);
         return document_change(d, NULL, replacement, s->encoding, err);
     }
     if (!range_read(&range, where)) return fail(err, ERR_FORMAT, "a change with a broken range");
@@ -79,6 +81,8 @@ static status change_apply(struct server *s, document *d, const json_t *change, 
     size_t from = document_byte(d, range.start, s->encoding);
     popup_changed(d, inserts && popup_waits(d) ? from : SIZE_MAX, replacement);
     edit->cursor_byte = from + replacement.size;
+    if (s->jobs)
+        jobs_changed(s, d->key, from, document_byte(d, range.end, s->encoding), replacement);
     return document_change(d, &range, replacement, s->encoding, err);
 }
 
@@ -116,7 +120,9 @@ void method_did_change(struct server *s, const struct message *m)
     if (changes_apply(s, d, m, &edit, &err) != OK) {
         document_put_out_of_step(d, err.message);
         popup_changed(d, SIZE_MAX, (text){0});
+        jobs_changed(s, d->key, SIZE_MAX, SIZE_MAX, (text){0});
     }
+    jobs_seen(s, d);
     document_changed(s, d, edit.cursor_byte, edit.n_inserted);
     document_note(s, d);
 }

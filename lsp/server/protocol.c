@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "lsp/assistant/action_table.h"
 
 static int hex4(const char *digits)
 {
@@ -223,6 +224,38 @@ static enum position_encoding encoding_choose(const json_t *offered)
     return chosen;
 }
 
+static bool list_has(const json_t *list, const char *word)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach(list, i, item)
+    {
+        if (json_is_string(item) && strcmp(json_string_value(item), word) == 0) return true;
+    }
+    return false;
+}
+
+static void can_read(struct client_can *out, const json_t *can, const json_t *options)
+{
+    const json_t *action = json_path(can, "textDocument.codeAction");
+    const json_t *edit = json_path(can, "workspace.workspaceEdit"), *tag;
+    size_t i;
+    out->action_literals = json_is_object(json_object_get(action, "codeActionLiteralSupport"));
+    json_array_foreach(json_path(action, "tagSupport.valueSet"), i, tag)
+    {
+        if (json_integer_value(tag) == 1) out->action_tags = true;
+    }
+    out->progress = json_is_true(json_path(can, "window.workDoneProgress"));
+    out->apply_edit = json_is_true(json_path(can, "workspace.applyEdit"));
+    out->create_files = list_has(json_object_get(edit, "resourceOperations"), "create");
+    out->versioned_edits = json_is_true(json_object_get(edit, "documentChanges")) ||
+                           json_array_size(json_object_get(edit, "resourceOperations")) > 0;
+    out->show_document = json_is_true(json_path(can, "window.showDocument.support"));
+    out->document_content = json_is_object(json_path(can, "workspace.textDocumentContent"));
+    out->dbrx_documents = json_flag_at(options, "documents", false);
+    out->asks_instructions = json_flag_at(options, "instructions", false);
+}
+
 void initialize_read(struct initialize_params *out, const json_t *params)
 {
     const json_t *can = json_object_get(params, "capabilities");
@@ -235,6 +268,8 @@ void initialize_read(struct initialize_params *out, const json_t *params)
     out->root_uri = json_text_at(params, "rootUri");
     out->options = json_path(params, "initializationOptions.dbrx");
     out->trace = json_text_at(params, "trace");
+    out->locale = json_text_at(params, "locale");
+    can_read(&out->can, can, out->options);
 }
 
 bool completion_read(struct completion_params *out, const json_t *params)
@@ -279,15 +314,38 @@ json_t *range_json(const struct range *range)
 static const char *const encoding_names[] = {
     [ENCODING_UTF16] = "utf-16", [ENCODING_UTF8] = "utf-8", [ENCODING_UTF32] = "utf-32"};
 
-json_t *capabilities_json(enum position_encoding encoding, bool popup)
+static json_t *commands_json(void)
 {
-    json_t *can = json_pack(
-        "{s:s, s:{s:b, s:i, s:{s:b}}, s:{}, s:{s:{s:b, s:b}}}", /* what initialize promises */
+    const struct action_row *row;
+    json_t *commands = json_array();
+    for (size_t i = 0; (row = action_row_at(i)); i++)
+        json_array_append_new(commands, json_sprintf("dbrx-ls.%s", row->name));
+    return commands;
+}
+
+/* Every kind of the table once. */
+static json_t *action_kinds_json(void)
+{
+    const struct action_row *row;
+    json_t *kinds = json_array();
+    for (size_t i = 0; (row = action_row_at(i)); i++)
+        if (!list_has(kinds, row->kind)) json_array_append_new(kinds, json_string(row->kind));
+    return kinds;
+}
+
+json_t *capabilities_json(enum position_encoding encoding, bool popup, const struct client_can *can)
+{
+    json_t *all = json_pack(
+        "{s:s, s:{s:b, s:i, s:{s:b}}, s:{}, s:{s:o}, s:{s:o}, s:{s:{s:b, s:b}}}",
         "positionEncoding", encoding_names[encoding], "textDocumentSync", "openClose", 1, "change",
-        2, "save", "includeText", 0, "inlineCompletionProvider", "workspace", "workspaceFolders",
-        "supported", 1, "changeNotifications", 1);
-    if (can && popup)
-        json_object_set_new(can, "completionProvider", json_pack("{s:b}", "resolveProvider", 0));
-    return json_pack("{s:o, s:{s:s, s:s}}", "capabilities", can, "serverInfo", "name", "dbrx-ls",
+        2, "save", "includeText", 0, "inlineCompletionProvider", "codeActionProvider",
+        "codeActionKinds", action_kinds_json(), "executeCommandProvider", "commands",
+        commands_json(), "workspace", "workspaceFolders", "supported", 1, "changeNotifications", 1);
+    if (all && popup)
+        json_object_set_new(all, "completionProvider", json_pack("{s:b}", "resolveProvider", 0));
+    if (all && can->document_content)
+        json_object_set_new(json_object_get(all, "workspace"), "textDocumentContent",
+                            json_pack("{s:[s]}", "schemes", DOCUMENT_SCHEME));
+    return json_pack("{s:o, s:{s:s, s:s}}", "capabilities", all, "serverInfo", "name", "dbrx-ls",
                      "version", DBRX_VERSION);
 }

@@ -12,6 +12,9 @@
 #include "base/utf.h"
 #include "lsp/server/documents.h"
 
+/* Of the documents we make ourselves. */
+#define DOCUMENT_SCHEME "dbrx-doc"
+
 enum rpc_code {
     RPC_PARSE_ERROR = -32700,
     RPC_INVALID_REQUEST = -32600,
@@ -19,6 +22,8 @@ enum rpc_code {
     RPC_INVALID_PARAMS = -32602,
     RPC_INTERNAL_ERROR = -32603,
     RPC_NOT_INITIALIZED = -32002,
+    RPC_CONTENT_MODIFIED = -32801,
+    RPC_REQUEST_FAILED = -32803,
     RPC_CANCELLED = -32800
 };
 
@@ -58,14 +63,29 @@ json_t *json_path(const json_t *object, const char *dotted); /* "a.b.c" */
 bool position_read(struct position *out, const json_t *value);
 bool range_read(struct range *out, const json_t *value);
 
+/* What the client can do with actions and their results. */
+struct client_can {
+    bool action_literals;   /* actions rather than bare commands */
+    bool action_tags;       /* CodeActionTag.LLMGenerated */
+    bool progress;          /* window/workDoneProgress/create */
+    bool apply_edit;        /* workspace/applyEdit */
+    bool versioned_edits;   /* documentChanges */
+    bool create_files;      /* resourceOperations "create" */
+    bool show_document;     /* window/showDocument */
+    bool document_content;  /* workspace/textDocumentContent and its refresh */
+    bool dbrx_documents;    /* dbrx/document, ours */
+    bool asks_instructions; /* the user's words for dbrx-ls.rewrite are asked for by the client */
+};
+
 struct initialize_params {
     int64_t process_id; /* 0: none */
     enum position_encoding encoding;
     bool has_inline_completion, has_configuration, has_folder_changes;
+    struct client_can can;
     const json_t *folders; /* array of {uri, name}, or NULL */
     text root_uri;         /* for clients without folders */
     const json_t *options; /* initializationOptions.dbrx, or NULL */
-    text trace;
+    text trace, locale;
 };
 
 struct completion_params {
@@ -85,6 +105,7 @@ bool completion_read(struct completion_params *out, const json_t *params);
 /* JSON of what we say. New references, NULL when memory is short. */
 json_t *text_json(text t); /* U+FFFD for bytes that are no UTF-8 */
 json_t *range_json(const struct range *range);
-json_t *capabilities_json(enum position_encoding encoding, bool popup);
+json_t *capabilities_json(enum position_encoding encoding, bool popup,
+                          const struct client_can *can);
 
 #endif

@@ -32,6 +32,10 @@ static const struct method methods[] = {
     {"textDocument/didSave", MESSAGE_NOTIFICATION, method_did_save},
     {"textDocument/inlineCompletion", MESSAGE_REQUEST, method_inline_completion},
     {"textDocument/completion", MESSAGE_REQUEST, method_completion},
+    {"textDocument/codeAction", MESSAGE_REQUEST, method_code_action},
+    {"workspace/executeCommand", MESSAGE_REQUEST, method_execute_command},
+    {"workspace/textDocumentContent", MESSAGE_REQUEST, method_document_content},
+    {"window/workDoneProgress/cancel", MESSAGE_NOTIFICATION, method_progress_cancel},
     {"workspace/didChangeConfiguration", MESSAGE_NOTIFICATION, method_did_change_configuration},
     {"workspace/didChangeWorkspaceFolders", MESSAGE_NOTIFICATION, method_did_change_folders},
     {"dbrx/prompt", MESSAGE_REQUEST, method_prompt},
@@ -68,10 +72,54 @@ void server_notify(struct server *s, const char *method, json_t *params)
                 json_pack("{s:s, s:s, s:o}", "jsonrpc", "2.0", "method", method, "params", params));
 }
 
-void server_request(struct server *s, const char *method, json_t *params)
+/* A request of ours that waits for its answer. */
+struct awaited {
+    int64_t id;
+    answer_handler *answered;
+    void *context;
+    struct awaited *next;
+};
+
+void server_request(struct server *s, const char *method, json_t *params, answer_handler *answered,
+                    void *context)
 {
-    server_send(s, json_pack("{s:s, s:I, s:s, s:o}", "jsonrpc", "2.0", "id",
-                             (json_int_t)++s->next_request, "method", method, "params", params));
+    int64_t id = ++s->next_request;
+    struct awaited *w = memory_take(1, sizeof *w);
+    if (!w) {
+        json_decref(params);
+        answered(s, NULL, context);
+        return;
+    }
+    *w = (struct awaited){id, answered, context, s->awaited};
+    s->awaited = w;
+    server_send(s, json_pack("{s:s, s:I, s:s, s:o}", "jsonrpc", "2.0", "id", (json_int_t)id,
+                             "method", method, "params", params));
+}
+
+void request_ignore(struct server *s, const struct message *m, void *context)
+{
+    (void)s, (void)m, (void)context;
+}
+
+void request_answered(struct server *s, const struct message *m)
+{
+    struct awaited **at = &s->awaited, *w;
+    int64_t id = json_is_integer(m->id) ? json_integer_value(m->id) : -1;
+    while (*at && (*at)->id != id) at = &(*at)->next;
+    if (!(w = *at)) return;
+    *at = w->next;
+    w->answered(s, m, w->context);
+    memory_free(w);
+}
+
+void requests_close(struct server *s)
+{
+    struct awaited *w;
+    while ((w = s->awaited)) {
+        s->awaited = w->next;
+        w->answered(s, NULL, w->context);
+        memory_free(w);
+    }
 }
 
 void server_profile(struct server *s, const char *method, int64_t began_us, size_t size_bytes)
@@ -112,7 +160,7 @@ static bool phase_refuses(struct server *s, const struct message *m)
 static void message_dispatch(struct server *s, const struct message *m)
 {
     if (m->kind == MESSAGE_RESPONSE) {
-        if (s->phase == PHASE_RUNNING) configuration_answered(s, m);
+        if (s->phase == PHASE_RUNNING) request_answered(s, m);
         return;
     }
     if (phase_refuses(s, m)) return;
@@ -197,7 +245,12 @@ static void on_end_timer(uv_timer_t *timer)
     s->torn_down = true;
     document *d;
     completions_cancel(s, 0);
+    jobs_close(s);
+    requests_close(s);
+    views_close(s);
     for (size_t i = 0; (d = documents_at(s->documents, i)); i++) document_gone(s, d);
+    if (s->actions) actions_close(s->actions);
+    s->actions = NULL;
     if (s->assistant) assistant_close(s->assistant);
     s->assistant = NULL;
     gatherer_close(s->gatherer);

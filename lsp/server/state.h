@@ -5,6 +5,7 @@
 #include <uv.h>
 
 #include "base/arena.h"
+#include "lsp/assistant/action.h"
 #include "lsp/assistant/assistant.h"
 #include "lsp/server/documents.h"
 #include "lsp/server/lifetime.h"
@@ -40,7 +41,9 @@ struct server {
     bool ending, torn_down;
     int exit_code;
     enum position_encoding encoding;
-    bool has_configuration;     /* the client answers workspace/configuration */
+    bool has_configuration; /* the client answers workspace/configuration */
+    struct client_can can;
+    char human_language[32];    /* of the user's locale, "German"; "" when not known */
     json_t *init_options;       /* initializationOptions.dbrx */
     json_t *workspace_settings; /* the "dbrx" section, or NULL */
     json_t *folders;            /* array of decoded paths */
@@ -49,16 +52,28 @@ struct server {
     struct status_sender status;
     struct pending *pending; /* completions under way, newest first */
     size_t n_pending;
-    int64_t next_request; /* ids of our own requests */
-    bool trace;           /* $/setTrace is not "off" */
-    int64_t received_us;  /* of the message being handled */
+    actions *actions;   /* NULL without an engine's client */
+    struct job *jobs;   /* actions under way, newest first */
+    struct view *views; /* explanations, newest first */
+    size_t n_jobs;
+    int64_t next_name;                      /* of progress tokens and documents of ours */
+    struct awaited *awaited;                /* requests of ours that have no answer yet */
+    int64_t next_request, n_configurations; /* ids of our own requests; how often one was asked */
+    bool trace;                             /* $/setTrace is not "off" */
+    int64_t received_us;                    /* of the message being handled */
 };
 
 /* server.c. Results and params are taken over; NULL as result is JSON null. */
 void server_reply(struct server *s, json_t *id, json_t *result);
 void server_reply_error(struct server *s, json_t *id, int code, const char *message);
 void server_notify(struct server *s, const char *method, json_t *params);
-void server_request(struct server *s, const char *method, json_t *params);
+/* `answered` is called once: with the response, or with NULL when none will come any more. */
+typedef void answer_handler(struct server *s, const struct message *m, void *context);
+void server_request(struct server *s, const char *method, json_t *params, answer_handler *answered,
+                    void *context);
+void request_ignore(struct server *s, const struct message *m, void *context);
+void request_answered(struct server *s, const struct message *m);
+void requests_close(struct server *s);
 /* One line per request for the log and for clients that trace. */
 void server_profile(struct server *s, const char *method, int64_t began_us, size_t size_bytes);
 /* Ends soon, from the loop. Any number of calls. */
@@ -91,7 +106,6 @@ void method_exit(struct server *s, const struct message *m);
 void method_set_trace(struct server *s, const struct message *m);
 void method_did_change_configuration(struct server *s, const struct message *m);
 void method_did_change_folders(struct server *s, const struct message *m);
-void configuration_answered(struct server *s, const struct message *m);
 
 /* methods_completion.c */
 void method_inline_completion(struct server *s, const struct message *m);
@@ -99,6 +113,8 @@ void method_cancel(struct server *s, const struct message *m);
 void method_prompt(struct server *s, const struct message *m);
 /* Why no model work is done for a document (NULL: not open), or NULL. Lives until the next call. */
 const char *document_refusal(struct server *s, const document *d);
+/* The path as people say it: below a folder of the workspace, else the file's name. */
+text path_shown(const struct server *s, const document *d);
 void completions_cancel(struct server *s, uint64_t document_key); /* 0: all */
 /* Keeps what an answer cost for dbrx/prompt and the status. */
 void report_keep(struct server *s, document *d, const struct completion_report *report);
@@ -116,6 +132,28 @@ status completion_ask(struct server *s, const document *d, text content, int64_t
                       size_t cursor_byte, bool invoked,
                       void (*on_answer)(void *context, const struct completion_answer *answer),
                       void *context, completion **out, error *err);
+
+/* methods_action.c */
+void method_code_action(struct server *s, const struct message *m);
+void method_execute_command(struct server *s, const struct message *m);
+
+/* action_job.c: an action the user gave, until its request is answered. */
+void job_begin(struct server *s, const struct message *m, const document *d,
+               const struct action_row *row, const json_t *argument);
+void method_progress_cancel(struct server *s, const struct message *m);
+bool job_cancel(struct server *s, const json_t *id); /* false: no such request */
+/* Before and after a change of a document: [from, to) becomes `inserted`; SIZE_MAX: anything. */
+void jobs_changed(struct server *s, uint64_t document_key, size_t from, size_t to, text inserted);
+void jobs_seen(struct server *s, const document *d); /* after all changes of a message */
+void jobs_document_gone(struct server *s, uint64_t document_key);
+void jobs_close(struct server *s);
+
+/* explain_view.c: prose on its way to where the client shows it. */
+struct view *view_open(struct server *s, text name);
+void view_put(struct view *v, text piece);
+json_t *view_finish(struct view *v, bool cut); /* its URI, or null; the view stays readable */
+void method_document_content(struct server *s, const struct message *m);
+void views_close(struct server *s);
 
 /* popup.c */
 void method_completion(struct server *s, const struct message *m);

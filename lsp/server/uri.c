@@ -1,5 +1,8 @@
 #include "lsp/server/uri.h"
 
+#include <ctype.h>
+#include <string.h>
+
 static int hex_value(char c)
 {
     if (c >= '0' && c <= '9') return c - '0';
@@ -35,6 +38,24 @@ void uri_to_path(buffer *out, text uri)
         buffer_put_char(out, escape ? decoded : path.bytes[i]);
         if (escape) i += 2;
     }
+}
+
+void uri_of_path(buffer *out, text path)
+{
+    buffer_put_text(out, TEXT("file://"));
+    for (size_t i = 0; i < path.size; i++) {
+        unsigned char c = (unsigned char)path.bytes[i];
+        if (isalnum(c) || (c && strchr("/-._~", c)))
+            buffer_put_char(out, (char)c);
+        else
+            buffer_print(out, "%%%02X", c);
+    }
+}
+
+text uri_scheme(text uri)
+{
+    size_t colon = text_find(uri, TEXT(":"), 0);
+    return colon == SIZE_MAX ? TEXT("") : text_slice(uri, 0, colon);
 }
 
 text path_below(text path, text folder)

@@ -9,6 +9,12 @@
  * Wrong escapes stay as they are. */
 void uri_to_path(buffer *out, text uri);
 
+/* Appends the URI of an absolute path: "/a b" gives "file:///a%20b". */
+void uri_of_path(buffer *out, text path);
+
+/* "file" of "file:///w/a.c"; empty when there is none. */
+text uri_scheme(text uri);
+
 /* `path` below `folder` ("/w" and "/w/a/b.c" give "a/b.c"); empty when it is not. A view. */
 text path_below(text path, text folder);
 
