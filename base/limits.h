@@ -112,6 +112,8 @@
 #define INDEX_BATCH_US    200000
 /* How long a writer waits for another one's transaction. */
 #define INDEX_BUSY_MS 10000
+/* Counted outcomes: 300 bytes every five minutes of work; two such files are years. */
+#define STATISTICS_FILE_MAX MIB
 /* Memory of a process that indexes, above what it has at its start. */
 #define INDEX_MEMORY_MAX GIB
 

@@ -68,6 +68,7 @@ static void session_free(struct session *s)
 {
     prompt_session_close(s->prompts);
     question_release(s->latest);
+    outcomes_free(&s->outcomes);
     completion_cache_free(&s->cache);
     memory_free(s);
 }
@@ -103,15 +104,16 @@ static bool run_agrees(const struct run *r, text content, size_t cursor, size_t 
     return false;
 }
 
-/* One key of the suggestion is typed, more at once is taken. */
-static void fate_count(assistant *a, struct session *s, enum suggestion_fate fate,
-                       size_t n_inserted, size_t cursor)
+/* What was shown before the change, as far as it was left; without it nothing is empty. */
+static struct suggestion_left left_before(const struct session *s, size_t *cursor)
 {
-    s->accepted = false;
-    if (fate == SUGGESTION_CONTRADICTED) a->counters.rejected++;
-    if (fate != SUGGESTION_DONE) return;
-    s->accepted = n_inserted > 1;
-    s->accepted_byte = cursor;
+    struct suggestion_left left = {0};
+    *cursor = 0;
+    if (!s->latest) return left;
+    *cursor = s->latest->query.cursor_byte;
+    if (!suggestion_left(&s->cache.shown, s->latest->query.document.content, *cursor, &left))
+        left = (struct suggestion_left){0};
+    return left;
 }
 
 void assistant_changed(assistant *a, const struct completion_query *query, size_t n_inserted)
@@ -122,9 +124,21 @@ void assistant_changed(assistant *a, const struct completion_query *query, size_
     if (!s) return;
     size_t cursor = cursor_guess(s, content, query->cursor_byte, n_inserted);
     bool was_shown = s->cache.shown.insert.size > 0;
-    enum suggestion_fate fate = completion_cache_changed(&s->cache, content, cursor);
+    size_t from =
+        query->cursor_byte - (n_inserted < query->cursor_byte ? n_inserted : query->cursor_byte);
+    size_t before_cursor;
+    enum suggestion_fate fate = completion_cache_fate(&s->cache, content, cursor);
+    struct completion_query now = *query;
+    now.cursor_byte = cursor;
+    if (was_shown) {
+        const struct suggestion_left before = left_before(s, &before_cursor);
+        acceptance_note(a, s, fate, &before, before_cursor, &now,
+                        text_slice(content, from, query->cursor_byte));
+        completion_cache_changed(&s->cache, content, cursor);
+    } else if (s->accepted && n_inserted == 0) {
+        s->accepted = false;
+    }
     bool foreseen = was_shown && fate == SUGGESTION_HOLDS;
-    if (was_shown) fate_count(a, s, fate, n_inserted, cursor);
     for (struct run *r = a->runs, *next; r; r = next) {
         next = r->next;
         if (r->session != s) continue;
@@ -135,8 +149,6 @@ void assistant_changed(assistant *a, const struct completion_query *query, size_
             run_abandon(r);
         }
     }
-    struct completion_query now = *query;
-    now.cursor_byte = cursor;
     struct question *q = question_new(&now, false);
     if (q) warm_changed(a, s, q, foreseen);
     question_release(q);

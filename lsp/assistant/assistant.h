@@ -56,8 +56,10 @@ struct completion_answer {
     size_t from_byte, to_byte; /* of the first item */
     struct completion_item items[COMPLETION_ITEMS_MAX]; /* best first; several only when invoked */
     size_t n_items;
-    bool cancelled;     /* by the caller or by a newer query of the same document */
-    bool failed;        /* the engine gave nothing: people should be told the reason */
+    uint64_t
+        shown_id;   /* of the first item, for assistant_accepted; it stays while one types along */
+    bool cancelled; /* by the caller or by a newer query of the same document */
+    bool failed;    /* the engine gave nothing: people should be told the reason */
     const char *reason; /* static or living as long as the callback */
     struct completion_report report;
 };
@@ -88,6 +90,13 @@ void completion_cancel(completion *c);
  * as far as that is known, and the change's last n_inserted bytes before it. What runs and does not
  * agree with it ends; so does what was shown, which is rejected where something else was typed. */
 void assistant_changed(assistant *a, const struct completion_query *query, size_t n_inserted);
+
+/* One change of a document's text, before assistant_changed is told of them all. */
+void assistant_edited(assistant *a, uint64_t document_key, size_t from, size_t n_removed,
+                      size_t n_inserted);
+
+/* The editor says that a suggestion was taken over: what the changes say is then not doubted. */
+void assistant_accepted(assistant *a, uint64_t shown_id);
 
 /* A document was opened, with this text. */
 void assistant_opened(assistant *a, const struct completion_query *query);

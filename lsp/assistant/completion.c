@@ -28,6 +28,7 @@ void assistant_wake(assistant *a, int64_t least_ms)
     for (const struct run *r = a->runs; r; r = r->next)
         if (r->until_us > now_us && r->until_us < next_us) next_us = r->until_us;
     if (warm_next_us(a) < next_us) next_us = warm_next_us(a);
+    if (acceptance_next_us(a) < next_us) next_us = acceptance_next_us(a);
     if (a->answering || a->closing) return;
     uv_timer_stop(&a->timer);
     if (next_us == INT64_MAX) return;
@@ -123,6 +124,9 @@ static void completion_show(struct completion *c)
     const struct question *q = c->question;
     const struct offer *o = &c->offers[0];
     if (c->cancelled || c->n_offers == 0 || !c->session) return;
+    for (size_t i = 1; i < c->n_offers; i++)
+        completion_cache_learn(&c->session->cache, q->query.document.content, q->place.cursor_byte,
+                               buffer_text(&c->offers[i].insert), c->offers[i].behind_bytes);
     const struct suggestion_left left = {
         .rest = buffer_text(&o->insert),
         .before_bytes = o->before_bytes,
@@ -131,8 +135,10 @@ static void completion_show(struct completion *c)
     if (completion_cache_show(&c->session->cache, q->query.document.content, q->place.cursor_byte,
                               &left, q->query.invoked)) {
         c->assistant->counters.shown++;
+        c->session->shown_id = ++c->assistant->n_shown;
         warm_shown(c->assistant, q, &left);
     }
+    c->shown_id = c->session->shown_id;
 }
 
 static void counters_add(struct assistant_counters *n, const struct completion *c)
@@ -171,6 +177,7 @@ static void completion_answer(struct completion *c)
     if (c->run) answer.report.prompt = &c->run->prompt;
     counters_add(&c->assistant->counters, c);
     completion_show(c);
+    answer.shown_id = c->shown_id;
     c->on_answer(c->context, &answer);
     completion_free(c);
 }
@@ -239,7 +246,10 @@ static void on_timer(uv_timer_t *timer)
         run_unwanted(r);
     }
     completions_answer(a, false);
-    if (!a->closing) warm_step(a);
+    if (!a->closing) {
+        acceptance_check(a);
+        warm_step(a);
+    }
     if (!a->answering) assistant_wake(a, 1); /* what a callback asked waits for the next turn */
 }
 

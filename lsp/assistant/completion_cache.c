@@ -98,13 +98,39 @@ bool completion_cache_refuses(const struct completion_cache *c, text content, si
     return false;
 }
 
-enum suggestion_fate completion_cache_changed(struct completion_cache *c, text content,
-                                              size_t cursor_byte)
+/* Another answer for the same place, that the text goes on with or has whole. */
+static const struct suggestion *chosen_instead(const struct completion_cache *c, text content,
+                                               size_t cursor_byte)
+{
+    for (size_t i = 0; i < KNOWN_MAX && i < c->n_known; i++) {
+        const struct suggestion *s = &c->known[i];
+        enum suggestion_fate fate = suggestion_fate(s, content, cursor_byte);
+        if (s->cursor_byte == c->shown.cursor_byte &&
+            (fate == SUGGESTION_HOLDS || fate == SUGGESTION_DONE))
+            return s;
+    }
+    return NULL;
+}
+
+enum suggestion_fate completion_cache_fate(const struct completion_cache *c, text content,
+                                           size_t cursor_byte)
 {
     enum suggestion_fate fate = suggestion_fate(&c->shown, content, cursor_byte);
-    if (fate == SUGGESTION_HOLDS) return fate;
-    if (fate == SUGGESTION_CONTRADICTED)
+    if (fate != SUGGESTION_CONTRADICTED) return fate;
+    const struct suggestion *other = chosen_instead(c, content, cursor_byte);
+    return other ? suggestion_fate(other, content, cursor_byte) : fate;
+}
+
+void completion_cache_changed(struct completion_cache *c, text content, size_t cursor_byte)
+{
+    enum suggestion_fate fate = suggestion_fate(&c->shown, content, cursor_byte);
+    if (fate == SUGGESTION_HOLDS) return;
+    const struct suggestion *other = chosen_instead(c, content, cursor_byte);
+    if (fate == SUGGESTION_CONTRADICTED && other) {
+        suggestion_copy(&c->shown, other);
+        if (suggestion_fate(other, content, cursor_byte) == SUGGESTION_HOLDS) return;
+    } else if (fate == SUGGESTION_CONTRADICTED) {
         suggestion_copy(&c->rejected[c->n_rejected++ % REJECTED_MAX], &c->shown);
+    }
     suggestion_clear(&c->shown);
-    return fate;
 }

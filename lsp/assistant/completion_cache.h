@@ -39,10 +39,12 @@ bool completion_cache_show(struct completion_cache *c, text content, size_t curs
 bool completion_cache_refuses(const struct completion_cache *c, text content, size_t cursor_byte,
                               text insert);
 
-/* The text changed; the cursor is, as far as that says, at cursor_byte. What was shown is kept,
- * or forgotten, or rejected from now on; says which. */
-enum suggestion_fate completion_cache_changed(struct completion_cache *c, text content,
-                                              size_t cursor_byte);
+/* The text changed; the cursor is, as far as that says, at cursor_byte. What became of what was
+ * shown, or of another answer for its place that was taken instead. */
+enum suggestion_fate completion_cache_fate(const struct completion_cache *c, text content,
+                                           size_t cursor_byte);
+/* What was shown is kept, or forgotten, or rejected from now on, accordingly. */
+void completion_cache_changed(struct completion_cache *c, text content, size_t cursor_byte);
 
 /* Line ends before the first visible character belong to the line that has it. */
 text completion_first_line(text insert);

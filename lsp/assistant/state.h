@@ -20,6 +20,7 @@
 #include "context/trim.h"
 #include "lsp/assistant/assistant.h"
 #include "lsp/assistant/completion_cache.h"
+#include "lsp/assistant/outcomes.h"
 #include "lsp/assistant/rhythm.h"
 #include "lsp/assistant/warm.h"
 
@@ -32,6 +33,10 @@ struct session {
     struct completion_cache cache;
     bool accepted; /* the last thing that happened: a suggestion was taken over, up to here */
     size_t accepted_byte;
+    uint64_t shown_id; /* of what is shown, or was last */
+    uint64_t done_id;  /* of what was counted as accepted, or as typed */
+    bool done_was_typed;
+    struct outcomes outcomes;
     bool planned;            /* excerpts have had their first say */
     struct question *latest; /* the document as it was last seen; NULL: not yet */
     struct session *next;
@@ -90,6 +95,7 @@ struct completion {
     bool due, cancelled, failed;
     struct offer offers[COMPLETION_ITEMS_MAX];
     size_t n_offers;
+    uint64_t shown_id;
     char reason[256];
     struct completion_report report; /* without the prompt, which is the run's */
     struct completion *next;
@@ -101,6 +107,7 @@ struct assistant {
     struct run *runs;
     struct completion *completions; /* oldest first */
     uint64_t n_asked;               /* serial of the newest one */
+    uint64_t n_shown;               /* id of the newest suggestion */
     struct rhythm rhythm;
     struct warmer warmer;
     struct assistant_counters counters;
@@ -121,6 +128,16 @@ void question_release(struct question *q); /* NULL is nothing */
 struct session *session_of(assistant *a, uint64_t document_key); /* NULL: none */
 status session_find(struct session **out, assistant *a, uint64_t document_key, error *err);
 void assistant_wake(assistant *a, int64_t least_ms);
+
+/* acceptance.c */
+
+/* The text changed, and what was shown has this fate; `before`, with its cursor, is the document as
+ * it was. Counts, and follows what was taken over. */
+void acceptance_note(assistant *a, struct session *s, enum suggestion_fate fate,
+                     const struct suggestion_left *before, size_t before_cursor,
+                     const struct completion_query *now, text inserted);
+int64_t acceptance_next_us(const assistant *a);
+void acceptance_check(assistant *a);
 
 /* completion.c */
 

@@ -58,6 +58,7 @@ int command_explain(int argc, char **argv);
 int command_refactor(int argc, char **argv);
 int command_prompt(int argc, char **argv);
 int command_index(int argc, char **argv);
+int command_stats(int argc, char **argv);
 int command_tokenize(int argc, char **argv);
 int command_detokenize(int argc, char **argv);
 int command_logits(int argc, char **argv);

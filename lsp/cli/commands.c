@@ -18,5 +18,6 @@ const struct command commands[] = {
     {"bench", command_bench, "measure the engine, and a typing session on it"},
     {"doctor", command_doctor, "check settings, model, memory, directories and engine"},
     {"index", command_index, "bring a repository's index up to date; look up a definition"},
+    {"stats", command_stats, "what became of completions on this machine"},
     {NULL, NULL, NULL},
 };

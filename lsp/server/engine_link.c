@@ -72,7 +72,10 @@ static void gatherer_start(struct server *s)
 
 void assistant_reopen(struct server *s)
 {
-    if (s->assistant) assistant_close(s->assistant);
+    if (s->assistant) {
+        tally_assistant_ends(s);
+        assistant_close(s->assistant);
+    }
     s->assistant = NULL;
     assistant_start(s);
 }
@@ -102,6 +105,7 @@ void server_engine_open(struct server *s)
     gatherer_start(s);
     assistant_start(s);
     actions_start(s);
+    tally_open(s);
     status_changed(s);
 }
 

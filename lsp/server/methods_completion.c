@@ -84,6 +84,12 @@ void document_opened(struct server *s, const document *d)
     if (s->assistant && !document_refusal(s, d)) assistant_opened(s->assistant, &query);
 }
 
+void document_edited(struct server *s, const document *d, size_t from, size_t n_removed,
+                     size_t n_inserted)
+{
+    if (s->assistant) assistant_edited(s->assistant, d->key, from, n_removed, n_inserted);
+}
+
 void document_changed(struct server *s, const document *d, size_t cursor_byte, size_t n_inserted)
 {
     if (!s->assistant) return;
@@ -212,12 +218,20 @@ static json_t *item_compose(const struct pending *p, const document *d,
     return item;
 }
 
+/* What the editor runs when the item was taken over. */
+static json_t *accepted_json(uint64_t shown_id)
+{
+    return json_pack("{s:s, s:s, s:[I]}", "title", "accepted", "command", COMMAND_ACCEPTED,
+                     "arguments", (json_int_t)shown_id);
+}
+
 static json_t *items_compose(const struct pending *p, const document *d,
                              const struct completion_answer *a)
 {
     json_t *items = json_array();
     for (size_t i = 0; i < a->n_items; i++) {
         json_t *item = item_compose(p, d, &a->items[i]);
+        if (item && i == 0) json_object_set_new(item, "command", accepted_json(a->shown_id));
         if (item) json_array_append_new(items, item);
     }
     return items;
@@ -369,6 +383,14 @@ void method_inline_completion(struct server *s, const struct message *m)
     }
     if (reason) log_line(LOG_DEBUG, "no completion: %s", reason);
     server_reply(s, m->id, list_json(NULL));
+}
+
+void method_accepted(struct server *s, const struct message *m)
+{
+    const json_t *arguments = json_object_get(m->params, "arguments");
+    json_int_t id = json_integer_value(json_array_get(arguments, 0));
+    if (s->assistant && id > 0) assistant_accepted(s->assistant, (uint64_t)id);
+    server_reply(s, m->id, NULL);
 }
 
 void method_prompt(struct server *s, const struct message *m)

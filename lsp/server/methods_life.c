@@ -128,7 +128,10 @@ void method_shutdown(struct server *s, const struct message *m)
     jobs_close(s);
     document *d;
     for (size_t i = 0; (d = documents_at(s->documents, i)); i++) popup_close(d);
-    if (s->assistant) assistant_close(s->assistant);
+    if (s->assistant) {
+        tally_assistant_ends(s);
+        assistant_close(s->assistant);
+    }
     s->assistant = NULL;
     s->phase = PHASE_SHUT_DOWN;
     server_reply(s, m->id, NULL);

@@ -71,6 +71,7 @@ static status change_apply(struct server *s, document *d, const json_t *change, 
     if (!json_is_string(what)) return fail(err, ERR_FORMAT, "a change without text");
     *edit = (struct edit){replacement.size, replacement.size};
     if (!where || json_is_null(where)) {
+        document_edited(s, d, 0, d->content.size, replacement.size);
         popup_changed(d, SIZE_MAX, replacement);
         jobs_changed(s, d->key, SIZE_MAX, SIZE_MAX, replacement);
         return document_change(d, NULL, replacement, s->encoding, err);
@@ -80,6 +81,8 @@ static status change_apply(struct server *s, document *d, const json_t *change, 
         range.start.line == range.end.line && range.start.character == range.end.character;
     size_t from = document_byte(d, range.start, s->encoding);
     popup_changed(d, inserts && popup_waits(d) ? from : SIZE_MAX, replacement);
+    size_t to = document_byte(d, range.end, s->encoding);
+    if (to >= from) document_edited(s, d, from, to - from, replacement.size);
     edit->cursor_byte = from + replacement.size;
     if (s->jobs)
         jobs_changed(s, d->key, from, document_byte(d, range.end, s->encoding), replacement);

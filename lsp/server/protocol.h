@@ -102,6 +102,9 @@ void initialize_read(struct initialize_params *out, const json_t *params);
 /* False when the document or the position is missing. */
 bool completion_read(struct completion_params *out, const json_t *params);
 
+/* The command of a completion's item. */
+#define COMMAND_ACCEPTED "dbrx-ls.accepted"
+
 /* JSON of what we say. New references, NULL when memory is short. */
 json_t *text_json(text t); /* U+FFFD for bytes that are no UTF-8 */
 json_t *range_json(const struct range *range);

@@ -251,12 +251,16 @@ static void on_end_timer(uv_timer_t *timer)
     for (size_t i = 0; (d = documents_at(s->documents, i)); i++) document_gone(s, d);
     if (s->actions) actions_close(s->actions);
     s->actions = NULL;
-    if (s->assistant) assistant_close(s->assistant);
+    if (s->assistant) {
+        tally_assistant_ends(s);
+        assistant_close(s->assistant);
+    }
     s->assistant = NULL;
     gatherer_close(s->gatherer);
     s->gatherer = NULL;
     if (s->client) engine_client_close(s->client, NULL, NULL);
     s->client = NULL;
+    tally_close(s);
     status_close(s);
     lifetime_close(&s->lifetime);
     uv_close((uv_handle_t *)&s->end_timer, NULL);

@@ -27,6 +27,13 @@ struct status_sender {
     double tokens_per_s, cached_share;
 };
 
+/* Counters that are written to disk: see tally.c. */
+struct tally {
+    uv_timer_t timer;
+    bool open;
+    struct assistant_counters written; /* of the present assistant */
+};
+
 struct server {
     const struct server_options *options;
     uv_loop_t loop;
@@ -50,6 +57,7 @@ struct server {
     char engine_error[256];     /* why there is no client */
     struct settings settings;
     struct status_sender status;
+    struct tally tally;
     struct pending *pending; /* completions under way, newest first */
     size_t n_pending;
     actions *actions;   /* NULL without an engine's client */
@@ -84,6 +92,11 @@ void server_engine_open(struct server *s);
 void assistant_reopen(struct server *s); /* after the budget changed */
 void settings_recompute(struct server *s);
 
+/* tally.c */
+void tally_open(struct server *s);
+void tally_assistant_ends(struct server *s); /* before it is closed */
+void tally_close(struct server *s);
+
 /* status.c */
 status status_open(struct server *s, error *err);
 void status_changed(struct server *s); /* sends now or soon, when it differs */
@@ -111,6 +124,7 @@ void method_did_change_folders(struct server *s, const struct message *m);
 void method_inline_completion(struct server *s, const struct message *m);
 void method_cancel(struct server *s, const struct message *m);
 void method_prompt(struct server *s, const struct message *m);
+void method_accepted(struct server *s, const struct message *m); /* the command of an item */
 /* Why no model work is done for a document (NULL: not open), or NULL. Lives until the next call. */
 const char *document_refusal(struct server *s, const document *d);
 /* The path as people say it: below a folder of the workspace, else the file's name. */
@@ -121,6 +135,9 @@ void report_keep(struct server *s, document *d, const struct completion_report *
 void answer_tell(struct server *s, const struct completion_answer *answer);
 
 void document_opened(struct server *s, const document *d);
+/* One change is about to be applied. */
+void document_edited(struct server *s, const document *d, size_t from, size_t n_removed,
+                     size_t n_inserted);
 /* The document has changed, behind these bytes: the assistant looks at what runs and is shown. */
 void document_changed(struct server *s, const document *d, size_t cursor_byte, size_t n_inserted);
 
