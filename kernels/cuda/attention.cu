@@ -5,7 +5,7 @@
  * to eight of its query heads, which share every byte of K and V, and walks its chunks in ascending
  * order. A thread owns a position for the scores and an element of the head for the sums. Bytes: K and V
  * once per row and KV head. Bound: multiply-adds in fp32, two per element of K and V and query head. */
-#include "kernels/cuda/number.cuh"
+#include "kernels/cuda/attention.cuh"
 
 enum { ATTENTION_THREADS = 128, HEAD_DIM_MAX = 128, PACKED = CUDA_HEADS_PACKED };
 
@@ -34,16 +34,6 @@ DEVICE struct attention_place attention_at(const struct cuda_attention &a, int r
     return p;
 }
 
-/* The vector of position `at`; which: 0 for K, 1 for V. */
-DEVICE const unsigned char *attention_vector(const struct cuda_attention &a,
-                                             const struct attention_place &p, int at, int which)
-{
-    int element = a.pool.type == KV_BF16 ? 2 : 1;
-    int64_t head = ((int64_t)a.layer * 2 + which) * a.pool.kv_heads + p.kv_head;
-    return a.pool.bytes + p.pages[at / KV_PAGE_TOKENS] * a.pool.page_bytes +
-           (head * KV_PAGE_TOKENS + at % KV_PAGE_TOKENS) * a.pool.head_dim * element;
-}
-
 template <int TYPE> DEVICE float kv_value(const unsigned char *vector, int i)
 {
     if (TYPE == KV_BF16) return bf16_to_float(((const uint16_t *)vector)[i]);
@@ -60,7 +50,7 @@ DEVICE void attention_scores(float *score, const float *q, const struct cuda_att
     int hd = a.pool.head_dim;
     float factor = TYPE == KV_BF16 ? a.factor : a.factor * (1 / 32.0f);
     for (int j = thread_index(); j < n; j += ATTENTION_THREADS) {
-        const unsigned char *k = attention_vector(a, p, from + j, 0);
+        const unsigned char *k = kv_vector(a, p.pages, p.kv_head, from + j, 0);
         float dot[PACKED] = {0};
         for (int c = 0; c < hd / CHUNK; c++) {
             struct quad codes = load_quad(k + 16 * c);
@@ -118,7 +108,7 @@ DEVICE void attention_chunk(struct attention_fold fold[PACKED], const struct cud
     block_sync();
     float sum[PACKED] = {0};
     for (int j = 0; j < n && i < a.pool.head_dim; j++) {
-        float v = kv_value<TYPE>(attention_vector(a, p, from + j, 1), i);
+        float v = kv_value<TYPE>(kv_vector(a, p.pages, p.kv_head, from + j, 1), i);
         UNROLL for (int h = 0; h < PACKED; h++)
             if (h < p.n_heads) sum[h] += score[h * ATTENTION_CHUNK + j] * v;
     }

@@ -6,6 +6,8 @@ void EXPORT(launch_turns)(const struct cuda_turns *, void *);
 void EXPORT(launch_norm)(const struct cuda_norm *, void *);
 void EXPORT(launch_rope)(const struct cuda_rope *, void *);
 void EXPORT(launch_attention)(const struct cuda_attention *, void *);
+void EXPORT(launch_attention_rows)(const struct cuda_attention *, void *);
+void EXPORT(launch_attention_tiles)(const struct cuda_attention *, void *);
 void EXPORT(launch_product_vector)(const struct cuda_product *, void *);
 void EXPORT(launch_product_mma)(const struct cuda_product *, void *);
 void EXPORT(launch_product_tile)(const struct cuda_product *, void *);
@@ -19,10 +21,13 @@ void EXPORT(launch_nan_scan)(const struct cuda_nan_scan *, void *);
 extern "C" {
 extern const struct cuda_launch EXPORT(cuda_launch);
 const struct cuda_launch EXPORT(cuda_launch) = {
-    EXPORT(launch_embed),          EXPORT(launch_turns),       EXPORT(launch_norm),
-    EXPORT(launch_rope),           EXPORT(launch_attention),   EXPORT(launch_product_vector),
-    EXPORT(launch_product_mma),    EXPORT(launch_product_tile), EXPORT(launch_route),
-    EXPORT(launch_sort),           EXPORT(launch_combine),     EXPORT(launch_sample),
+    EXPORT(launch_embed),          EXPORT(launch_turns),
+    EXPORT(launch_norm),           EXPORT(launch_rope),
+    EXPORT(launch_attention),      EXPORT(launch_attention_rows),
+    EXPORT(launch_attention_tiles), EXPORT(launch_product_vector),
+    EXPORT(launch_product_mma),    EXPORT(launch_product_tile),
+    EXPORT(launch_route),          EXPORT(launch_sort),
+    EXPORT(launch_combine),        EXPORT(launch_sample),
     EXPORT(launch_transpose),      EXPORT(launch_nan_scan),
 };
 }

@@ -130,6 +130,7 @@ struct device {
     const struct step *step;        /* NULL: nothing is computed */
     const struct cuda_live *live;   /* on the device: kernels alone read it */
     int32_t rows_bound, outs_bound; /* of its launches: the counts, or a captured graph's bucket */
+    int32_t n_tiles;                /* of attention; only of steps that are not captured */
     int32_t layer_from, layer_to, n_slots;
     bool enqueued;
     char description[96];

@@ -58,6 +58,10 @@ static void activations_take(device *d)
     d->hidden = operand_take(d, entries, s->ffn_hidden_size, d->ffn_stride, true, false);
     d->qkv = take(d, rows, (size_t)d->qkv_width, sizeof(float), POISONED);
     d->q = take(d, rows, heads, sizeof(float), POISONED);
+    size_t split = rows < CUDA_GRAPH_ROWS ? rows : CUDA_GRAPH_ROWS;
+    if (d->narrow)
+        d->part = take(d, split * (size_t)s->n_heads * (size_t)d->chunks_max,
+                       (size_t)s->head_dim + 2, sizeof(float), POISONED);
     d->turn = take(d, rows, (size_t)s->head_dim, sizeof(float), POISONED);
     d->projected = take(d, rows, (size_t)s->d_model, sizeof(float), POISONED);
     d->router = take(d, rows, (size_t)s->moe_num_experts, sizeof(float), POISONED);

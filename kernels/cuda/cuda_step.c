@@ -96,16 +96,26 @@ void cuda_attn_in(device *d, int32_t layer, const struct layer_weights *w)
 
 void cuda_attention(device *d, int32_t layer)
 {
+    enum { BLOCKS_A_PROCESSOR = 4 };
     if (!runs(d)) return;
     struct cuda_attention a = {.live = d->live,
                                .q = d->q,
                                .pool = pool_of(d),
                                .out = d->attended,
+                               .part = d->part,
                                .layer = layer,
                                .heads = d->s.n_heads,
                                .rows_bound = d->rows_bound,
+                               .tiles_bound = d->n_tiles,
+                               .blocks = BLOCKS_A_PROCESSOR * d->info.n_processors,
+                               .chunks_max = d->chunks_max,
                                .factor = 1 / sqrtf((float)d->s.head_dim)};
-    d->launch->attention(&a, d->stream);
+    if (!d->narrow)
+        d->launch->attention(&a, d->stream);
+    else if (d->rows_bound <= CUDA_GRAPH_ROWS)
+        d->launch->attention_rows(&a, d->stream);
+    else if (d->n_tiles > 0)
+        d->launch->attention_tiles(&a, d->stream);
     cuda_launched(d, "attention");
 }
 

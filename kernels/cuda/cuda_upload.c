@@ -96,6 +96,33 @@ static const int32_t *page_table(struct cuda_upload *u, bool pack, const struct 
     return (const int32_t *)(const void *)(u->device + at);
 }
 
+/* Queries of a row that share K and V. */
+static int32_t heads_packed(const device *d)
+{
+    int32_t group = d->s.n_heads / d->s.kv_n_heads;
+    return group < CUDA_HEADS_PACKED ? group : CUDA_HEADS_PACKED;
+}
+
+/* Rows of one sequence, side by side, that attention works on at once: {first row, rows} each. */
+static const int32_t *tiles(device *d, bool pack, const struct step *s, int32_t *n_tiles)
+{
+    size_t at;
+    int32_t queries = s->n_rows > CUDA_GRAPH_ROWS ? CUDA_QUERIES : CUDA_COLUMNS;
+    int32_t rows = queries / heads_packed(d), n = 0, i = 0;
+    int32_t *to =
+        (int32_t *)(void *)place(&d->upload, pack, (size_t)s->n_rows, 2 * sizeof *to, &at);
+    while (i < s->n_rows) {
+        int32_t first = i++;
+        if (s->seq[first] < 0) continue;
+        while (i < s->n_rows && i - first < rows && s->seq[i] == s->seq[first]) i++;
+        if (to) to[2 * n] = first;
+        if (to) to[2 * n + 1] = i - first;
+        n++;
+    }
+    *n_tiles = n;
+    return (const int32_t *)(const void *)(d->upload.device + at);
+}
+
 /* Measures or packs the step; both passes lay the same arrays at the same places. What kernels know of
  * them stands first, where it stays as long as the memory does. */
 static void lay(device *d, bool pack, const struct step *s)
@@ -111,6 +138,9 @@ static void lay(device *d, bool pack, const struct step *s)
     live.seq = array(u, pack, s->seq, rows, sizeof *s->seq);
     live.out_row = array(u, pack, s->out_row, outs, sizeof *s->out_row);
     live.page_table = page_table(u, pack, s, columns);
+    live.chunks = (columns * KV_PAGE_TOKENS + ATTENTION_CHUNK - 1) / ATTENTION_CHUNK;
+    live.tile = tiles(d, pack, s, &live.n_tiles);
+    d->n_tiles = live.n_tiles;
     live.mask = array(u, pack, s->mask, (size_t)s->n_masks * (size_t)d->words, sizeof *s->mask);
     live.forced =
         array(u, pack, s->routes_forced, (size_t)d->s.n_layers * rows * (size_t)d->s.moe_top_k,

@@ -99,6 +99,67 @@ DEVICE void mma_bf16(float c[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
+/* The same fragments with fp16 in a and b. */
+DEVICE void mma_f16(float c[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                    uint32_t b1)
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+                 "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+/* Four matrices of 8 by 8 halves from shared memory: lane l names row l % 8 of matrix l / 8, 16 bytes.
+ * Word i: of matrix i, row l / 4, columns 2(l%4) and the next; turned: rows 2(l%4) and the next of
+ * column l / 4. */
+DEVICE void load_matrices(uint32_t out[4], const void *row)
+{
+    unsigned at = (unsigned)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+                 : "r"(at)
+                 : "memory");
+}
+
+DEVICE void load_matrices_turned(uint32_t out[4], const void *row)
+{
+    unsigned at = (unsigned)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+                 : "r"(at)
+                 : "memory");
+}
+
+/* Two fp32 to fp16, to nearest even, beyond 65504 infinite; `low` in the lower half. */
+DEVICE uint32_t floats_to_f16x2(float low, float high)
+{
+    uint32_t d;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(d) : "f"(high), "f"(low));
+    return d;
+}
+
+/* Two fp16 by one product each; subnormals count. */
+DEVICE uint32_t f16x2_multiply(uint32_t a, uint32_t b)
+{
+    uint32_t d;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+    return d;
+}
+
+/* Bytes 0-3 are of a, 4-7 of b; digit i of `which`, from the right, names byte i of the result. */
+DEVICE uint32_t bytes_pick(uint32_t a, uint32_t b, uint32_t which)
+{
+    return __byte_perm(a, b, which);
+}
+
+/* 2^v to two units in the last place; 0 where that is subnormal. */
+DEVICE float exp2_near(float v)
+{
+    float e;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(v));
+    return e;
+}
+
 /* Two bf16 by one product each, exact where the result is representable. */
 DEVICE uint32_t bf16x2_multiply_add(uint32_t a, uint32_t b, uint32_t c)
 {

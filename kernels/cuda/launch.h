@@ -16,6 +16,8 @@ enum {
     CUDA_TILE_ROWS = 64,    /* products of more rows than this run in tiles through shared memory */
     CUDA_GRAPH_ROWS = 64,   /* steps up to here are captured once per bucket and replayed */
     CUDA_HEADS_PACKED = 8,  /* query heads of a KV head that share one pass over K and V */
+    CUDA_COLUMNS = 24,      /* heads times rows of one sequence that share it: few rows ... */
+    CUDA_QUERIES = 128,     /* ... and many */
     CUDA_NORM_THREADS = 256 /* of the kernels that own a row */
 };
 
@@ -25,9 +27,11 @@ enum {
 struct cuda_live {
     int32_t n_rows, n_seqs, n_outs;
     int32_t pages_max;                     /* columns of page_table */
+    int32_t n_tiles, chunks;               /* chunks: of 256 positions, of the longest sequence */
     const int32_t *token, *position, *seq; /* [rows] */
     const int32_t *page_table;             /* [seqs][pages_max] */
     const int32_t *out_row;                /* [outs] */
+    const int32_t *tile;                   /* [n_tiles][2] first row and rows, of one sequence */
     const int32_t *forced;                 /* [layers][rows][top_k] or NULL */
     const struct cuda_sample_row *sample;  /* [outs] */
     const uint32_t *mask, *penalised;      /* [n][words]: bitmaps of ids */
@@ -101,8 +105,11 @@ struct cuda_attention {
     const float *q;
     struct cuda_pool pool;
     struct cuda_operand out; /* [rows][heads * head_dim] */
-    int32_t layer, heads, rows_bound;
-    float factor; /* 1 / sqrt(head_dim) */
+    float *part;             /* [rows][heads][chunks_max][head_dim + 2]: sums, largest, total */
+    int32_t layer, heads, rows_bound, tiles_bound;
+    int32_t blocks;     /* that keep the device busy */
+    int32_t chunks_max; /* stride of part */
+    float factor;       /* 1 / sqrt(head_dim) */
 };
 
 /* out[entry][i] = w[group * n + i] . x[x_row[entry]] for the entries of each group; with `up` the
@@ -183,6 +190,8 @@ struct cuda_launch {
     void (*norm)(const struct cuda_norm *, void *stream);
     void (*rope)(const struct cuda_rope *, void *stream);
     void (*attention)(const struct cuda_attention *, void *stream);
+    void (*attention_rows)(const struct cuda_attention *, void *stream);
+    void (*attention_tiles)(const struct cuda_attention *, void *stream);
     void (*product_vector)(const struct cuda_product *, void *stream);
     void (*product_mma)(const struct cuda_product *, void *stream);
     void (*product_tile)(const struct cuda_product *, void *stream);

@@ -33,6 +33,14 @@ DEVICE uint32_t float_to_bf16(float f)
     return (u + 0x7FFFu + (u >> 16 & 1u)) >> 16;
 }
 
+/* Of the lower half: exponent and mantissa, read as fp32's, are the value times 2^-112. */
+DEVICE float f16_to_float(uint32_t half)
+{
+    float a = bits_float((half & 0x7FFFu) << 13) * 0x1p112f;
+    if ((half & 0x7C00u) == 0x7C00u) a = bits_float(0x7F800000u | (half & 0x3FFu) << 13);
+    return half & 0x8000u ? -a : a;
+}
+
 /* The code's exponent and mantissa, read as fp32's, are the value times 2^-120, subnormals too. */
 DEVICE float e4m3_to_float(uint32_t code)
 {

@@ -197,6 +197,13 @@ void emulator_aligned(const void *at, size_t bytes)
     if ((uintptr_t)at % bytes != 0) broken("an address is not aligned");
 }
 
+void emulator_within_shared(const void *at, size_t bytes)
+{
+    const unsigned char *from = at;
+    if (from < e.shared || from + bytes > e.shared + e.shared_used)
+        broken("an address that should be in shared memory is not");
+}
+
 bool emulator_copy(void *to, const void *from)
 {
     struct thread *t = self();
@@ -254,17 +261,41 @@ uint32_t emulator_bf16x2_multiply_add(uint32_t a, uint32_t b, uint32_t c)
     return out;
 }
 
+/* To nearest even; from half of the least subnormal on, 0. */
+uint32_t emulator_f16_from(float f)
+{
+    uint32_t sign = float_word(f) >> 16 & 0x8000u;
+    float a = fabsf(f);
+    if (isnan(f)) return 0x7FFFu; /* as PTX has it */
+    if (a >= 65520) return sign | 0x7C00u;
+    if (a < 0x1p-14f) return sign | (uint32_t)rintf(a * 0x1p24f);
+    uint32_t u = float_word(a);
+    u += 0xFFFu + (u >> 13 & 1);
+    return sign | ((u >> 13) - (112u << 10));
+}
+
+float emulator_f16_value(uint32_t half)
+{
+    uint32_t exponent = half >> 10 & 31, mantissa = half & 1023;
+    float a = exponent ? ldexpf((float)(1024 + mantissa), (int)exponent - 25)
+                       : ldexpf((float)mantissa, -24);
+    if (exponent == 31) a = mantissa ? NAN : INFINITY;
+    return half & 0x8000u ? -a : a;
+}
+
+static float f16_half(uint32_t word, int upper) { return emulator_f16_value(word >> (16 * upper)); }
+
 /* PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type". */
-static void mma(struct thread *warp)
+static void mma(struct thread *warp, float (*value)(uint32_t, int))
 {
     float a[16][16], b[16][8];
     for (int lane = 0; lane < 32; lane++) {
         const uint32_t *in = warp[lane].in;
         int group = lane / 4, pair = lane % 4 * 2;
         for (int i = 0; i < 8; i++)
-            a[group + i / 2 % 2 * 8][pair + i % 2 + i / 4 * 8] = half_value(in[i / 2], i % 2);
+            a[group + i / 2 % 2 * 8][pair + i % 2 + i / 4 * 8] = value(in[i / 2], i % 2);
         for (int i = 0; i < 4; i++)
-            b[pair + i % 2 + i / 2 * 8][group] = half_value(in[4 + i / 2], i % 2);
+            b[pair + i % 2 + i / 2 * 8][group] = value(in[4 + i / 2], i % 2);
     }
     for (int lane = 0; lane < 32; lane++)
         for (int i = 0; i < 4; i++) {
@@ -304,7 +335,12 @@ static void collective(struct thread *warp)
         break;
     case EMULATOR_SUM:
     case EMULATOR_MAX: fold(warp, warp[0].waits == EMULATOR_SUM); break;
-    case EMULATOR_MMA_BF16: mma(warp); break;
+    case EMULATOR_ADDRESSES:
+        for (int lane = 0; lane < 32; lane++)
+            for (int i = 0; i < 32; i++) memcpy(warp[lane].out + 2 * i, warp[i].in, 8);
+        break;
+    case EMULATOR_MMA_BF16: mma(warp, half_value); break;
+    case EMULATOR_MMA_F16: mma(warp, f16_half); break;
     case EMULATOR_NONE:
     case EMULATOR_BLOCK_SYNC:
     case EMULATOR_WARP_SYNC: break;

@@ -65,13 +65,20 @@ enum emulator_operation {
     EMULATOR_SUM,
     EMULATOR_MAX,
     EMULATOR_BALLOT,
-    EMULATOR_MMA_BF16
+    EMULATOR_ADDRESSES, /* every lane gets the two words of all lanes */
+    EMULATOR_MMA_BF16,
+    EMULATOR_MMA_F16
 };
 /* Of all 32 lanes: words in, words out. */
 void emulator_collective(enum emulator_operation operation, const uint32_t *in, uint32_t *out);
 uint32_t emulator_bf16x2_multiply_add(uint32_t a, uint32_t b, uint32_t c);
 
+/* IEEE half precision in the lower 16 bits. */
+uint32_t emulator_f16_from(float f);
+float emulator_f16_value(uint32_t half);
+
 void emulator_aligned(const void *at, size_t bytes);
+void emulator_within_shared(const void *at, size_t bytes);
 
 /* True: the caller copies now. Else it is kept until emulator_copy_due hands it out. */
 bool emulator_copy(void *to, const void *from);

@@ -21,12 +21,13 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 GOLDEN = ROOT / "tests/cuda/wrappers.golden"
-PROGRAMS = ["test_cuda_wrappers", "test_cuda", "test_cuda_products", "test_cuda_graphs", "bench-cuda"]
+PROGRAMS = ["test_cuda_wrappers", "test_cuda", "test_cuda_products", "test_cuda_attention", "test_cuda_graphs",
+            "bench-cuda"]
 # Small enough for a checker that makes kernels fifty times slower.
 CHECKED = [("test_cuda_wrappers", "gpu_as_defined"), ("test_cuda", "forced_routes_are_taken"),
            ("test_cuda", "slot_takes_what_was_sampled"), ("test_cuda", "samples_as_the_host_does"),
            ("test_cuda", "operations_on_tensor_cores"), ("test_cuda", "operations_in_fp32"),
-           ("test_cuda_graphs", "*"), ("test_cuda_products", "*")]
+           ("test_cuda_graphs", "*"), ("test_cuda_products", "*"), ("test_cuda_attention", "*")]
 LEFT = "LEFT"  # stands for the seconds after which a program should end by itself
 EACH = "EACH"  # stands for each test of a program: a fault of the GPU poisons its process
 TOOLS = ["memcheck", "racecheck", "synccheck", "initcheck"]
@@ -47,6 +48,7 @@ def parts(o, programs):
              ("wrappers", [program("test_cuda_wrappers")], 40),
              ("kernels", [program("test_cuda", EACH)], 120),
              ("products", [program("test_cuda_products", EACH)], 60),
+             ("attention", [program("test_cuda_attention", EACH)], 60),
              ("graphs", [program("test_cuda_graphs", EACH)], 60),
              bench("int4", 75, "--quick"), bench("fp8", 75, "--quick")]
     for tool in TOOLS:

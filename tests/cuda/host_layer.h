@@ -133,6 +133,73 @@ DEVICE void mma_bf16(float c[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t
     emulator_collective(EMULATOR_MMA_BF16, in, (uint32_t *)c);
 }
 
+DEVICE void mma_f16(float c[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                    uint32_t b1)
+{
+    uint32_t in[10] = {a0, a1, a2, a3, b0, b1};
+    memcpy(in + 6, c, 16);
+    emulator_collective(EMULATOR_MMA_F16, in, (uint32_t *)c);
+}
+
+/* The lanes exchange addresses; each then reads what is its own, so that a race is seen. */
+DEVICE uint16_t matrix_element(const uint32_t *address, int lane, int i)
+{
+    const uint16_t *row;
+    uint16_t v;
+    memcpy(&row, address + 2 * lane, sizeof row);
+    memcpy(&v, row + i, sizeof v);
+    return v;
+}
+
+DEVICE void matrices_take(uint32_t out[4], const void *row, bool turned)
+{
+    uint32_t in[2], all[64];
+    int lane = thread_index() % 32, first = lane % 4 * 2, g = lane / 4;
+    emulator_aligned(row, 16);
+    emulator_within_shared(row, 16);
+    memcpy(in, &row, sizeof in);
+    emulator_collective(EMULATOR_ADDRESSES, in, all);
+    for (int i = 0; i < 4; i++) {
+        uint32_t low =
+            turned ? matrix_element(all, 8 * i + first, g) : matrix_element(all, 8 * i + g, first);
+        uint32_t high = turned ? matrix_element(all, 8 * i + first + 1, g)
+                               : matrix_element(all, 8 * i + g, first + 1);
+        out[i] = low | high << 16;
+    }
+}
+
+DEVICE void load_matrices(uint32_t out[4], const void *row) { matrices_take(out, row, false); }
+DEVICE void load_matrices_turned(uint32_t out[4], const void *row)
+{
+    matrices_take(out, row, true);
+}
+
+DEVICE uint32_t floats_to_f16x2(float low, float high)
+{
+    return emulator_f16_from(low) | emulator_f16_from(high) << 16;
+}
+
+DEVICE uint32_t f16x2_multiply(uint32_t a, uint32_t b)
+{
+    return floats_to_f16x2(emulator_f16_value(a) * emulator_f16_value(b),
+                           emulator_f16_value(a >> 16) * emulator_f16_value(b >> 16));
+}
+
+DEVICE uint32_t bytes_pick(uint32_t a, uint32_t b, uint32_t which)
+{
+    uint64_t both = (uint64_t)b << 32 | a;
+    uint32_t out = 0;
+    for (int i = 0; i < 4; i++)
+        out |= (uint32_t)(both >> (which >> (4 * i) & 7) * 8 & 0xFF) << (8 * i);
+    return out;
+}
+
+DEVICE float exp2_near(float v)
+{
+    float e = exp2f(v);
+    return e < 0x1p-126f ? 0 : e; /* NaN stays */
+}
+
 DEVICE uint32_t bf16x2_multiply_add(uint32_t a, uint32_t b, uint32_t c)
 {
     return emulator_bf16x2_multiply_add(a, b, c);

@@ -20,10 +20,40 @@ DEVICE void put_quad(const struct wrappers &w, enum wrapper op, struct quad q)
     store_quad(w.out + ((int)op * WARP + lane_index()) * WRAPPER_OUT, q);
 }
 
+/* Operands of pairs of bf16 as fp16, which all of them are exactly. */
+DEVICE uint32_t as_f16(uint32_t pair)
+{
+    return floats_to_f16x2(bf16_to_float(pair & 0xFFFFu), bf16_to_float(pair >> 16));
+}
+
+/* Four matrices of 8 by 8: row l % 8 of matrix l / 8 is halves 0 to 7 of lane l's operands. */
+DEVICE void put_halves(const struct wrappers &w, const uint32_t *in, uint32_t *rows)
+{
+    uint32_t out[4];
+    float c[4];
+    for (int i = 0; i < 4; i++) rows[lane_index() * 4 + i] = in[i];
+    block_sync();
+    load_matrices(out, rows + lane_index() * 4);
+    for (int i = 0; i < 4; i++) put(w, WRAPPER_MATRICES, i, out[i]);
+    load_matrices_turned(out, rows + lane_index() * 4);
+    for (int i = 0; i < 4; i++) put(w, WRAPPER_MATRICES_TURNED, i, out[i]);
+    for (int i = 0; i < 4; i++) c[i] = bits_float(in[8 + i]);
+    mma_f16(c, as_f16(in[0]), as_f16(in[1]), as_f16(in[2]), as_f16(in[3]), as_f16(in[4]),
+            as_f16(in[5]));
+    for (int i = 0; i < 4; i++) put(w, WRAPPER_MMA_F16, i, float_bits(c[i]));
+    put(w, WRAPPER_F16, 0, floats_to_f16x2(bits_float(in[6]), bits_float(in[7])));
+    put(w, WRAPPER_F16, 1, f16x2_multiply(as_f16(in[0]), as_f16(in[1])));
+    put(w, WRAPPER_F16, 2, f16x2_multiply(in[0] & 0x03FF03FFu, 0x5C005C00u));
+    put(w, WRAPPER_F16, 3, bytes_pick(in[0], in[1], 0x7153));
+    put(w, WRAPPER_EXP2, 0, float_bits(exp2_near(8 * bits_float(in[6]))));
+    put(w, WRAPPER_EXP2, 1, float_bits(exp2_near(-INFINITY)));
+}
+
 KERNEL(WARP) wrappers_kernel(struct wrappers w)
 {
     SHARED(uint32_t, held, WARP * 4);
     SHARED(unsigned long long, sum, 4);
+    SHARED(uint32_t, rows, WARP * 4);
     const uint32_t *in = w.in + lane_index() * WRAPPER_IN;
     float a = bits_float(in[6]), b = bits_float(in[7]), c[4];
     put(w, WRAPPER_SHUFFLE_XOR, 0, float_bits(warp_shuffle_xor(a, 5)));
@@ -38,6 +68,7 @@ KERNEL(WARP) wrappers_kernel(struct wrappers w)
     for (int i = 0; i < 4; i++) put(w, WRAPPER_MMA, i, float_bits(c[i]));
     put(w, WRAPPER_BF16X2, 0, bf16x2_multiply_add(in[0], in[1], in[2]));
     put(w, WRAPPER_BF16X2, 1, bf16x2_multiply_add(in[0] & 0x00030003u, 0x7B807B80u, 0x80008000u));
+    put_halves(w, in, rows);
     put_quad(w, WRAPPER_QUAD, load_quad(in + 4));
     put_quad(w, WRAPPER_QUAD_ONCE, load_quad_once(in + 8));
     if (lane_index() < 4) sum[lane_index()] = 0;

@@ -20,6 +20,11 @@ enum wrapper {
     WRAPPER_DIVIDE,
     WRAPPER_SHARED_ADD,
     WRAPPER_GLOBAL_OR,
+    WRAPPER_MMA_F16,
+    WRAPPER_MATRICES,
+    WRAPPER_MATRICES_TURNED,
+    WRAPPER_F16, /* conversion, product, product of subnormals, bytes */
+    WRAPPER_EXP2,
     N_WRAPPERS
 };
 

@@ -89,14 +89,14 @@ static double a_at(int row, int k)
 
 static double b_at(int k, int column) { return half(in[column * 4 + k % 8 / 2][4 + k / 8], k % 2); }
 
-static void mma_check(void)
+static void mma_check(enum wrapper op)
 {
     for (int row = 0; row < 16; row++)
         for (int column = 0; column < 8; column++) {
             int lane = row % 8 * 4 + column / 2, i = row / 8 * 2 + column % 2;
             double sum = (double)number(in[lane][8 + i]);
             for (int k = 0; k < 16; k++) sum += a_at(row, k) * b_at(k, column);
-            near(out[WRAPPER_MMA][lane][i], sum, 1e-5);
+            near(out[op][lane][i], sum, 1e-5);
         }
 }
 
@@ -146,15 +146,57 @@ static void lanes_check(void)
     }
 }
 
+/* IEEE half precision by its definition. */
+static double f16(uint32_t word, int i)
+{
+    uint32_t bits = word >> (16 * i) & 0xFFFF, e = bits >> 10 & 31, m = bits & 1023;
+    double a = e == 0 ? ldexp(m, -24) : ldexp(1024 + m, (int)e - 25);
+    return bits & 0x8000 ? -a : a;
+}
+
+static uint32_t matrix_half(int matrix, int row, int column)
+{
+    return in[8 * matrix + row][column / 2] >> (column % 2 * 16) & 0xFFFF;
+}
+
+static void halves_check(void)
+{
+    for (int l = 0; l < LANES; l++) {
+        int g = l / 4, t = l % 4 * 2;
+        const uint8_t *a = (const uint8_t *)&in[l][0], *b = (const uint8_t *)&in[l][1];
+        for (int i = 0; i < 4; i++) {
+            assert_int_equal(out[WRAPPER_MATRICES][l][i],
+                             matrix_half(i, g, t) | matrix_half(i, g, t + 1) << 16);
+            assert_int_equal(out[WRAPPER_MATRICES_TURNED][l][i],
+                             matrix_half(i, t, g) | matrix_half(i, t + 1, g) << 16);
+        }
+        for (int i = 0; i < 2; i++) {
+            double v = (double)number(in[l][6 + i]),
+                   product = half(in[l][0], i) * half(in[l][1], i);
+            uint32_t small = in[l][0] >> (16 * i) & 0x3FF;
+            assert_true(fabs(f16(out[WRAPPER_F16][l][0], i) - v) <= ldexp(fabs(v), -11) + 1e-8);
+            assert_true(fabs(f16(out[WRAPPER_F16][l][1], i) - product) <=
+                        ldexp(fabs(product), -11) + 1e-7);
+            assert_true(f16(out[WRAPPER_F16][l][2], i) == ldexp(small, -16));
+        }
+        assert_int_equal(out[WRAPPER_F16][l][3],
+                         a[3] | b[1] << 8 | a[1] << 16 | (uint32_t)b[3] << 24);
+        near(out[WRAPPER_EXP2][l][0], exp2(8 * (double)number(in[l][6])), 3e-7);
+        assert_int_equal(out[WRAPPER_EXP2][l][1], 0);
+    }
+}
+
 static void emulated_as_defined(void **state)
 {
     (void)state;
     for (int order = EMULATOR_FORWARD; order <= EMULATOR_RANDOM; order++) {
         emulator_set((struct emulator_options){(enum emulator_order)order, 5, order != 0});
         wrappers_run(&host_backend, wrappers_run_host);
-        mma_check();
+        mma_check(WRAPPER_MMA);
+        mma_check(WRAPPER_MMA_F16);
         collectives_check();
         lanes_check();
+        halves_check();
     }
 }
 
@@ -181,9 +223,11 @@ static void gpu_as_defined(void **state)
     assert_int_equal(backend->runtime->open(0, &info), 0);
     wrappers_run(backend, wrappers_run_nvidia);
     golden_write(info.name);
-    mma_check();
+    mma_check(WRAPPER_MMA);
+    mma_check(WRAPPER_MMA_F16);
     collectives_check();
     lanes_check();
+    halves_check();
 }
 
 /* Equal words, or sums and quotients that rounding tells apart. */
@@ -200,7 +244,8 @@ static void emulated_as_a_gpu_said(void **state)
         assert_non_null(fgets(line, sizeof line, f));
         uint32_t word = (uint32_t)strtoul(line, NULL, 16), mine = ((uint32_t *)out)[i];
         int op = i / (LANES * WRAPPER_OUT);
-        bool rounds = op == WRAPPER_MMA || op == WRAPPER_DIVIDE || op == WRAPPER_SUM_DOUBLE;
+        bool rounds = op == WRAPPER_MMA || op == WRAPPER_MMA_F16 || op == WRAPPER_EXP2 ||
+                      op == WRAPPER_DIVIDE || op == WRAPPER_SUM_DOUBLE;
         if (rounds)
             near(mine, (double)number(word), 1e-5);
         else
