@@ -60,6 +60,13 @@ bool text_next_line(text *rest, text *line)
     return true;
 }
 
+uint64_t text_hash(text t)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < t.size; i++) h = (h ^ (unsigned char)t.bytes[i]) * 0x100000001b3u;
+    return h ^ h >> 32;
+}
+
 size_t text_common(text a, text b)
 {
     size_t n = a.size < b.size ? a.size : b.size, i = 0;

@@ -32,6 +32,9 @@ text text_trim(text t);
 /* Takes the next line off *rest, without its "\n" or "\r\n"; false when nothing is left. */
 bool text_next_line(text *rest, text *line);
 
+/* FNV-1a, folded: for tables in memory, never for files. */
+uint64_t text_hash(text t);
+
 /* How many bytes both have in common at the start. */
 size_t text_common(text a, text b);
 

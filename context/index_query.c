@@ -100,6 +100,20 @@ status index_imports_of(struct tag_import **out, size_t *n, arena *a, code_index
     return code == OK && a->failed ? fail(err, ERR_MEMORY, "no memory for imports") : code;
 }
 
+status index_names_used(text *out, arena *a, code_index *x, int64_t blob, error *err)
+{
+    struct blob_uses uses;
+    status code = blob_uses(&uses, x, blob, err);
+    text rest = uses.names, name;
+    size_t n = 0;
+    while (n < uses.counts.size && uses.counts.bytes[n] && text_next_line(&rest, &name)) n++;
+    size_t size = uses.names.size - rest.size; /* behind them: what is only defined */
+    const char *copy = arena_copy(a, size ? uses.names.bytes : "", size);
+    sqlite3_reset(x->sql[SQL_USES_OF]);
+    *out = (text){copy, copy ? size : 0};
+    return code == OK && a->failed ? fail(err, ERR_MEMORY, "no memory for names") : code;
+}
+
 /* Rows of path, blob and, where `ranked`, SQLite's rank, which is better the smaller it is. */
 static status files_read(struct index_files *out, arena *a, code_index *x, sqlite3_stmt *s,
                          bool ranked, error *err)

@@ -59,6 +59,9 @@ status index_symbols_of(struct index_symbols *out, arena *a, code_index *x, int6
 status index_imports_of(struct tag_import **out, size_t *n, arena *a, code_index *x, int64_t blob,
                         error *err);
 
+/* The names that one content uses, by lines. */
+status index_names_used(text *out, arena *a, code_index *x, int64_t blob, error *err);
+
 /* How many contents use or define the word. */
 status index_word_count(int64_t *out, code_index *x, text word, error *err);
 

@@ -2,27 +2,29 @@
  *
  * Whatever stands before the file's own text must stand still, or every keystroke computes the
  * prompt anew. So retrieval only proposes; the plan in force stays until it has become false, or
- * until the proposal is better by PLAN_MARGIN. What nobody proposed for PLAN_UNUSED_MAX requests
- * leaves with the next change. Internal to the prompt; not thread-safe. */
+ * until another one would show PLAN_MARGIN times as much of what is proposed now, each excerpt
+ * counted by its score. Even then blocks keep their places at the front, but for those that nobody
+ * asked for during PLAN_UNUSED_MAX proposals and where they stand in the way of better ones. The
+ * signatures of one file share a block. Internal to the prompt; not thread-safe. */
 #ifndef CONTEXT_PROMPT_PLAN_H
 #define CONTEXT_PROMPT_PLAN_H
 
 #include "context/prompt_units.h"
 #include "context/retrieve.h"
 
-enum { PLAN_BLOCKS_MAX = 32, PLAN_UNUSED_MAX = 20 };
+enum { PLAN_BLOCKS_MAX = 64, PLAN_UNUSED_MAX = 20 };
 #define PLAN_MARGIN 1.25
 
 struct plan_block {
     char *memory;     /* path, text and reason, one allocation */
     text path, shown; /* shown: heading, fence and content as they stand in the prompt */
-    text content;
+    text content;     /* lines [line, line + n_lines), or with line 0 a signature a line */
     const char *reason;
     uint32_t line, n_lines;
-    enum retrieve_source source;
     size_t n_tokens, n_backticks; /* the longest run in the content */
-    double score;                 /* as last proposed; 0: not in the last proposal */
-    int32_t age, unused;          /* requests since it came, and since it was last proposed */
+    double score;                 /* the best of its excerpts when last proposed; 0: none was */
+    double value;                 /* the sum of them */
+    int32_t age, unused;          /* proposals since it came, and since it was last asked for */
 };
 
 struct prompt_plan {
@@ -39,8 +41,5 @@ status prompt_plan_copy(struct prompt_plan *out, const struct prompt_plan *p, er
 status prompt_plan_propose(bool *changed, struct prompt_plan *p, struct unit_cache *c,
                            const struct excerpt *excerpts, size_t n, size_t budget_tokens,
                            error *err);
-
-/* "From PATH, lines A to B:" and the fenced content: how an excerpt is shown to the model. */
-void prompt_excerpt_put(buffer *out, const struct excerpt *e);
 
 #endif

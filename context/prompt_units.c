@@ -24,13 +24,6 @@ static size_t unit_footprint(const struct unit *u)
     return sizeof *u + u->n_ids * sizeof *u->ids + u->size;
 }
 
-static uint64_t hash_of(text t)
-{
-    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
-    for (size_t i = 0; i < t.size; i++) h = (h ^ (unsigned char)t.bytes[i]) * 0x100000001b3u;
-    return h ^ h >> 32;
-}
-
 static void unit_cache_clear(struct unit_cache *c)
 {
     for (size_t i = 0; i < c->n_slots; i++) memory_free(c->slots[i]);
@@ -152,7 +145,7 @@ static void unit_encode(struct unit_cache *c, token_list *out, text bytes)
         tokenizer_encode(c->tokenizer, out, bytes);
         return;
     }
-    uint64_t hash = hash_of(bytes);
+    uint64_t hash = text_hash(bytes);
     struct unit **slot = c->n_slots ? slot_of(c->slots, c->n_slots, hash, bytes) : NULL;
     if (slot && *slot) {
         (*slot)->generation = c->generation;

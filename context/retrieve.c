@@ -13,9 +13,12 @@
 #include "context/tree_file.h"
 
 enum {
-    RANK_HALF = 10,          /* the candidate at this rank counts half of the first one */
+    RANK_HALF = 20,       /* the candidate at this rank counts half of the first one */
+    TYPES_WHOLE_MAX = 12, /* the best types are shown with their bodies */
+    TYPE_LINES_MAX = 40,
     TAGS_CHANGED_MAX = 2048, /* a document may change by so much before it is parsed again */
-    TAGS_USED_MAX = 200
+    TAGS_USED_MAX = 200,
+    DEFINITIONS_MAX = 24 /* of one name */
 };
 
 struct source {
@@ -26,7 +29,10 @@ struct source {
 
 static const struct source sources[N_RETRIEVE_SOURCES] = {
     [SOURCE_DEFINITION] = {"definition", 1.0, definitions_find},
+    [SOURCE_TYPE] = {"type", 0.4, types_find},
     [SOURCE_IMPORT] = {"import", 0.8, imports_find},
+    [SOURCE_KIN] = {"kin", 0.6, kin_find},
+    [SOURCE_USAGE] = {"usage", 0.6, usage_find},
     [SOURCE_RECENT] = {"recent", 0.6, recent_find},
     [SOURCE_SIMILAR] = {"similar", 0.5, similar_find},
 };
@@ -64,6 +70,7 @@ void retriever_close(retriever *r)
 {
     if (!r) return;
     document_tags_free(&r->document);
+    arena_reset(&r->definitions.memory);
     tagger_close(r->tagger);
     index_close(r->index);
     memory_free(r->root);
@@ -96,6 +103,46 @@ static status document_tags_refresh(struct retrieval *t)
     status code = tags_read(&d->tags, t->r->tagger, language, buffer_text(&d->content), t->err);
     d->there = true;
     return code == ERR_LIMIT ? OK : code; /* what was found in time */
+}
+
+static text text_keep(arena *a, text t)
+{
+    const char *copy = arena_copy(a, t.bytes ? t.bytes : "", t.size);
+    return (text){copy, copy ? t.size : 0};
+}
+
+/* Forgets what another index said, and all when there is much. */
+static status definitions_begin(struct retrieval *t)
+{
+    struct definition_cache *c = &t->r->definitions;
+    int64_t version;
+    status code = index_version(&version, t->r->index, t->err);
+    if (code != OK || (version == c->index_version && c->n < DEFINITIONS_CACHED_MAX / 2))
+        return code;
+    arena_reset(&c->memory);
+    memset(c->slots, 0, sizeof c->slots);
+    c->n = 0;
+    c->index_version = version;
+    return OK;
+}
+
+status definitions_of(struct index_symbols *out, struct retrieval *t, text name)
+{
+    struct definition_cache *c = &t->r->definitions;
+    const size_t n_slots = sizeof c->slots / sizeof *c->slots;
+    size_t i = text_hash(name) % n_slots;
+    *out = (struct index_symbols){0};
+    for (; c->slots[i].name.size; i = (i + 1) % n_slots)
+        if (text_equal(c->slots[i].name, name)) {
+            *out = c->slots[i].found;
+            return OK;
+        }
+    if (c->n == DEFINITIONS_CACHED_MAX || retrieval_late(t)) return OK;
+    text kept = text_keep(&c->memory, name);
+    status code = index_definitions(out, &c->memory, t->r->index, text_of(t->r->root), kept,
+                                    DEFINITIONS_MAX, t->err);
+    if (code == OK && kept.size) c->slots[i] = (struct known_name){kept, *out}, c->n++;
+    return code;
 }
 
 bool retrieval_late(struct retrieval *t)
@@ -173,72 +220,154 @@ text lines_of(text content, uint32_t *line, uint32_t *n_lines)
     return all;
 }
 
-void candidate_put(struct retrieval *t, enum retrieve_source source, const struct excerpt *e)
+static bool is_same(const struct candidate *a, const struct candidate *b)
+{
+    if (!a->symbol != !b->symbol) return false;
+    if (a->symbol)
+        return a->symbol->from == b->symbol->from && text_equal(a->path, b->path) &&
+               text_equal(a->symbol->name, b->symbol->name);
+    return a->line < b->line + b->n_lines && b->line < a->line + a->n_lines &&
+           text_equal(a->path, b->path);
+}
+
+/* The same definition counts once, by its best score. */
+void candidate_put(struct retrieval *t, enum retrieve_source source, const struct candidate *one)
 {
     struct candidates *c = &t->found[source];
-    size_t worst = 0;
-    if (e->content.size == 0 || e->score <= 0) return;
-    if (c->n < CANDIDATES_EACH_MAX) {
-        worst = c->n++;
-    } else {
-        for (size_t i = 1; i < c->n; i++)
-            if (c->items[i].score < c->items[worst].score) worst = i;
-        if (c->items[worst].score >= e->score) return;
-    }
-    c->items[worst] = *e;
-    c->items[worst].source = source;
+    if (one->score <= 0) return;
+    if (c->n == CANDIDATES_EACH_MAX && c->items[c->worst].score >= one->score) return;
+    for (size_t i = 0; i < c->n; i++)
+        if (is_same(&c->items[i], one)) {
+            if (one->score > c->items[i].score) c->items[i] = *one;
+            return;
+        }
+    c->items[c->n < CANDIDATES_EACH_MAX ? c->n++ : c->worst] = *one;
+    for (size_t i = c->worst = 0; i < c->n && c->n == CANDIDATES_EACH_MAX; i++)
+        if (c->items[i].score < c->items[c->worst].score) c->worst = i;
+}
+
+void symbol_put(struct retrieval *t, enum retrieve_source source, const struct index_symbol *s,
+                double score, const char *reason)
+{
+    struct candidate c = {.symbol = s, .path = s->path, .line = s->line, .n_lines = 1};
+    c.reason = reason;
+    c.score = score;
+    if (s->signature.size) candidate_put(t, source, &c);
 }
 
 /* By score, then by place, so that equal questions have equal answers. */
-static int compare_excerpts(const void *a, const void *b)
+static int compare_candidates(const void *a, const void *b)
 {
-    const struct excerpt *x = a, *y = b;
+    const struct candidate *x = a, *y = b;
     if (x->score != y->score) return x->score > y->score ? -1 : 1;
     size_t n = x->path.size < y->path.size ? x->path.size : y->path.size;
     int order = n ? memcmp(x->path.bytes, y->path.bytes, n) : 0;
     if (order) return order;
     if (x->path.size != y->path.size) return x->path.size > y->path.size ? 1 : -1;
-    return (x->line > y->line) - (x->line < y->line);
+    if (x->line != y->line) return x->line > y->line ? 1 : -1;
+    return (x->n_lines > y->n_lines) - (x->n_lines < y->n_lines);
 }
 
-static bool overlaps(const struct excerpt *a, const struct excerpt *b)
+/* One list of all sources; what several of them found has the sum. */
+static size_t fuse(struct candidate *all, enum retrieve_source *by, struct retrieval *t)
 {
-    if (!text_equal(a->path, b->path)) return false;
-    if (a->line == 0 || b->line == 0)
-        return a->line == b->line && text_equal(a->content, b->content);
-    return a->line < b->line + b->n_lines && b->line < a->line + a->n_lines;
-}
-
-static void fuse(struct excerpts *out, struct retrieval *t)
-{
-    struct excerpt *all = out->items;
-    size_t n = 0, kept = 0;
+    size_t n = 0;
     for (size_t s = 0; s < N_RETRIEVE_SOURCES; s++) {
         struct candidates *c = &t->found[s];
-        qsort(c->items, c->n, sizeof *c->items, compare_excerpts);
+        qsort(c->items, c->n, sizeof *c->items, compare_candidates);
         for (size_t i = 0; i < c->n; i++) {
-            all[n] = c->items[i];
-            all[n++].score = sources[s].weight * RANK_HALF / (double)(RANK_HALF + i);
+            struct candidate one = c->items[i];
+            one.score = sources[s].weight * RANK_HALF / (double)(RANK_HALF + i);
+            size_t k = 0;
+            while (k < n && !is_same(&all[k], &one)) k++;
+            if (k < n) {
+                all[k].score += one.score;
+                continue;
+            }
+            by[n] = (enum retrieve_source)s;
+            all[n++] = one;
         }
     }
-    qsort(all, n, sizeof *all, compare_excerpts);
-    for (size_t i = 0; i < n; i++) {
-        size_t k = 0;
-        while (k < kept && !overlaps(&all[i], &all[k])) k++;
-        if (k < kept)
-            all[k].score += all[i].score / 2; /* two sources agree on it */
-        else
-            all[kept++] = all[i];
+    return n;
+}
+
+/* A type with its body, as far as TYPE_LINES_MAX; false when the file has changed since. */
+static bool type_whole(struct excerpt *e, struct retrieval *t, const struct index_symbol *s)
+{
+    text content = retrieval_content(t, s->path), whole = text_slice(content, s->from, s->to);
+    uint32_t line = 1, n_lines = 1;
+    if (s->to > content.size || text_find(whole, s->name, 0) == SIZE_MAX) return false;
+    for (size_t i = 0; i < s->from; i++) line += content.bytes[i] == '\n';
+    for (size_t i = 0; i + 1 < whole.size; i++) n_lines += whole.bytes[i] == '\n';
+    if (n_lines > TYPE_LINES_MAX || n_lines < 2) return false;
+    e->head = e->content;
+    e->content = lines_of(content, &line, &n_lines);
+    e->line = line;
+    e->n_lines = n_lines;
+    return true;
+}
+
+static bool is_shown(const struct excerpts *out, const struct candidate *c)
+{
+    for (size_t i = 0; i < out->n; i++) {
+        const struct excerpt *e = &out->items[i];
+        if (e->line && c->line >= e->line && c->line + c->n_lines <= e->line + e->n_lines &&
+            text_equal(c->path, e->path))
+            return true;
     }
-    qsort(all, kept, sizeof *all, compare_excerpts);
-    out->n = kept;
+    return false;
+}
+
+static void excerpt_put(struct excerpts *out, struct retrieval *t, const struct candidate *c,
+                        enum retrieve_source source, size_t *n_whole)
+{
+    struct excerpt e = {.path = text_keep(t->memory, c->path), .reason = c->reason};
+    e.score = c->score;
+    e.source = source;
+    if (!c->symbol) {
+        e.content = c->content;
+        e.line = c->line;
+        e.n_lines = c->n_lines;
+    } else {
+        char *line = arena_print(t->memory, "%.*s\n", (int)c->symbol->signature.size,
+                                 c->symbol->signature.bytes);
+        e.content = (text){line, line ? strlen(line) : 0};
+        e.n_lines = 1;
+        e.from = c->symbol->from;
+        if (is_type(c->symbol->kind) && *n_whole < TYPES_WHOLE_MAX)
+            *n_whole += type_whole(&e, t, c->symbol);
+    }
+    if (e.content.size) out->items[out->n++] = e;
+}
+
+struct ranked {
+    struct candidate candidate; /* first: compare_candidates */
+    enum retrieve_source source;
+};
+
+static status excerpts_make(struct excerpts *out, struct retrieval *t)
+{
+    const size_t room = N_RETRIEVE_SOURCES * CANDIDATES_EACH_MAX;
+    struct candidate *all = arena_take(t->memory, room, sizeof *all);
+    struct ranked *ranked = arena_take(t->memory, room, sizeof *ranked);
+    enum retrieve_source *by = arena_take(t->memory, room, sizeof *by);
+    out->items = arena_take(t->memory, room, sizeof *out->items);
+    if (t->memory->failed) return fail(t->err, ERR_MEMORY, "no memory for excerpts");
+    size_t n = fuse(all, by, t), n_whole = 0;
+    for (size_t i = 0; i < n; i++) ranked[i] = (struct ranked){all[i], by[i]};
+    qsort(ranked, n, sizeof *ranked, compare_candidates);
+    for (size_t i = 0; i < n; i++)
+        if (!is_shown(out, &ranked[i].candidate))
+            excerpt_put(out, t, &ranked[i].candidate, ranked[i].source, &n_whole);
+    return t->memory->failed ? fail(t->err, ERR_MEMORY, "no memory for excerpts") : OK;
 }
 
 static status retrieve_run(struct excerpts *out, struct retrieval *t)
 {
     t->language = language_of_document(&t->q->document);
     status code = document_tags_refresh(t);
-    if (code == OK) code = near_names_find(t);
+    if (code == OK) code = definitions_begin(t);
+    if (code == OK) code = names_find(t);
     if (code == OK) code = imported_find(t);
     for (size_t s = 0; code == OK && s < N_RETRIEVE_SOURCES && !retrieval_late(t); s++) {
         int64_t from_us = clock_us();
@@ -246,13 +375,9 @@ static status retrieve_run(struct excerpts *out, struct retrieval *t)
         code = sources[s].find(t);
         out->source_us[s] = clock_us() - from_us;
     }
-    if (code != OK) return code;
-    out->items =
-        arena_take(t->memory, N_RETRIEVE_SOURCES * CANDIDATES_EACH_MAX, sizeof *out->items);
-    if (!out->items || t->memory->failed) return fail(t->err, ERR_MEMORY, "no memory for excerpts");
-    fuse(out, t);
+    if (code == OK) code = excerpts_make(out, t);
     out->cut = t->cut;
-    return OK;
+    return code;
 }
 
 status retrieve(struct excerpts *out, retriever *r, const struct retrieve_request *request,

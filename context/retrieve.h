@@ -20,9 +20,12 @@ status retriever_open(retriever **out, const char *database, const char *root, e
 void retriever_close(retriever *r); /* NULL is fine */
 
 enum retrieve_source {
-    SOURCE_DEFINITION, /* of a name that stands near the cursor, in another file */
+    SOURCE_DEFINITION, /* of a name that stands in the document, the nearer to the cursor the better */
+    SOURCE_TYPE,       /* a type that those definitions name, and what belongs to a type in use */
     SOURCE_IMPORT,     /* what an imported file offers, by what is used here and how it is called */
-    SOURCE_RECENT,     /* where the user edited or looked, elsewhere */
+    SOURCE_KIN,        /* what the files beside the document use */
+    SOURCE_USAGE,      /* what the most similar lines and the places visited use */
+    SOURCE_RECENT,     /* where the user edited or looked, elsewhere, and what is defined there */
     SOURCE_SIMILAR,    /* lines that use the same rare words */
     N_RETRIEVE_SOURCES
 };
@@ -53,10 +56,12 @@ struct retrieve_request {
     const atomic_bool *cancel; /* may be NULL */
 };
 
-/* Whole lines of one file, or signatures of its definitions, one a line. */
+/* Whole lines of one file, or the signature of one of its definitions. */
 struct excerpt {
     text path, content;
-    uint32_t line, n_lines; /* from 1; line 0: signatures, not consecutive lines */
+    text head;              /* of a definition shown whole: its signature, where that must do */
+    uint32_t line, n_lines; /* from 1; line 0: a signature */
+    uint32_t from;          /* of the definition, in bytes: the order of signatures in their file */
     enum retrieve_source source;
     const char *reason; /* why it is there, in words */
     double score;

@@ -1,17 +1,23 @@
-/* The files that the document sees: those it imports, and, where an import hands on what it imports
- * itself (headers), those one step farther. Kept with their symbols from question to question. */
+/* The files that the document sees: those it imports, where an import hands on what it imports itself
+ * (headers) those one step farther, and where a folder is one package those beside it. And what the
+ * files beside it use, whatever they are. Kept from question to question. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "context/exclude.h"
+#include "context/path_text.h"
 #include "context/retrieve_private.h"
 
 enum {
     FILES_EACH_MAX = 3, /* of one import */
     FILES_MAX = 96,
-    SYMBOLS_MAX = 600 /* of one file */
+    SYMBOLS_MAX = 600, /* of one file */
+    KIN_FILES_MAX = 24,
+    KIN_NAMES_MAX = 160
 };
 
-#define HANDED_ON 0.6
+#define HANDED_ON    0.6
+#define SAME_PACKAGE 0.8
 
 bool is_private(const struct index_symbol *s)
 {
@@ -65,11 +71,33 @@ static status imports_add(struct retrieval *t, text from, const struct tag_impor
     return code;
 }
 
+static bool language_is(const struct language *l, const char *const *names)
+{
+    for (; l && *names; names++)
+        if (strcmp(l->name, *names) == 0) return true;
+    return false;
+}
+
 static bool hands_on(text path)
 {
-    const struct language *l = language_find(TEXT(""), path);
-    return l && (strcmp(l->name, "C") == 0 || strcmp(l->name, "C++") == 0 ||
-                 strcmp(l->name, "CUDA") == 0);
+    static const char *const names[] = {"C", "C++", "CUDA", NULL};
+    return language_is(language_find(TEXT(""), path), names);
+}
+
+/* Languages in which the files of a folder see each other unasked. */
+static status package_add(struct retrieval *t)
+{
+    static const char *const names[] = {"Go", "Java", "C#", NULL};
+    struct index_files files = {0};
+    text folder = path_folder(t->q->document.path);
+    status code = OK;
+    if (!language_is(t->language, names)) return OK;
+    code = index_files_by_folder(&files, &t->r->document.memory, t->r->index, t->r->tree,
+                                 path_name(folder), t->err);
+    for (size_t i = 0; code == OK && i < files.n; i++)
+        if (text_equal(path_folder(files.files[i].path), folder))
+            code = file_add(t, &files.files[i], SAME_PACKAGE);
+    return code;
 }
 
 /* What the imports of the document's imports hand on. */
@@ -100,14 +128,55 @@ status imported_find(struct retrieval *t)
     status code = index_version(&version, t->r->index, t->err);
     if (code != OK || (d->imports_there && version == d->index_version)) return code;
     arena_reset(&d->memory);
-    d->n_imported = 0;
+    d->n_imported = d->n_kin = 0;
+    d->kin = NULL;
     d->imports_there = false;
     d->imported = arena_take(&d->memory, FILES_MAX, sizeof *d->imported);
     if (!d->imported) return fail(t->err, ERR_MEMORY, "no memory for imports");
     if (d->there) code = imports_add(t, t->q->document.path, d->tags.imports, d->tags.n_imports, 1);
     if (code == OK) code = handed_on_add(t);
+    if (code == OK) code = package_add(t);
     d->index_version = version;
     d->imports_there = code == OK;
     if (code != OK) d->n_imported = 0;
     return code;
+}
+
+/* Files beside the document count by how much their names begin alike. */
+static status kin_add(struct name_table *f, struct retrieval *t, const struct index_file *file)
+{
+    text own = path_stem(t->q->document.path), stem = path_stem(file->path), names, name;
+    size_t longest = own.size > stem.size ? own.size : stem.size;
+    double alike = longest ? (double)text_common(own, stem) / (double)longest : 0;
+    status code = index_names_used(&names, t->memory, t->r->index, file->blob, t->err);
+    while (code == OK && text_next_line(&names, &name)) line_names_put(f, name, 1 + 2 * alike);
+    return code;
+}
+
+status kin_names_find(struct retrieval *t)
+{
+    struct document_tags *d = &t->r->document;
+    struct index_files files;
+    text folder = path_folder(t->q->document.path);
+    size_t n = 0;
+    if (d->kin) return OK;
+    struct name_table *f = arena_take(t->memory, 1, sizeof *f);
+    d->kin = arena_take(&d->memory, KIN_NAMES_MAX, sizeof *d->kin);
+    if (!f || !d->kin) return fail(t->err, ERR_MEMORY, "no memory for names");
+    status code = index_files_by_folder(&files, &d->memory, t->r->index, t->r->tree,
+                                        path_name(folder), t->err);
+    for (size_t i = 0; code == OK && i < files.n && n < KIN_FILES_MAX && !retrieval_late(t); i++) {
+        const struct index_file *file = &files.files[i];
+        if (!text_equal(path_folder(file->path), folder) || is_document(t, file->path) ||
+            !is_kindred(t, file->path) || exclude_reason(file->path))
+            continue;
+        n++;
+        code = kin_add(f, t, file);
+    }
+    if (code == OK) d->n_kin = names_take(d->kin, KIN_NAMES_MAX, f);
+    for (size_t i = 0; i < d->n_kin; i++) {
+        text *name = &d->kin[i].name;
+        name->bytes = arena_copy(&d->memory, name->bytes, name->size);
+    }
+    return code == OK && d->memory.failed ? fail(t->err, ERR_MEMORY, "no memory for names") : code;
 }

@@ -6,29 +6,36 @@
 
 #include "context/retrieve_private.h"
 
-enum { NAME_MIN = 3, NAME_MAX_BYTES = 80, PART_MIN = 3, PARTS_MAX = 12, NEAR_ALL_MAX = 400 };
+enum {
+    NAME_MIN = 3,
+    NAME_MAX_BYTES = 80,
+    PART_MIN = 3,
+    PARTS_MAX = 12,
+    NAMED_LINES_ABOVE = 800,
+    NAMED_LINES_BELOW = 400
+};
 
 static bool is_name_byte(char c)
 {
     return isalnum((unsigned char)c) || c == '_' || c == '$' || (unsigned char)c >= 0x80;
 }
 
-struct found_names {
-    struct near_name names[NEAR_ALL_MAX];
-    size_t n;
-};
-
-static void name_add(struct found_names *f, text name, double weight)
+static void name_add(struct name_table *f, text name, double weight)
 {
-    for (size_t i = 0; i < f->n; i++)
-        if (text_equal(f->names[i].name, name)) {
-            f->names[i].weight += weight;
+    const size_t n_slots = sizeof f->slots / sizeof *f->slots;
+    size_t i = text_hash(name) % n_slots;
+    for (; f->slots[i].name.size; i = (i + 1) % n_slots)
+        if (text_equal(f->slots[i].name, name)) {
+            f->slots[i].weight += weight;
             return;
         }
-    if (f->n < NEAR_ALL_MAX) f->names[f->n++] = (struct near_name){name, weight};
+    if (f->n < n_slots - n_slots / 4) {
+        f->slots[i] = (struct near_name){name, weight};
+        f->n++;
+    }
 }
 
-static void line_names(struct found_names *f, text line, double weight)
+void line_names_put(struct name_table *f, text line, double weight)
 {
     for (size_t at = 0; at < line.size;) {
         size_t from = at;
@@ -41,20 +48,20 @@ static void line_names(struct found_names *f, text line, double weight)
     }
 }
 
-/* Lines above count less the farther they are, lines below count half as much. */
-static void names_around(struct found_names *f, text content, size_t cursor)
+/* Lines count less the farther they are, those below half as much. */
+static void names_around(struct name_table *f, text content, size_t cursor)
 {
     size_t end = cursor;
-    for (int d = 0; d <= NEAR_LINES_ABOVE; d++) {
+    for (int d = 0; d <= NAMED_LINES_ABOVE; d++) {
         size_t from = end;
         while (from > 0 && content.bytes[from - 1] != '\n') from--;
-        line_names(f, text_slice(content, from, end), 1.0 / (1.0 + d / 5.0));
+        line_names_put(f, text_slice(content, from, end), 1.0 / (1.0 + d / 5.0));
         if (from == 0) break;
         end = from - 1;
     }
     text rest = text_slice(content, cursor, content.size), line;
-    for (int d = 0; d <= NEAR_LINES_BELOW && text_next_line(&rest, &line); d++)
-        line_names(f, line, 0.5 / (1.0 + d / 5.0));
+    for (int d = 0; d <= NAMED_LINES_BELOW && text_next_line(&rest, &line); d++)
+        line_names_put(f, line, 0.5 / (1.0 + d / 5.0));
 }
 
 static int compare_names(const void *a, const void *b)
@@ -62,8 +69,19 @@ static int compare_names(const void *a, const void *b)
     const struct near_name *x = a, *y = b;
     if (x->weight != y->weight) return x->weight > y->weight ? -1 : 1;
     size_t n = x->name.size < y->name.size ? x->name.size : y->name.size;
-    int order = memcmp(x->name.bytes, y->name.bytes, n);
+    int order = n ? memcmp(x->name.bytes, y->name.bytes, n) : 0;
     return order ? order : (x->name.size > y->name.size) - (x->name.size < y->name.size);
+}
+
+size_t names_take(struct near_name *out, size_t n_max, struct name_table *f)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof f->slots / sizeof *f->slots; i++)
+        if (f->slots[i].name.size) f->slots[n++] = f->slots[i];
+    qsort(f->slots, n, sizeof *f->slots, compare_names);
+    if (n > n_max) n = n_max;
+    memcpy(out, f->slots, n * sizeof *out);
+    return n;
 }
 
 /* The next part of a name: at underscores, and where a capital follows a small letter. */
@@ -114,7 +132,7 @@ static status near_parts_find(struct retrieval *t)
 {
     size_t n = 0, kept = 0;
     t->parts = arena_take(t->memory, NEAR_NAMES_MAX * PARTS_MAX, sizeof *t->parts);
-    for (size_t i = 0; t->parts && i < t->n_names; i++) {
+    for (size_t i = 0; t->parts && i < t->n_near; i++) {
         const uint64_t *parts = name_parts(t->memory, t->names[i].name);
         for (; parts && *parts; parts++)
             t->parts[n++] = (struct near_part){*parts, t->names[i].weight};
@@ -152,20 +170,22 @@ double name_nearness(const struct retrieval *t, text name, const uint64_t *parts
     }
     if (sum == 0) return 0;
     sum /= (double)n;
-    for (size_t i = 0; i < t->n_names; i++)
+    for (size_t i = 0; i < t->n_near; i++)
         if (text_equal(t->names[i].name, name)) return sum + 2 * t->names[i].weight;
     return sum;
 }
 
-status near_names_find(struct retrieval *t)
+status names_find(struct retrieval *t)
 {
-    struct found_names *f = arena_take(t->memory, 1, sizeof *f);
+    struct name_table *f = arena_take(t->memory, 1, sizeof *f);
     if (!f) return fail(t->err, ERR_MEMORY, "no memory for names");
     text content = t->q->document.content;
     size_t cursor = t->q->cursor_byte < content.size ? t->q->cursor_byte : content.size;
     names_around(f, content, cursor);
-    qsort(f->names, f->n, sizeof *f->names, compare_names);
-    t->n_names = f->n < NEAR_NAMES_MAX ? f->n : NEAR_NAMES_MAX;
-    memcpy(t->names, f->names, t->n_names * sizeof *f->names);
+    /* What is imported by name will be used, wherever the import stands. */
+    for (size_t i = 0; t->r->document.there && i < t->r->document.tags.n_imports; i++)
+        line_names_put(f, t->r->document.tags.imports[i].name, 0.3);
+    t->n_names = names_take(t->names, NAMES_MAX, f);
+    t->n_near = t->n_names < NEAR_NAMES_MAX ? t->n_names : NEAR_NAMES_MAX;
     return near_parts_find(t);
 }

@@ -7,16 +7,23 @@
 #include "context/tags.h"
 
 enum {
-    NEAR_LINES_ABOVE = 30,
-    NEAR_LINES_BELOW = 8,
     NEAR_NAMES_MAX = 40,
-    CANDIDATES_EACH_MAX = 48 /* of one source */
+    NAMES_MAX = 320, /* of the document, looked up in the index */
+    DEFINITIONS_CACHED_MAX = 4096,
+    CANDIDATES_EACH_MAX = 160, /* of one source */
+    WINDOWS_MAX = 8
 };
 
-/* A name that stands near the cursor; the nearer and the oftener, the heavier. */
+/* A name and how much it counts: the nearer to the cursor and the oftener, the heavier. */
 struct near_name {
     text name;
     double weight;
+};
+
+/* Names with the sums of their weights. */
+struct name_table {
+    struct near_name slots[2048];
+    size_t n;
 };
 
 /* A part of a near name, with the weight of the heaviest name that has it. */
@@ -43,7 +50,20 @@ struct document_tags {
     int64_t index_version;
     struct imported_file *imported;
     size_t n_imported;
-    arena memory; /* of what is imported */
+    struct near_name *kin; /* [n_kin] what the files beside this one use, the commonest first */
+    size_t n_kin;
+    arena memory; /* of what is imported, and of kin */
+};
+
+/* Where names are defined, as the index said: most questions ask for the same ones again. */
+struct definition_cache {
+    struct known_name {
+        text name;
+        struct index_symbols found;
+    } slots[2 * DEFINITIONS_CACHED_MAX];
+    size_t n;
+    int64_t index_version;
+    arena memory;
 };
 
 struct retriever {
@@ -52,30 +72,47 @@ struct retriever {
     char *root;
     int64_t tree;
     struct document_tags document;
+    struct definition_cache definitions;
+};
+
+/* A definition, or lines of a file. */
+struct candidate {
+    const struct index_symbol *symbol; /* NULL: lines */
+    text path, content;                /* of lines */
+    uint32_t line, n_lines;
+    const char *reason;
+    double score; /* the source's own, larger is better */
 };
 
 struct candidates {
-    struct excerpt items[CANDIDATES_EACH_MAX]; /* score: the source's own, larger is better */
-    size_t n;
+    struct candidate items[CANDIDATES_EACH_MAX];
+    size_t n, worst;
 };
 
 struct retrieval {
     retriever *r;
     const struct retrieve_request *q;
-    struct near_name names[NEAR_NAMES_MAX]; /* heaviest first */
-    size_t n_names;
-    struct near_part *parts; /* of these names, by hash */
+    struct near_name names[NAMES_MAX]; /* heaviest first */
+    size_t n_near, n_names;            /* those near the cursor, and all */
+    struct near_part *parts;           /* of those near, by hash */
     size_t n_parts;
     const struct language *language; /* of the document; NULL: unknown */
     struct candidates found[N_RETRIEVE_SOURCES];
+    struct candidate windows[WINDOWS_MAX]; /* similar lines, best first */
+    size_t n_windows;
+    bool windows_there;
     arena *memory;
     int64_t deadline_us; /* 0: none */
     bool cut;
     error *err;
 };
 
-/* The names around the cursor, with those of the document's own definitions left out. */
-status near_names_find(struct retrieval *t);
+/* The names of the document, by weight. */
+status names_find(struct retrieval *t);
+
+/* Adds the names of a line; the heaviest n_max of a table, heaviest first. */
+void line_names_put(struct name_table *f, text line, double weight);
+size_t names_take(struct near_name *out, size_t n_max, struct name_table *f);
 
 /* Hashes of the parts of a name, as in prompt_cut and promptCut, without regard to case; 0 ends
  * them. NULL: no memory. */
@@ -84,18 +121,37 @@ const uint64_t *name_parts(arena *a, text name);
 /* How much a name has to do with what stands near the cursor: the whole and its parts. 0: nothing. */
 double name_nearness(const struct retrieval *t, text name, const uint64_t *parts);
 
-/* Fills r->document's list of imported files, unless it still holds. */
+/* Fills r->document's list of imported files, and what its neighbours use, unless it still holds. */
 status imported_find(struct retrieval *t);
+status kin_names_find(struct retrieval *t);
+
+/* Where a name is defined; none when the time is over. They live until the next retrieval. */
+status definitions_of(struct index_symbols *out, struct retrieval *t, text name);
+
+/* The definitions of a name that the document may mean, each put for the source with `weight`. */
+status name_put(struct retrieval *t, enum retrieve_source source, const struct near_name *name,
+                const char *reason);
 
 /* A function of another C file that its author keeps to himself. */
 bool is_private(const struct index_symbol *s);
 
 /* The document's own language, or one whose definitions it can use. */
 bool is_kindred(const struct retrieval *t, text path);
+bool is_type(text kind);
+bool is_wanted(const struct retrieval *t, const struct index_symbol *s);
 
-/* The sources. Each fills found[itself], in any order. */
+/* How much a definition of this kind helps whoever does not see it. */
+double kind_weight(text kind);
+
+/* Lines that use the same rare words, found once: t->windows. */
+status windows_find(struct retrieval *t);
+
+/* The sources. Each fills found[itself], in any order; later ones may read earlier ones. */
 status definitions_find(struct retrieval *t);
+status types_find(struct retrieval *t);
 status imports_find(struct retrieval *t);
+status kin_find(struct retrieval *t);
+status usage_find(struct retrieval *t);
 status recent_find(struct retrieval *t);
 status similar_find(struct retrieval *t);
 
@@ -108,6 +164,8 @@ bool is_document(const struct retrieval *t, text path);
 /* Lines [line, line + n) of content, line from 1, without the blank ones at the ends. */
 text lines_of(text content, uint32_t *line, uint32_t *n_lines);
 
-void candidate_put(struct retrieval *t, enum retrieve_source source, const struct excerpt *e);
+void candidate_put(struct retrieval *t, enum retrieve_source source, const struct candidate *c);
+void symbol_put(struct retrieval *t, enum retrieve_source source, const struct index_symbol *s,
+                double score, const char *reason);
 
 #endif

@@ -95,17 +95,16 @@ static size_t fixed_count(struct layout *l)
 static size_t excerpts_put(struct layout *l, size_t budget)
 {
     const struct excerpts *e = l->request->excerpts;
+    struct prompt_plan plan = {.n = 0};
     size_t used = 0;
-    for (size_t i = 0; e && i < e->n; i++) {
-        if (prompt_backticks(e->items[i].content) >= PROMPT_FENCE_MAX) continue;
-        prompt_excerpt_put(&l->scratch, &e->items[i]);
-        size_t n = unit_cache_count(l->units, buffer_text(&l->scratch));
-        if (used + n <= budget) {
-            text_put(l, buffer_text(&l->scratch));
-            used += n;
-        }
-        buffer_clear(&l->scratch);
+    bool changed;
+    if (e && prompt_plan_propose(&changed, &plan, l->units, e->items, e->n, budget, NULL) != OK)
+        l->scratch.failed = true;
+    for (size_t i = 0; i < plan.n; i++) {
+        text_put(l, plan.blocks[i].shown);
+        used += plan.blocks[i].n_tokens;
     }
+    prompt_plan_free(&plan);
     return used;
 }
 

@@ -30,13 +30,6 @@ static size_t indent_of(const struct trim_body *b, text line)
     return trim_text_indent(line, tabs ? TAB_COLUMNS : b->place->indent_unit);
 }
 
-static uint64_t hash_of(text t)
-{
-    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
-    for (size_t i = 0; i < t.size; i++) h = (h ^ (unsigned char)t.bytes[i]) * 0x100000001b3u;
-    return h;
-}
-
 /* One to four lines, said three times over. */
 static size_t loop_start(const struct trim_body *b, uint64_t hash)
 {
@@ -156,7 +149,7 @@ static void accept(struct trim_body *b, text line)
     else
         buffer_put_text(&b->accepted, line);
     buffer_put_char(&b->accepted, '\n');
-    *kept = (struct body_line){b->accepted.size, hash_of(line), b->stack.n == 0,
+    *kept = (struct body_line){b->accepted.size, text_hash(line), b->stack.n == 0,
                                trim_text_is_blank(line)};
     b->n_visible += !kept->blank;
 }
@@ -211,7 +204,7 @@ static bool first_line(struct trim_body *b, text line)
 
 static bool next_line(struct trim_body *b, text line)
 {
-    size_t loop = loop_start(b, hash_of(line));
+    size_t loop = loop_start(b, text_hash(line));
     if (loop != SIZE_MAX || trim_text_loops(line)) {
         if (loop != SIZE_MAX) cut_to_line(b, loop);
         return end(b, "the answer repeats itself");

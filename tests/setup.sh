@@ -14,6 +14,8 @@ python3-prometheus-client npm neovim'
 [ "${2:-}" = --check ] && packages="$packages clang clang-format clang-tidy cppcheck"
 # With --all also what `make test-all` needs: libFuzzer is in clang's runtime, chromium shows VS Code.
 [ "${2:-}" = --all ] && packages="$packages clang libclang-rt-14-dev chromium"
+# With --bench also what `make bench-context` needs.
+[ "${2:-}" = --bench ] && packages="$packages universal-ctags"
 
 missing=
 for p in $packages; do

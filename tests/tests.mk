@@ -39,6 +39,7 @@ include tests/cuda/cuda.mk
 include tests/oracle/oracle.mk
 include tests/fuzz/fuzz.mk
 include tests/bench/peer.mk
+include tests/bench/context.mk
 
 .PHONY: tests tools
 tests: build tools $(UNIT_TESTS)

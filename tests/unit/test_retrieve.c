@@ -154,9 +154,9 @@ static void similar_lines_and_recent_places(void **state)
     assert_non_null(visited);
     assert_int_equal(visited->source, SOURCE_RECENT);
     excerpts_free(&e);
-    p.q.without = 1u << SOURCE_SIMILAR | 1u << SOURCE_RECENT;
+    p.q.without = 1u << SOURCE_SIMILAR | 1u << SOURCE_RECENT | 1u << SOURCE_USAGE;
     find(&e, &o, &p);
-    assert_null(excerpt_with(&e, "near.c", ""));
+    assert_null(excerpt_with(&e, "near.c", "return unusual_word;"));
     assert_null(excerpt_with(&e, "lib/list.c", "return l->n;"));
     excerpts_free(&e);
     close_all(&o);

@@ -1,0 +1,138 @@
+/* Lines of other files as they stand there: the most similar ones, and where somebody worked lately. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "context/retrieve_private.h"
+
+enum {
+    RECENT_LINES = 8, /* above and below */
+    RECENT_MAX = 8,
+    RECENT_DEFINED_LINES = 30,
+    SYMBOLS_MAX = 600, /* of one file */
+    SIMILAR_WORDS_MAX = 16,
+    SIMILAR_LINES = 16
+};
+
+/* One word that three files have is not yet likeness. */
+#define SIMILAR_LEAST 0.5
+
+/* What was defined where somebody worked: it was made to be used. */
+static status recent_definitions(struct retrieval *t, const struct recent_place *p, double score)
+{
+    struct index_file file;
+    struct index_symbols symbols;
+    bool found;
+    status code = index_file_at(&file, &found, t->memory, t->r->index, t->r->tree, p->path, t->err);
+    if (code != OK || !found) return code;
+    code = index_symbols_of(&symbols, t->memory, t->r->index, file.blob, SYMBOLS_MAX, t->err);
+    for (size_t i = 0; code == OK && i < symbols.n; i++) {
+        struct index_symbol *s = &symbols.symbols[i];
+        s->path = file.path;
+        bool near = s->line + RECENT_LINES >= p->line && s->line <= p->line + RECENT_DEFINED_LINES;
+        if (near && is_wanted(t, s))
+            symbol_put(t, SOURCE_RECENT, s, score * kind_weight(s->kind),
+                       "defined where you worked lately");
+    }
+    return code;
+}
+
+status recent_find(struct retrieval *t)
+{
+    status code = OK;
+    size_t n = 0;
+    for (size_t i = 0; code == OK && i < t->q->n_recent && n < RECENT_MAX; i++) {
+        const struct recent_place *p = &t->q->recent[i];
+        if (is_document(t, p->path) || retrieval_late(t)) continue;
+        struct candidate c = {.path = p->path, .reason = "was edited or visited recently"};
+        c.line = p->line > RECENT_LINES ? p->line - RECENT_LINES : 1;
+        c.n_lines = p->line + RECENT_LINES - c.line + 1;
+        c.score = 1.0 / (double)++n;
+        c.content = lines_of(retrieval_content(t, p->path), &c.line, &c.n_lines);
+        if (c.content.size) candidate_put(t, SOURCE_RECENT, &c);
+        if (is_kindred(t, p->path)) code = recent_definitions(t, p, 0.9 * c.score);
+    }
+    return code;
+}
+
+/* Words worth looking for: near, and in few files. */
+static status rare_words(struct retrieval *t, struct near_name *words, size_t *n)
+{
+    status code = OK;
+    *n = 0;
+    for (size_t i = 0; code == OK && i < t->n_near && *n < SIMILAR_WORDS_MAX; i++) {
+        int64_t count = 0;
+        if (t->names[i].name.size < 4) continue;
+        code = index_word_count(&count, t->r->index, t->names[i].name, t->err);
+        if (count >= 2 && count < 300)
+            words[(*n)++] = (struct near_name){t->names[i].name, 1.0 / log2(1.0 + (double)count)};
+    }
+    return code;
+}
+
+static double line_weight(text line, const struct near_name *words, size_t n, bool *seen)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!seen[i] && text_find(line, words[i].name, 0) != SIZE_MAX) {
+            seen[i] = true;
+            sum += words[i].weight;
+        }
+    return sum;
+}
+
+/* The SIMILAR_LINES lines in which the most, and the rarest, of the words stand. */
+static void similar_window(struct retrieval *t, text path, const struct near_name *words, size_t n)
+{
+    text content = retrieval_content(t, path), rest = content, line;
+    struct candidate best = {.path = path, .reason = "uses the same rare words"};
+    for (uint32_t at = 1; text_next_line(&rest, &line); at++) {
+        bool seen[SIMILAR_WORDS_MAX] = {false};
+        double sum = line_weight(line, words, n, seen);
+        if (sum == 0) continue;
+        text ahead = rest, next;
+        for (int k = 1; k < SIMILAR_LINES && text_next_line(&ahead, &next); k++)
+            sum += line_weight(next, words, n, seen);
+        if (sum > best.score) best.score = sum, best.line = at;
+    }
+    if (best.score <= SIMILAR_LEAST) return;
+    best.line = best.line > 2 ? best.line - 2 : 1;
+    best.n_lines = SIMILAR_LINES;
+    best.content = lines_of(content, &best.line, &best.n_lines);
+    if (best.content.size) t->windows[t->n_windows++] = best;
+}
+
+static int compare_windows(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+    return (x->score < y->score) - (x->score > y->score);
+}
+
+status windows_find(struct retrieval *t)
+{
+    struct near_name words[SIMILAR_WORDS_MAX];
+    text names[SIMILAR_WORDS_MAX];
+    size_t n;
+    struct index_files files = {0};
+    if (t->windows_there) return OK;
+    status code = rare_words(t, words, &n);
+    for (size_t i = 0; i < n; i++) names[i] = words[i].name;
+    if (code == OK && n)
+        code = index_files_like(&files, t->memory, t->r->index, t->r->tree, names, n, WINDOWS_MAX,
+                                t->err);
+    for (size_t i = 0; code == OK && i < files.n && !retrieval_late(t); i++)
+        if (t->n_windows < WINDOWS_MAX && !is_document(t, files.files[i].path) &&
+            is_kindred(t, files.files[i].path))
+            similar_window(t, files.files[i].path, words, n);
+    qsort(t->windows, t->n_windows, sizeof *t->windows, compare_windows);
+    t->windows_there = true;
+    return code;
+}
+
+status similar_find(struct retrieval *t)
+{
+    status code = windows_find(t);
+    for (size_t i = 0; code == OK && i < t->n_windows; i++)
+        candidate_put(t, SOURCE_SIMILAR, &t->windows[i]);
+    return code;
+}
