@@ -9,13 +9,18 @@
 #include <time.h>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "inference/generation.h"
 #include "inference/host_pages.h"
 #include "inference/kv_plan.h"
 #include "inference/quantize_load.h"
+#include "inference/tensor_table.h"
+#include "kernels/pages.h"
 
 enum { ROWS_DEFAULT = 512, ROWS_DEFAULT_GPU = 2048, REQUESTS_WAIT_S = 2 };
+/* Of a GPU's free memory, unless told otherwise: the rest is for captured graphs and the driver. */
+#define SHARE_GPU 0.98
 
 struct request_list {
     struct engine_request_info *out;
@@ -115,40 +120,68 @@ static char *name_of(const char *model_dir)
     return copy;
 }
 
-static int32_t seqs_of(int32_t rows)
+static int32_t seqs_of(int32_t rows, const struct engine_options *o)
 {
-    return rows < ENGINE_SEQUENCES_MAX ? rows : ENGINE_SEQUENCES_MAX;
+    int32_t most = o->seqs_max ? o->seqs_max : ENGINE_SEQUENCES_MAX;
+    return rows < most ? rows : most;
 }
 
-static int32_t outs_of(int32_t rows)
+static int32_t outs_of(int32_t rows, const struct engine_options *o)
 {
-    int32_t outs = seqs_of(rows) + ENGINE_DRAFT_ROWS_MAX;
+    int32_t outs = seqs_of(rows, o) + ENGINE_DRAFT_ROWS_MAX;
     return rows < outs ? rows : outs;
+}
+
+/* "auto" says in one line what it took, and why not the other. A warning, so that it is seen. */
+static void backend_tell(const struct kernels *found, const device *d)
+{
+    const struct kernels *other;
+    error why = {0};
+    if (strcmp(found->name, "cuda") == 0)
+        log_line(LOG_WARN, "engine: backend auto takes %s", found->describe(d));
+    else if (kernels_find(&other, "cuda", &why) != OK)
+        log_line(LOG_WARN, "engine: backend auto takes %s: %s", found->describe(d), why.message);
+}
+
+static status rows_check(int32_t rows, const struct engine_options *o, error *err)
+{
+    if (o->seqs_max < 0 || o->seqs_max > ENGINE_SEQUENCES_MAX)
+        return fail(err, ERR_USAGE, "--max-seqs: found %d, expected 1 to %d", o->seqs_max,
+                    ENGINE_SEQUENCES_MAX);
+    if (rows < 1 || rows > ENGINE_ROWS_MAX)
+        return fail(err, ERR_USAGE, "rows per step: found %d, expected 1 to %d", rows,
+                    ENGINE_ROWS_MAX);
+    return OK;
+}
+
+static struct device_options device_options_of(const struct model_shape *shape, bool gpu,
+                                               const struct engine_options *o)
+{
+    int32_t rows = o->rows_max ? o->rows_max : gpu ? ROWS_DEFAULT_GPU : ROWS_DEFAULT;
+    return (struct device_options){.shape = *shape,
+                                   .n_threads = o->n_threads,
+                                   .rows_max = rows,
+                                   .seqs_max = seqs_of(rows, o),
+                                   .outs_max = outs_of(rows, o),
+                                   .slices_max = SLICES_MAX,
+                                   .gpu = o->gpu};
 }
 
 static status device_open(engine *e, const struct engine_options *o, error *err)
 {
     status s = kernels_find(&e->kernels, o->backend ? o->backend : "auto", err);
     if (s != OK) return s;
-    bool gpu = strcmp(e->kernels->name, "cuda") == 0;
-    int32_t rows = o->rows_max ? o->rows_max : gpu ? ROWS_DEFAULT_GPU : ROWS_DEFAULT;
-    if (rows < 1 || rows > ENGINE_ROWS_MAX)
-        return fail(err, ERR_USAGE, "rows per step: found %d, expected 1 to %d", rows,
-                    ENGINE_ROWS_MAX);
-    int32_t seqs = seqs_of(rows);
-    struct device_options options = {.shape = e->model->config.shape,
-                                     .n_threads = o->n_threads,
-                                     .rows_max = rows,
-                                     .seqs_max = seqs,
-                                     .outs_max = outs_of(rows),
-                                     .slices_max = SLICES_MAX};
-    e->rows_max = rows;
-    return e->kernels->open(&e->device, &options, err);
+    const struct device_options options =
+        device_options_of(&e->model->config.shape, e->kernels->weight_bytes, o);
+    e->rows_max = options.rows_max;
+    s = rows_check(options.rows_max, o, err);
+    return s == OK ? e->kernels->open(&e->device, &options, err) : s;
 }
 
 /* Bytes of weights that do not stay mapped. */
 static size_t weights_bytes(const engine *e, const struct engine_options *o)
 {
+    if (e->kernels->weight_bytes) return model_device_bytes(e->model, o->weights, e->kernels);
     return o->weights ? quantize_load_bytes(e->model, o->weights) : model_copied_bytes(e->model);
 }
 
@@ -158,16 +191,20 @@ static status pages_plan(engine *e, struct memory_plan *plan, const struct engin
 {
     status s = e->kernels->plan(e->device, o->kv_type, plan, err);
     if (s != OK) return s;
+    bool gpu = e->kernels->weight_bytes;
     const struct kv_need need = {
         .context_tokens = e->model->config.shape.max_seq_len,
         .page_bytes = plan->kv_bytes_per_page,
         .fixed_bytes = plan->workspace_bytes + weights_bytes(e, o),
         .free_bytes = plan->free_bytes,
+        .share_free = o->memory_fraction != 0 ? o->memory_fraction
+                      : gpu                   ? SHARE_GPU
+                                              : 0,
         .kv_tokens = o->kv_tokens,
         .memory_bytes = o->memory_bytes,
         .host_tokens = o->host_tokens,
         .host_bytes = o->host_bytes,
-        .host_in_file = o->host_directory != NULL,
+        .host_elsewhere = gpu || o->host_directory,
     };
     return kv_plan_make(&e->pages, &need, err);
 }
@@ -175,11 +212,13 @@ static status pages_plan(engine *e, struct memory_plan *plan, const struct engin
 /* The room behind the pool; without any none is made. */
 static status host_start(engine *e, const struct engine_options *o, size_t page_bytes, error *err)
 {
-    const struct host_pages_options options = {.kernels = e->kernels,
-                                               .kv = e->kv,
-                                               .page_bytes = page_bytes,
-                                               .n_slots = e->pages.n_host_pages,
-                                               .directory = o->host_directory};
+    const struct host_pages_options options = {
+        .kernels = e->kernels,
+        .kv = e->kv,
+        .device = e->device,
+        .page_bytes = page_bytes,
+        .n_slots = e->pages.n_host_pages,
+        .directory = e->kernels->host_take ? NULL : o->host_directory};
     return options.n_slots ? host_pages_open(&e->host, &options, err) : OK;
 }
 
@@ -207,8 +246,8 @@ static status scheduler_start(engine *e, const struct engine_options *o, error *
         .n_pages = e->pages.n_pages,
         .host = e->host,
         .rows_max = rows,
-        .seqs_max = seqs_of(rows),
-        .outs_max = outs_of(rows),
+        .seqs_max = seqs_of(rows, o),
+        .outs_max = outs_of(rows, o),
         .draft_always = o->draft_always,
         .sampler = &e->sampler,
         .events = {.context = e,
@@ -337,6 +376,37 @@ status engine_plan(struct engine_plan *out, const struct engine_options *options
     return s;
 }
 
+status engine_fit(struct engine_fit *out, const struct engine_options *o, size_t memory_bytes,
+                  error *err)
+{
+    const struct kernels *k = &kernels_cuda;
+    struct model_config config;
+    struct kv_plan pages;
+    status s = model_config_read(&config, o->model_dir, err);
+    if (s != OK) return s;
+    if (o->kv_type == KV_F32)
+        return fail(err, ERR_UNSUPPORTED, "KV as f32: a GPU keeps bf16 or e4m3");
+    const struct device_options opened = device_options_of(&config.shape, true, o);
+    enum weight_format format = o->weights != WEIGHT_F32 ? o->weights : config.weights;
+    *out = (struct engine_fit){.shape = config.shape, .work_bytes = k->workspace_bytes(&opened)};
+    for (int32_t i = 0; i < model_tensor_count(&config.shape); i++) {
+        struct model_tensor t = model_tensor_at(&config.shape, format, i);
+        struct weight_spec spec = model_tensor_spec(&t);
+        out->weight_bytes += k->weight_bytes(&spec);
+    }
+    const struct kv_need need = {.context_tokens = config.shape.max_seq_len,
+                                 .page_bytes = pages_bytes(&config.shape, o->kv_type),
+                                 .fixed_bytes = out->weight_bytes + out->work_bytes,
+                                 .free_bytes = memory_bytes,
+                                 .share_free =
+                                     o->memory_fraction != 0 ? o->memory_fraction : SHARE_GPU};
+    s = rows_check(opened.rows_max, o, err);
+    if (s == OK) s = kv_plan_make(&pages, &need, err);
+    out->kv_bytes_per_token = need.page_bytes / KV_PAGE_TOKENS;
+    if (s == OK) out->kv_tokens = (int64_t)pages.n_pages * KV_PAGE_TOKENS;
+    return s;
+}
+
 status engine_open(engine **out, const struct engine_options *given, error *err)
 {
     engine *e;
@@ -354,6 +424,8 @@ status engine_open(engine **out, const struct engine_options *given, error *err)
     settled.model_dir = wanted.model_dir;
     settled.weights = wanted.format;
     s = engine_prepare(&e, &plan, options, err);
+    if (s == OK && (!options->backend || strcmp(options->backend, "auto") == 0))
+        backend_tell(e->kernels, e->device);
     if (s == OK)
         s = quantize_load(e->model, options->weights, options->n_threads, e->kernels, e->device,
                           options->progress, options->progress_context, err);

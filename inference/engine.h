@@ -31,9 +31,13 @@ struct engine_options {
      * at least) where memory is short. What does not fit is refused with the numbers. */
     int64_t kv_tokens;
     int64_t memory_bytes; /* the most the engine may take, mapped weights apart; 0: what is free */
+    double
+        memory_fraction; /* of what is free, the most to take; 0: 0.98 on a GPU, else all of it */
+    int32_t gpu;         /* which one, from 0 */
+    int32_t seqs_max;    /* that share a step; 0: ENGINE_SEQUENCES_MAX */
     /* KV that is kept behind the pool when the pool has no more room for it, in tokens or in bytes;
      * both 0: none. In a nameless file in this directory, which must have room for all of it, or,
-     * where host_directory is NULL, in memory. */
+     * where host_directory is NULL or a GPU computes, in memory. */
     int64_t host_tokens, host_bytes;
     const char *host_directory;
     int32_t rows_max;  /* rows of one step; 0: 512, on a GPU 2048 */
@@ -64,6 +68,16 @@ struct engine_plan {
 
 /* Makes the checks of engine_open up to the loading, with the same errors. */
 status engine_plan(struct engine_plan *out, const struct engine_options *options, error *err);
+
+/* What a GPU of a named memory would hold: arithmetic from config.json alone, no device is asked.
+ * ERR_MEMORY with the numbers when the weights and one context do not fit. */
+struct engine_fit {
+    struct model_shape shape;
+    size_t weight_bytes, work_bytes, kv_bytes_per_token;
+    int64_t kv_tokens;
+};
+status engine_fit(struct engine_fit *out, const struct engine_options *options, size_t memory_bytes,
+                  error *err);
 
 /* Cancels everything, waits for the worker, frees. Generations must have been freed before. */
 void engine_close(engine *e);
@@ -177,8 +191,9 @@ struct engine_stats {
     int64_t host_pages, host_pages_free;     /* KV kept in host memory, behind the device */
     int64_t pages_spilled, pages_restored, host_evicted; /* pages, since the start */
     int64_t drafted, accepted;                           /* tokens proposed, and kept */
-    double tokens_per_s; /* decode rate over the last second of decoding */
-    bool device_failed;  /* the process must end with exit code 3 */
+    double tokens_per_s;  /* decode rate over the last second of decoding */
+    bool device_failed;   /* the process must end with exit code 3 */
+    char device_why[160]; /* then: what failed */
 };
 
 void engine_stats(engine *e, struct engine_stats *out);

@@ -15,12 +15,19 @@
 #include "base/text.h"
 #include "inference/mapping_guard.h"
 
+/* Of pinned memory at once: a system refuses much in one piece before it has none at all. */
+#define SLAB_BYTES (256 * MIB)
+
 struct host_pages {
     const struct kernels *kernels;
     kv_pool *kv;
     size_t page_bytes, size_bytes;
-    unsigned char *bytes; /* [n_slots][page_bytes] */
-    char *mapped_in;      /* the directory, for messages; NULL: bytes are ours to free */
+    /* [n_slots][page_bytes], cut into slabs of slots_slab: one, but where the device wants memory of
+     * its own kind, which systems give in pieces rather than as a whole. */
+    unsigned char **slab;
+    int32_t n_slabs, slots_slab;
+    device *pinned_by; /* NULL: plain memory */
+    char *mapped_in;   /* the directory, for messages; NULL: bytes are ours to free */
     int32_t n_slots, n_free;
     int32_t *free; /* [n_free] */
     bool *taken;   /* [n_slots] */
@@ -66,15 +73,39 @@ static status file_map_make(host_pages *h, const char *directory, error *err)
         /* cppcheck-suppress memleak */
         return fail(err, ERR_IO, "%s: no file of %zu MiB for KV pages: %s", directory,
                     h->size_bytes / MIB, strerror(code));
-    h->bytes = bytes;
+    h->slab[h->n_slabs++] = bytes;
     h->mapped_in = memory_copy(directory, strlen(directory));
     if (!h->mapped_in) {
         munmap(bytes, h->size_bytes);
-        h->bytes = NULL;
+        h->n_slabs = 0;
         return fail(err, ERR_MEMORY, "out of memory for the KV pages of the host");
     }
     /* A failing disk still shows as SIGBUS: then the process ends with a line that says where. */
-    mapping_guard_add(h->bytes, h->size_bytes, h->mapped_in);
+    mapping_guard_add(bytes, h->size_bytes, h->mapped_in);
+    return OK;
+}
+
+static status plain_take(host_pages *h, error *err)
+{
+    h->slab[0] = memory_take(h->size_bytes, 1);
+    if (!h->slab[0])
+        return fail(err, ERR_MEMORY, "no memory for %zu MiB of KV pages in host memory",
+                    h->size_bytes / MIB);
+    h->n_slabs = 1;
+    return OK;
+}
+
+static status slabs_pin(host_pages *h, error *err)
+{
+    for (int32_t first = 0; first < h->n_slots; first += h->slots_slab) {
+        int32_t left = h->n_slots - first, n = left < h->slots_slab ? left : h->slots_slab;
+        void *slab;
+        status s = h->kernels->host_take(&slab, h->pinned_by, (size_t)n * h->page_bytes, err);
+        if (s != OK)
+            return fail_in(err, s, "KV pages in host memory, %zu of %zu MiB there",
+                           (size_t)first * h->page_bytes / MIB, h->size_bytes / MIB);
+        h->slab[h->n_slabs++] = slab;
+    }
     return OK;
 }
 
@@ -84,11 +115,15 @@ static status bytes_open(host_pages *h, const char *directory, error *err)
         h->size_bytes > (size_t)INT64_MAX)
         return fail(err, ERR_LIMIT, "%d KV pages of %zu bytes in host memory: too many", h->n_slots,
                     h->page_bytes);
+    bool pinned = !directory && h->kernels->host_take;
+    size_t slots = (size_t)h->n_slots, per_slab = slots;
+    if (pinned && h->size_bytes > SLAB_BYTES)
+        per_slab = h->page_bytes < SLAB_BYTES ? SLAB_BYTES / h->page_bytes : 1;
+    h->slots_slab = (int32_t)per_slab;
+    h->slab = memory_take((slots + per_slab - 1) / per_slab, sizeof *h->slab);
+    if (!h->slab) return fail(err, ERR_MEMORY, "out of memory for the KV pages of the host");
     if (directory) return file_map_make(h, directory, err);
-    h->bytes = memory_take(h->size_bytes, 1);
-    return h->bytes ? OK
-                    : fail(err, ERR_MEMORY, "no memory for %zu MiB of KV pages in host memory",
-                           h->size_bytes / MIB);
+    return pinned ? slabs_pin(h, err) : plain_take(h, err);
 }
 
 status host_pages_open(host_pages **out, const struct host_pages_options *o, error *err)
@@ -101,6 +136,7 @@ status host_pages_open(host_pages **out, const struct host_pages_options *o, err
     if (!h) return fail(err, ERR_MEMORY, "out of memory for the KV pages of the host");
     *h = (host_pages){.kernels = o->kernels,
                       .kv = o->kv,
+                      .pinned_by = o->device,
                       .page_bytes = o->page_bytes,
                       .n_slots = o->n_slots,
                       .n_free = o->n_slots};
@@ -121,12 +157,16 @@ status host_pages_open(host_pages **out, const struct host_pages_options *o, err
 void host_pages_close(host_pages *h)
 {
     if (!h) return;
-    if (h->mapped_in) {
-        mapping_guard_remove(h->bytes);
-        munmap(h->bytes, h->size_bytes);
-    } else {
-        memory_free(h->bytes);
-    }
+    for (int32_t i = 0; i < h->n_slabs; i++)
+        if (h->mapped_in) {
+            mapping_guard_remove(h->slab[i]);
+            munmap(h->slab[i], h->size_bytes);
+        } else if (h->kernels->host_give) {
+            h->kernels->host_give(h->pinned_by, h->slab[i]);
+        } else {
+            memory_free(h->slab[i]);
+        }
+    memory_free(h->slab);
     memory_free(h->mapped_in);
     memory_free(h->free);
     memory_free(h->taken);
@@ -149,21 +189,21 @@ void host_pages_release(host_pages *h, int32_t slot)
 
 static unsigned char *slot_at(const host_pages *h, int32_t slot)
 {
-    return h->bytes + (size_t)slot * h->page_bytes;
+    return h->slab[slot / h->slots_slab] + (size_t)(slot % h->slots_slab) * h->page_bytes;
 }
 
-/* How many of slots[0, n) are neighbours, ascending. */
-static int32_t run_of(const int32_t *slots, int32_t n)
+/* How many of slots[0, n) are neighbours in one slab, ascending. */
+static int32_t run_of(const host_pages *h, const int32_t *slots, int32_t n)
 {
     int32_t run = 1;
-    while (run < n && slots[run] == slots[0] + run) run++;
+    while (run < n && slots[run] == slots[0] + run && slots[run] % h->slots_slab != 0) run++;
     return run;
 }
 
 void host_pages_save(host_pages *h, const int32_t *slots, const int32_t *pages, int32_t n)
 {
     for (int32_t i = 0, run; i < n; i += run) {
-        run = run_of(slots + i, n - i);
+        run = run_of(h, slots + i, n - i);
         h->kernels->pages_save(h->kv, slot_at(h, slots[i]), pages + i, run);
     }
 }
@@ -171,7 +211,7 @@ void host_pages_save(host_pages *h, const int32_t *slots, const int32_t *pages, 
 void host_pages_load(host_pages *h, const int32_t *pages, const int32_t *slots, int32_t n)
 {
     for (int32_t i = 0, run; i < n; i += run) {
-        run = run_of(slots + i, n - i);
+        run = run_of(h, slots + i, n - i);
         h->kernels->pages_load(h->kv, pages + i, slot_at(h, slots[i]), run);
     }
 }

@@ -4,7 +4,8 @@
  *                   |    ^
  *              save |    | load           one contiguous copy per page
  *                   v    |
- *   host slots    [s0][s1][s2] ...        anonymous memory, or a mapped file without a name
+ *   host slots    [s0][s1][s2] ...        memory (pinned, in slabs, for a GPU), or a mapped file
+ *                                          without a name
  *
  * It moves bytes and knows which slots are free; who lies where is the prefix cache's business. The
  * file is made without a name (or loses it at once), so that it vanishes with the process, and all
@@ -21,7 +22,8 @@ typedef struct host_pages host_pages;
 
 struct host_pages_options {
     const struct kernels *kernels; /* pages_save and pages_load are used */
-    kv_pool *kv;                   /* must outlive the slots */
+    kv_pool *kv;                   /* must outlive the slots, as the device must */
+    device *device;                /* whose pool it is */
     size_t page_bytes;             /* of this pool, as kernels->plan says */
     int32_t n_slots;               /* at least 1 */
     const char *directory;         /* where the file is made; NULL: anonymous memory */

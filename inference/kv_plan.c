@@ -39,7 +39,7 @@ static bool bytes_with(const struct kv_need *n, const struct kv_plan *plan, int6
                        size_t *bytes)
 {
     size_t pool, host;
-    int64_t host_pages = n->host_in_file ? 0 : plan->n_host_pages;
+    int64_t host_pages = n->host_elsewhere ? 0 : plan->n_host_pages;
     return size_mul((size_t)pages, n->page_bytes, &pool) &&
            size_mul((size_t)host_pages, n->page_bytes, &host) &&
            size_add(n->fixed_bytes, pool, bytes) && size_add(*bytes, host, bytes);
@@ -48,7 +48,7 @@ static bool bytes_with(const struct kv_need *n, const struct kv_plan *plan, int6
 static status memory_refuse(const struct kv_need *n, const struct kv_plan *plan, int64_t pages,
                             const char *what, size_t have, error *err)
 {
-    int64_t host_pages = n->host_in_file ? 0 : plan->n_host_pages;
+    int64_t host_pages = n->host_elsewhere ? 0 : plan->n_host_pages;
     char host[80] = "";
     if (host_pages > 0)
         snprintf(host, sizeof host, " and %zu MiB for %lld in host memory",
@@ -80,7 +80,14 @@ static status pages_plan(struct kv_plan *out, const struct kv_need *n, error *er
             return memory_refuse(n, out, least, "--memory is", (size_t)n->memory_bytes, err);
         if (!asked) pages = least = fit; /* asked for to the last page */
     }
-    if (n->free_bytes) {
+    if (n->free_bytes && n->share_free > 0) {
+        char what[48];
+        size_t bytes = (size_t)(n->share_free * (double)n->free_bytes);
+        int64_t fit = pages_within(n, out, bytes);
+        snprintf(what, sizeof what, "%.4g %% of free memory is", 100 * n->share_free);
+        if (fit < least) return memory_refuse(n, out, least, what, bytes, err);
+        if (!asked && (!n->memory_bytes || fit < pages)) pages = fit;
+    } else if (n->free_bytes) {
         int64_t fit = pages_within(n, out, n->free_bytes);
         if (fit < least) return memory_refuse(n, out, least, "free are", n->free_bytes, err);
         if (fit < pages) pages = fit;
@@ -98,6 +105,9 @@ status kv_plan_make(struct kv_plan *out, const struct kv_need *need, error *err)
     if (s == OK) s = tokens_check("--host-tokens", n.host_tokens, err);
     if (s == OK && n.memory_bytes < 0)
         s = fail(err, ERR_USAGE, "--memory: found %lld bytes", (long long)n.memory_bytes);
+    if (s == OK && !(n.share_free >= 0 && n.share_free <= 1))
+        s = fail(err, ERR_USAGE, "--memory-fraction: found %g, expected above 0, at most 1",
+                 n.share_free);
     if (s == OK) s = host_plan(out, &n, err);
     return s == OK ? pages_plan(out, &n, err) : s;
 }

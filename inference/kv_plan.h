@@ -14,17 +14,18 @@ struct kv_need {
     size_t page_bytes;
     size_t fixed_bytes; /* weights that are copied, and work */
     size_t free_bytes;  /* 0: the machine does not say */
+    double share_free;  /* of it, the most to take, and all of that is taken; 0: see kv_plan_make */
     /* As in engine_options; 0: not asked for. */
     int64_t kv_tokens, memory_bytes, host_tokens, host_bytes;
-    bool host_in_file; /* the host tier takes no memory but room on a disk */
+    bool host_elsewhere; /* the host tier takes none of this memory: a disk's, or a GPU's host's */
 };
 
 struct kv_plan {
     int32_t n_pages, n_host_pages;
 };
 
-/* --kv-tokens decides; else --memory, less all other needs, does; else what fits between one context
- * and four. ERR_USAGE for numbers that make no sense, ERR_MEMORY for those that do not fit. */
+/* --kv-tokens decides; else --memory, or the share of what is free, less all other needs, does; else
+ * what fits between one context and four. ERR_USAGE for numbers that make no sense, ERR_MEMORY for those that do not fit. */
 status kv_plan_make(struct kv_plan *out, const struct kv_need *need, error *err);
 
 #endif

@@ -147,6 +147,20 @@ size_t model_copied_bytes(const model *m)
     return bytes;
 }
 
+size_t model_device_bytes(const model *m, enum weight_format weights, const struct kernels *k)
+{
+    size_t bytes = 0;
+    for (int32_t i = 0; i < m->n_weights; i++) {
+        struct model_tensor e = tensor_at(m, i);
+        const struct tensor *t = safetensors_find(m->files, e.name);
+        if (weights != WEIGHT_F32) e = model_tensor_at(&m->config.shape, weights, i);
+        struct weight_spec spec = model_tensor_spec(&e);
+        if (!model_tensor_quantized(&e) && t->dtype != DTYPE_BF16) spec.format = WEIGHT_F32;
+        if (!size_add(bytes, k->weight_bytes(&spec), &bytes)) return SIZE_MAX;
+    }
+    return bytes;
+}
+
 /* Some rows at a time, so that widening needs little memory of its own. */
 static status halves_put(const struct kernels *k, weight *w, const struct tensor *t,
                          const struct model_tensor *e, error *err)
@@ -208,13 +222,9 @@ status model_weight_load(model *m, int32_t i, device *d, size_t *bytes, error *e
     struct model_tensor e = tensor_at(m, i);
     const struct tensor *t = safetensors_find(m->files, e.name), *scales = NULL;
     bool half = t->dtype == DTYPE_F16, aligned = tensor_aligned(t);
-    struct weight_spec spec = {.name = e.name,
-                               .format = format_loaded(&e, t),
-                               .n_rows = e.n_rows,
-                               .n_columns = e.n_columns,
-                               .n_experts = e.n_experts,
-                               .transposed = e.transposed,
-                               .borrowed = !half && aligned};
+    struct weight_spec spec = model_tensor_spec(&e);
+    spec.format = format_loaded(&e, t);
+    spec.borrowed = !half && aligned;
     if (model_tensor_quantized(&e))
         scales = safetensors_find(m->files, model_tensor_scales(&e).name);
     status s = k->weight_begin(&m->weights[i], d, &spec, err);

@@ -33,6 +33,10 @@ int64_t model_parameters(const model *m);
 size_t model_stored_bytes(const model *m);
 size_t model_copied_bytes(const model *m);
 
+/* Bytes that a backend with a memory of its own (weight_bytes) takes for all weights, stored as they
+ * are or rounded to `weights` (WEIGHT_F32: as stored). */
+size_t model_device_bytes(const model *m, enum weight_format weights, const struct kernels *k);
+
 /* Gives all weights to the device. `progress` (may be NULL) gets 0..1 by bytes. The model must be
  * closed before the device. */
 status model_load(model *m, const struct kernels *kernels, device *d,

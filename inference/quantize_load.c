@@ -109,12 +109,7 @@ static status item_load(struct loading *l, const struct quantize_item *item, err
 {
     const struct kernels *k = l->m->kernels;
     weight **w = &l->m->weights[item->tensor];
-    const struct weight_spec spec = {.name = item->to.name,
-                                     .format = item->to.format,
-                                     .n_rows = item->to.n_rows,
-                                     .n_columns = item->to.n_columns,
-                                     .n_experts = item->to.n_experts,
-                                     .transposed = item->to.transposed};
+    const struct weight_spec spec = model_tensor_spec(&item->to);
     status s = safetensors_check_files(l->m->files, err);
     if (s == OK && !model_tensor_quantized(&item->to)) {
         size_t bytes = 0;

@@ -2,6 +2,7 @@
  * compute by groups of layers, hand out tokens (scheduler_results.c). */
 #include "inference/scheduler_private.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -231,6 +232,7 @@ void scheduler_stats(const scheduler *s, struct engine_stats *out)
     out->kv_pages_free = kv_pages_free_count(s->pages);
     cache_stats(s, out);
     out->device_failed = s->failed;
+    if (s->failed) snprintf(out->device_why, sizeof out->device_why, "%.159s", s->failure.message);
 }
 
 static const char *waits_for(const scheduler *s, const struct sequence *q, bool queued)

@@ -80,6 +80,16 @@ struct model_tensor model_tensor_at(const struct model_shape *s, enum weight_for
     return t;
 }
 
+struct weight_spec model_tensor_spec(const struct model_tensor *t)
+{
+    return (struct weight_spec){.name = t->name,
+                                .format = t->format,
+                                .n_rows = t->n_rows,
+                                .n_columns = t->n_columns,
+                                .n_experts = t->n_experts,
+                                .transposed = t->transposed};
+}
+
 bool model_tensor_quantized(const struct model_tensor *t) { return t->format != WEIGHT_BF16; }
 
 struct stored_tensor model_tensor_data(const struct model_tensor *t, enum tensor_dtype dtype)

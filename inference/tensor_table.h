@@ -40,6 +40,9 @@ int32_t model_tensor_count(const struct model_shape *s);
 struct model_tensor model_tensor_at(const struct model_shape *s, enum weight_format weights,
                                     int32_t i);
 
+/* As kernels.h wants it, with the tensor's own format. `name` is the tensor's. */
+struct weight_spec model_tensor_spec(const struct model_tensor *t);
+
 bool model_tensor_quantized(const struct model_tensor *t);
 
 /* How a weight's numbers lie in a file, with `dtype` where it is not quantised; and its scales

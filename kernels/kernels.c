@@ -67,7 +67,7 @@ status kernels_find(const struct kernels **out, const char *name, error *err)
     struct cuda_device_info info;
     *out = NULL;
     if (strcmp(name, "auto") == 0)
-        *out = cuda_available(&info, NULL) == OK ? &kernels_cuda : &kernels_cpu;
+        *out = cuda_available(0, &info, NULL) == OK ? &kernels_cuda : &kernels_cpu;
     else if (strcmp(name, "cpu") == 0)
         *out = &kernels_cpu;
     else if (strcmp(name, "reference") == 0)
@@ -76,7 +76,7 @@ status kernels_find(const struct kernels **out, const char *name, error *err)
         return fail(err, ERR_UNSUPPORTED,
                     "backend \"%s\" does not exist: auto, cpu, cuda and reference do", name);
     if (*out) return OK;
-    status rc = cuda_available(&info, err);
+    status rc = cuda_available(0, &info, err);
     if (rc == OK) *out = &kernels_cuda;
     return rc;
 }

@@ -161,12 +161,14 @@ struct device_options {
     int32_t rows_max;  /* largest n_rows of a step */
     int32_t seqs_max, outs_max;
     int32_t slices_max; /* residuals of rows_max rows kept apart; 0 means 1 */
+    int32_t gpu;        /* which one, from 0; a CPU ignores it */
     const char
         *variant; /* CPU: NULL = best of this machine, or "portable", "avx2", "avx512", "neon" */
 };
 
 struct memory_plan {
-    size_t weight_bytes, workspace_bytes, kv_bytes_per_page, free_bytes;
+    size_t workspace_bytes, kv_bytes_per_page;
+    size_t free_bytes; /* with the workspace, which on a GPU is taken already; 0: not known */
 };
 
 struct step_shape {
@@ -180,7 +182,7 @@ struct kernels {
     /* life: fallible */
     status (*open)(device **out, const struct device_options *options, error *err);
     void (*close)(device *d);
-    /* What the device will need besides weights, and what is free. */
+    /* What the device will need besides weights, and what is free. ERR_UNSUPPORTED: no such KV. */
     status (*plan)(device *d, enum kv_type kv, struct memory_plan *out, error *err);
     status (*weight_begin)(weight **out, device *d, const struct weight_spec *spec, error *err);
     /* Rows [row, row + n_rows) as stored in the model file. `scales`: per row (fp32), or per group
@@ -196,6 +198,14 @@ struct kernels {
     void (*pages_copy)(kv_pool *kv, const int32_t *to, const int32_t *from, int32_t n);
     void (*pages_save)(kv_pool *kv, void *host, const int32_t *pages, int32_t n);
     void (*pages_load)(kv_pool *kv, const int32_t *pages, const void *host, int32_t n);
+
+    /* Of backends with a memory of their own; NULL where weights stay in the mapping of their file and
+     * any host memory does. Bytes that such a weight takes, and a workspace for these options; no
+     * device is needed. Host memory that the device copies from and to at full speed. */
+    size_t (*weight_bytes)(const struct weight_spec *spec);
+    size_t (*workspace_bytes)(const struct device_options *options);
+    status (*host_take)(void **out, device *d, size_t bytes, error *err);
+    void (*host_give)(device *d, void *memory);
 
     /* one step: enqueue only. step_begin returns false when a captured graph was replayed and the
      * calls up to step_end are to be skipped. Layers [layer_from, layer_to): a slice of prefill may

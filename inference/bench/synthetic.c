@@ -346,7 +346,7 @@ static status run_open(struct run *r, error *err)
     if (s == OK) s = r->world.k->plan(r->world.d, KV_E4M3, &plan, err);
     if (s != OK) return s;
     r->machine.workspace_bytes = plan.workspace_bytes;
-    r->machine.weight_bytes = r->machine.free_bytes - plan.free_bytes;
+    r->machine.weight_bytes = r->machine.free_bytes + plan.workspace_bytes - plan.free_bytes;
     s = bench_world_pages_open(&r->world, KV_E4M3, tokens_wanted(sized), err);
     r->machine.kv_tokens = (int64_t)r->world.n_pages * KV_PAGE_TOKENS;
     return s;

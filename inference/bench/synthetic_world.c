@@ -191,6 +191,7 @@ status bench_world_pages_open(struct synthetic_world *w, enum kv_type type, int6
     struct memory_plan plan;
     status s = w->k->plan(w->d, type, &plan, err);
     if (s != OK) return s;
+    plan.free_bytes -= plan.workspace_bytes;
     size_t spare = plan.free_bytes / 8 < MEMORY_SPARE ? plan.free_bytes / 8 : MEMORY_SPARE;
     size_t fit = (plan.free_bytes - spare) / plan.kv_bytes_per_page;
     int64_t wanted = (tokens_wanted + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;

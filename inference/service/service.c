@@ -49,6 +49,9 @@ static status model_load(struct loader *l, engine **e, error *err)
                                            .weights = o->weights,
                                            .save_dir = o->save_dir,
                                            .memory_bytes = o->memory_bytes,
+                                           .memory_fraction = o->memory_fraction,
+                                           .gpu = o->gpu,
+                                           .seqs_max = o->seqs_max,
                                            .host_tokens = o->host_tokens,
                                            .host_bytes = o->host_bytes,
                                            .host_directory = o->host_directory,
@@ -103,12 +106,13 @@ static status failure_show(struct service *s, const sigset_t *signals, error *er
 }
 
 /* The device's state is undefined: nothing is waited for but the last words of the streams. */
-static status device_failure(struct service *s, const sigset_t *signals, error *err)
+static status device_failure(struct service *s, const char *why, const sigset_t *signals,
+                             error *err)
 {
     struct service_view view;
     int64_t now_us = clock_us(), least_us = now_us + LAST_WORDS_US,
             most_us = now_us + GOODBYE_MAX_US;
-    fail(err, ERR_DEVICE, "the compute device failed; the engine ends");
+    fail(err, ERR_DEVICE, "the compute device failed: %s", why);
     service_set_failed(s, err);
     do {
         if (signal_wait(signals)) break;
@@ -147,7 +151,7 @@ static status service_watch(struct service *s, const struct service_options *o, 
         if (view.state == SERVICE_FAILED) return failure_show(s, &signals, err);
         if (view.engine) {
             engine_stats(view.engine, &stats);
-            if (stats.device_failed) return device_failure(s, &signals, err);
+            if (stats.device_failed) return device_failure(s, stats.device_why, &signals, err);
         }
         if (o->idle_s >= 0 && view.idle_us >= o->idle_s * 1000000 &&
             service_drain(s, o->idle_s * 1000000))

@@ -27,6 +27,8 @@ struct service_options {
     /* As in engine_options. */
     enum kv_type kv_type;
     int64_t kv_tokens, memory_bytes, host_tokens, host_bytes;
+    double memory_fraction;
+    int32_t gpu, seqs_max;
     const char *host_directory;
     enum weight_format weights;
     const char *save_dir;

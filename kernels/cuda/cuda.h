@@ -17,8 +17,8 @@ enum { CUDA_BUFFERS_MAX = 64, CUDA_STAGES = 2, CUDA_BUCKETS = 16, CUDA_GRAPHS_MA
 const struct cuda_backend *cuda_backend_get(void);
 void cuda_backend_use(const struct cuda_backend *backend);
 
-/* Whether a driver and a GPU answer; ERR_UNSUPPORTED says in one line what is missing. */
-status cuda_available(struct cuda_device_info *out, error *err);
+/* Whether a driver and this GPU answer; ERR_UNSUPPORTED says in one line what is missing. */
+status cuda_available(int32_t index, struct cuda_device_info *out, error *err);
 
 struct weight {
     struct weight_spec spec;
@@ -105,6 +105,7 @@ struct device {
     struct cuda_buffer buffers[CUDA_BUFFERS_MAX];
     int n_buffers;
     size_t workspace_bytes;
+    bool counting; /* nothing is taken: only workspace_bytes grows */
 
     float *x; /* [slices][rows][d_model] */
     struct cuda_operand y, head_y, attended, hidden;
@@ -145,6 +146,7 @@ float *cuda_residual(const device *d);
 
 /* cuda_memory.c: workspace, in one go for the largest step; false when memory is short. */
 bool cuda_memory_open(device *d);
+void cuda_memory_count(device *d); /* workspace_bytes of a device that is none but for its shape */
 void cuda_memory_close(device *d);
 void cuda_memory_poison(device *d);
 
@@ -165,8 +167,10 @@ status cuda_weight_put(weight *w, int64_t row, int64_t n_rows, const void *bytes
                        const void *scales, error *err);
 status cuda_weight_seal(weight *w, error *err);
 void cuda_weight_free(weight *w);
+size_t cuda_weight_bytes(const struct weight_spec *spec);
 
 /* cuda_pages.c */
+status cuda_kv_check(enum kv_type type, error *err);
 status cuda_kv_open(kv_pool **out, device *d, enum kv_type type, int32_t n_pages, error *err);
 void cuda_kv_close(kv_pool *kv);
 void cuda_pages_copy(kv_pool *kv, const int32_t *to, const int32_t *from, int32_t n);

@@ -16,13 +16,16 @@ const struct cuda_backend *cuda_backend_get(void) { return in_use; }
 
 void cuda_backend_use(const struct cuda_backend *backend) { in_use = backend; }
 
-status cuda_available(struct cuda_device_info *out, error *err)
+status cuda_available(int32_t index, struct cuda_device_info *out, error *err)
 {
     enum { CAPABILITY_LEAST = 80 };
     *out = (struct cuda_device_info){0};
     if (!in_use)
         return fail(err, ERR_UNSUPPORTED, "backend \"cuda\" is not in this build: nvcc made none");
-    int code = in_use->runtime->open(0, out);
+    int code = in_use->runtime->open(index, out);
+    if (code != 0 && index > 0)
+        return fail(err, ERR_UNSUPPORTED, "backend \"cuda\": GPU %d does not answer: %s", index,
+                    in_use->runtime->error_text(code));
     if (code != 0)
         return fail(err, ERR_UNSUPPORTED, "backend \"cuda\": no GPU answers: %s",
                     in_use->runtime->error_text(code));

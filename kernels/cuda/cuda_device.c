@@ -75,7 +75,7 @@ static status cuda_open(device **out, const struct device_options *o, error *err
         rc = fail(err, ERR_UNSUPPORTED,
                   "activations: found int8, which only a CPU computes with; a GPU takes bf16, e4m3 "
                   "and f32");
-    if (rc == OK) rc = cuda_available(&info, err);
+    if (rc == OK) rc = cuda_available(o->gpu, &info, err);
     if (rc != OK) return rc;
     if (o->rows_max > ENGINE_ROWS_MAX)
         return fail(err, ERR_USAGE, "rows_max %d, at most %d", o->rows_max, ENGINE_ROWS_MAX);
@@ -97,11 +97,33 @@ static status cuda_open(device **out, const struct device_options *o, error *err
     return rc;
 }
 
+static size_t cuda_workspace(const struct device_options *o)
+{
+    device counted = {.counting = true};
+    shape_take(&counted, o);
+    cuda_memory_count(&counted);
+    return counted.workspace_bytes;
+}
+
+static status cuda_host_take(void **out, device *d, size_t bytes, error *err)
+{
+    *out = NULL;
+    int code = d->run->host_take(out, bytes);
+    if (code == 0) return OK;
+    return fail(err, ERR_MEMORY, "cuda: no pinned memory for %zu MiB (%s)", bytes >> 20,
+                d->run->error_text(code));
+}
+
+static void cuda_host_give(device *d, void *memory) { d->run->host_give(memory); }
+
 static status cuda_plan(device *d, enum kv_type kv, struct memory_plan *out, error *err)
 {
     *out = (struct memory_plan){.workspace_bytes = d->workspace_bytes,
                                 .kv_bytes_per_page = pages_bytes(&d->s, kv)};
+    status rc = cuda_kv_check(kv, err);
+    if (rc != OK) return rc;
     int code = d->run->memory(&out->free_bytes);
+    out->free_bytes += d->workspace_bytes;
     if (code == 0) return OK;
     return fail(err, ERR_DEVICE, "cuda: free memory: %s", d->run->error_text(code));
 }
@@ -175,6 +197,10 @@ const struct kernels kernels_cuda = {
     .weight_put = cuda_weight_put,
     .weight_seal = cuda_weight_seal,
     .weight_free = cuda_weight_free,
+    .weight_bytes = cuda_weight_bytes,
+    .workspace_bytes = cuda_workspace,
+    .host_take = cuda_host_take,
+    .host_give = cuda_host_give,
     .kv_open = cuda_kv_open,
     .kv_close = cuda_kv_close,
     .pages_copy = cuda_pages_copy,

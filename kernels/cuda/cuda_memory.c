@@ -25,6 +25,10 @@ static void *take(device *d, size_t n, size_t width, size_t size, enum use use)
         return NULL;
     }
     if (bytes == 0) bytes = size;
+    if (d->counting) {
+        d->workspace_bytes += bytes;
+        return NULL;
+    }
     out = cuda_take(d, bytes, "the workspace", &d->failure);
     if (!out) return NULL;
     d->buffers[d->n_buffers++] = (struct cuda_buffer){out, bytes, use == POISONED};
@@ -126,6 +130,12 @@ static void waves_open(device *d)
     for (size_t i = 0; i < n; i++) wave[i] = pow(d->s.rope_theta, -2.0 * (double)i / d->s.head_dim);
     cuda_ok(d, d->run->copy(d->inverse_wave, wave, n * sizeof *wave, d->stream), "a table");
     cuda_stage_sent(d, stage);
+}
+
+void cuda_memory_count(device *d)
+{
+    activations_take(d);
+    choices_take(d);
 }
 
 bool cuda_memory_open(device *d)

@@ -8,12 +8,18 @@
 
 static struct cuda_kv *kv_of(kv_pool *kv) { return (struct cuda_kv *)(void *)kv; }
 
+status cuda_kv_check(enum kv_type type, error *err)
+{
+    if (type == KV_BF16 || type == KV_E4M3) return OK;
+    return fail(err, ERR_UNSUPPORTED, "KV as f32: a GPU keeps bf16 or e4m3");
+}
+
 status cuda_kv_open(kv_pool **out, device *d, enum kv_type type, int32_t n_pages, error *err)
 {
     *out = NULL;
     size_t bytes, page = pages_bytes(&d->s, type);
-    if (type != KV_BF16 && type != KV_E4M3)
-        return fail(err, ERR_UNSUPPORTED, "kv type %d: cuda has bf16 and e4m3", (int)type);
+    status rc = cuda_kv_check(type, err);
+    if (rc != OK) return rc;
     if (n_pages < 1) return fail(err, ERR_USAGE, "kv pages: %d, expected at least 1", n_pages);
     if (!size_mul((size_t)n_pages, page, &bytes))
         return fail(err, ERR_MEMORY, "kv pool: %d pages of %zu bytes are too many", n_pages, page);

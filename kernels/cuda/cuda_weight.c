@@ -50,6 +50,16 @@ static status memory_open(weight *w, device *d, error *err)
     return d->failure.code == OK ? OK : fail(err, d->failure.code, "%s", d->failure.message);
 }
 
+size_t cuda_weight_bytes(const struct weight_spec *spec)
+{
+    weight w = {.spec = *spec};
+    size_t codes, scales, all;
+    layout(&w);
+    bool fits = size_mul((size_t)w.n_rows, (size_t)w.matrix.row_bytes, &codes) &&
+                size_mul((size_t)w.n_rows, w.scale_bytes, &scales) && size_add(codes, scales, &all);
+    return fits ? all : SIZE_MAX;
+}
+
 status cuda_weight_begin(weight **out, device *d, const struct weight_spec *spec, error *err)
 {
     *out = NULL;

@@ -38,9 +38,15 @@ int command_doctor(int argc, char **argv)
 {
     struct engine_settings s = {0};
     struct report report = {.n_rows = 0};
+    struct doctor_fit fit = {0};
     bool json = false;
     const struct command_option options[] = {
         {"json", OPTION_FLAG, &json, NULL, "one JSON object", 0, 0},
+        {"gpu-memory", OPTION_SIZE, &fit.memory_bytes, "SIZE",
+         "what a GPU of so much memory would hold, from config.json alone", 0, 0},
+        {"weights", OPTION_TEXT, &fit.weights, "NAME", "of --gpu-memory: fp8, int8 or int4", 0, 0},
+        {"kv-type", OPTION_TEXT, &fit.kv_type, "TYPE", "of --gpu-memory: bf16 or e4m3 (default)", 0,
+         0},
         ENGINE_SETTINGS_OPTIONS(&s),
         {NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
     };
@@ -52,6 +58,15 @@ int command_doctor(int argc, char **argv)
         return command_fail("doctor", &err);
     }
     engine_settings_complete(&s);
+    if (!fit.memory_bytes && (fit.weights || fit.kv_type)) {
+        fail(&err, ERR_USAGE, "--weights and --kv-type belong to --gpu-memory");
+        return command_fail("doctor", &err);
+    }
+    if (fit.memory_bytes) {
+        doctor_fit(&report, &s, &fit);
+        if (report_print(&report, json, &err) != OK) return command_fail("doctor", &err);
+        return report_failed(&report) ? EXIT_FAILED : EXIT_DONE;
+    }
     doctor_settings(&report, &s);
     if (!s.endpoint) doctor_model(&report, &s);
     doctor_directories(&report);

@@ -9,8 +9,10 @@
 #include "inference/engine.h"
 #include "inference/model.h"
 #include "lsp/cli/doctor.h"
+#include "lsp/cli/numbers.h"
 #include "tokenizer/tokenizer.h"
 
+enum { STREAM_TOKENS = 8192 };
 enum { CONTEXTS_WANTED = 4 }; /* what the engine takes when memory allows */
 
 static const char model_advice[] =
@@ -135,12 +137,45 @@ static void check_memory(struct report *r, const struct engine_settings *s, cons
         return;
     }
     bool enough = plan.kv_tokens >= (int64_t)CONTEXTS_WANTED * plan.shape.max_seq_len;
-    report_put(r, "memory", enough ? VERDICT_OK : VERDICT_WARN,
-               enough ? "" : "fewer requests fit at once: free some memory for more",
-               "%lld KV tokens (%.1f contexts) in %.1f MiB, work %.1f MiB, free %.1f MiB",
-               (long long)plan.kv_tokens, (double)plan.kv_tokens / plan.shape.max_seq_len,
-               (double)plan.kv_bytes / (double)MIB, (double)plan.work_bytes / (double)MIB,
-               (double)plan.free_bytes / (double)MIB);
+    report_put(
+        r, "memory", enough ? VERDICT_OK : VERDICT_WARN,
+        enough ? "" : "fewer requests fit at once: free some memory for more",
+        "%lld KV tokens (%.1f contexts, %lld streams of 8k) in %.1f MiB, work %.1f MiB, free "
+        "%.1f MiB",
+        (long long)plan.kv_tokens, (double)plan.kv_tokens / plan.shape.max_seq_len,
+        (long long)plan.kv_tokens / STREAM_TOKENS, (double)plan.kv_bytes / (double)MIB,
+        (double)plan.work_bytes / (double)MIB, (double)plan.free_bytes / (double)MIB);
+}
+
+void doctor_fit(struct report *r, const struct engine_settings *s, const struct doctor_fit *f)
+{
+    buffer found = {0};
+    struct engine_options options = {.model_dir = model_find(s->model_dir, &found),
+                                     .kv_type = KV_E4M3};
+    struct engine_fit fit;
+    const char *name = "on such a GPU";
+    double all = (double)f->memory_bytes / (double)GIB;
+    error err;
+    status code = OK;
+    if (!options.model_dir) code = fail(&err, ERR_USAGE, "no model: --model DIR is missing");
+    if (code == OK && f->weights)
+        code = weights_parse(&options.weights, f->weights, "--weights", &err);
+    if (code == OK && f->kv_type)
+        code = kv_type_parse(&options.kv_type, "--kv-type", f->kv_type, &err);
+    if (code == OK) code = engine_fit(&fit, &options, (size_t)f->memory_bytes, &err);
+    if (code == OK)
+        report_put(r, name, VERDICT_OK, "",
+                   "arithmetic for %.1f GiB, no GPU was asked: weights %.1f GiB, work %.2f GiB, "
+                   "%lld KV tokens of %zu bytes, %lld streams of 8k",
+                   all, (double)fit.weight_bytes / (double)GIB,
+                   (double)fit.work_bytes / (double)GIB, (long long)fit.kv_tokens,
+                   fit.kv_bytes_per_token, (long long)fit.kv_tokens / STREAM_TOKENS);
+    else
+        report_put(r, name, VERDICT_FAIL,
+                   code == ERR_MEMORY ? "smaller weights (--weights int4), or a larger GPU"
+                                      : model_advice,
+                   "arithmetic for %.1f GiB, no GPU was asked: %s", all, err.message);
+    buffer_free(&found);
 }
 
 void doctor_model(struct report *r, const struct engine_settings *s)

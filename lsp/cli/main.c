@@ -1,6 +1,7 @@
 /* The one entry: picks a subcommand's row; without one, the language server over stdio. */
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lsp/cli/command.h"
@@ -25,6 +26,14 @@ static int print_help(void)
     return EXIT_DONE;
 }
 
+/* A driver that has lost its device may never return from what it does at exit. */
+static int ended(int exit_code)
+{
+    if (exit_code != EXIT_DEVICE) return exit_code;
+    fflush(NULL);
+    _Exit(exit_code);
+}
+
 int main(int argc, char **argv)
 {
     /* A peer that went away is an error of a write, not the end of the program. */
@@ -40,7 +49,7 @@ int main(int argc, char **argv)
     /* Options without a command belong to the language server. */
     if (argc == 1 || strncmp(argv[1], "--", 2) == 0) return command_language_server(argc, argv);
     for (const struct command *c = commands; c->name; c++)
-        if (strcmp(c->name, argv[1]) == 0) return c->run(argc - 1, argv + 1);
+        if (strcmp(c->name, argv[1]) == 0) return ended(c->run(argc - 1, argv + 1));
     fprintf(stderr, "dbrx-ls: no command \"%s\" (see --help)\n", argv[1]);
     return EXIT_USAGE;
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/limits.h"
 #include "base/paths.h"
 #include "inference/mapping_guard.h"
 #include "inference/service/keys.h"
@@ -81,7 +82,7 @@ static status keys_choose(struct service_options *o, buffer *found, error *err)
 int command_serve(int argc, char **argv)
 {
     struct service_options o = {.backend = "auto", .drain_s = DRAIN_S};
-    int64_t port = -1, n_threads = 0, lock_fd = -1;
+    int64_t port = -1, n_threads = 0, lock_fd = -1, gpu = 0, max_seqs = 0;
     const char *model = NULL, *idle = NULL, *kv_type = "bf16", *weights = NULL;
     const struct command_option options[] = {
         {"socket", OPTION_TEXT, &o.socket_path, "PATH", "listen on this Unix socket", 0, 0},
@@ -105,8 +106,14 @@ int command_serve(int argc, char **argv)
         {"kv-type", OPTION_TEXT, &kv_type, "TYPE", "KV as f32, bf16 or e4m3 (default bf16)", 0, 0},
         {"memory", OPTION_SIZE, &o.memory_bytes, "SIZE",
          "the most to take, mapped weights apart: sizes the KV pool", 0, 0},
+        {"memory-fraction", OPTION_NUMBER, &o.memory_fraction, "X",
+         "of the free memory (on a GPU 0.98, else all)", 0, 0},
+        {"device", OPTION_INTEGER, &gpu, "N", "which GPU, from 0", 0, 63},
+        {"max-seqs", OPTION_INTEGER, &max_seqs, "N", "requests that share a step (default: 64)", 1,
+         ENGINE_SEQUENCES_MAX},
         {"host-tokens", OPTION_INTEGER, &o.host_tokens, "N",
-         "tokens of KV kept on disk behind the pool (0: none)", 0, INT64_C(1) << 40},
+         "tokens of KV kept behind the pool, on disk, for a GPU in memory (0: none)", 0,
+         INT64_C(1) << 40},
         {"host-memory", OPTION_SIZE, &o.host_bytes, "SIZE", "the same as a size", 0, 0},
         {"idle", OPTION_TEXT, &idle, "SECONDS", "leave when unused so long, or \"never\"", 0, 0},
         {"drain", OPTION_INTEGER, &o.drain_s, "SECONDS", "for running answers after SIGTERM (10)",
@@ -120,6 +127,8 @@ int command_serve(int argc, char **argv)
     if (!command_parse(argc, argv, options, usage, &n_rest, &exit_code)) return exit_code;
     o.port = (int)port;
     o.n_threads = (int32_t)n_threads;
+    o.gpu = (int32_t)gpu;
+    o.seqs_max = (int32_t)max_seqs;
     o.lock_fd = (int)lock_fd;
     o.api_key = environment_get("DBRX_API_KEY");
     o.model_dir = model_find(model, &found);

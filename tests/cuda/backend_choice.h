@@ -16,7 +16,7 @@ static inline const struct cuda_backend *backend_choose(void)
     error err;
     if (!where || strcmp(where, "gpu") != 0) {
         cuda_backend_use(&host_backend);
-    } else if (cuda_available(&info, &err) != OK) {
+    } else if (cuda_available(0, &info, &err) != OK) {
         fprintf(stderr, "%s\n", err.message);
         exit(1);
     }

@@ -45,6 +45,14 @@ $(BUILD)/tests/test_cuda_bench: $(BUILD)/obj/cuda-host/probe.o
 $(BUILD)/tests/test_cuda_wrappers: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/wrappers.o
 $(BUILD)/tests/test_cuda_wrappers: $(BUILD)/obj/cuda-host/wrappers.o
 
+# The program itself over an emulated GPU, for tests of what happens when that fails.
+EMULATED_PARTS := $(CUDA_HOST_OBJECTS) $(addprefix $(BUILD)/obj/cuda-host/,probe.o emulated_backend.o)
+$(BUILD)/tests/dbrx-ls-emulated: $(MAIN) $(EMULATED_PARTS) $(LIBRARY)
+	@mkdir -p $(@D)
+	@echo "link $@"
+	$(Q)$(CC) $(SANITIZE) -o $@ $(MAIN) $(EMULATED_PARTS) $(LIBRARY) $(LIBS) -lstdc++
+tests: $(BUILD)/tests/dbrx-ls-emulated
+
 # On a machine with a GPU, none of whose packages need be ours: gpu_check.py says what is asked of it.
 .PHONY: gpu-check bench-cuda
 gpu-check:

@@ -27,6 +27,26 @@ int64_t host_runtime_fail_at(int64_t n, bool lost)
     return made;
 }
 
+static char fault_path[512];
+
+void host_runtime_fault_file(const char *path)
+{
+    snprintf(fault_path, sizeof fault_path, "%s", path);
+}
+
+/* Whether the file asks for this fault; a device that is lost stays so. */
+static bool fault_asked(const char *fault)
+{
+    char word[16] = "";
+    FILE *f = fault_path[0] ? fopen(fault_path, "re") : NULL;
+    if (!f) return false;
+    size_t n = fread(word, 1, sizeof word - 1, f);
+    fclose(f);
+    word[n] = 0;
+    if (strcmp(word, "lost") == 0) host_runtime_fail_at(1, true);
+    return strcmp(word, fault) == 0;
+}
+
 int64_t host_runtime_held(void) { return r.held; }
 void host_runtime_memory(size_t bytes) { r.bytes_free = bytes; }
 void host_runtime_capability(int32_t capability) { r.capability = capability; }
@@ -42,9 +62,8 @@ static int refused(void) { return fails() ? FAILED : r.capturing ? IN_CAPTURE : 
 
 static int open_device(int32_t index, struct cuda_device_info *out)
 {
-    (void)index;
     if (fails()) return FAILED;
-    if (r.capability == 0) return NO_DEVICE;
+    if (r.capability == 0 || index != 0) return NO_DEVICE;
     snprintf(out->name, sizeof out->name, "emulated");
     out->n_processors = 1;
     out->capability = r.capability;
@@ -75,7 +94,11 @@ static int block_take(void **out, size_t bytes, bool poison)
     return 0;
 }
 
-static int take(void **out, size_t bytes) { return block_take(out, bytes, true); }
+static int take(void **out, size_t bytes)
+{
+    return fault_asked("memory") ? NO_MEMORY : block_take(out, bytes, true);
+}
+
 static int host_take(void **out, size_t bytes) { return block_take(out, bytes, false); }
 
 /* Giving back works even on a lost device; that it is called is what counts. */
@@ -124,7 +147,7 @@ static int fill(void *at, int byte, size_t bytes, void *stream)
     return 0;
 }
 
-static int launched(void) { return fails() ? FAILED : 0; }
+static int launched(void) { return fault_asked("launch") || fails() ? FAILED : 0; }
 
 static int mark(void *at, void *stream)
 {

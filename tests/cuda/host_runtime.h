@@ -15,6 +15,10 @@ extern const struct cuda_backend host_backend;
  * of calls made since the last time. */
 int64_t host_runtime_fail_at(int64_t n, bool lost);
 
+/* For programs that are started by others: while this file exists, the fault that it names happens,
+ * "lost" (every call from now on), "launch" (the next launch, once) or "memory" (all taking). */
+void host_runtime_fault_file(const char *path);
+
 /* Blocks, streams and events taken and not given back. */
 int64_t host_runtime_held(void);
 

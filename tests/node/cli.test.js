@@ -296,6 +296,27 @@ test('doctor: what fails is named, with what to do, and exit code 1', async () =
     }
 });
 
+// Sizes of DBRX worked out from its shape: 131.6e9 parameters of which the embedding, norms and routers
+// stay 16-bit; KV of 40 layers, K and V, 8 heads of 128.
+test('doctor: what a GPU of a named memory would hold, from config.json alone', async () => {
+    const directory = path.join(sandbox.directory, 'dbrx-config');
+    fs.mkdirSync(directory);
+    fs.writeFileSync(path.join(directory, 'config.json'), JSON.stringify({
+        architectures: ['DbrxForCausalLM'], model_type: 'dbrx', d_model: 6144, n_heads: 48, n_layers: 40,
+        max_seq_len: 32768, vocab_size: 100352, attn_config: { kv_n_heads: 8, clip_qkv: 8, rope_theta: 500000 },
+        ffn_config: { ffn_hidden_size: 10752, moe_num_experts: 16, moe_top_k: 4, ffn_act_fn: { name: 'silu' } } }));
+    const fit = async (...args) => {
+        const { code, out } = await run(['doctor', '--json', '--model', directory, '--gpu-memory', ...args]);
+        return { code, value: rowsOf(out)['on such a GPU'].value };
+    };
+    const int4 = await fit('139G', '--weights', 'int4');
+    assert.equal(int4.code, 0);
+    assert.match(int4.value, /^arithmetic for 139\.0 GiB, no GPU was asked: weights 65\.9 GiB, .* of 81920 bytes, 110 streams of 8k$/);
+    const fp8 = await fit('79G', '--weights', 'fp8');
+    assert.equal(fp8.code, 1);
+    assert.match(fp8.value, /no GPU was asked: not enough memory: 98 % of free memory is 79278 MiB, expected 127\d{3} MiB for weights/);
+});
+
 test('doctor for people: a line per row, and what to do below it', async () => {
     await withEngine({}, async (engine) => {
         const { code, out } = await run(['doctor', '--endpoint', engine.endpoint]);

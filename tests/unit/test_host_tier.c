@@ -214,7 +214,7 @@ static void sizes_follow_from_what_is_asked(void **state)
                                      .memory_bytes = cases[i].memory,
                                      .host_tokens = cases[i].host_tokens,
                                      .host_bytes = cases[i].host_bytes,
-                                     .host_in_file = cases[i].in_file};
+                                     .host_elsewhere = cases[i].in_file};
         status s = kv_plan_make(&plan, &need, &err);
         if (cases[i].refusal) {
             if (s == OK || !strstr(err.message, cases[i].refusal))
