@@ -137,17 +137,28 @@ static char opener_of(char c)
     return at ? openers[at - closers] : 0;
 }
 
+/* Where the innermost quote stands; n: there is none. */
+static size_t open_quote(const char *open, size_t n)
+{
+    size_t at = n;
+    while (at > 0 && !strchr("\"'`", open[at - 1])) at--;
+    return at > 0 ? at - 1 : n;
+}
+
 /* The closers of what `typed` opened and left open, innermost last; the oldest are dropped. Within
- * quotes nothing counts but their end. */
+ * quotes other quotes do not count; brackets do, for editors close them there too, but only until the
+ * quote ends. */
 static size_t open_closers(text typed, char out[CLOSERS_MAX])
 {
     size_t n = 0;
     for (size_t i = 0; i < typed.size; i++) {
         char c = typed.bytes[i], closer = closer_of(c);
-        bool quoted = n && strchr("\"'`", out[n - 1]);
-        if (n && out[n - 1] == c) {
+        size_t quote = open_quote(out, n);
+        if (quote < n && out[quote] == c) {
+            n = quote;
+        } else if (n && out[n - 1] == c) {
             n--;
-        } else if (closer && !quoted) {
+        } else if (closer && (closer != c || quote == n)) {
             if (n == CLOSERS_MAX) memmove(out, out + 1, --n);
             out[n++] = closer;
         }
@@ -170,9 +181,10 @@ static size_t closing_in(text rest, size_t at, char closer)
     return SIZE_MAX;
 }
 
-/* Whether an editor may have put `extra` there by itself while `typed` was typed, and `rest` says it
- * again. What of it stands on lines of its own cannot be replaced: there *rest ends. */
-static bool extra_agrees(text extra, text typed, text *rest, bool whole)
+/* Whether an editor may have put `extra` there by itself while `typed` was typed. On the cursor's line
+ * it is replaced, whether `rest` says it again or closes elsewhere; what stands on lines of its own
+ * stays, and *rest ends where it says the same. */
+static bool extra_agrees(text extra, text typed, text *rest)
 {
     char open[CLOSERS_MAX];
     size_t n = open_closers(typed, open), at = 0, cut = SIZE_MAX;
@@ -184,13 +196,13 @@ static bool extra_agrees(text extra, text typed, text *rest, bool whole)
         while (n && open[n - 1] != c) n--;
         if (n == 0) return false;
         n--;
-        at = closing_in(*rest, at, c);
-        if (at == SIZE_MAX) return !whole;
-        if (below && cut == SIZE_MAX) cut = at;
-        at++;
+        size_t found = closing_in(*rest, at, c);
+        if (found == SIZE_MAX) continue;
+        if (below && cut == SIZE_MAX) cut = found;
+        at = found + 1;
     }
-    if (!below) return true;
-    if (cut == SIZE_MAX) return false;
+    if (below && extra.bytes[extra.size - 1] == '\n') return false; /* a line, and no closer */
+    if (cut == SIZE_MAX) return true;
     while (cut > 0 && strchr(" \t\r\n", rest->bytes[cut - 1])) cut--;
     *rest = text_slice(*rest, 0, cut);
     return true;
@@ -233,9 +245,14 @@ static bool middle_agrees(const struct ends *e, text insert, text replaced, bool
                           text content, size_t cursor, struct suggestion_left *out)
 {
     text extra;
-    if (cursor < e->cursor_byte || cursor + e->tail_bytes > content.size) return false;
+    if (cursor < e->cursor_byte || e->tail_bytes > content.size) return false;
     text typed = text_slice(content, e->cursor_byte, cursor);
-    text middle = text_slice(content, cursor, content.size - e->tail_bytes);
+    size_t tail = content.size - e->tail_bytes;
+    /* Closers of the tail that the cursor went over are typed. */
+    if (cursor > tail &&
+        (tail < e->cursor_byte || !is_typed_over(text_slice(content, tail, cursor))))
+        return false;
+    text middle = text_slice(content, cursor, tail);
     struct walk w = {.insert = insert, .typed = typed};
     if (!walk_typed(&w, whole)) return false;
     if (middle.size > replaced.size + EXTRA_MAX || !extra_split(middle, replaced, &extra))
@@ -243,7 +260,7 @@ static bool middle_agrees(const struct ends *e, text insert, text replaced, bool
     *out = (struct suggestion_left){.rest = text_slice(insert, w.i, insert.size),
                                     .before_bytes = w.before_bytes,
                                     .typed_bytes = w.i};
-    if (!extra_agrees(extra, typed, &out->rest, whole)) return false;
+    if (!extra_agrees(extra, typed, &out->rest)) return false;
     size_t below = text_find(extra, TEXT("\n"), 0);
     out->behind_bytes = below == SIZE_MAX ? middle.size : below;
     if (below != SIZE_MAX && below > 0 && extra.bytes[below - 1] == '\r') out->behind_bytes--;
@@ -274,7 +291,7 @@ enum suggestion_fate suggestion_fate(const struct suggestion *s, text content, s
     const struct ends e = {s->cursor_byte, s->tail_bytes, s->before_hash, s->tail_hash};
     struct suggestion_left left;
     if (s->insert.size == 0 || cursor_byte < s->cursor_byte || cursor_byte > content.size ||
-        cursor_byte + s->tail_bytes > content.size || !ends_agree(&e, content))
+        s->tail_bytes > content.size || !ends_agree(&e, content))
         return SUGGESTION_ELSEWHERE;
     if (left_make(s, content, cursor_byte, &left))
         return is_visible(left.rest) ? SUGGESTION_HOLDS : SUGGESTION_DONE;
