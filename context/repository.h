@@ -87,4 +87,8 @@ void repository_files_free(struct repository_files *files);
 status repository_read(buffer *out, struct file_stamp *stamp, repository *r,
                        const struct repository_file *file, size_t max_bytes, error *err);
 
+/* Appends the absolute path of the folder that git runs hooks from: core.hooksPath, else "hooks" of the
+ * common git directory. *outside: it lies neither in that directory nor in the working tree. */
+status repository_hooks_path(buffer *out, bool *outside, repository *r, error *err);
+
 #endif

@@ -9,6 +9,7 @@
 #define CONTEXT_TASK_H
 
 #include "context/document.h"
+#include "context/human_language.h"
 #include "context/prompt_units.h"
 #include "context/retrieve.h"
 #include "context/syntax.h"
@@ -61,8 +62,5 @@ status task_prompt_retry(struct task_prompt *p, const tokenizer *t, text answer,
 void task_prompt_free(struct task_prompt *p);
 
 bool task_wants_prose(enum task task);
-
-/* "German" for "de", "de-AT", "de_DE.UTF-8"; "" for what is not known. Static. */
-text human_language_name(text locale);
 
 #endif

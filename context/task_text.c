@@ -2,9 +2,6 @@
  * form the answer has stands last, nearest to the answer. */
 #include "context/task_text.h"
 
-#include <ctype.h>
-#include <string.h>
-
 struct task_row {
     bool prose;
     const char *words;
@@ -88,34 +85,4 @@ void task_words_put(buffer *out, const struct task_request *q)
     language_put(out, q);
     buffer_put_text(out, row->form ? text_of(row->form) : TEXT(""));
     if (!row->form) buffer_put_text(out, text_of(CODE_FORM));
-}
-
-struct language_name {
-    char tag[3];
-    const char *name;
-};
-
-static const struct language_name language_names[] = {
-    {"ar", "Arabic"},    {"bg", "Bulgarian"},  {"ca", "Catalan"}, {"cs", "Czech"},
-    {"da", "Danish"},    {"de", "German"},     {"el", "Greek"},   {"en", "English"},
-    {"es", "Spanish"},   {"et", "Estonian"},   {"fa", "Persian"}, {"fi", "Finnish"},
-    {"fr", "French"},    {"he", "Hebrew"},     {"hi", "Hindi"},   {"hr", "Croatian"},
-    {"hu", "Hungarian"}, {"id", "Indonesian"}, {"it", "Italian"}, {"ja", "Japanese"},
-    {"ko", "Korean"},    {"lt", "Lithuanian"}, {"lv", "Latvian"}, {"nb", "Norwegian"},
-    {"nl", "Dutch"},     {"no", "Norwegian"},  {"pl", "Polish"},  {"pt", "Portuguese"},
-    {"ro", "Romanian"},  {"ru", "Russian"},    {"sk", "Slovak"},  {"sl", "Slovenian"},
-    {"sr", "Serbian"},   {"sv", "Swedish"},    {"th", "Thai"},    {"tr", "Turkish"},
-    {"uk", "Ukrainian"}, {"vi", "Vietnamese"}, {"zh", "Chinese"},
-};
-
-text human_language_name(text locale)
-{
-    if (locale.size < 2 || (locale.size > 2 && !strchr("-_.@", locale.bytes[2]))) return TEXT("");
-    for (size_t i = 0; i < sizeof language_names / sizeof *language_names; i++) {
-        const char *tag = language_names[i].tag;
-        if (tolower((unsigned char)locale.bytes[0]) == tag[0] &&
-            tolower((unsigned char)locale.bytes[1]) == tag[1])
-            return text_of(language_names[i].name);
-    }
-    return TEXT("");
 }

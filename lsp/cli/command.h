@@ -56,6 +56,7 @@ int command_key(int argc, char **argv);
 int command_complete(int argc, char **argv);
 int command_explain(int argc, char **argv);
 int command_refactor(int argc, char **argv);
+int command_commit_message(int argc, char **argv);
 int command_prompt(int argc, char **argv);
 int command_index(int argc, char **argv);
 int command_stats(int argc, char **argv);

@@ -9,6 +9,7 @@ const struct command commands[] = {
     {"complete", command_complete, "complete a place of a file, as an editor would"},
     {"explain", command_explain, "explain lines of a file, in prose"},
     {"refactor", command_refactor, "change lines of a file: a unified diff, nothing is written"},
+    {"commit-message", command_commit_message, "a message for what is staged; also as git's hook"},
     {"tokenize", command_tokenize, "token ids of the text on stdin"},
     {"detokenize", command_detokenize, "text of the token ids on stdin"},
     {"logits", command_logits, "print all logits of a text given as token ids"},
