@@ -1,10 +1,9 @@
 /* `dbrx-ls commit-message`: a message for what is staged; as a command, as git's hook, and as the process
  * a language server starts for it. */
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#include <sys/prctl.h>
 
 #include "base/clock.h"
 #include "context/commit_text.h"
@@ -28,7 +27,7 @@ static const char usage[] =
     "8 s and never fails a commit.";
 
 struct commit_message {
-    bool json, again, warm, install, yes, hook;
+    bool json, again, warm, install, yes, hook, with_parent;
     const char *folder;
     const char *hook_file;
     double timeout_s;
@@ -180,6 +179,7 @@ int command_commit_message(int argc, char **argv)
         {"install-hook", OPTION_FLAG, &c.install, NULL, "write the hook prepare-commit-msg", 0, 0},
         {"yes", OPTION_FLAG, &c.yes, NULL, "replace another hook without asking", 0, 0},
         {"hook", OPTION_FLAG, &c.hook, NULL, "as git calls it: FILE [SOURCE [COMMIT]]", 0, 0},
+        {"with-parent", OPTION_FLAG, &c.with_parent, NULL, "end when the caller does", 0, 0},
         {"warm", OPTION_FLAG, &c.warm, NULL, "only let the engine read it", 0, 0},
         ENGINE_SETTINGS_OPTIONS(&c.settings),
         {"timeout", OPTION_NUMBER, &c.timeout_s, "SECONDS", "for engine and answer (default 300)",
@@ -192,6 +192,7 @@ int command_commit_message(int argc, char **argv)
     if (c.hook) return parsed ? hook_run(&c, n_rest, argv + 1) : EXIT_DONE;
     if (!parsed) return exit_code;
     status code = OK;
+    if (c.with_parent) prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (n_rest != 0)
         code = fail(&err, ERR_USAGE, "found \"%s\", expected options (see --help)", argv[1]);
     else if (c.install)

@@ -25,8 +25,11 @@ struct job {
     struct server *server;
     int64_t number;
     json_t *id; /* of the request; NULL once it was replied to */
-    const struct action_row *row;
-    uint64_t document_key;
+    const char *title;
+    const struct action_row *row; /* NULL: no action, but work of another file's */
+    void (*stop)(void *work);     /* of that work; its end comes later */
+    void *work;
+    uint64_t document_key; /* 0: no document's */
     enum job_stage stage;
     action *action;    /* while RUNNING */
     struct view *view; /* of prose */
@@ -43,7 +46,7 @@ struct job {
     struct job *next;
 };
 
-static struct job *job_find(const struct server *s, int64_t number)
+struct job *job_find(const struct server *s, int64_t number)
 {
     struct job *j = s->jobs;
     while (j && j->number != number) j = j->next;
@@ -90,16 +93,16 @@ static void job_end(struct job *j)
     status_changed(s);
 }
 
-static void job_done(struct job *j, json_t *result)
+void job_finish(struct job *j, json_t *result)
 {
     progress_end(j, "done");
     server_reply(j->server, j->id, result);
     job_end(j);
 }
 
-static void job_fail(struct job *j, int code, const char *reason)
+void job_fail(struct job *j, int code, const char *reason)
 {
-    log_line(LOG_INFO, "%s: %s", j->row->name, reason);
+    log_line(LOG_INFO, "%s: %s", j->title, reason);
     progress_end(j, reason);
     server_reply_error(j->server, j->id, code, reason);
     job_end(j);
@@ -128,7 +131,7 @@ static void job_applied(struct job *j, const document *d)
     enum position_encoding encoding = j->server->encoding;
     const struct range range = {document_position(d, j->sent_from, encoding),
                                 document_position(d, j->sent_from + j->insert.size, encoding)};
-    job_done(j, json_pack("{s:s, s:o, s:o}", "outcome", "applied", "uri", text_json(d->uri),
+    job_finish(j, json_pack("{s:s, s:o, s:o}", "outcome", "applied", "uri", text_json(d->uri),
                           "range", range_json(&range)));
 }
 
@@ -151,7 +154,7 @@ static void file_created(struct job *j)
     if (s->can.show_document)
         server_request(s, "window/showDocument",
                        json_pack("{s:O, s:b}", "uri", shown, "takeFocus", 1), request_ignore, NULL);
-    job_done(j, json_pack("{s:s, s:o}", "outcome", "created", "uri", shown));
+    job_finish(j, json_pack("{s:s, s:o}", "outcome", "created", "uri", shown));
 }
 
 static void job_apply(struct job *j);
@@ -236,7 +239,7 @@ static void job_apply(struct job *j)
     uv_timer_start(&j->timer, on_apply_late, APPLY_MS, 0);
     json_t *edit = j->new_file.size ? creation_json(j) : edit_json(j, d);
     server_request(s, "workspace/applyEdit",
-                   json_pack("{s:s, s:o}", "label", j->row->title, "edit", edit), on_apply_answer,
+                   json_pack("{s:s, s:o}", "label", j->title, "edit", edit), on_apply_answer,
                    (void *)(intptr_t)j->number);
 }
 
@@ -258,7 +261,7 @@ static void job_confirm(struct job *j)
     char words[400];
     text file = d ? path_file_name(d->path) : TEXT("");
     j->stage = JOB_CONFIRMING;
-    snprintf(words, sizeof words, "%s: %.*s is %s. Change it?", j->row->title,
+    snprintf(words, sizeof words, "%s: %.*s is %s. Change it?", j->title,
              (int)(file.size < 200 ? file.size : 200), file.size ? file.bytes : "", j->confirm);
     server_request(j->server, "window/showMessageRequest",
                    json_pack("{s:i, s:o, s:[{s:s}, {s:s}]}", "type", 2, "message",
@@ -290,7 +293,7 @@ static void on_done(void *context, const struct action_result *r)
     struct server *s = j->server;
     j->action = NULL;
     if (r->outcome == ACTION_PROSE) {
-        job_done(j, json_pack("{s:s, s:o, s:b}", "outcome", "explained", "uri",
+        job_finish(j, json_pack("{s:s, s:o, s:b}", "outcome", "explained", "uri",
                               view_finish(j->view, r->cut), "cut", r->cut));
         return;
     }
@@ -322,7 +325,7 @@ static void on_progress_created(struct server *s, const struct message *m, void 
     if (!j || !m || json_object_get(m->root, "error")) return;
     j->has_progress = true;
     progress_send(
-        j, json_pack("{s:s, s:s, s:b}", "kind", "begin", "title", j->row->title, "cancellable", 1));
+        j, json_pack("{s:s, s:s, s:b}", "kind", "begin", "title", j->title, "cancellable", 1));
 }
 
 /* What is reported, line by line, as the model reads it. */
@@ -369,7 +372,6 @@ static const char *client_refusal(const struct server *s, const struct action_ro
     text scheme = uri_scheme(d->uri);
     bool file = text_is(scheme, "file");
     if (!s->actions) return s->engine_error[0] ? s->engine_error : "there is no engine";
-    if (s->n_jobs >= JOBS_MAX) return "too many actions are under way";
     if ((row->offer & (NEEDS_INSTRUCTION | NEEDS_DIAGNOSTIC)) && details.size == 0)
         return row->offer & NEEDS_INSTRUCTION ? "it needs an instruction"
                                               : "nothing is reported here";
@@ -418,22 +420,38 @@ static status job_start(struct job *j, const document *d, const json_t *argument
     return action_begin(&j->action, s->actions, &q, &callbacks, err);
 }
 
-static struct job *job_new(struct server *s, const struct message *m, const document *d,
-                           const struct action_row *row)
+struct job *job_new(struct server *s, const struct message *m, const char *title)
 {
-    struct job *j = memory_take(1, sizeof *j);
+    struct job *j = s->n_jobs < JOBS_MAX ? memory_take(1, sizeof *j) : NULL;
     if (!j) return NULL;
     j->server = s;
     j->number = ++s->next_name;
     j->id = json_incref(m->id);
-    j->row = row;
-    j->document_key = d->key;
+    j->title = title;
     uv_timer_init(&s->loop, &j->timer);
     j->timer.data = j;
     j->next = s->jobs;
     s->jobs = j;
     s->n_jobs++;
     return j;
+}
+
+int64_t job_number(const struct job *j) { return j->number; }
+
+void job_works(struct job *j, void (*stop)(void *work), void *work)
+{
+    j->stop = stop;
+    j->work = work;
+}
+
+void job_progress_open(struct job *j)
+{
+    struct server *s = j->server;
+    if (s->can.progress)
+        server_request(s, "window/workDoneProgress/create",
+                       json_pack("{s:o}", "token", token_json(j)), on_progress_created,
+                       (void *)(intptr_t)j->number);
+    status_changed(s);
 }
 
 void job_begin(struct server *s, const struct message *m, const document *d,
@@ -444,8 +462,10 @@ void job_begin(struct server *s, const struct message *m, const document *d,
     buffer_put_text(&details, text_trim(json_text_at(argument, "instruction")));
     diagnostics_put(&details, json_object_get(argument, "diagnostics"));
     const char *refusal = client_refusal(s, row, d, buffer_text(&details));
-    struct job *j = refusal ? NULL : job_new(s, m, d, row);
+    struct job *j = refusal ? NULL : job_new(s, m, row->title);
     status code = OK;
+    if (j) j->row = row;
+    if (j) j->document_key = d->key;
     if (j && task_wants_prose(row->task)) {
         j->view = view_open(s, path_file_name(d->path));
         if (!j->view) code = fail(&err, ERR_MEMORY, "out of memory for an explanation");
@@ -453,18 +473,15 @@ void job_begin(struct server *s, const struct message *m, const document *d,
     if (j && code == OK) code = job_start(j, d, argument, buffer_text(&details), &err);
     buffer_free(&details);
     if (!j) {
-        server_reply_error(s, m->id, RPC_REQUEST_FAILED, refusal ? refusal : "out of memory");
+        server_reply_error(s, m->id, RPC_REQUEST_FAILED,
+                           refusal ? refusal : "too many actions are under way");
         return;
     }
     if (code != OK) {
         job_refuse(j, code, err.message);
         return;
     }
-    if (s->can.progress)
-        server_request(s, "window/workDoneProgress/create",
-                       json_pack("{s:o}", "token", token_json(j)), on_progress_created,
-                       (void *)(intptr_t)j->number);
-    status_changed(s);
+    job_progress_open(j);
 }
 
 /* The reply comes when the action has ended, or now when it has. */
@@ -472,6 +489,8 @@ static void job_stop(struct job *j, const char *reason)
 {
     if (j->action)
         action_cancel(j->action);
+    else if (j->stop)
+        j->stop(j->work);
     else if (j->stage == JOB_CONFIRMING)
         job_fail(j, RPC_CANCELLED, reason);
 }
@@ -538,5 +557,8 @@ void jobs_close(struct server *s)
 {
     if (s->actions) actions_close(s->actions); /* answers those that run */
     s->actions = NULL;
-    while (s->jobs) job_fail(s->jobs, RPC_CANCELLED, "the server is ending");
+    while (s->jobs) {
+        if (s->jobs->stop) s->jobs->stop(s->jobs->work);
+        job_fail(s->jobs, RPC_CANCELLED, "the server is ending");
+    }
 }

@@ -96,6 +96,7 @@ void server_engine_open(struct server *s)
     choice_add(&options, &s->options->flags);
     choice_add(&options, &user);
     choice_add(&options, &s->options->environment);
+    s->engine = options;
     error err;
     if (engine_client_open(&s->client, &options, &err) != OK) {
         s->client = NULL;

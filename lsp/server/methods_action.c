@@ -123,6 +123,8 @@ void method_execute_command(struct server *s, const struct message *m)
     const struct action_row *row = action_row_find(name);
     if (row)
         action_execute(s, m, row);
+    else if (text_is(command, COMMAND_COMMIT))
+        commit_job_begin(s, m);
     else if (text_is(command, COMMAND_ACCEPTED))
         method_accepted(s, m);
     else

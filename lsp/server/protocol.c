@@ -320,6 +320,7 @@ static json_t *commands_json(void)
     json_t *commands = json_array();
     for (size_t i = 0; (row = action_row_at(i)); i++)
         json_array_append_new(commands, json_sprintf("dbrx-ls.%s", row->name));
+    json_array_append_new(commands, json_string(COMMAND_COMMIT));
     json_array_append_new(commands, json_string(COMMAND_ACCEPTED));
     return commands;
 }

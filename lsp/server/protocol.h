@@ -15,6 +15,8 @@
 /* Of the documents we make ourselves. */
 #define DOCUMENT_SCHEME "dbrx-doc"
 
+#define COMMAND_COMMIT  "dbrx-ls.commitMessage"
+
 enum rpc_code {
     RPC_PARSE_ERROR = -32700,
     RPC_INVALID_REQUEST = -32600,

@@ -42,6 +42,7 @@ struct server {
     transport *wire;
     documents *documents;
     engine_client *client;
+    struct engine_client_options engine; /* as it was opened with */
     assistant *assistant;
     gatherer *gatherer; /* NULL before initialize */
     enum phase phase;
@@ -157,6 +158,15 @@ void method_execute_command(struct server *s, const struct message *m);
 /* action_job.c: an action the user gave, until its request is answered. */
 void job_begin(struct server *s, const struct message *m, const document *d,
                const struct action_row *row, const json_t *argument);
+/* What jobs of other files share: a number to find it by, progress, one reply, an end. NULL when there are
+ * too many. */
+struct job *job_new(struct server *s, const struct message *m, const char *title);
+struct job *job_find(const struct server *s, int64_t number);
+int64_t job_number(const struct job *j);
+void job_works(struct job *j, void (*stop)(void *work), void *work);
+void job_progress_open(struct job *j);
+void job_finish(struct job *j, json_t *result);
+void job_fail(struct job *j, int code, const char *reason);
 void method_progress_cancel(struct server *s, const struct message *m);
 bool job_cancel(struct server *s, const json_t *id); /* false: no such request */
 /* Before and after a change of a document: [from, to) becomes `inserted`; SIZE_MAX: anything. */
@@ -164,6 +174,9 @@ void jobs_changed(struct server *s, uint64_t document_key, size_t from, size_t t
 void jobs_seen(struct server *s, const document *d); /* after all changes of a message */
 void jobs_document_gone(struct server *s, uint64_t document_key);
 void jobs_close(struct server *s);
+
+/* commit_job.c: messages for what is staged, by a process of its own. */
+void commit_job_begin(struct server *s, const struct message *m);
 
 /* explain_view.c: prose on its way to where the client shows it. */
 struct view *view_open(struct server *s, text name);

@@ -1,0 +1,215 @@
+/* dbrx-ls.commitMessage: the program's own `commit-message --json`, started for a folder and listened to.
+ *
+ * Git's files are hostile bytes for other people's code, and slow; so they are read by a process that may
+ * be killed. It asks the same engine, with the same key, and ends with its parent. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "lsp/server/state.h"
+#include "lsp/server/uri.h"
+
+enum { OUTPUT_MAX = 4 * 1024 * 1024, WORDS_MAX = 4096, ARGS_MAX = 16 };
+
+struct commit_job {
+    struct server *server;
+    int64_t job; /* its number: it may be gone before the process is */
+    uv_process_t process;
+    uv_pipe_t output, words;
+    buffer said, reason; /* stdout; stderr */
+    int n_handles;       /* that are open */
+    int n_reading;       /* pipes that have not ended */
+    bool exited, killed;
+    int64_t exit_status;
+    char threads[24];
+    buffer folder;
+};
+
+static void job_free(struct commit_job *c)
+{
+    buffer_free(&c->said);
+    buffer_free(&c->reason);
+    buffer_free(&c->folder);
+    memory_free(c);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct commit_job *c = handle->data;
+    if (--c->n_handles == 0) job_free(c);
+}
+
+/* The last line of what it said on stderr, without the program's name. */
+static void reason_make(char out[256], const struct commit_job *c)
+{
+    text rest = text_trim(buffer_text(&c->reason)), line = TEXT(""), next;
+    while (text_next_line(&rest, &next))
+        if (text_trim(next).size) line = text_trim(next);
+    text name = TEXT("dbrx-ls commit-message: ");
+    if (text_starts(line, name)) line = text_slice(line, name.size, line.size);
+    snprintf(out, 256, "%.*s", (int)(line.size < 250 ? line.size : 250),
+             line.size ? line.bytes : "");
+}
+
+static void job_settle(struct commit_job *c)
+{
+    struct job *j = job_find(c->server, c->job);
+    char reason[256];
+    if (!c->exited || c->n_reading || !j) return;
+    json_t *result = c->exit_status == 0 && c->said.size < OUTPUT_MAX
+                         ? json_loadb(c->said.bytes, c->said.size, 0, NULL)
+                         : NULL;
+    reason_make(reason, c);
+    if (json_is_object(result))
+        job_finish(j, result);
+    else if (c->killed)
+        job_fail(j, RPC_CANCELLED, "cancelled");
+    else
+        job_fail(j, RPC_REQUEST_FAILED, reason[0] ? reason : "it ended without an answer");
+    if (!json_is_object(result)) json_decref(result);
+}
+
+static void handles_close(struct commit_job *c)
+{
+    uv_handle_t *handles[] = {(uv_handle_t *)&c->process, (uv_handle_t *)&c->output,
+                              (uv_handle_t *)&c->words};
+    for (size_t i = 0; i < 3; i++)
+        if (!uv_is_closing(handles[i])) uv_close(handles[i], on_closed);
+}
+
+static void job_advance(struct commit_job *c)
+{
+    job_settle(c);
+    if (c->exited && !c->n_reading) handles_close(c);
+}
+
+static void on_exit_status(uv_process_t *process, int64_t exit_status, int number)
+{
+    struct commit_job *c = process->data;
+    c->exited = true;
+    c->exit_status = number ? 128 + number : exit_status;
+    job_advance(c);
+}
+
+static void on_alloc(uv_handle_t *handle, size_t wanted, uv_buf_t *out)
+{
+    static char room[16384];
+    (void)handle, (void)wanted;
+    *out = uv_buf_init(room, sizeof room);
+}
+
+static void on_said(uv_stream_t *stream, ssize_t n, const uv_buf_t *said)
+{
+    struct commit_job *c = stream->data;
+    bool is_words = stream == (uv_stream_t *)&c->words;
+    buffer *into = is_words ? &c->reason : &c->said;
+    size_t room = is_words ? WORDS_MAX : OUTPUT_MAX;
+    if (n < 0) {
+        uv_read_stop(stream);
+        c->n_reading--;
+        job_advance(c);
+    } else if (into->size + (size_t)n <= room) {
+        buffer_put(into, said->base, (size_t)n);
+    }
+}
+
+static void job_kill(void *work)
+{
+    struct commit_job *c = work;
+    c->killed = true;
+    if (!c->exited) uv_process_kill(&c->process, SIGTERM);
+}
+
+/* The engine's settings as this server has them; the environment says the rest. */
+static void arguments_make(char *args[ARGS_MAX + 1], struct commit_job *c, bool again)
+{
+    const struct engine_client_options *e = &c->server->engine;
+    const struct {
+        const char *name, *value;
+    } rows[] = {{"--folder", c->folder.bytes}, {"--endpoint", e->endpoint},
+                {"--model", e->model_dir},     {"--ca-file", e->ca_file},
+                {"--backend", e->backend},     {"--threads", c->threads[0] ? c->threads : NULL}};
+    static const char *const fixed[] = {"dbrx-ls", "commit-message", "--json", "--with-parent"};
+    size_t n = 0;
+    for (size_t i = 0; i < 4; i++) args[n++] = (char *)(uintptr_t)fixed[i];
+    if (again) args[n++] = (char *)(uintptr_t) "--again";
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && n + 2 <= ARGS_MAX; i++) {
+        if (!rows[i].value) continue;
+        args[n++] = (char *)(uintptr_t)rows[i].name;
+        args[n++] = (char *)(uintptr_t)rows[i].value;
+    }
+    args[n] = NULL;
+}
+
+static int process_start(struct commit_job *c, bool again)
+{
+    static char program[] = "/proc/self/exe";
+    char *args[ARGS_MAX + 1];
+    struct server *s = c->server;
+    uv_stdio_container_t stdio[] = {
+        {.flags = UV_IGNORE},
+        {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&c->output},
+        {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&c->words},
+    };
+    arguments_make(args, c, again);
+    const uv_process_options_t options = {
+        .file = program, .args = args, .stdio = stdio, .stdio_count = 3, .exit_cb = on_exit_status};
+    uv_pipe_init(&s->loop, &c->output, 0);
+    uv_pipe_init(&s->loop, &c->words, 0);
+    c->process.data = c->output.data = c->words.data = c;
+    int rc = uv_spawn(&s->loop, &c->process, &options);
+    c->n_handles = 3;
+    c->exited = rc != 0;
+    if (rc == 0) rc = uv_read_start((uv_stream_t *)&c->output, on_alloc, on_said);
+    if (rc == 0) rc = uv_read_start((uv_stream_t *)&c->words, on_alloc, on_said);
+    c->n_reading = rc == 0 ? 2 : 0;
+    return rc;
+}
+
+/* The folder asked for, or the first of the workspace. */
+static bool folder_put(buffer *out, const struct server *s, const json_t *argument)
+{
+    text uri = json_text_at(argument, "folder");
+    if (uri.size && !text_is(uri_scheme(uri), "file")) return false;
+    if (uri.size) {
+        uri_to_path(out, uri);
+    } else {
+        const json_t *first = json_array_get(s->folders, 0);
+        buffer_put(out, json_string_value(first), json_string_length(first));
+    }
+    return out->size > 0 && !out->failed && out->bytes[0] == '/';
+}
+
+void commit_job_begin(struct server *s, const struct message *m)
+{
+    const json_t *argument = json_array_get(json_object_get(m->params, "arguments"), 0);
+    buffer folder = {0};
+    bool found = folder_put(&folder, s, argument);
+    struct commit_job *c = found ? memory_take(1, sizeof *c) : NULL;
+    struct job *j = c ? job_new(s, m, "Commit Message") : NULL;
+    if (!j) {
+        buffer_free(&folder);
+        memory_free(c);
+        server_reply_error(s, m->id, RPC_REQUEST_FAILED,
+                           found ? "too many actions are under way" : "there is no such folder");
+        return;
+    }
+    c->server = s;
+    c->folder = folder;
+    c->job = job_number(j);
+    if (s->engine.n_threads > 0)
+        snprintf(c->threads, sizeof c->threads, "%d", (int)s->engine.n_threads);
+    int rc = process_start(c, json_flag_at(argument, "again", false));
+    if (rc != 0) {
+        log_line(LOG_WARN, "commit message: %s", uv_strerror(rc));
+        job_fail(j, RPC_REQUEST_FAILED, "its process could not be started");
+        job_kill(c);
+        handles_close(c);
+        return;
+    }
+    job_works(j, job_kill, c);
+    job_progress_open(j);
+}
