@@ -260,7 +260,7 @@ test('doctor: settings with sources, the model checked, nothing started', async 
         assert.match(rows['config.json'].value, /^d_model 64, 2 layers, 4 heads of 16 \(2 for keys\), 4 experts of 64, 2 used/);
         assert.match(rows.tokenizer.value, /^\d+ ids, sha256 [0-9a-f]{64}$/);
         assert.match(rows.kernels.value, /^cpu \w+, 1 threads on \d+ cores$/);
-        assert.match(rows.memory.value, new RegExp(`^${4 * tiny.maxModelLen} KV tokens \\(4\\.0 contexts\\)`));
+        assert.match(rows.memory.value, new RegExp(`^${4 * tiny.maxModelLen} KV tokens \\(4\\.0 contexts, 2 streams of 8k\\)`));
         assert.equal(rows['cache directory'].value, `${own.cache}/dbrx-ls (writable)`);
         assert.match(rows.engine.value, /^not running/);
         assert.deepEqual(own.pids(), []);
