@@ -311,7 +311,10 @@ test('doctor: what a GPU of a named memory would hold, from config.json alone', 
     };
     const int4 = await fit('139G', '--weights', 'int4');
     assert.equal(int4.code, 0);
-    assert.match(int4.value, /^arithmetic for 139\.0 GiB, no GPU was asked: weights 65\.9 GiB, .* of 81920 bytes, 110 streams of 8k$/);
+    assert.match(int4.value, /^arithmetic for 139\.0 GiB, no GPU was asked: weights 65\.9 GiB, .* of 81920 bytes, (\d+) streams of 8k$/);
+    // (139 * 0.98 - 65.9) GiB of 8192 * 81920 bytes each are 112 streams, less what a step works in.
+    const streams = Number(int4.value.match(/(\d+) streams/)[1]);
+    assert.ok(streams <= 112 && streams >= 105, int4.value);
     const fp8 = await fit('79G', '--weights', 'fp8');
     assert.equal(fp8.code, 1);
     assert.match(fp8.value, /no GPU was asked: not enough memory: 98 % of free memory is 79278 MiB, expected 127\d{3} MiB for weights/);
