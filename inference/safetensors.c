@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
@@ -241,6 +242,14 @@ static status shard_read(safetensors *s, const struct shard *shard, error *err)
     return result;
 }
 
+/* Weights are read whole, again and again: large pages spare a walk through page tables for every 4
+ * KiB, worth a seventh of a decoding step. Only file systems with large folios give them, and only for
+ * what is not cached in small ones yet; so it is a wish. */
+static void large_pages_wish(const struct file_map *map)
+{
+    if (map->bytes) (void)madvise((void *)(uintptr_t)map->bytes, map->size, MADV_HUGEPAGE);
+}
+
 /* Maps and reads one more file; room for it in s->shards is there. */
 static status shard_open(safetensors *s, const char *dir, const char *name, error *err)
 {
@@ -251,6 +260,7 @@ static status shard_open(safetensors *s, const char *dir, const char *name, erro
     shard->name = memory_copy(name, strlen(name));
     if (path.failed || !shard->name) return fail(err, ERR_MEMORY, "%s: out of memory", dir);
     status result = file_map_open(&shard->map, shard->path, err);
+    large_pages_wish(&shard->map);
     mapping_guard_add(shard->map.bytes, shard->map.size, shard->path);
     if (result == OK && stat(shard->path, &shard->identity) != 0)
         result = fail(err, ERR_IO, "%s: %s", shard->path, strerror(errno));

@@ -33,6 +33,15 @@ static void *aligned_take(arena *m, size_t n)
     return block ? block + (64 - (uintptr_t)block % 64) : NULL;
 }
 
+/* Whether products with some format want activations in a form of their own. */
+static bool has_forms(const device *d)
+{
+    bool has = false;
+    for (int f = 0; f <= WEIGHT_INT4_G128; f++)
+        has |= d->math->forms[d->s.activations][f] != CODES_NONE;
+    return has;
+}
+
 /* Room for `rows` rows of k values; none where activations have no codes. `inner`: of attention's
  * result or hidden units, which only INT8 rounds. */
 static struct codes codes_take(device *d, size_t rows, size_t k, bool inner)
@@ -40,10 +49,8 @@ static struct codes codes_take(device *d, size_t rows, size_t k, bool inner)
     arena *m = &d->memory;
     /* Rows a power of two apart would meet in one set of the cache. */
     struct codes c = {.n_groups = groups_of(k), .stride = groups_of(k) * INT4_GROUP + 64};
-    bool wanted = d->s.activations == ACTIVATION_INT8;
-    for (int f = 0; f <= WEIGHT_INT4_G128 && !inner; f++)
-        wanted |= d->math->forms[d->s.activations][f] != CODES_NONE;
-    if (!wanted) return (struct codes){.form = CODES_NONE};
+    if (inner ? d->s.activations != ACTIVATION_INT8 : !has_forms(d))
+        return (struct codes){.form = CODES_NONE};
     c.bytes = aligned_take(m, rows * c.stride * sizeof(int16_t));
     c.scales = arena_take(m, rows * c.n_groups, sizeof *c.scales);
     c.sums = arena_take(m, rows * c.n_groups, sizeof *c.sums);
@@ -55,7 +62,7 @@ static void scratch_take(device *d, struct cpu_scratch *c)
     arena *m = &d->memory;
     size_t hd = (size_t)d->s.head_dim, vectors = (size_t)d->vectors_max;
     size_t k = columns_max(d), tile = (size_t)d->o.rows_max * WEIGHT_TILE;
-    bool codes = d->s.activations == ACTIVATION_INT8;
+    bool codes = has_forms(d);
     c->panel = arena_take(m, larger(4 * COLUMN_BLOCK, TERM_BLOCK * COLUMN_TILE), sizeof(float));
     c->lanes =
         arena_take(m, (size_t)WEIGHT_TILE * ROW_BLOCK * (size_t)d->math->lanes, sizeof(float));

@@ -53,7 +53,9 @@ static void product_codes(const device *d, int thread, const struct cpu_product 
     struct panel w = cpu_panel(p->w, p->first, (int)p->n);
     struct codes x = codes_from(p->codes, p->code_row, p->x.n);
     const float *scales = (const float *)(const void *)p->w->scales;
-    scales = p->w->spec.format == WEIGHT_INT8_ROW ? scales + p->first : NULL;
+    scales = p->w->spec.format == WEIGHT_INT8_ROW || p->w->spec.format == WEIGHT_FP8_ROW
+                 ? scales + p->first
+                 : NULL;
     size_t k = (size_t)p->w->spec.n_columns;
     if (x.n > CODES_DIRECT_MAX)
         d->math->codes_many(p->out, w, scales, x, k, d->scratch[thread].pack);

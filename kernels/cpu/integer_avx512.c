@@ -2,8 +2,9 @@
  * agree bit for bit: what is left is one fp32 multiply-add per group, groups ascending.
  *
  * Products take an unsigned and a signed byte, so weights are moved up: INT8 by 128, INT4 by 8, and as
- * many times the sum of x comes off. Few rows: sixteen weight rows at a time as they lie in the file,
- * lanes along k, folded together into one vector. Many rows: 32 weight rows are packed so that lanes
+ * many times the sum of x comes off. Few rows: sixteen weight rows, one after the other as they lie in the
+ * file, lanes along k; the lanes of each group wait in the L1 cache until sixteen can be folded into
+ * one vector. Many rows: 32 weight rows are packed so that lanes
  * are rows, four columns in a lane; then tiles of 32 by 12 broadcast activations. */
 #include "kernels/cpu/integer_avx512.h"
 
@@ -14,7 +15,15 @@
 
 #include "kernels/cpu/fold_avx512.h"
 
-enum { GROUP = INT4_GROUP, ROWS = 16, FOURS = GROUP / 4, HALVES = 2, TILE_ROWS = 12 };
+enum {
+    GROUP = INT4_GROUP,
+    ROWS = 16,
+    FOURS = GROUP / 4,
+    HALVES = 2,
+    TILE_ROWS = 12,
+    FEW_GROUPS = 16,
+    FOLD_BYTES = 512
+};
 
 /* Holds a sum in its register where the source updates it: left to themselves, compilers start all of
  * a tile's multiplications first and spill the sums. */
@@ -63,17 +72,12 @@ TILE __m512i group_lanes(const uint8_t *w, size_t n, const __m512i *x, const boo
     return _mm512_dpbusd_epi32(sum, _mm512_xor_si512(second, top), x[1]);
 }
 
-/* One group of sixteen rows: lane r is row r's sum. */
-TILE __m512i group_sixteen(const uint8_t *const *rows, size_t at, size_t n, const int8_t *x,
-                           const bool is_int4)
+/* Lane r is the sum of v[r]'s lanes. */
+TILE __m512i fold_sixteen(const __m512i *v)
 {
-    __m512i values[2] = {load(x), load(x + 64)}, quarter[4];
-    for (int q = 0; q < 4; q++) {
-        __m512i v[4];
-        for (int r = 0; r < 4; r++) v[r] = group_lanes(rows[4 * q + r] + at, n, values, is_int4);
+    __m512i quarter[4];
+    for (int q = 0; q < 4; q++, v += 4)
         quarter[q] = add_fours(add_pairs(v[0], v[1]), add_pairs(v[2], v[3]));
-        HOLD(quarter[q]);
-    }
     return add_quarters(add_quarters(quarter[0], quarter[1]), add_quarters(quarter[2], quarter[3]));
 }
 
@@ -96,26 +100,40 @@ static struct codes codes_row(struct codes x, size_t j)
     return x;
 }
 
-/* Sixteen weight rows by one row of x. What is read next, the sixteen rows behind them, is asked for
- * in the order it lies in. */
-TILE __m512 few_tile(const uint8_t *const *rows, const uint16_t *tiled, struct codes x, size_t k,
-                     const char *next, const bool is_int4)
+/* The lanes of groups [first, first + n) of sixteen rows by one row of x. */
+TILE void few_lanes(__m512i (*lanes)[ROWS], const uint8_t *const *rows, struct codes x, size_t k,
+                    size_t first, size_t n, const bool is_int4)
 {
-    __m512 sum = _mm512_setzero_ps();
     size_t bytes = is_int4 ? GROUP / 2 : GROUP, end = is_int4 ? k / 2 : k;
-    for (size_t g = 0; g < x.n_groups; g++) {
-        size_t at = g * bytes, left = end - at;
-        __m512i whole;
-        if (next) lines_ask(next + g * ROWS * bytes, ROWS * bytes);
-        const int8_t *values = (const int8_t *)x.bytes + g * GROUP;
-        if (left >= bytes)
-            whole = group_sixteen(rows, at, bytes, values, is_int4);
-        else
-            whole = group_sixteen(rows, at, left, values, is_int4);
-        __m512 scale = _mm512_set1_ps(x.scales[g]);
-        whole = _mm512_sub_epi32(whole, _mm512_set1_epi32(shift_of(is_int4) * x.sums[g]));
-        if (is_int4) scale = _mm512_mul_ps(scale, scales_sixteen(tiled, x.n_groups, g));
-        sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), scale, sum);
+    for (size_t r = 0; r < ROWS; r++)
+        for (size_t g = 0; g < n; g++) {
+            size_t at = (first + g) * bytes, left = end - at;
+            const unsigned char *from = x.bytes + (first + g) * GROUP;
+            const __m512i values[2] = {load(from), load(from + 64)};
+            for (size_t line = 0; line < bytes; line += 64)
+                _mm_prefetch((const char *)rows[r] + at + line + AHEAD_BYTES, _MM_HINT_T0);
+            lanes[g][r] = group_lanes(rows[r] + at, left < bytes ? left : bytes, values, is_int4);
+        }
+}
+
+/* Sixteen weight rows by one row of x. */
+TILE __m512 few_tile(const uint8_t *const *rows, const uint16_t *tiled, struct codes x, size_t k,
+                     const bool is_int4)
+{
+    __m512i lanes[FEW_GROUPS][ROWS];
+    __m512 sum = _mm512_setzero_ps();
+    for (size_t first = 0; first < x.n_groups; first += FEW_GROUPS) {
+        size_t left = x.n_groups - first, n = left < FEW_GROUPS ? left : FEW_GROUPS;
+        few_lanes(lanes, rows, x, k, first, n, is_int4);
+        const char *next = (const char *)rows[ROWS - 1] + (is_int4 ? k / 2 : k) + AHEAD_BYTES;
+        for (size_t g = first; g < first + n; g++, next += FOLD_BYTES) {
+            lines_ask(next, FOLD_BYTES);
+            __m512 scale = _mm512_set1_ps(x.scales[g]);
+            __m512i off = _mm512_set1_epi32(shift_of(is_int4) * x.sums[g]);
+            __m512i whole = _mm512_sub_epi32(fold_sixteen(lanes[g - first]), off);
+            if (is_int4) scale = _mm512_mul_ps(scale, scales_sixteen(tiled, x.n_groups, g));
+            sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), scale, sum);
+        }
     }
     return sum;
 }
@@ -142,9 +160,8 @@ TILE void few_any(struct rows out, struct panel w, const float *row_scales, stru
         const uint8_t *rows[ROWS];
         const uint16_t *tiled = is_int4 ? w.tiled + i * x.n_groups : NULL;
         for (size_t r = 0; r < ROWS; r++) rows[r] = row_at(w, i + r);
-        const char *next = (const char *)rows[0] + ROWS * (size_t)(rows[1] - rows[0]);
         for (size_t j = 0; j < (size_t)x.n; j++) {
-            __m512 sum = few_tile(rows, tiled, codes_row(x, j), k, j == 0 ? next : NULL, is_int4);
+            __m512 sum = few_tile(rows, tiled, codes_row(x, j), k, is_int4);
             sixteen_store(out.values + j * out.stride + i, sum, is_int4 ? NULL : row_scales + i,
                           w.n_rows - (int)i);
         }
@@ -226,68 +243,95 @@ struct many_tile {
     int n_w;
 };
 
-/* One group of 32 rows by n_x, begun at what the shift of weights must take off. */
-TILE void many_group(__m512i *whole, const __m512i *w, struct codes x, size_t g, const int n_x,
-                     const bool is_int4)
+TILE __m512i broadcast_four(const unsigned char *from)
 {
-    const unsigned char *from = x.bytes + g * GROUP;
-    for (int b = 0; b < n_x; b++) {
-        int32_t off = -shift_of(is_int4) * x.sums[(size_t)b * x.n_groups + g];
-        whole[2 * b] = whole[2 * b + 1] = _mm512_set1_epi32(off);
-    }
-    for (size_t f = 0; f < FOURS; f++) {
-        __m512i low = _mm512_load_si512(w + 2 * f), high = _mm512_load_si512(w + 2 * f + 1);
-        for (int b = 0; b < n_x; b++) {
-            int32_t bytes;
-            memcpy(&bytes, from + (size_t)b * x.stride + 4 * f, sizeof bytes);
-            __m512i four = _mm512_set1_epi32(bytes);
-            whole[2 * b] = _mm512_dpbusd_epi32(whole[2 * b], low, four);
-            whole[2 * b + 1] = _mm512_dpbusd_epi32(whole[2 * b + 1], high, four);
-            HOLD(whole[2 * b]);
-            HOLD(whole[2 * b + 1]);
-        }
-    }
+    int32_t four;
+    memcpy(&four, from, sizeof four);
+    return _mm512_set1_epi32(four);
 }
 
-TILE void many_any(struct many_tile t, struct codes x, const int n_x, const bool is_int4)
+/* One group of 32 packed rows by some rows of x, begun at what the shift of weights must take off. */
+typedef void group_function(__m512i (*to)[HALVES], const __m512i *w, const unsigned char *x,
+                            size_t stride, const int32_t *off);
+
+/* Sums as variables of their own: arrays of them reach registers too late and are spilled. */
+#define SUMS_BEGIN(b) __m512i low_##b = _mm512_set1_epi32(off[b]), high_##b = low_##b;
+#define SUMS_ADD(b)                                                                                \
+    four = broadcast_four(x + (b)*stride + 4 * f);                                                 \
+    low_##b = _mm512_dpbusd_epi32(low_##b, low, four);                                             \
+    HOLD(low_##b);                                                                                 \
+    high_##b = _mm512_dpbusd_epi32(high_##b, high, four);                                          \
+    HOLD(high_##b);
+#define SUMS_STORE(b)                                                                              \
+    to[b][0] = low_##b;                                                                            \
+    to[b][1] = high_##b;
+
+#define EACH_1(DO)  DO(0)
+#define EACH_2(DO)  EACH_1(DO) DO(1)
+#define EACH_4(DO)  EACH_2(DO) DO(2) DO(3)
+#define EACH_8(DO)  EACH_4(DO) DO(4) DO(5) DO(6) DO(7)
+#define EACH_12(DO) EACH_8(DO) DO(8) DO(9) DO(10) DO(11)
+
+#define GROUP_OF(N)                                                                                \
+    static void group_of_##N(__m512i(*to)[HALVES], const __m512i *w, const unsigned char *x,       \
+                             size_t stride, const int32_t *off)                                    \
+    {                                                                                              \
+        EACH_##N(SUMS_BEGIN) for (size_t f = 0; f < FOURS; f++)                                    \
+        {                                                                                          \
+            __m512i four, low = _mm512_load_si512(w + HALVES * f);                                 \
+            __m512i high = _mm512_load_si512(w + HALVES * f + 1);                                  \
+            EACH_##N(SUMS_ADD)                                                                     \
+        }                                                                                          \
+        EACH_##N(SUMS_STORE)                                                                       \
+    }
+GROUP_OF(1)
+GROUP_OF(2)
+GROUP_OF(4)
+GROUP_OF(8)
+GROUP_OF(12)
+
+/* 32 rows by n_x: `group` is the function for as many. */
+TILE void many_any(struct many_tile t, struct codes x, group_function *group, int n_x,
+                   const bool is_int4)
 {
-    __m512 sum[2 * TILE_ROWS];
-    for (int i = 0; i < 2 * n_x; i++) sum[i] = _mm512_setzero_ps();
+    __m512 sum[TILE_ROWS][HALVES];
+    for (int b = 0; b < n_x; b++) sum[b][0] = sum[b][1] = _mm512_setzero_ps();
     for (size_t g = 0; g < x.n_groups; g++) {
-        __m512i whole[2 * TILE_ROWS];
-        __m512 scales[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-        many_group(whole, t.pack + g * FOURS * HALVES, x, g, n_x, is_int4);
+        __m512i whole[TILE_ROWS][HALVES];
+        __m512 scales[HALVES] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+        int32_t off[TILE_ROWS];
+        for (size_t b = 0; b < (size_t)n_x; b++)
+            off[b] = -shift_of(is_int4) * x.sums[b * x.n_groups + g];
+        group(whole, t.pack + g * FOURS * HALVES, x.bytes + g * GROUP, x.stride, off);
         for (size_t h = 0; is_int4 && h < HALVES; h++)
             if (t.n_w > (int)h * ROWS)
                 scales[h] = scales_sixteen(t.tiled + h * ROWS * x.n_groups, x.n_groups, g);
-        for (int i = 0; i < 2 * n_x; i++) {
-            __m512 scale = _mm512_set1_ps(x.scales[(size_t)(i / 2) * x.n_groups + g]);
-            if (is_int4) scale = _mm512_mul_ps(scale, scales[i % 2]);
-            sum[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[i]), scale, sum[i]);
-        }
+        for (int b = 0; b < n_x; b++)
+            for (int h = 0; h < HALVES; h++) {
+                __m512 scale = _mm512_set1_ps(x.scales[(size_t)b * x.n_groups + g]);
+                if (is_int4) scale = _mm512_mul_ps(scale, scales[h]);
+                sum[b][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[b][h]), scale, sum[b][h]);
+            }
     }
-    for (int i = 0; i < 2 * n_x; i++) {
-        int from = i % 2 * ROWS;
-        if (from >= t.n_w) continue;
-        sixteen_store(t.out.values + (size_t)(i / 2) * t.out.stride + from, sum[i],
-                      is_int4 ? NULL : t.row_scales + from, t.n_w - from);
-    }
+    for (int b = 0; b < n_x; b++)
+        for (int h = 0; h < HALVES && h * ROWS < t.n_w; h++)
+            sixteen_store(t.out.values + (size_t)b * t.out.stride + h * ROWS, sum[b][h],
+                          is_int4 ? NULL : t.row_scales + h * ROWS, t.n_w - h * ROWS);
 }
 
-TILE void many_by_rows(struct many_tile t, struct codes x, int n_x, const bool is_int4)
+/* The largest tile for so many rows of x. */
+static int group_find(group_function **out, int n_x)
 {
-    switch (n_x) {
-    case 12: many_any(t, x, 12, is_int4); break;
-    case 8: many_any(t, x, 8, is_int4); break;
-    case 4: many_any(t, x, 4, is_int4); break;
-    case 2: many_any(t, x, 2, is_int4); break;
-    default: many_any(t, x, 1, is_int4); break;
+    static const struct {
+        int n;
+        group_function *run;
+    } groups[] = {{12, group_of_12}, {8, group_of_8}, {4, group_of_4}, {2, group_of_2}};
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        *out = groups[i].run;
+        if (n_x >= groups[i].n) return groups[i].n;
     }
-}
-
-static int tile_rows(int left)
-{
-    return left >= 12 ? 12 : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    *out = group_of_1;
+    return 1;
 }
 
 void avx512_codes_many(struct rows out, struct panel w, const float *row_scales, struct codes x,
@@ -298,7 +342,8 @@ void avx512_codes_many(struct rows out, struct panel w, const float *row_scales,
         pack_rows(pack, w, (size_t)i, k, x.n_groups);
         pack_rows((__m512i *)pack + 1, w, (size_t)i + ROWS, k, x.n_groups);
         for (int j = 0, n; j < x.n; j += n) {
-            n = tile_rows(x.n - j);
+            group_function *group;
+            n = group_find(&group, x.n - j);
             struct many_tile t = {
                 .out = {out.values + (size_t)j * out.stride + i, out.stride, n},
                 .pack = pack,
@@ -307,9 +352,9 @@ void avx512_codes_many(struct rows out, struct panel w, const float *row_scales,
                 .n_w = w.n_rows - i,
             };
             if (is_int4)
-                many_by_rows(t, codes_row(x, (size_t)j), n, true);
+                many_any(t, codes_row(x, (size_t)j), group, n, true);
             else
-                many_by_rows(t, codes_row(x, (size_t)j), n, false);
+                many_any(t, codes_row(x, (size_t)j), group, n, false);
         }
     }
 }

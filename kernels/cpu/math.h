@@ -40,7 +40,8 @@ enum code_form {
     CODES_WORDS, /* int16 in their order */
     CODES_BYTES, /* int8 in their order */
     CODES_SPLIT, /* int8; of each 128 columns the even ones, then the odd ones, as nibbles lie */
-    CODES_BF16   /* uint16_t in their order; no scales, no sums */
+    CODES_BF16,  /* the values as uint16_t in their order; no scales, no sums */
+    CODES_BF16_SCALED /* INT8's codes as such; scales, no sums */
 };
 
 struct codes {
@@ -54,7 +55,7 @@ struct codes {
 
 static inline size_t code_bytes(enum code_form form)
 {
-    return form == CODES_WORDS || form == CODES_BF16 ? 2 : 1;
+    return form == CODES_BYTES || form == CODES_SPLIT ? 1 : 2;
 }
 
 struct cpu_math {
@@ -75,7 +76,8 @@ struct cpu_math {
     /* Products with activations in the form of the table's `forms`. INT8: per group an exact sum of
      * code * code, as fp32 times the group's scales, added up over ascending groups. BF16: sums in
      * lanes, as `dot`. `few` is for rows that share one pass over the weights, `many` may pack them
-     * first into `pack` (PACK_BYTES per column). */
+     * first into `pack` (PACK_BYTES per column, whole groups, a cache line's alignment). `row_scales`
+     * where rows have one; what comes out is the product, scales and all. */
     void (*codes_few)(struct rows out, struct panel w, const float *row_scales, struct codes x,
                       size_t k);
     void (*codes_many)(struct rows out, struct panel w, const float *row_scales, struct codes x,

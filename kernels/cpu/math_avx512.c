@@ -1,10 +1,11 @@
 /* AVX-512 in fp32. Sixteen lanes along k per output, folded by one tree (fold_avx512.h), so the order
- * of additions never depends on the blocking. Tiles: 8 weight rows by 1 to 3 rows stream weights as
- * they lie; 4 by 6 keep 24 chains in flight where everything is in cache.
+ * of additions never depends on the blocking. For few rows weights are a stream, one row after the
+ * other (two or four where a row alone would wait for its own additions); tiles of 4 by 6 keep 24
+ * chains in flight where everything is in cache.
  *
  * accumulate: outputs along the lanes, terms in ascending order; a tile of 32 columns by 12 rows stays
- * in registers for all terms, single rows take 8 terms at a time over all columns so that weights are
- * read in long runs. */
+ * in registers for all terms, single rows take a term at a time over all columns, so that weights are a
+ * stream. */
 #include "kernels/cpu/math.h"
 
 #if defined(__x86_64__)
@@ -20,6 +21,8 @@
 /* FP8 shifted into place is 2^-120 of its value; its factor makes up for most of that, so that sums
  * are far from where fp32 ends on either side: what is left is FP8_UNIT. */
 #define FP8_FACTOR 0x1p100f
+
+enum { TERMS = 2 };
 
 /* Sixteen weights from element `at`, without row scales; INT4 times its group's scale, which is exact
  * (4 bits times 8). */
@@ -64,57 +67,83 @@ TILE size_t bits_of(const enum weight_format format)
                                         : 8;
 }
 
-/* n_w by n_x outputs; both are constants where this is inlined, so the loops unroll. Eight rows ask
- * for the eight behind them, in the order they lie in. */
-TILE void dot_tile(struct rows out, struct panel w, struct rows x, size_t k, size_t i, size_t j,
-                   const int n_w, const int n_x, const enum weight_format format)
+/* Adds n_w rows from row i of w, by n_x rows of x; both are constants where this is inlined, so the
+ * loops unroll. `asks`: for what lies ahead of each row. */
+TILE void dot_add(__m512 (*sum)[6], struct panel w, struct rows x, size_t k, size_t i,
+                  const int n_w, const int n_x, const enum weight_format format, const bool asks)
 {
-    __m512 sum[24];
-    float scale[8] = {0};
+    float scale[QUAD] = {0};
     size_t bits = bits_of(format), block = format == WEIGHT_INT4_G128 ? INT4_GROUP : k;
-    const float *from = x.values + j * x.stride;
-    const char *next = (const char *)w.bytes + (i + 8) * w.stride * bits / 8;
-    for (int t = 0; t < n_w * n_x; t++) sum[t] = _mm512_setzero_ps();
     for (size_t first = 0; first < k; first += block) {
         size_t end = k - first < block ? k : first + block;
         if (format == WEIGHT_INT4_G128) scales_load(scale, w, i, first, n_w);
         for (size_t c = first; c < end; c += LANES_512) {
             __m512 v[6];
-            for (int b = 0; b < n_x; b++) v[b] = _mm512_loadu_ps(from + (size_t)b * x.stride + c);
-            if (n_w == 8) lines_ask(next + c * bits, LANES_512 * bits);
+            for (int b = 0; b < n_x; b++)
+                v[b] = _mm512_loadu_ps(x.values + (size_t)b * x.stride + c);
             for (int b = 0; b < n_x && format == WEIGHT_FP8_ROW; b++)
                 v[b] = _mm512_mul_ps(v[b], _mm512_set1_ps(FP8_FACTOR));
             for (int a = 0; a < n_w; a++) {
                 size_t place = (i + (size_t)a) * w.stride + c;
+                if (asks)
+                    _mm_prefetch((const char *)w.bytes + place * bits / 8 + AHEAD_BYTES,
+                                 _MM_HINT_T0);
                 __m512 weights = load_sixteen(w.bytes, place, format, scale + a);
-                for (int b = 0; b < n_x; b++)
-                    sum[a * n_x + b] = _mm512_fmadd_ps(weights, v[b], sum[a * n_x + b]);
+                for (int b = 0; b < n_x; b++) sum[a][b] = _mm512_fmadd_ps(weights, v[b], sum[a][b]);
             }
         }
     }
-    tile_store(out.values + j * out.stride + i, out.stride, sum, n_w, n_x);
 }
 
-/* Four weight rows (or one) by all rows of x from j on. */
+/* n_w by n_x outputs, n_side rows of w side by side. */
+TILE void dot_tile(float *out, size_t stride, struct panel w, struct rows x, size_t k, size_t i,
+                   const int n_w, const int n_x, const int n_side, const enum weight_format format)
+{
+    tile_sums sum;
+    tile_clear(sum, n_w, n_x);
+    for (int a = 0; a < n_w; a += n_side)
+        dot_add(sum + a, w, x, k, i + (size_t)a, n_side, n_x, format, n_side < QUAD);
+    tile_store(out, stride, sum, n_w, n_x);
+}
+
+static struct rows rows_from(struct rows x, size_t j)
+{
+    return (struct rows){x.values + j * x.stride, x.stride, x.n - (int)j};
+}
+
+/* Four weight rows (or one) by all rows of x. */
 TILE void dot_rows(struct rows out, struct panel w, struct rows x, size_t k, size_t i,
                    const int n_w, const enum weight_format format)
 {
     size_t j = 0, n_x = (size_t)x.n;
-    for (; j + 6 <= n_x; j += 6) dot_tile(out, w, x, k, i, j, n_w, 6, format);
-    if (j + 3 <= n_x) {
-        dot_tile(out, w, x, k, i, j, n_w, 3, format);
-        j += 3;
+    float *to = out.values + i;
+    for (; j + 6 <= n_x; j += 6)
+        dot_tile(to + j * out.stride, out.stride, w, rows_from(x, j), k, i, n_w, 6, n_w, format);
+    for (; j + 3 <= n_x; j += 3)
+        dot_tile(to + j * out.stride, out.stride, w, rows_from(x, j), k, i, n_w, 3, n_w, format);
+    for (; j < n_x; j++)
+        dot_tile(to + j * out.stride, out.stride, w, rows_from(x, j), k, i, n_w, 1, n_w, format);
+}
+
+/* Four weight rows as a stream by up to four rows of x. */
+TILE void dot_stream(struct rows out, struct panel w, struct rows x, size_t k, size_t i,
+                     const enum weight_format format)
+{
+    const int side = format == WEIGHT_F32 || format == WEIGHT_BF16 ? 1 : 2;
+    float *to = out.values + i;
+    switch (x.n) {
+    case 1: dot_tile(to, out.stride, w, x, k, i, QUAD, 1, side, format); break;
+    case 2: dot_tile(to, out.stride, w, x, k, i, QUAD, 2, side, format); break;
+    case 3: dot_tile(to, out.stride, w, x, k, i, QUAD, 3, side, format); break;
+    default: dot_tile(to, out.stride, w, x, k, i, QUAD, 4, side, format); break;
     }
-    for (; j < n_x; j++) dot_tile(out, w, x, k, i, j, n_w, 1, format);
 }
 
 TILE void dot_any(struct rows out, struct panel w, struct rows x, size_t k,
                   const enum weight_format format)
 {
     size_t i = 0, n_w = (size_t)w.n_rows;
-    for (; x.n == 1 && i + 8 <= n_w; i += 8) dot_tile(out, w, x, k, i, 0, 8, 1, format);
-    for (; x.n == 2 && i + 8 <= n_w; i += 8) dot_tile(out, w, x, k, i, 0, 8, 2, format);
-    for (; x.n == 3 && i + 8 <= n_w; i += 8) dot_tile(out, w, x, k, i, 0, 8, 3, format);
+    for (; x.n <= 4 && i + QUAD <= n_w; i += QUAD) dot_stream(out, w, x, k, i, format);
     for (; i + QUAD <= n_w; i += QUAD) dot_rows(out, w, x, k, i, QUAD, format);
     for (; i < n_w; i++) dot_rows(out, w, x, k, i, 1, format);
 }
@@ -158,19 +187,22 @@ static void avx512_widen(float *out, struct panel w, size_t from, size_t n)
 TILE void lanes_tile(float *lanes, const float *w, size_t stride, struct rows x, size_t k,
                      bool first, const int n_x)
 {
-    __m512 sum[24];
-    for (int t = 0; t < QUAD * n_x; t++)
-        sum[t] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(lanes + t * LANES_512);
+    __m512 sum[6][QUAD];
+    for (int b = 0; b < n_x; b++)
+        for (int a = 0; a < QUAD; a++)
+            sum[b][a] =
+                first ? _mm512_setzero_ps() : _mm512_loadu_ps(lanes + (b * QUAD + a) * LANES_512);
     for (size_t c = 0; c < k; c += LANES_512) {
         __m512 v[6];
         for (int b = 0; b < n_x; b++) v[b] = _mm512_loadu_ps(x.values + (size_t)b * x.stride + c);
         for (int a = 0; a < QUAD; a++) {
             __m512 weights = _mm512_loadu_ps(w + (size_t)a * stride + c);
-            for (int b = 0; b < n_x; b++)
-                sum[b * QUAD + a] = _mm512_fmadd_ps(weights, v[b], sum[b * QUAD + a]);
+            for (int b = 0; b < n_x; b++) sum[b][a] = _mm512_fmadd_ps(weights, v[b], sum[b][a]);
         }
     }
-    for (int t = 0; t < QUAD * n_x; t++) _mm512_storeu_ps(lanes + t * LANES_512, sum[t]);
+    for (int b = 0; b < n_x; b++)
+        for (int a = 0; a < QUAD; a++)
+            _mm512_storeu_ps(lanes + (b * QUAD + a) * LANES_512, sum[b][a]);
 }
 
 static void avx512_dot_lanes(float *lanes, const float *w, size_t stride, struct rows x, size_t k,
@@ -198,23 +230,24 @@ static void avx512_lanes_fold(struct rows out, const float *lanes, int n_w)
 TILE void accumulate_tile(struct rows out, struct panel w, struct rows h, size_t c, size_t j,
                           const int n_v, const int n_x, const enum weight_format format)
 {
-    __m512 sum[24];
+    __m512 sum[12][2];
     float *to = out.values + j * out.stride + c;
     const float *factors = h.values + j * h.stride;
-    for (int t = 0; t < n_v * n_x; t++)
-        sum[t] = _mm512_loadu_ps(to + (size_t)(t / n_v) * out.stride + t % n_v * LANES_512);
+    for (size_t b = 0; b < (size_t)n_x; b++)
+        for (size_t v = 0; v < (size_t)n_v; v++)
+            sum[b][v] = _mm512_loadu_ps(to + b * out.stride + v * LANES_512);
     for (size_t f = 0; f < (size_t)w.n_rows; f++) {
         __m512 terms[2];
         for (size_t v = 0; v < (size_t)n_v; v++)
             terms[v] = load_sixteen(w.bytes, f * w.stride + c + v * LANES_512, format, NULL);
         for (int b = 0; b < n_x; b++) {
             __m512 factor = _mm512_set1_ps(factors[(size_t)b * h.stride + f]);
-            for (int v = 0; v < n_v; v++)
-                sum[b * n_v + v] = _mm512_fmadd_ps(factor, terms[v], sum[b * n_v + v]);
+            for (int v = 0; v < n_v; v++) sum[b][v] = _mm512_fmadd_ps(factor, terms[v], sum[b][v]);
         }
     }
-    for (int t = 0; t < n_v * n_x; t++)
-        _mm512_storeu_ps(to + (size_t)(t / n_v) * out.stride + t % n_v * LANES_512, sum[t]);
+    for (size_t b = 0; b < (size_t)n_x; b++)
+        for (size_t v = 0; v < (size_t)n_v; v++)
+            _mm512_storeu_ps(to + b * out.stride + v * LANES_512, sum[b][v]);
 }
 
 /* Rows from 0 on that share one pass over the terms; returns the first that is left. */
@@ -238,22 +271,21 @@ TILE size_t accumulate_columns(struct rows out, struct panel w, struct rows h, s
     return j;
 }
 
-/* n_f terms from f for one row over all columns; eight ask for the eight behind them. */
+/* n_f terms from f for one row over all columns; `asks` where columns are whole rows. */
 TILE void accumulate_terms(float *to, struct panel w, const float *h, size_t f, const int n_f,
                            int n_columns, const enum weight_format format)
 {
-    __m512 factor[8];
     size_t bytes = bits_of(format) / 8;
-    const char *next = (const char *)w.bytes + (f + 8) * w.stride * bytes;
-    bool asks = n_f == 8 && (size_t)n_columns == w.stride;
-    for (int t = 0; t < n_f; t++) factor[t] = _mm512_set1_ps(h[f + (size_t)t]);
+    bool asks = (size_t)n_columns == w.stride;
     for (size_t c = 0; c < (size_t)n_columns; c += LANES_512) {
         __m512 sum = _mm512_loadu_ps(to + c);
-        if (asks) lines_ask(next + 8 * c * bytes, 8 * LANES_512 * bytes);
-        for (int t = 0; t < n_f; t++)
-            sum = _mm512_fmadd_ps(
-                factor[t], load_sixteen(w.bytes, (f + (size_t)t) * w.stride + c, format, NULL),
-                sum);
+        for (size_t t = 0; t < (size_t)n_f; t++) {
+            size_t place = (f + t) * w.stride + c;
+            if (asks)
+                _mm_prefetch((const char *)w.bytes + place * bytes + AHEAD_BYTES, _MM_HINT_T0);
+            sum = _mm512_fmadd_ps(_mm512_set1_ps(h[f + t]),
+                                  load_sixteen(w.bytes, place, format, NULL), sum);
+        }
         _mm512_storeu_ps(to + c, sum);
     }
 }
@@ -265,9 +297,9 @@ TILE void accumulate_any(struct rows out, struct panel w, struct rows h, int n_c
     for (; n_x >= 4 && c + 2 * LANES_512 <= n; c += 2 * LANES_512)
         j = accumulate_columns(out, w, h, c, 2, format);
     if (n_x >= 4 && c < n) j = accumulate_columns(out, w, h, c, 1, format);
-    for (; f + 8 <= n_f; f += 8)
+    for (; f + TERMS <= n_f; f += TERMS)
         for (size_t b = j; b < n_x; b++)
-            accumulate_terms(out.values + b * out.stride, w, h.values + b * h.stride, f, 8,
+            accumulate_terms(out.values + b * out.stride, w, h.values + b * h.stride, f, TERMS,
                              n_columns, format);
     for (; f < n_f; f++)
         for (size_t b = j; b < n_x; b++)
@@ -283,8 +315,6 @@ static void avx512_accumulate(struct rows out, struct panel w, struct rows h, in
         accumulate_any(out, w, h, n_columns, WEIGHT_F32);
 }
 
-#define INTEGER_FORMS                                                                              \
-    [ACTIVATION_INT8] = {[WEIGHT_INT8_ROW] = CODES_BYTES, [WEIGHT_INT4_G128] = CODES_SPLIT}
 #define COMMON                                                                                     \
     .lanes = LANES_512, .dot = avx512_dot, .reads = {true, true, true, true, true},                \
     .dot_lanes = avx512_dot_lanes, .lanes_fold = avx512_lanes_fold,                                \
@@ -294,16 +324,20 @@ static void avx512_accumulate(struct rows out, struct panel w, struct rows h, in
 
 const struct cpu_math cpu_math_avx512 = {
     .name = "avx512",
-    .forms = {INTEGER_FORMS},
+    .forms =
+        {[ACTIVATION_INT8] = {[WEIGHT_INT8_ROW] = CODES_BYTES, [WEIGHT_INT4_G128] = CODES_SPLIT}},
     .codes_few = avx512_codes_few,
     .codes_many = avx512_codes_many,
     COMMON,
 };
 
-/* Products of rounded activations with BF16 weights in pairs; else as cpu_math_avx512. */
+/* Products of rounded activations with BF16 and FP8 weights in pairs; else as cpu_math_avx512. */
 const struct cpu_math cpu_math_avx512bf16 = {
     .name = "avx512bf16",
-    .forms = {INTEGER_FORMS, [ACTIVATION_BF16] = {[WEIGHT_BF16] = CODES_BF16}},
+    .forms = {[ACTIVATION_BF16] = {[WEIGHT_BF16] = CODES_BF16, [WEIGHT_FP8_ROW] = CODES_BF16},
+              [ACTIVATION_INT8] = {[WEIGHT_INT8_ROW] = CODES_BYTES,
+                                   [WEIGHT_INT4_G128] = CODES_SPLIT,
+                                   [WEIGHT_FP8_ROW] = CODES_BF16_SCALED}},
     .codes_few = avx512bf16_codes_few,
     .codes_many = avx512bf16_codes_many,
     COMMON,

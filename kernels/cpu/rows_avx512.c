@@ -112,6 +112,16 @@ static float group_round(float *row, int n, __m512i *code)
     return scale;
 }
 
+/* The codes of a group as BF16. */
+static void halves_of_codes(unsigned char *to, const __m512i *code)
+{
+    for (size_t v = 0; v < GROUP_VECTORS; v++, to += 2 * VECTOR) {
+        __m512i bits = _mm512_castps_si512(_mm512_cvtepi32_ps(code[v]));
+        _mm256_storeu_si256((__m256i *)(void *)to,
+                            _mm512_cvtepi32_epi16(_mm512_srli_epi32(bits, 16)));
+    }
+}
+
 /* Values of a row, rounded already, as the upper halves they are; zeros up to a whole group. */
 static void halves_store(const float *row, int n, struct codes out)
 {
@@ -135,7 +145,10 @@ void avx512_round(float *row, enum activation_type type, int n, struct codes out
         float scale = group_round(row + from, size, code);
         if (out.form == CODES_NONE) continue;
         out.scales[from / GROUP_COLUMNS] = scale;
-        group_store(out, (size_t)from, code);
+        if (out.form == CODES_BF16_SCALED)
+            halves_of_codes(out.bytes + 2 * from, code);
+        else
+            group_store(out, (size_t)from, code);
     }
 }
 

@@ -180,46 +180,87 @@ static void products_by_their_definition(void **state)
     }
 }
 
-/* BF16 by BF16, where a table has such products: a pair's products are exact, a lane adds k / 16 of
- * them one by one and a tree adds the lanes, so the bound is k / 16 + 8 roundings of the sum of
- * magnitudes. Behind the last weight lies NaN, behind the last column of x what round puts there. */
-static void pairs_check(const struct cpu_math *math, size_t n_w, size_t n_x, size_t k)
+/* Products in pairs: BF16 or FP8 weights by values or codes that BF16 holds. */
+struct pairs_problem {
+    enum activation_type activation;
+    enum weight_format format;
+    size_t n_w, n_x, k;
+    unsigned char weights[WEIGHTS_MAX * COLUMNS_MAX * 2 + 128]; /* NaN behind the last */
+    uint16_t values[ROWS_MAX * (COLUMNS_MAX + 128)];            /* NaN where nothing was put */
+    float scales[ROWS_MAX * GROUPS_MAX], row_scale[WEIGHTS_MAX];
+    int32_t sums[ROWS_MAX * GROUPS_MAX];
+    float x[ROWS_MAX][COLUMNS_MAX]; /* rounded */
+    struct codes codes;
+};
+
+static double pairs_weight(const struct pairs_problem *p, size_t i, size_t c)
 {
-    static uint16_t weights[WEIGHTS_MAX * COLUMNS_MAX + 64], values[ROWS_MAX * (COLUMNS_MAX + 128)];
-    static float x[ROWS_MAX][COLUMNS_MAX], few[ROWS_MAX * 64], many[ROWS_MAX * 64];
-    size_t padded = (k + 127) / 128 * 128, stride = n_w + 3;
-    struct codes codes = {.bytes = (unsigned char *)values,
-                          .stride = padded,
-                          .n_groups = padded / 128,
-                          .form = CODES_BF16,
-                          .n = (int)n_x};
-    memset(weights, 0xFF, sizeof weights);
-    memset(values, 0xFF, sizeof values);
+    size_t at = i * p->k + c;
+    uint16_t half;
+    memcpy(&half, p->weights + 2 * at, 2);
+    if (p->format == WEIGHT_BF16) return (double)bf16_value(half);
+    return (double)e4m3_value(p->weights[at]) * (double)p->row_scale[i];
+}
+
+static void pairs_make(struct pairs_problem *p, const struct cpu_math *math)
+{
+    size_t padded = (p->k + 127) / 128 * 128;
+    memset(p->weights, 0xFF, sizeof p->weights);
+    memset(p->values, 0xFF, sizeof p->values);
+    p->codes = (struct codes){(unsigned char *)p->values,
+                              p->scales,
+                              p->sums,
+                              padded,
+                              padded / 128,
+                              math->forms[p->activation][p->format],
+                              (int)p->n_x};
+    for (size_t i = 0; i < p->n_w; i++) p->row_scale[i] = (float)(1 + random_unit(3, i)) / 64;
+    for (size_t i = 0; i < p->n_w * p->k; i++) {
+        uint16_t half = bf16_from((float)random_unit(p->k, i) - 0.5f);
+        uint8_t code = (uint8_t)random_at(p->k, i);
+        if (p->format == WEIGHT_BF16)
+            memcpy(p->weights + 2 * i, &half, 2);
+        else
+            p->weights[i] = (code & 0x7F) == 0x7F ? 0x80 : code;
+    }
+    for (size_t j = 0; j < p->n_x; j++) {
+        struct codes row = p->codes;
+        row.bytes += 2 * j * padded;
+        row.scales += j * row.n_groups;
+        row.sums += j * row.n_groups;
+        for (size_t c = 0; c < p->k; c++)
+            p->x[j][c] = (float)random_unit(p->k + 1, j * p->k + c) - 0.5f;
+        math->round(p->x[j], p->activation, (int)p->k, row);
+    }
+}
+
+/* A pair's products are exact; a lane adds k / 16 of them one by one, a tree adds the lanes, and there
+ * are up to three scales: so many roundings of the sum of magnitudes at most. */
+static void pairs_check(struct pairs_problem *p, const struct cpu_math *math)
+{
+    static float few[ROWS_MAX * (WEIGHTS_MAX + 3)], many[ROWS_MAX * (WEIGHTS_MAX + 3)];
+    _Alignas(64) static unsigned char pack[PACK_BYTES * COLUMNS_MAX];
+    size_t stride = p->n_w + 3;
+    pairs_make(p, math);
     memset(few, 0x7F, sizeof few);
     memset(many, 0x7F, sizeof many);
-    for (size_t i = 0; i < n_w * k; i++) weights[i] = bf16_from((float)random_unit(k, i) - 0.5f);
-    for (size_t j = 0; j < n_x; j++) {
-        struct codes row = codes;
-        row.bytes += 2 * j * padded;
-        for (size_t c = 0; c < k; c++) x[j][c] = (float)random_unit(k + 1, j * k + c) - 0.5f;
-        math->round(x[j], ACTIVATION_BF16, (int)k, row);
-    }
-    struct panel w = {.bytes = weights, .format = WEIGHT_BF16, .stride = k, .n_rows = (int)n_w};
-    math->codes_few((struct rows){few, stride, (int)n_x}, w, NULL, codes, k);
-    math->codes_many((struct rows){many, stride, (int)n_x}, w, NULL, codes, k, NULL);
+    struct panel w = {
+        .bytes = p->weights, .format = p->format, .stride = p->k, .n_rows = (int)p->n_w};
+    math->codes_few((struct rows){few, stride, (int)p->n_x}, w, p->row_scale, p->codes, p->k);
+    math->codes_many((struct rows){many, stride, (int)p->n_x}, w, p->row_scale, p->codes, p->k,
+                     pack);
     assert_memory_equal(few, many, sizeof few);
-    for (size_t j = 0; j < n_x; j++)
-        for (size_t i = 0; i < n_w; i++) {
-            double sum = 0, all = 0;
-            for (size_t c = 0; c < k; c++) {
-                double term =
-                    (double)bf16_value(weights[i * k + c]) * (double)bf16_value(bf16_from(x[j][c]));
+    for (size_t j = 0; j < p->n_x; j++)
+        for (size_t i = 0; i < p->n_w; i++) {
+            double sum = 0, all = 0, found = (double)few[j * stride + i];
+            for (size_t c = 0; c < p->k; c++) {
+                double term = pairs_weight(p, i, c) * (double)p->x[j][c];
                 sum += term;
                 all += fabs(term);
             }
-            if (!(fabs(sum - (double)few[j * stride + i]) <= all * ldexp((double)k / 16 + 8, -24)))
-                fail_msg("%s, row %zu, weight row %zu of %zu x %zu: %g, expected %g", math->name, j,
-                         i, n_w, k, (double)few[j * stride + i], sum);
+            if (!(fabs(sum - found) <= all * ldexp((double)p->k / 16 + 12, -24)))
+                fail_msg("%s, format %d, row %zu, weight row %zu of %zu x %zu: %g, expected %g",
+                         math->name, p->format, j, i, p->n_w, p->k, found, sum);
         }
 }
 
@@ -228,12 +269,21 @@ static void pairs_by_their_definition(void **state)
     static const size_t rows[] = {1, 2, 3, 7, 16, 17, 64, 255};
     static const size_t weights[] = {1, 5, 8, 23, 41};
     static const size_t columns[] = {32, 48, 160, 1024};
+    static struct pairs_problem p;
     (void)state;
     for (size_t v = 0; cpu_math_names[v]; v++) {
         const struct cpu_math *math = table_find(cpu_math_names[v]);
-        if (!math || math->forms[ACTIVATION_BF16][WEIGHT_BF16] != CODES_BF16) continue;
-        for (size_t i = 0; i < 8 * 5 * 4; i++)
-            pairs_check(math, weights[i / 8 % 5], rows[i % 8], columns[i / 40]);
+        for (int form = 0; math && form < 10; form++) {
+            p.activation = form < 5 ? ACTIVATION_BF16 : ACTIVATION_INT8;
+            p.format = (enum weight_format)(form % 5);
+            if (math->forms[p.activation][p.format] < CODES_BF16) continue;
+            for (size_t i = 0; i < 8 * 5 * 4; i++) {
+                p.n_w = weights[i / 8 % 5];
+                p.n_x = rows[i % 8];
+                p.k = columns[i / 40];
+                pairs_check(&p, math);
+            }
+        }
     }
 }
 
