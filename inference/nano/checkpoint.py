@@ -1,35 +1,10 @@
-"""A checkpoint directory of FORMATS.md read back into the training program's model: what was
-written is what is measured. Whole and INT8 weights."""
-
-import json
-import os
-import struct
-
+"""A checkpoint directory read back into the training program's model: what was written is what is
+measured."""
 import torch
 
 from export import NAMES
 from model import Model, Shape
-
-TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "I8": torch.int8}
-
-
-def safetensors_read(directory):
-    found = {}
-    for name in sorted(os.listdir(directory)):
-        if not name.endswith(".safetensors"):
-            continue
-        with open(os.path.join(directory, name), "rb") as f:
-            data = bytearray(f.read())
-        (size,) = struct.unpack("<Q", data[:8])
-        for key, entry in json.loads(data[8 : 8 + size]).items():
-            if key == "__metadata__":
-                continue
-            first, last = entry["data_offsets"]
-            part = torch.frombuffer(data, dtype=torch.uint8)[
-                8 + size + first : 8 + size + last
-            ].clone()
-            found[key] = part.view(TYPES[entry["dtype"]]).view(entry["shape"])
-    return found
+from weights import config_read, weights_read
 
 
 def shape_read(config):
@@ -50,22 +25,16 @@ def shape_read(config):
 
 
 def checkpoint_load(directory):
-    with open(os.path.join(directory, "config.json"), encoding="utf-8") as f:
-        config = json.load(f)
-    model, found = Model(shape_read(config)), safetensors_read(directory)
+    model, found = Model(shape_read(config_read(directory))), weights_read(directory)
 
-    def weight(name):
-        scales = found.get(name + ".scales")
-        return found[name].float() if scales is None else found[name].float() * scales[:, None]
+    def put(parameter, name):
+        parameter.copy_(torch.from_numpy(found[name]).reshape(parameter.shape))
 
     with torch.no_grad():
-        model.wte.copy_(weight("transformer.wte.weight"))
-        model.norm_f.copy_(weight("transformer.norm_f.weight"))
-        model.lm_head.copy_(weight("lm_head.weight"))
+        put(model.wte, "transformer.wte.weight")
+        put(model.norm_f, "transformer.norm_f.weight")
+        put(model.lm_head, "lm_head.weight")
         for i, block in enumerate(model.blocks):
             for ours, name in NAMES.items():
-                w, p = weight(f"transformer.blocks.{i}.{name}"), getattr(block, ours)
-                if ours == "w2" and f"transformer.blocks.{i}.{name}.scales" not in found:
-                    w = w.view(p.shape[0], p.shape[2], p.shape[1]).transpose(1, 2)
-                p.copy_(w.reshape(p.shape))
+                put(getattr(block, ours), f"transformer.blocks.{i}.{name}")
     return model

@@ -24,12 +24,19 @@ import numpy as np
 import torch
 import torch.multiprocessing as mp
 
+import start
 from model import Model, Muon, Shape
 from vocabulary import special_ids
 
 PLAIN_TOKENS = 512
 WARM_UP = 0.01
 FINAL = 0.02
+
+
+def arrays_read(path):
+    with lzma.open(path) as f:
+        arrays = np.load(io.BytesIO(f.read()))
+        return {name: arrays[name] for name in arrays.files}
 
 
 class Rows:
@@ -55,9 +62,7 @@ class Batches:
     """Rows of one worker: ids, targets, weights."""
 
     def __init__(self, path, options, rank, workers):
-        with lzma.open(path) as f:
-            arrays = np.load(io.BytesIO(f.read()))
-            self.arrays = {name: arrays[name] for name in arrays.files}
+        self.arrays = arrays_read(path)
         self.rng = random.Random(options.seed * 1000 + rank + 7 * int(time.time()))
         self.plain, self.options = self.arrays["plain"], options
         self.turn = special_ids(options.vocab_size)["<|im_start|>"]
@@ -117,7 +122,7 @@ def optimizers(model, options, rank, workers):
         for end, lr in (
             ("wte", options.lr_embedding),
             ("lm_head", options.lr_head),
-            ("router", options.lr_other),
+            ("router", options.lr_router),
             ("norm_1", options.lr_other),
             ("norm_2", options.lr_other),
             ("norm_f", options.lr_other),
@@ -128,7 +133,7 @@ def optimizers(model, options, rank, workers):
     if matrices:
         out.append(Muon(matrices, lr=options.lr_matrix, weight_decay=options.weight_decay))
     if rest:
-        out.append(torch.optim.AdamW(rest, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0))
+        out.append(torch.optim.AdamW(rest, betas=(0.9, 0.98), eps=1e-10, weight_decay=0.0))
     for o in out:
         for g in o.param_groups:
             g["base_lr"] = g["lr"]
@@ -155,7 +160,10 @@ class Worker:
             saved = torch.load(path, map_location=self.device)
             self.elapsed, self.step, self.tokens = saved["elapsed"], saved["step"], saved["tokens"]
             for o, state in zip(self.optimizers, saved["optimizers"]):
+                rates = [g["base_lr"] for g in o.param_groups]
                 o.load_state_dict(state)
+                for g, rate in zip(o.param_groups, rates):
+                    g["base_lr"] = rate
         self.offsets, at = {}, 0
         for p in model.parameters():
             self.offsets[p] = slice(at, at + p.numel())
@@ -293,15 +301,20 @@ def work(rank, options, model, shared):
 
 
 def model_open(options):
+    """From the checkpoint, else from OUT/start.pt, which is made where it is missing."""
     torch.manual_seed(options.seed)
-    path = os.path.join(options.out, "checkpoint0.pt")
-    if os.path.exists(path):
-        saved = torch.load(path, map_location="cpu")
-        model = Model(Shape(**saved["shape"]))
-        model.load_state_dict(saved["model"])
-        return model
+    for name in ("checkpoint0.pt", "start.pt"):
+        path = os.path.join(options.out, name)
+        if os.path.exists(path):
+            saved = torch.load(path, map_location="cpu")
+            model = Model(Shape(**saved["shape"]))
+            model.load_state_dict(saved["model"])
+            return model.to(options.device)
     fields = {name: getattr(options, name) for name in Shape().as_dict() if hasattr(options, name)}
-    return Model(Shape(**fields))
+    model = Model(Shape(**fields)).to(options.device)
+    start.fit(model, arrays_read(options.tokens)["plain"])
+    torch.save({"shape": model.shape.as_dict(), "model": model.state_dict()}, path)
+    return model
 
 
 def options_read():
@@ -324,12 +337,13 @@ def options_read():
     for name, value in Shape().as_dict().items():
         p.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
     for name, value in (
-        ("lr-matrix", 0.02),
-        ("lr-embedding", 0.01),
-        ("lr-head", 0.003),
-        ("lr-other", 0.003),
+        ("lr-matrix", 0.012),
+        ("lr-embedding", 0.001),
+        ("lr-head", 0.0004),
+        ("lr-other", 0.001),
+        ("lr-router", 0.0003),
         ("weight-decay", 0.02),
-        ("balance-loss", 0.02),
+        ("balance-loss", 0.05),
         ("z-loss", 0.001),
         ("answer-loss", 3.0),
         ("context-loss", 0.0),
@@ -351,7 +365,7 @@ def options_read():
 def main():
     options = options_read()
     os.makedirs(options.out, exist_ok=True)
-    model = model_open(options).to(options.device)
+    model = model_open(options)
     if options.workers == 1:
         work(
             0, options, model, {"barrier": NoBarrier(), "done": torch.zeros(2, dtype=torch.float64)}

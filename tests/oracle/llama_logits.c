@@ -1,8 +1,10 @@
 /* llama_logits: all logits of a GGUF model by llama.cpp's own library, as a second engine to compare
  * with. usage: llama_logits LIBRARY_DIR MODEL.gguf < ids > fp32 rows. K and V are kept as F32 and
- * flash attention is off, so that it computes in full precision. */
+ * flash attention is off, so that it computes in full precision. With --tokenize behind them it reads
+ * text and prints its ids by lines. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ggml-backend.h"
 #include "llama.h"
@@ -42,17 +44,11 @@ static int rows_write(struct llama_context *context, const llama_token *ids, int
     return rc;
 }
 
-int main(int argc, char **argv)
+static int logits_write(struct llama_model *model)
 {
     static llama_token ids[TOKENS_MAX];
-    if (argc != 3) return fprintf(stderr, "usage: llama_logits LIBRARY_DIR MODEL < ids\n"), 2;
     int n = ids_read(ids);
-    llama_log_set(quiet, NULL);
-    ggml_backend_load_all_from_path(argv[1]);
-    struct llama_model_params model_params = llama_model_default_params();
-    model_params.n_gpu_layers = 0;
-    struct llama_model *model = llama_model_load_from_file(argv[2], model_params);
-    if (!model || n == 0) return fprintf(stderr, "llama_logits: no model or no ids\n"), 1;
+    if (n == 0) return fprintf(stderr, "llama_logits: no ids\n"), 1;
     struct llama_context_params params = llama_context_default_params();
     params.n_ctx = (uint32_t)n + 32;
     params.n_batch = params.n_ubatch = (uint32_t)n;
@@ -64,6 +60,32 @@ int main(int argc, char **argv)
     if (!context) return fprintf(stderr, "llama_logits: no context\n"), 1;
     int rc = rows_write(context, ids, n, llama_vocab_n_tokens(llama_model_get_vocab(model)));
     llama_free(context);
+    return rc;
+}
+
+static int ids_write(struct llama_model *model)
+{
+    static llama_token ids[TOKENS_MAX];
+    static char text[4 * TOKENS_MAX];
+    int32_t size = (int32_t)fread(text, 1, sizeof text, stdin);
+    int32_t n = llama_tokenize(llama_model_get_vocab(model), text, size, ids, TOKENS_MAX, false, false);
+    for (int32_t i = 0; i < n; i++) printf("%d\n", ids[i]);
+    return n < 0;
+}
+
+int main(int argc, char **argv)
+{
+    bool tokenize = argc == 4 && strcmp(argv[3], "--tokenize") == 0;
+    if (argc != 3 && !tokenize)
+        return fprintf(stderr, "usage: llama_logits LIBRARY_DIR MODEL [--tokenize]\n"), 2;
+    llama_log_set(quiet, NULL);
+    ggml_backend_load_all_from_path(argv[1]);
+    struct llama_model_params model_params = llama_model_default_params();
+    model_params.n_gpu_layers = 0;
+    model_params.vocab_only = tokenize;
+    struct llama_model *model = llama_model_load_from_file(argv[2], model_params);
+    if (!model) return fprintf(stderr, "llama_logits: no model\n"), 1;
+    int rc = tokenize ? ids_write(model) : logits_write(model);
     llama_model_free(model);
     return rc;
 }
