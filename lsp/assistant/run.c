@@ -5,14 +5,19 @@
  * Only the place decides what is asked, so who wants one line and who wants a block, now or a
  * moment later, share it; and so does who has typed on along what it says. Everything else it said
  * is kept for the cache. */
+#include <math.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/memory.h"
+#include "lsp/assistant/guidance.h"
 #include "lsp/assistant/state.h"
 
-enum { BEHIND_MS = 10000 };
+enum { BEHIND_MS = 10000, UNSURE_TOKENS_MIN = 3 };
+
+/* Mean log-probability of what is shown unasked: below, each token was less likely than one in eight. */
+static const double sure_mean_min = -2.1;
 
 static void output_free(struct output *o)
 {
@@ -117,6 +122,25 @@ static status trimmer_open(trim **out, const struct run *r, bool many_lines, err
     return trim_open(out, &trimming, err);
 }
 
+static struct engine_candidate run_candidate(const struct run *r, int32_t choice)
+{
+    struct engine_answer now = r->numbers;
+    if (r->call) engine_call_snapshot(r->call, &now);
+    return now.choices[choice];
+}
+
+static double mean_logprob(const struct engine_candidate *c)
+{
+    return c->n_logprobs ? c->sum_logprob / (double)c->n_logprobs : 0;
+}
+
+/* The model itself did not believe what it said. */
+static bool run_is_unsure(const struct run *r)
+{
+    const struct engine_candidate c = run_candidate(r, 0);
+    return c.n_logprobs >= UNSURE_TOKENS_MIN && mean_logprob(&c) < sure_mean_min;
+}
+
 /* All that was said, as far as it may be shown, goes into the cache. */
 static void output_harvest(struct run *r, struct output *o, bool finished)
 {
@@ -128,7 +152,7 @@ static void output_harvest(struct run *r, struct output *o, bool finished)
     o->replace_bytes = result.replace_bytes;
     trim_close(o->keep);
     o->keep = NULL;
-    if (!r->alternates)
+    if (!r->alternates && !run_is_unsure(r))
         completion_cache_learn(&r->session->cache, question_content(r->question),
                                r->question->place.cursor_byte, buffer_text(&o->insert),
                                o->replace_bytes);
@@ -167,6 +191,11 @@ static void run_settle(struct run *r, struct completion *c, bool finished)
 {
     struct trim_result result;
     trim_finish(c->trim, finished, &result);
+    if (!c->question->query.invoked && result.insert.size && run_is_unsure(r)) {
+        r->assistant->counters.suppressed++;
+        completion_settle(c, "the model is unsure");
+        return;
+    }
     completion_cache_learn(&r->session->cache, question_content(r->question),
                            r->question->place.cursor_byte, result.insert, result.replace_bytes);
     bool fits = result.insert.size == 0
@@ -245,15 +274,26 @@ static void run_fail(struct run *r, const char *reason)
     run_detach(r);
 }
 
-/* Alternates are there: those who wait for them get what differs. */
+/* The one the text below follows most likely is better; where that is not known, the likelier one. */
+static bool is_better(const struct run *r, int32_t i, int32_t k)
+{
+    const struct engine_candidate a = run_candidate(r, i), b = run_candidate(r, k);
+    bool scored = !isnan(a.score_logprob) && !isnan(b.score_logprob);
+    double of_a = scored ? a.score_logprob : mean_logprob(&a);
+    double of_b = scored ? b.score_logprob : mean_logprob(&b);
+    return of_a > of_b;
+}
+
+/* Alternates are there: those who wait for them get what differs, the better one first. */
 static void alternates_give(struct run *r)
 {
+    bool swapped = is_better(r, 1, 0);
     for (struct completion *c = r->assistant->completions; c; c = c->next) {
         if (c->more != r || c->due) continue;
-        for (int32_t i = 0; i < r->n_outputs; i++)
-            if (r->outputs[i].insert.size)
-                completion_carry(c, r, buffer_text(&r->outputs[i].insert),
-                                 r->outputs[i].replace_bytes);
+        for (int32_t i = 0; i < r->n_outputs; i++) {
+            const struct output *o = &r->outputs[swapped ? r->n_outputs - 1 - i : i];
+            if (o->insert.size) completion_carry(c, r, buffer_text(&o->insert), o->replace_bytes);
+        }
         c->more = NULL;
         if (c->settled) completion_settle(c, "");
     }
@@ -322,12 +362,14 @@ static void on_done(void *context, const struct engine_answer *answer)
     run_release(r);
 }
 
-static status run_ask(struct run *r, int32_t max_tokens, error *err)
+static status run_send(struct run *r, const struct guidance *g, int32_t max_tokens, error *err)
 {
     assistant *a = r->assistant;
     int64_t invoked_ms = a->options.invoked_deadline_ms;
+    const struct engine_status *engine = engine_client_status(a->options.client);
+    const text stop = buffer_text(&g->stop);
     /* Random weights repeat themselves under greedy decoding; a trained model needs no luck. */
-    float likeliest = engine_client_status(a->options.client)->demo ? 1.0F : 0.0F;
+    float likeliest = engine->demo ? 1.0F : 0.0F;
     const struct engine_request request = {
         .prompt = r->prompt.ids.ids,
         .n_prompt = r->prompt.ids.n,
@@ -335,9 +377,17 @@ static status run_ask(struct run *r, int32_t max_tokens, error *err)
         .temperature = r->alternates ? 0.8F : likeliest,
         .seed = r->question->place.before_hash + r->alternates,
         .n_choices = r->n_outputs,
+        .stops = &stop,
+        .n_stops = stop.size > 0,
         .priority = "interactive",
         .session = r->alternates ? NULL : r->session->name,
         .supersedes = !r->alternates,
+        .wants_logprobs = !engine->demo,
+        .forbid_first = g->forbid_first,
+        .n_forbid_first = g->n_forbid_first,
+        .score = g->score.ids,
+        .n_score = r->alternates ? g->score.n : 0,
+        .forbid_unopened = g->forbid_unopened[0] ? g->forbid_unopened : NULL,
         .must_start_with = r->prompt.must_start_with,
         .deadline_ms = invoked_ms > BEHIND_MS ? invoked_ms : BEHIND_MS,
     };
@@ -345,6 +395,16 @@ static status run_ask(struct run *r, int32_t max_tokens, error *err)
         .on_text = on_text, .on_other = on_piece, .on_done = on_done, .context = r};
     a->counters.requests++;
     return engine_client_complete(a->options.client, &request, &callbacks, &r->call, err);
+}
+
+static status run_ask(struct run *r, const tokenizer *t, int32_t max_tokens, error *err)
+{
+    const struct completion_query *q = &r->question->query;
+    struct guidance g;
+    guidance_make(&g, t, &q->document, q->cursor_byte, r->prompt.must_start_with, r->alternates);
+    status s = run_send(r, &g, max_tokens, err);
+    guidance_free(&g);
+    return s;
 }
 
 static status run_prepare(struct run *r, error *err)
@@ -366,7 +426,7 @@ static status run_prepare(struct run *r, error *err)
     for (int32_t i = 0; s == OK && i < r->n_outputs; i++)
         s = trimmer_open(&r->outputs[i].keep, r, true, err);
     if (s == OK) warm_real_begins(r->assistant, r);
-    if (s == OK) s = run_ask(r, max_tokens, err);
+    if (s == OK) s = run_ask(r, t, max_tokens, err);
     /* What is found here serves the next completion: this one waits for nobody. */
     if (g && !r->alternates)
         gatherer_note(

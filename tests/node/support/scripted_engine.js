@@ -22,6 +22,7 @@ const FEATURES = ['token_ids', 'lease', 'priority'];
  *   handshake    fields of GET /v1/dbrx to replace (api, version, features, state, ...)
  *   check        function (request) called for every completion; what it throws fails the test
  *   alternates   texts of the choices of a request with n; default: choices that say nothing
+ *   scores       of the alternates: log-probability of the text below behind each
  *   warm         function (request) that is awaited before a warm request is answered
  */
 export async function startScriptedEngine(options = {}) {
@@ -239,8 +240,14 @@ export class ScriptedEngine {
         for (let index = 0; index < request.body.n; index++) {
             const must = Buffer.from(request.body.dbrx?.must_start_with ?? '', 'base64').toString();
             const text = texts[index] ? must + texts[index] : '';
-            const choices = [{ index, text, finish_reason: 'stop', logprobs: null }];
+            const choices = [{ index, text, finish_reason: null, logprobs: null }];
             res.write(`data: ${JSON.stringify({ id, object: 'text_completion', choices })}\n\n`);
+        }
+        const scores = this.options.scores ?? [];
+        for (let index = 0; index < request.body.n; index++) {
+            const choices = [{ index, text: '', finish_reason: 'stop', logprobs: null }];
+            const dbrx = { score_logprob: Array.from({ length: request.body.n }, (_, i) => scores[i] ?? null) };
+            res.write(`data: ${JSON.stringify({ id, object: 'text_completion', choices, dbrx })}\n\n`);
         }
         return res.end('data: [DONE]\n\n');
     }
@@ -375,7 +382,9 @@ class Answer {
     }
 
     #choice(text, finish, streamed) {
-        const choice = { index: 0, finish_reason: finish, logprobs: null };
+        const { logprob } = this.engine; // of every token, where a test sets one
+        const logprobs = logprob === undefined ? null : { token_logprobs: Array(4).fill(logprob) };
+        const choice = { index: 0, finish_reason: finish, logprobs };
         if (!this.chat) return { ...choice, text };
         const message = { role: 'assistant', content: text };
         return streamed ? { ...choice, delta: message } : { ...choice, message };
