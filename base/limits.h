@@ -84,6 +84,9 @@
 /* Brackets are matched this far on both sides of the gap: 1 ms of scanning. */
 #define TRIM_SCAN_MAX (512 * KIB)
 
+/* Patterns of files that the user excludes. */
+#define GLOBS_MAX (16 * KIB)
+
 /* The index. A larger file is data or generated; one that takes longer to parse is hostile. */
 #define INDEX_FILE_MAX (2 * MIB)
 #define TAGS_MAX_US    500000
@@ -101,6 +104,8 @@
 #define REPOSITORY_FILES_MAX 1000000
 /* Directories within each other; each costs a descriptor while it is walked. */
 #define REPOSITORY_DEPTH_MAX 128
+/* A .gitattributes that is larger is not read for whether it speaks of ours: it is taken to. */
+#define ATTRIBUTES_READ_MAX (1 * MIB)
 /* The database; SQLite itself keeps to it. Below the floor, its size is not worth a thought. */
 #define INDEX_DATABASE_MAX   (4 * GIB)
 #define INDEX_DATABASE_FLOOR (4 * MIB)

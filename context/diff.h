@@ -36,7 +36,8 @@ struct diff_options {
 };
 
 /* Fills *out, freed by diff_free also after an error. ERR_UNSUPPORTED where there is no working tree
- * under git. Files that exclude.h names are listed without their patch, and with the reason. */
+ * under git. Files that exclude.h names are listed without their patch, and with the reason; secrets in
+ * patches are masked (secrets.h). */
 status repository_diff(struct diff *out, repository *r, const struct diff_options *options,
                        error *err);
 void diff_free(struct diff *d);

@@ -3,7 +3,13 @@
 
 #include <fnmatch.h>
 #include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/limits.h"
+#include "context/secrets.h"
 
 static const char environment[] = "an environment file may hold secrets";
 static const char key[] = "a key file holds secrets";
@@ -101,6 +107,62 @@ static bool has_part(text path, text part)
     return false;
 }
 
+/* The user's patterns: set seldom, asked by any thread. */
+static pthread_mutex_t globs_lock = PTHREAD_MUTEX_INITIALIZER;
+static char globs[GLOBS_MAX];
+static bool globs_known, globs_too_long;
+
+static void globs_store(text lines)
+{
+    globs_known = true;
+    globs_too_long = lines.size >= sizeof globs;
+    if (globs_too_long) lines.size = 0;
+    if (lines.size) memcpy(globs, lines.bytes, lines.size);
+    globs[lines.size] = 0;
+}
+
+void exclude_set_globs(text lines)
+{
+    pthread_mutex_lock(&globs_lock);
+    globs_store(lines);
+    pthread_mutex_unlock(&globs_lock);
+}
+
+/* `path` and what stands behind each of its slashes, against the pattern. */
+static bool glob_matches(const char *pattern, const char *path)
+{
+    char below[PATH_MAX];
+    size_t n = strlen(pattern);
+    if (n == 0 || n + 2 >= sizeof below) return n != 0;
+    snprintf(below, sizeof below, "%s%s", pattern, pattern[n - 1] == '/' ? "*" : "");
+    for (const char *at = path; at; at = strchr(at, '/'), at = at ? at + 1 : NULL)
+        if (fnmatch(below, at, 0) == 0) return true;
+    return false;
+}
+
+static bool globs_match(const char *path)
+{
+    char pattern[PATH_MAX];
+    bool matched = globs_too_long;
+    text rest = text_of(globs), line;
+    while (!matched && text_next_line(&rest, &line)) {
+        if (line.size >= sizeof pattern) return true;
+        memcpy(pattern, line.bytes, line.size);
+        pattern[line.size] = 0;
+        matched = glob_matches(pattern, path);
+    }
+    return matched;
+}
+
+static bool user_excludes(const char *path)
+{
+    pthread_mutex_lock(&globs_lock);
+    if (!globs_known) globs_store(text_of(getenv("DBRX_EXCLUDE")));
+    bool matched = globs_match(path);
+    pthread_mutex_unlock(&globs_lock);
+    return matched;
+}
+
 const char *exclude_reason(text path)
 {
     char copy[PATH_MAX];
@@ -108,9 +170,14 @@ const char *exclude_reason(text path)
     if (path.size) memcpy(copy, path.bytes, path.size);
     copy[path.size] = 0;
     if (strlen(copy) != path.size) return "its path holds a NUL";
+    size_t at, end;
+    if (secret_key_find(path, 0, &at, &end)) return "its name holds a key";
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         if (has_part(path, text_of(folders[i]))) return store;
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
-        if (rule_matches(&rules[i], copy)) return rules[i].reason;
-    return NULL;
+        if (rule_matches(&rules[i], copy)) {
+            if (rules[i].reason) return rules[i].reason;
+            break;
+        }
+    return user_excludes(copy) ? "the user excludes it" : NULL;
 }

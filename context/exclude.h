@@ -10,6 +10,12 @@
 /* Why `path` (relative or absolute, "/" between parts) is excluded, in words (static), or NULL. */
 const char *exclude_reason(text path);
 
+/* The user's own shell patterns, separated by line ends: over the file name or, where one holds a
+ * "/", over the whole path or its end; "DIR/" is everything below. They come on top of the table;
+ * until the first call the environment's DBRX_EXCLUDE has them. Too long a list (GLOBS_MAX bytes)
+ * excludes everything. */
+void exclude_set_globs(text lines);
+
 /* One row of the table: a shell pattern without regard to case, over the file name or, where it
  * holds a "/", over any run of whole parts that ends the path. */
 struct exclude_rule {

@@ -11,7 +11,7 @@
 
 struct commit {
     char id[41];
-    text subject; /* first paragraph on one line */
+    text subject; /* first paragraph on one line, secrets masked (secrets.h) */
     text author, email;
     int64_t time_s; /* of the commit, since 1970 */
     size_t n_parents;

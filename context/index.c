@@ -332,7 +332,7 @@ static status update_unread(struct update *u, const struct repository_file *f,
 {
     struct blob_row blob;
     *done = true;
-    if (exclude_reason(f->path)) return file_skip(u, old, SKIP_EXCLUDED);
+    if (f->excluded || exclude_reason(f->path)) return file_skip(u, old, SKIP_EXCLUDED);
     if (f->stamp.size_bytes > INDEX_FILE_MAX) return file_skip(u, old, SKIP_LARGE);
     if (is_untouched(u, f, old, language)) {
         report_blob(u->report, &old->blob, false);

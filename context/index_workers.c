@@ -9,6 +9,7 @@
 
 #include "base/limits.h"
 #include "base/memory.h"
+#include "context/secrets.h"
 
 enum { JOBS_MAX = 128, STACK_BYTES = 1 << 20 };
 #define JOB_BYTES_MAX (32 * MIB)
@@ -62,8 +63,15 @@ void index_job_read(struct index_job *job, repository *r)
     if (job->code == OK) job->id = blob_id_of(buffer_text(&job->content));
 }
 
+/* Code gives identifiers and heads without strings; of other text every word could be a password. */
+static bool may_tell(const struct language *language)
+{
+    return !tagger_knows(language) || strcmp(language->name, "Bash") == 0;
+}
+
 void index_job_parse(struct index_job *job, tagger *t)
 {
+    if (may_tell(job->language)) secrets_mask(job->content.bytes, job->content.size);
     job->code = blob_parse(&job->tags, &job->state, t, job->language, job->file->path,
                            buffer_text(&job->content), &job->err);
 }

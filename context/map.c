@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "context/exclude.h"
+
 /* Paths come from disk: nothing of them may look like a line of its own. */
 static void line_put(buffer *out, text t, const char *end)
 {
@@ -19,6 +21,9 @@ static text head_of(text signature)
     size_t brace = text_find(signature, TEXT(" {"), 0);
     return brace == SIZE_MAX || brace == 0 ? signature : text_trim(text_slice(signature, 0, brace));
 }
+
+/* What the user has excluded since the map was made. */
+static bool is_hidden(const struct map_line *line) { return exclude_reason(line->path) != NULL; }
 
 static size_t first_of(const struct repository_map *m, size_t i)
 {
@@ -40,6 +45,7 @@ static size_t fitting(const struct repository_map *m, const tokenizer *t, size_t
     buffer scratch = {0};
     size_t used = 0, n = 0;
     for (; n < m->n && !scratch.failed; n++) {
+        if (is_hidden(&m->lines[n])) continue;
         used += count(&scratch, t, head_of(m->lines[n].signature), "\n");
         if (first_of(m, n) == n) used += count(&scratch, t, m->lines[n].path, ":\n");
         if (used > budget_tokens) break;
@@ -53,7 +59,7 @@ status repository_map_text(buffer *out, const struct repository_map *m, const to
 {
     size_t n = t ? fitting(m, t, budget_tokens) : m->n;
     for (size_t i = 0; i < n; i++) {
-        if (first_of(m, i) != i) continue;
+        if (first_of(m, i) != i || is_hidden(&m->lines[i])) continue;
         line_put(out, m->lines[i].path, ":\n");
         for (size_t k = i; k < n; k++)
             if (first_of(m, k) == i) line_put(out, head_of(m->lines[k].signature), "\n");

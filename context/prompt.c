@@ -12,6 +12,7 @@
 #include "context/prompt_plan.h"
 #include "context/prompt_text.h"
 #include "context/prompt_window.h"
+#include "context/secrets.h"
 #include "context/syntax.h"
 #include "tokenizer/chatml.h"
 
@@ -166,6 +167,21 @@ static void text_put(struct layout *l, text t)
     unit_cache_encode(&l->session->units, &l->out->ids, t);
 }
 
+/* Text of files: its secrets are masked where they would be encoded. */
+static void data_put(struct layout *l, text t)
+{
+    size_t at, end;
+    buffer masked = {0};
+    if (secret_find(t, 0, &at, &end)) {
+        buffer_put_text(&masked, t);
+        if (!masked.failed) secrets_mask(masked.bytes, masked.size);
+        l->scratch.failed |= masked.failed;
+        t = buffer_text(&masked);
+    }
+    text_put(l, t);
+    buffer_free(&masked);
+}
+
 static void turn_put(struct layout *l, text role, text content)
 {
     chatml_begin(l->tokenizer, &l->out->ids, role);
@@ -186,7 +202,7 @@ static void system_put(struct layout *l)
     if (map.size) {
         block_end(l, "system", TEXT(""), reason);
         text_put(l, TEXT(HEADING_MAP));
-        text_put(l, map);
+        data_put(l, map);
     }
     chatml_end(l->tokenizer, &l->out->ids);
     if (map.size)
@@ -226,7 +242,7 @@ static void fenced_put(struct layout *l, const char *heading, text content, cons
     if (content.size == 0) return;
     buffer_clear(&l->scratch);
     prompt_fenced_put(&l->scratch, heading, text_of(l->fence), language_fence(l), content);
-    text_put(l, buffer_text(&l->scratch));
+    data_put(l, buffer_text(&l->scratch));
     block_end(l, kind, l->path, reason);
 }
 
@@ -246,7 +262,7 @@ static void excerpts_put(struct layout *l)
         const struct plan_block *b = &plan->blocks[i];
         struct prompt *p = l->out;
         const char *path = arena_copy(&p->memory, b->path.bytes, b->path.size);
-        text_put(l, b->shown);
+        data_put(l, b->shown);
         block_end(l, "excerpt", (text){path, path ? b->path.size : 0}, b->reason);
         p->blocks[p->n_blocks - 1].score = b->score;
     }
@@ -275,6 +291,7 @@ static void tail_put(struct layout *l)
     buffer_put_text(&l->scratch, text_of(language_fence(l)));
     buffer_put_char(&l->scratch, '\n');
     unix_lines_put(&l->scratch, l->cut.tail);
+    if (!l->scratch.failed) secrets_mask(l->scratch.bytes, l->scratch.size);
     text open = buffer_text(&l->scratch);
     size_t end = tokenizer_stable_boundary(l->tokenizer, open, open.size);
     text_put(l, text_slice(open, 0, end));

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "context/repository_private.h"
+#include "context/secrets.h"
 
 struct blob_id blob_id_of(text content)
 {
@@ -66,6 +67,7 @@ static void read_head(repository *r)
         const char *name = git_reference_symbolic_target(symbolic);
         if (strncmp(name, "refs/heads/", 11) == 0)
             snprintf(r->branch, sizeof r->branch, "%s", name + 11);
+        secrets_mask(r->branch, strlen(r->branch));
     }
     git_reference_free(head);
     git_reference_free(symbolic);

@@ -53,7 +53,8 @@ const char *repository_common(const repository *r);
 const char *repository_notice(const repository *r);
 /* 40 hex digits of HEAD's commit; "" when there is none (unborn, plain). */
 const char *repository_head(const repository *r);
-/* "main"; "" when HEAD is detached or the folder plain. Known for an unborn branch too. */
+/* "main"; "" when HEAD is detached or the folder plain. Known for an unborn branch too.
+ * A key in its name is masked (secrets.h). */
 const char *repository_branch(const repository *r);
 
 struct repository_file {
@@ -61,6 +62,7 @@ struct repository_file {
     struct blob_id id; /* when `identified` */
     bool identified;   /* git vouches for the id: the file has not changed since it was recorded */
     bool tracked;      /* in git's index (or tree), rather than new */
+    bool excluded;     /* by the git attribute -dbrx, or attributes here cannot be read */
     uint32_t mode;     /* 0100644 or 0100755 */
     struct file_stamp stamp; /* of the bytes on disk; of a bare repository's files all zero */
 };
@@ -80,6 +82,9 @@ status repository_list(struct repository_files *out, repository *r, error *err);
 /* The same of one path: one file, or none when the list would not have it. */
 status repository_list_one(struct repository_files *out, repository *r, text path, error *err);
 void repository_files_free(struct repository_files *files);
+
+/* Whether git attributes say -dbrx of the path; true also where they cannot be told. */
+bool repository_excludes(repository *r, text path);
 
 /* Appends the content of a listed file and sets *stamp to that of the very bytes read. No part of
  * the path may be a symbolic link. ERR_LIMIT when it is larger than max_bytes, ERR_FORMAT when it

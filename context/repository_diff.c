@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "context/exclude.h"
 #include "context/repository_private.h"
+#include "context/secrets.h"
 
 struct diffing {
     struct diff *out;
@@ -112,7 +113,10 @@ static const char *why_no_patch(const struct diffing *d, const git_diff_delta *d
     if (delta->new_file.size > INDEX_FILE_MAX || delta->old_file.size > INDEX_FILE_MAX)
         return "too large";
     if (d->out->memory.used_bytes > DIFF_BYTES_MAX) return "the diff is too large";
-    return rules_regular(d->r, delta->new_file.path) ? NULL : "its attributes are no regular file";
+    if (!rules_regular(d->r, delta->new_file.path)) return "its attributes are no regular file";
+    bool excluded = repository_excludes(d->r, text_of(delta->new_file.path)) ||
+                    repository_excludes(d->r, text_of(delta->old_file.path));
+    return excluded ? "the git attribute -dbrx excludes it" : NULL;
 }
 
 static void patch_read(struct diffing *d, git_diff *diff, size_t i, struct diff_file *f)
@@ -133,6 +137,7 @@ static void patch_read(struct diffing *d, git_diff *diff, size_t i, struct diff_
         git_patch_print(patch, see_line, d);
         while (f->cut && d->patch.size && d->patch.bytes[d->patch.size - 1] != '\n')
             d->patch.size--;
+        secrets_mask(d->patch.bytes, d->patch.size);
         const char *copy = arena_copy(&d->out->memory, d->patch.bytes, d->patch.size);
         f->patch = (text){copy, copy ? d->patch.size : 0};
         d->out->memory.failed |= d->patch.failed;

@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "base/memory.h"
 #include "context/repository_private.h"
+#include "context/secrets.h"
 
 /* Commits still to be seen, the newest on top; `known` is an open-addressed set of all ids met. */
 struct walk {
@@ -126,11 +127,19 @@ status repository_user(text *name, text *email, arena *a, repository *r, error *
     return a->failed ? fail(err, ERR_MEMORY, "no memory for a name") : OK;
 }
 
+static text arena_masked(arena *a, const char *bytes)
+{
+    size_t size = bytes ? strlen(bytes) : 0;
+    char *copy = arena_copy(a, bytes ? bytes : "", size);
+    if (copy) secrets_mask(copy, size);
+    return (text){copy, copy ? size : 0};
+}
+
 static void commit_fill(struct commit *out, arena *a, git_commit *c, text own_email)
 {
     const git_signature *author = git_commit_author(c);
     git_oid_tostr(out->id, sizeof out->id, git_commit_id(c));
-    out->subject = arena_text(a, git_commit_summary(c));
+    out->subject = arena_masked(a, git_commit_summary(c));
     out->author = arena_text(a, author ? author->name : "");
     out->email = arena_text(a, author ? author->email : "");
     out->time_s = git_commit_time(c);

@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/limits.h"
 #include "base/memory.h"
 #include "context/repository_private.h"
@@ -19,14 +21,17 @@ struct level {
     dev_t device;
     ino_t inode;
     int depth;
+    bool attributed; /* attribute files here or above speak of "dbrx" */
+    bool closed;     /* one of them cannot be read: everything is excluded */
     bool unruled; /* an ignore file here or above cannot be read: only what is tracked is listed */
 };
 
 struct walk {
     struct repository_files *out;
     repository *r;
-    buffer path; /* of the current directory, with a "/" behind it; empty at the root */
-    text only;   /* this one file, or empty: all */
+    buffer path;         /* of the current directory, with a "/" behind it; empty at the root */
+    text only;           /* this one file, or empty: all */
+    bool has_attributes; /* a commit's tree holds attribute files */
     error *err;
 };
 
@@ -79,6 +84,68 @@ static bool is_ignored(const struct walk *w, const struct level *here)
            ignored;
 }
 
+bool repository_excludes(repository *r, text path)
+{
+    const char *value = NULL;
+    char copy[PATH_MAX];
+    uint32_t flags = r->kind == REPOSITORY_BARE
+                         ? GIT_ATTR_CHECK_INDEX_ONLY | GIT_ATTR_CHECK_INCLUDE_HEAD
+                         : GIT_ATTR_CHECK_FILE_THEN_INDEX;
+    if (!r->git) return false;
+    if (path.size >= sizeof copy) return true;
+    if (path.size) memcpy(copy, path.bytes, path.size);
+    copy[path.size] = 0;
+    return git_attr_get(&value, r->git, flags, copy, "dbrx") != 0 || GIT_ATTR_IS_FALSE(value);
+}
+
+static bool mentions(int folder, const char *name)
+{
+    buffer content = {0};
+    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return false;
+    bool found = stream_read(&content, fd, ATTRIBUTES_READ_MAX, NULL) != OK ||
+                 text_find(buffer_text(&content), TEXT("dbrx"), 0) != SIZE_MAX;
+    close(fd);
+    buffer_free(&content);
+    return found;
+}
+
+/* Attribute files outside the tree: of the repository, of the user, of the machine. */
+static bool mentioned_elsewhere(const repository *r)
+{
+    char path[PATH_MAX + 32];
+    git_config *config = NULL;
+    git_buf named = {0};
+    const char *home = getenv("HOME"), *set = getenv("XDG_CONFIG_HOME");
+    snprintf(path, sizeof path, "%s/info/attributes", r->common);
+    bool found = mentions(AT_FDCWD, path) || mentions(AT_FDCWD, "/etc/gitattributes");
+    snprintf(path, sizeof path, "%s%s/git/attributes",
+             set && *set ? set
+             : home      ? home
+                         : "",
+             set && *set ? "" : "/.config");
+    found = found || mentions(AT_FDCWD, path);
+    if (git_repository_config_snapshot(&config, r->git) == 0)
+        found = found || git_config_get_path(&named, config, "core.attributesfile") == 0;
+    git_buf_dispose(&named);
+    git_config_free(config);
+    return found;
+}
+
+/* Attributes are asked for, file by file, only where some rule speaks of ours: that is slow. */
+static void level_attributes(struct level *here, const struct walk *w, int fd)
+{
+    struct stat st;
+    here->attributed =
+        here->outer ? here->outer->attributed : w->r->git && mentioned_elsewhere(w->r);
+    here->closed = here->outer && here->outer->closed;
+    if (!w->r->git || fstatat(fd, ".gitattributes", &st, 0) != 0 || S_ISDIR(st.st_mode)) return;
+    if (!S_ISREG(st.st_mode))
+        here->closed = true;
+    else if (mentions(fd, ".gitattributes"))
+        here->attributed = true;
+}
+
 static status see_file(struct walk *w, const struct level *here, const struct stat *st)
 {
     const git_index_entry *entry = entry_find(w->r, w->path.bytes);
@@ -88,6 +155,7 @@ static status see_file(struct walk *w, const struct level *here, const struct st
         .tracked = entry != NULL,
         .stamp = stamp_of(st),
     };
+    f.excluded = here->closed || (here->attributed && repository_excludes(w->r, f.path));
     if (!entry && is_ignored(w, here)) return OK;
     if (entry && entry_vouches(w->r, entry, st)) {
         f.identified = true;
@@ -205,6 +273,7 @@ static status walk_directory(struct walk *w, int fd, const struct level *outer)
     }
     here.device = st.st_dev;
     here.inode = st.st_ino;
+    level_attributes(&here, w, fd);
     here.unruled = (outer && outer->unruled) || !ignore_file_usable(fd);
     if (w->only.size) code = see_wanted(w, fd, &here);
     /* cppcheck-suppress readdirCalled ; a DIR of our own: readdir is thread-safe */
@@ -241,6 +310,7 @@ static int see_tree_entry(const char *folder, const git_tree_entry *entry, void 
     buffer_clear(&w->path);
     buffer_put_text(&w->path, text_of(folder));
     buffer_put_text(&w->path, text_of(git_tree_entry_name(entry)));
+    if (strcmp(git_tree_entry_name(entry), ".gitattributes") == 0) w->has_attributes = true;
     struct repository_file f = {
         .path = buffer_text(&w->path), .mode = (uint32_t)mode, .identified = true, .tracked = true};
     memcpy(f.id.bytes, git_tree_entry_id(entry)->id, sizeof f.id.bytes);
@@ -256,6 +326,8 @@ static status list_commit(struct walk *w)
         git_tree_walk((const git_tree *)tree, GIT_TREEWALK_PRE, see_tree_entry, w) != 0)
         code = fail(w->err, ERR_IO, "%s: HEAD's tree cannot be read: %s", w->r->root, git_reason());
     git_object_free(tree);
+    for (size_t i = 0; w->has_attributes && i < w->out->n; i++)
+        w->out->files[i].excluded = repository_excludes(w->r, w->out->files[i].path);
     return code;
 }
 

@@ -3,7 +3,10 @@
 #include <fnmatch.h>
 #include <limits.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "context/exclude.h"
 
 #define AT(field) offsetof(struct settings, field)
 
@@ -87,6 +90,22 @@ void settings_apply(struct settings *out, json_t *object, enum setting_source so
         else
             buffer_print(refused, "%s%.64s", refused->size ? ", " : "", name);
     }
+}
+
+void settings_exclude(const struct settings *s)
+{
+    size_t i;
+    json_t *item;
+    buffer lines = {0};
+    buffer_put_text(&lines, text_of(getenv("DBRX_EXCLUDE")));
+    json_array_foreach(s->exclude, i, item)
+    {
+        buffer_put_char(&lines, '\n');
+        buffer_put(&lines, json_string_value(item), json_string_length(item));
+    }
+    if (lines.failed) buffer_clear(&lines);
+    exclude_set_globs(buffer_text(&lines));
+    buffer_free(&lines);
 }
 
 static bool array_holds(const json_t *array, text wanted)

@@ -42,6 +42,10 @@ void settings_default(struct settings *out);
 void settings_apply(struct settings *out, json_t *object, enum setting_source source,
                     buffer *refused);
 
+/* Makes the setting "exclude" hold for everything that reads files (exclude.h), beside what the
+ * environment's DBRX_EXCLUDE names. */
+void settings_exclude(const struct settings *s);
+
 /* NULL, or why these settings rule a document out; static. */
 const char *settings_refusal(const struct settings *s, text language_id, text path);
 

@@ -61,10 +61,34 @@ static void test_fail_closed(void **state)
     assert_null(exclude_reason((text){NULL, 0}));
 }
 
+static void check_globs(const char *lines, const char *path, bool excluded)
+{
+    exclude_set_globs(text_of(lines));
+    assert_int_equal(exclude_reason(text_of(path)) != NULL, excluded);
+    exclude_set_globs(TEXT(""));
+}
+
+static void test_users_patterns(void **state)
+{
+    (void)state;
+    check_globs("*.sql", "a/b/dump.sql", true);
+    check_globs("*.sql", "a/b/dump.sqlx", false);
+    check_globs("*.sql\nlegal/", "x/legal/deep/a.txt", true);
+    check_globs("legal/", "x/illegal/a.txt", false);
+    check_globs("src/*.gen.c", "/w/src/a.gen.c", true);
+    check_globs("src/*.gen.c", "lib/a.gen.c", false);
+    check_globs("", "a.c", false);
+    char many[20000];
+    memset(many, 'x', sizeof many - 1);
+    many[sizeof many - 1] = 0;
+    check_globs(many, "a.c", true); /* too long to be kept: fail closed */
+    assert_non_null(exclude_reason(TEXT("notes-ghp_16C7e42F292c6912E7710c838347Ae178B4a.md")));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_excluded),
-                                       cmocka_unit_test(test_not_excluded),
-                                       cmocka_unit_test(test_fail_closed)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_excluded), cmocka_unit_test(test_users_patterns),
+        cmocka_unit_test(test_not_excluded), cmocka_unit_test(test_fail_closed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

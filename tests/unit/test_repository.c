@@ -225,6 +225,44 @@ static void test_formats(void **state)
     check_tree("sparse", REPOSITORY_GIT, "in/a\n");
 }
 
+/* Paths by lines, "-" before what the attribute -dbrx excludes. */
+static void check_excluded(const char *name, const char *expected)
+{
+    struct repository_files list;
+    buffer found = {0};
+    repository *r = open_at(name);
+    assert_int_equal(repository_list(&list, r, NULL), OK);
+    for (size_t i = 0; i < list.n; i++)
+        buffer_print(&found, "%s%.*s\n", list.files[i].excluded ? "-" : "",
+                     (int)list.files[i].path.size, list.files[i].path.bytes);
+    assert_string_equal(found.bytes, expected);
+    buffer_free(&found);
+    repository_files_free(&list);
+    repository_close(r);
+}
+
+static void test_attribute(void **state)
+{
+    (void)state;
+    shell(
+        "git init -q attr && cd attr && mkdir -p legal/deep src && echo a > legal/deep/a && echo b"
+        " > src/b.c && echo c > src/c.key.c && echo d > d && echo '*.c text' > src/.gitattributes"
+        " && git add . && git commit -qm x");
+    check_excluded("attr", "d\nlegal/deep/a\nsrc/.gitattributes\nsrc/b.c\nsrc/c.key.c\n");
+    shell("cd attr && printf 'legal/** -dbrx\nd dbrx\n' > .gitattributes &&"
+          " echo '*.key.c -dbrx' >> src/.gitattributes && git add . && git commit -qm y &&"
+          " git clone -q --bare . ../attr.git");
+    static const char expected[] = ".gitattributes\nd\n-legal/deep/a\nsrc/.gitattributes\n"
+                                   "src/b.c\n-src/c.key.c\n";
+    check_excluded("attr", expected);
+    check_excluded("attr.git", expected);
+    shell("cd attr && rm .gitattributes && git add . && echo 'd -dbrx' > .git/info/attributes");
+    check_excluded("attr", "-d\nlegal/deep/a\nsrc/.gitattributes\nsrc/b.c\n-src/c.key.c\n");
+    shell("cd attr && : > .git/info/attributes && rm src/.gitattributes &&"
+          " mkfifo src/.gitattributes");
+    check_excluded("attr", "d\nlegal/deep/a\n-src/b.c\n-src/c.key.c\n");
+}
+
 static void test_another_owner(void **state)
 {
     (void)state;
@@ -261,6 +299,7 @@ int main(void)
         cmocka_unit_test(test_bare_and_shallow),
         cmocka_unit_test(test_worktrees_and_units),
         cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_attribute),
         cmocka_unit_test(test_another_owner),
         cmocka_unit_test(test_hostile_trees),
     };
