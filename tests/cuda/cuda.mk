@@ -3,7 +3,7 @@
 CUDA_HOST_SOURCES := $(wildcard kernels/cuda/*.cu)
 CUDA_HOST_SOURCES := $(filter-out kernels/cuda/runtime.cu kernels/cuda/probe.cu,$(CUDA_HOST_SOURCES))
 CUDA_HOST_OBJECTS := $(CUDA_HOST_SOURCES:kernels/cuda/%.cu=$(BUILD)/obj/cuda-host/%.o) \
-                     $(addprefix $(BUILD)/obj/cuda-host/,emulator.o fiber.o host_runtime.o)
+                     $(addprefix $(BUILD)/obj/cuda-host/,emulator.o fiber.o host_runtime.o device_memory.o)
 CXX ?= g++
 CUDA_HOST_FLAGS := -std=c++17 -D_GNU_SOURCE -DKERNEL_HOST_LAYER='"tests/cuda/host_layer.h"' \
                    -fno-exceptions -fno-rtti -Wall -Wextra -Wno-unknown-pragmas -Werror -ffp-contract=off -I.
@@ -26,7 +26,7 @@ $(BUILD)/obj/cuda-host/%.o: tests/cuda/%.c
 	@echo "cc $<"
 	$(Q)$(CC) $(filter-out $(SANITIZE),$(CFLAGS_ALL)) $(FIBER_SANITIZE) -MMD -MP -c -o $@ $<
 
--include $(CUDA_HOST_OBJECTS:.o=.d)
+-include $(wildcard $(BUILD)/obj/cuda-host/*.d)
 
 CUDA_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_cuda*.c))
 

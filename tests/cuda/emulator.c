@@ -2,6 +2,7 @@
  * goes on; a block barrier opens when all warps wait at it. This file itself is never instrumented
  * by ThreadSanitizer: what it orders is said to it in words. */
 #include "tests/cuda/emulator.h"
+#include "tests/cuda/device_memory.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -421,6 +422,7 @@ static void launch(const struct captured *l)
     emulator_now = (struct emulator_place){.threads = l->threads, .grid = {x, y, z}};
     l->kernel->n_launches++;
     l->kernel->n_blocks += (int64_t)x * y * z;
+    device_memory_open();
     fiber_release(&e.kernel_begun);
     for (int64_t i = 0; i < (int64_t)x * y * z; i++) {
         int64_t at = e.options.order == EMULATOR_REVERSE ? (int64_t)x * y * z - 1 - i : i;
@@ -430,6 +432,7 @@ static void launch(const struct captured *l)
         block_run(l->threads);
     }
     fiber_acquire(&e.kernel_ended);
+    device_memory_close();
     e.running = NULL;
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/cuda/device_memory.h"
 #include "tests/cuda/emulator.h"
 
 extern const struct cuda_launch cuda_launch_host;
@@ -13,7 +14,7 @@ enum { FAILED = 999, NO_MEMORY = 2, NO_DEVICE = 100, IN_CAPTURE = 900 };
 
 static struct {
     int64_t n_calls, fail_at, held;
-    bool lost, capturing;
+    bool lost, capturing, sparse;
     size_t bytes_free;
     int32_t capability;
 } r = {.bytes_free = (size_t)1 << 30, .capability = 80};
@@ -49,6 +50,7 @@ static bool fault_asked(const char *fault)
 
 int64_t host_runtime_held(void) { return r.held; }
 void host_runtime_memory(size_t bytes) { r.bytes_free = bytes; }
+void host_runtime_sparse(bool sparse) { r.sparse = sparse; }
 void host_runtime_capability(int32_t capability) { r.capability = capability; }
 
 static bool fails(void)
@@ -77,36 +79,52 @@ static int memory(size_t *free_bytes)
     return refused();
 }
 
-/* The size lies in front of what is handed out, on 256 bytes as cudaMalloc aligns. */
-static int block_take(void **out, size_t bytes, bool poison)
+static int take(void **out, size_t bytes)
 {
-    enum { HEAD = 256 };
+    int code = fault_asked("memory") ? NO_MEMORY : refused();
+    if (code) return code;
+    if (bytes > r.bytes_free) return NO_MEMORY;
+    *out = device_memory_take(bytes);
+    if (!*out) return NO_MEMORY;
+    device_memory_open();
+    if (!r.sparse) memset(*out, 0xFF, bytes);
+    device_memory_close();
+    r.bytes_free -= bytes;
+    r.held++;
+    return 0;
+}
+
+/* Giving back works even on a lost device; that it is called is what counts. */
+static int give(void *at)
+{
+    if (!at) return 0;
+    r.bytes_free += device_memory_give(at);
+    r.held--;
+    return fails() ? FAILED : 0;
+}
+
+/* Pinned memory is the host's; the size lies in front of what is handed out. */
+enum { HEAD = 256 };
+
+static int host_take(void **out, size_t bytes)
+{
     int code = refused();
     if (code) return code;
     if (bytes > r.bytes_free) return NO_MEMORY;
     unsigned char *block = aligned_alloc(HEAD, (bytes + HEAD + HEAD - 1) / HEAD * HEAD);
     if (!block) return NO_MEMORY;
     memcpy(block, &bytes, sizeof bytes);
-    if (poison) memset(block + HEAD, 0xFF, bytes);
     r.bytes_free -= bytes;
     r.held++;
     *out = block + HEAD;
     return 0;
 }
 
-static int take(void **out, size_t bytes)
-{
-    return fault_asked("memory") ? NO_MEMORY : block_take(out, bytes, true);
-}
-
-static int host_take(void **out, size_t bytes) { return block_take(out, bytes, false); }
-
-/* Giving back works even on a lost device; that it is called is what counts. */
-static int give(void *at)
+static int host_give(void *at)
 {
     size_t bytes;
     if (!at) return 0;
-    unsigned char *block = (unsigned char *)at - 256;
+    unsigned char *block = (unsigned char *)at - HEAD;
     memcpy(&bytes, block, sizeof bytes);
     r.bytes_free += bytes;
     r.held--;
@@ -134,7 +152,9 @@ static int copy(void *to, const void *from, size_t bytes, void *stream)
     int code = refused();
     (void)stream;
     if (code) return code;
+    device_memory_open();
     memcpy(to, from, bytes);
+    device_memory_close();
     return 0;
 }
 
@@ -143,7 +163,9 @@ static int fill(void *at, int byte, size_t bytes, void *stream)
     int code = refused();
     (void)stream;
     if (code) return code;
+    device_memory_open();
     memset(at, byte, bytes);
+    device_memory_close();
     return 0;
 }
 
@@ -217,7 +239,7 @@ static const struct cuda_runtime runtime = {
     .take = take,
     .give = give,
     .host_take = host_take,
-    .host_give = give,
+    .host_give = host_give,
     .stream_open = object_open,
     .stream_close = object_close,
     .copy = copy,

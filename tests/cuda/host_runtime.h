@@ -25,6 +25,9 @@ int64_t host_runtime_held(void);
 /* Memory the device says is free, and beyond which taking fails. */
 void host_runtime_memory(size_t bytes);
 
+/* What is taken from now on is not filled with NaN but zero, and takes no memory until it is written. */
+void host_runtime_sparse(bool sparse);
+
 /* Capability 0: no GPU answers. */
 void host_runtime_capability(int32_t capability);
 

@@ -1,0 +1,22 @@
+/* The emulated device's memory: a range of addresses that the host cannot touch, as it cannot a GPU's.
+ * Kernels and copies open it while they run; anything else that follows a pointer into it dies of
+ * SIGSEGV, here as there. Pages are the kernel's, so what is never touched takes no memory.
+ *
+ * Under AddressSanitizer and ThreadSanitizer blocks come from malloc instead: there their bounds are
+ * watched, which one range cannot do. One thread at a time. */
+#ifndef TESTS_CUDA_DEVICE_MEMORY_H
+#define TESTS_CUDA_DEVICE_MEMORY_H
+
+#include <stddef.h>
+
+/* On 256 bytes, as cudaMalloc aligns; NULL when there is none. */
+void *device_memory_take(size_t bytes);
+
+/* Returns the bytes of the block, 0 when it is none. */
+size_t device_memory_give(void *block);
+
+/* May be nested. */
+void device_memory_open(void);
+void device_memory_close(void);
+
+#endif
