@@ -19,7 +19,7 @@
 #include "base/memory.h"
 #include "context/index.h"
 
-enum { RESCAN_MS = 60000, SETTLE_MS = 50, LINE_MAX_BYTES = 8192, PENDING_MAX = 64, NICENESS = 10 };
+enum { RESCAN_MS = 60000, SETTLE_MS = 50, SAVED_MS = 2, LINE_MAX_BYTES = 8192, PENDING_MAX = 64, NICENESS = 10 };
 
 struct follower {
     uv_loop_t loop;
@@ -131,10 +131,12 @@ static void on_settle(uv_timer_t *timer)
     if (f->whole && !f->ended) update_whole(f);
 }
 
+/* Git writes many files at once: they are waited for. A saved file comes alone, and somebody types. */
 static void settle(struct follower *f)
 {
-    if (!uv_is_active((uv_handle_t *)&f->settle))
-        uv_timer_start(&f->settle, on_settle, SETTLE_MS, 0);
+    uint64_t in_ms = f->n_pending && !f->whole ? SAVED_MS : SETTLE_MS;
+    if (!uv_is_active((uv_handle_t *)&f->settle) || uv_timer_get_due_in(&f->settle) > in_ms)
+        uv_timer_start(&f->settle, on_settle, in_ms, 0);
 }
 
 static void want_whole(struct follower *f)

@@ -156,20 +156,22 @@ test('nothing is written into the workspace', () => {
     assert.deepEqual(listing(), before);
 });
 
-test('killed ten times, then like a fresh index', async () => {
+const KILLS = Number(process.env.INDEX_KILLS ?? 10);
+
+test(`killed ${KILLS} times, then like a fresh index`, async () => {
     const at = folder('killed', 600);
     const cache = path.join(box.directory, 'killed');
     const fresh = path.join(box.directory, 'fresh');
     const started = Date.now();
     assert.equal(report([at], { XDG_CACHE_HOME: fresh }).parsed, 600);
     const whole = Date.now() - started;
-    for (let i = 0; i < 10; i++) {
+    for (let i = 0; i < KILLS; i++) {
         const child = spawn(program, ['index', at], {
             env: box.env({ XDG_CACHE_HOME: cache }),
             stdio: 'ignore',
         });
         const ended = new Promise((done) => child.on('exit', done));
-        await sleep((whole * (i + 1)) / 12);
+        await sleep((whole * (i + 1)) / (KILLS + 2));
         child.kill('SIGKILL');
         await ended;
     }
@@ -197,3 +199,61 @@ test('two at once: the second finds the work done', async () => {
     assert.deepEqual(both.map((one) => one.reused).sort(), [0, 200]);
     assert.equal(databases(cache).length, 1);
 });
+
+test('a rebase meanwhile, and what is left is what a fresh index says', async () => {
+    const at = folder('rebased', 60);
+    const cache = { XDG_CACHE_HOME: path.join(box.directory, 'rebased') };
+    const fresh = { XDG_CACHE_HOME: path.join(box.directory, 'rebased-fresh') };
+    git(at, 'init', '-q');
+    git(at, 'add', '.');
+    git(at, 'commit', '-qm', 'base');
+    git(at, 'checkout', '-qb', 'topic');
+    for (let i = 0; i < 20; i++) {
+        fs.appendFileSync(path.join(at, `file${i}.c`), `int topic${i};\n`);
+        git(at, 'commit', '-qam', `topic ${i}`);
+    }
+    git(at, 'checkout', '-q', 'main');
+    for (let i = 30; i < 50; i++) fs.appendFileSync(path.join(at, `file${i}.c`), `int main${i};\n`);
+    git(at, 'commit', '-qam', 'main');
+    git(at, 'checkout', '-q', 'topic');
+    const env = box.env({ GIT_CONFIG_NOSYSTEM: '1' });
+    const names = ['-c', 'user.name=a', '-c', 'user.email=a@b'];
+    const rebase = spawn('git', [...names, 'rebase', '-q', 'main'], { env, cwd: at, stdio: 'ignore' });
+    let code = null;
+    const ended = new Promise((done) => rebase.on('exit', (status) => done((code = status))));
+    for (let n = 0; code === null || n < 3; n++) {
+        const child = spawn(program, ['index', at], { env: box.env(cache), stdio: 'ignore' });
+        assert.equal(await new Promise((done) => child.on('exit', done)), 0);
+    }
+    assert.equal(await ended, 0);
+    const last = report([at], cache);
+    assert.equal(last.files, 60);
+    report([at], fresh);
+    const of = (where) => dump(databases(where.XDG_CACHE_HOME)[0]).filter((row) => row.includes('.c"'));
+    assert.deepEqual(of(cache), of(fresh));
+});
+
+test('a full disk is one clear line, and room mends it', { skip: !canMount() }, () => {
+    const at = folder('full', 900);
+    const cache = path.join(box.directory, 'small');
+    fs.mkdirSync(cache);
+    assert.equal(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=400k', 'none', cache]).status, 0);
+    try {
+        const { code, err } = run([at], { XDG_CACHE_HOME: cache });
+        assert.equal(code, 1);
+        assert.match(err, /^dbrx-ls index: .*(full|No space|disk I\/O).*\n$/);
+        spawnSync('mount', ['-o', 'remount,size=40m', cache]);
+        const again = report([at], { XDG_CACHE_HOME: cache });
+        assert.equal(again.parsed + again.reused, 900);
+    } finally {
+        spawnSync('umount', ['-l', cache]);
+    }
+});
+
+function canMount() {
+    const at = fs.mkdtempSync('/tmp/dbrx-mount-');
+    const can = spawnSync('mount', ['-t', 'tmpfs', 'none', at]).status === 0;
+    if (can) spawnSync('umount', [at]);
+    fs.rmdirSync(at);
+    return can;
+}

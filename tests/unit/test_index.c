@@ -170,6 +170,34 @@ static void test_what_is_skipped(void **state)
     check_update("skips", 0, 5, 0);
 }
 
+/* What would hang, overflow or fill memory if it were taken at its word. */
+static void test_hostile_contents(void **state)
+{
+    (void)state;
+    shell(
+        "git init -q hostile && cd hostile && truncate -s 1G huge.c && head -c 1000000 /dev/zero |"
+        " tr '\\0' '{' > braces.c && head -c 1000000 /dev/zero | tr '\\0' '(' > parens.py &&"
+        " yes '[' | head -900000 | tr -d '\\n' > arrays.json && yes '\"' | head -400000 > quotes.js"
+        " && yes '<<A' | head -200000 > heredocs.sh && head -c 2000000 /dev/urandom > noise.go &&"
+        " mkfifo pipe.c && ln -s loop loop && ln -s . self && mkdir deep && ln -s ../deep deep/er "
+        "&&"
+        " echo 'int good(void) { return 1; }' > good.c && git add good.c && git commit -qm one &&"
+        " git commit -q --allow-empty -m two && git commit -q --allow-empty -m three");
+    struct index_report n = update("hostile");
+    assert_int_equal(n.n_files, 8);
+    check_find("hostile", "good", "good.c:1: int good(void)\n");
+    size_t n_known = n.n_parsed;
+    check_update("hostile", 0, n_known, 0);
+    /* every object but HEAD's commit is broken: files are read from disk, the past is what is left */
+    shell("cd hostile && head=$(git rev-parse HEAD) && for f in .git/objects/*/*; do case"
+          " $(echo $f | cut -d/ -f3,4 | tr -d /) in $head) ;; *) chmod u+w $f; echo x > $f;; esac; "
+          "done"
+          " && echo 'int more(void) { return 2; }' >> good.c");
+    n = update("hostile");
+    assert_int_equal(n.n_parsed, 1);
+    check_find("hostile", "more", "good.c:2: int more(void)\n");
+}
+
 static void test_other_kinds(void **state)
 {
     (void)state;
@@ -330,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_contents_are_parsed_once),
         cmocka_unit_test(test_filters_change_nothing),
         cmocka_unit_test(test_what_is_skipped),
+        cmocka_unit_test(test_hostile_contents),
         cmocka_unit_test(test_other_kinds),
         cmocka_unit_test(test_search_over_words),
         cmocka_unit_test(test_damage),
