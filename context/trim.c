@@ -31,7 +31,7 @@ struct trim {
     struct trim_body body;
     buffer held, clean; /* bytes that may be half a character; clean text of the answer */
     size_t line_from;   /* of the line in clean that is not complete yet */
-    size_t inside_from, n_taken, n_matched, n_waited;
+    size_t inside_from, words_from, n_taken, n_matched, n_waited;
     enum stage stage;
     bool prose_is_text; /* the gap lies in prose itself: a comment, a string, a text */
     bool mismatch;      /* the answer did not begin as it must */
@@ -220,7 +220,6 @@ static enum trim_state inside_end(trim *t, size_t to)
 /* The bytes that had to come first may have been met by chance: "S" by "Sure". */
 static bool is_prose(const trim *t, text line)
 {
-    if (t->prose_is_text) return false;
     buffer whole = {0};
     buffer_put_text(&whole, text_trim(buffer_text(&t->must_start)));
     buffer_put_text(&whole, line);
@@ -229,14 +228,27 @@ static bool is_prose(const trim *t, text line)
     return prose;
 }
 
+/* In a comment, what sounds like chatter is a comment unless a fence follows it. */
+static enum trim_state words_take(trim *t, size_t to)
+{
+    t->stage = BODY;
+    body_feed(t, t->words_from, to);
+    return t->body.ended ? over(t, t->body.reason) : TRIM_MORE;
+}
+
 /* Code, a fence opened again, or words around it? */
 static enum trim_state start_line(trim *t, text line)
 {
+    size_t from = (size_t)(line.bytes - t->clean.bytes);
     bool bare, waiting = t->mismatch || t->n_waited > 0;
     if (trim_text_is_fence(line, t->place.fence_size, &bare) && (waiting || !bare)) {
         t->stage = INSIDE;
-        t->inside_from = (size_t)(line.bytes - t->clean.bytes) + line.size + 1;
+        t->inside_from = from + line.size + 1;
         return TRIM_MORE;
+    }
+    if (t->prose_is_text && !t->mismatch) {
+        if (waiting && !trim_text_is_blank(line)) return words_take(t, from + line.size);
+        if (!waiting && is_prose(t, line)) t->words_from = from;
     }
     if (waiting || is_prose(t, line)) {
         if (++t->n_waited < WAIT_LINES_MAX) return TRIM_MORE;
@@ -327,6 +339,8 @@ static void take_end(trim *t, bool finished)
         take_line(t, pending);
     }
     if (t->stage == INSIDE) inside_end(t, whole ? all.size : t->line_from);
+    if (t->stage == START && t->n_waited && t->prose_is_text && !t->mismatch)
+        words_take(t, t->line_from);
     if (t->stage == OVER) return;
     t->broken = !finished;
     const char *reason = finished ? "the end of the answer" : "the answer was cut off";
@@ -365,7 +379,7 @@ static text body_shown(const trim *t)
     text all = buffer_text(&t->body.accepted);
     if (n == 0) return TEXT("");
     size_t size = ends[n - 1];
-    if (t->place.rest.size == 0)
+    if (t->place.many_lines && t->place.rest.size == 0)
         size = trim_syntax_end(t->place.language, buffer_text(&t->above), all,
                                buffer_text(&t->below), ends, n);
     return text_slice(all, 0, size);

@@ -24,12 +24,14 @@ size_t trim_syntax_end(const struct language *language, text before, text insert
                        const size_t *ends, size_t n_ends)
 {
     size_t last = n_ends ? ends[n_ends - 1] : insert.size;
-    if (n_ends < 2 || !language || !language->grammar) return last;
+    if (n_ends == 0 || !language || !language->grammar) return last;
     size_t without = errors_of(language, before, TEXT(""), below);
-    for (size_t i = n_ends; i > 0 && n_ends - i < TRIES_MAX; i--) {
+    if (without == SIZE_MAX) return last;
+    for (size_t i = n_ends; i > 0; i--) {
+        if (n_ends - i >= TRIES_MAX) i = 1; /* the first line is the last resort */
         size_t with = errors_of(language, before, text_slice(insert, 0, ends[i - 1]), below);
-        if (with == SIZE_MAX || without == SIZE_MAX) return last;
+        if (with == SIZE_MAX) return last;
         if (with <= without) return ends[i - 1];
     }
-    return last;
+    return 0;
 }

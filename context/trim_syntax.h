@@ -6,8 +6,8 @@
 #include "context/syntax.h"
 
 /* The last of the ascending `ends` (sizes of `insert`) with which before + insert + below parses no
- * worse than before + below does; the very last one when none does, or when there is no grammar or
- * no time. */
+ * worse than before + below does; 0 when none does; the very last one when there is no grammar or no
+ * time. */
 size_t trim_syntax_end(const struct language *language, text before, text insert, text below,
                        const size_t *ends, size_t n_ends);
 

@@ -117,18 +117,23 @@ bool trim_text_loops(text line)
 
 enum indent_style trim_text_indent_style(text content, size_t at, size_t *unit)
 {
-    enum { NEAR_BYTES = 16384, UNIT_MIN = 2, UNIT_USUAL = 4 };
+    enum { NEAR_BYTES = 16384, UNIT_MIN = 2, UNIT_MAX = 8, UNIT_USUAL = 4 };
     text near = text_slice(content, at > NEAR_BYTES ? at - NEAR_BYTES : 0, at + NEAR_BYTES), line;
-    size_t n_tabs = 0, n_spaces = 0, smallest = SIZE_MAX;
+    size_t n_tabs = 0, n_spaces = 0, before = 0, steps[UNIT_MAX + 1] = {0};
     if (at > NEAR_BYTES) text_next_line(&near, &line); /* its beginning is not in sight */
     while (text_next_line(&near, &line)) {
         if (trim_text_is_blank(line) || text_starts(text_trim(line), TEXT("*"))) continue;
         size_t indent = trim_text_indent(line, 0);
+        size_t step = indent > before ? indent - before : before - indent;
         n_tabs += line.bytes[0] == '\t';
         n_spaces += line.bytes[0] == ' ';
-        if (line.bytes[0] == ' ' && indent >= UNIT_MIN && indent < smallest) smallest = indent;
+        if (step <= UNIT_MAX) steps[step]++;
+        before = indent;
     }
-    *unit = smallest == SIZE_MAX || smallest > 8 ? UNIT_USUAL : smallest;
+    /* How far lines go in or out, mostly. */
+    *unit = UNIT_USUAL;
+    for (size_t i = UNIT_MAX; i >= UNIT_MIN; i--)
+        if (steps[i] && (steps[i] >= steps[*unit])) *unit = i;
     if (n_tabs && !n_spaces) return INDENT_TABS;
     return n_spaces && !n_tabs ? INDENT_SPACES : INDENT_UNKNOWN;
 }

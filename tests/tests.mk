@@ -18,13 +18,16 @@ $(BUILD)/tests/%: tests/unit/%.c $(LIBRARY)
 
 $(BUILD)/tests/test_kernels: tests/unit/support/rig.c tests/unit/support/rig.h
 
+TRIM_ORACLE := tests/unit/support/trim_oracle.c tests/unit/support/trim_oracle.h
+$(BUILD)/tests/test_trim $(BUILD)/tools/trim_oracle: $(TRIM_ORACLE)
+
 CLIENT_FIXTURE := $(addprefix tests/unit/support/,client_fixture.c scripted_server.c)
 $(BUILD)/tests/test_client $(BUILD)/tests/test_client_link: $(CLIENT_FIXTURE) $(CLIENT_FIXTURE:.c=.h)
 
 $(BUILD)/tools/%: tests/tools/%.c $(LIBRARY)
 	@mkdir -p $(@D)
 	@echo "cc $<"
-	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $< $(LIBRARY) $(LIBS)
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $(filter %.c,$^) $(LIBRARY) $(LIBS)
 
 # Made again when its generator's source changes, not whenever the library does.
 $(MODEL_DEMO): tests/tools/make_checkpoint.c tests/tests.mk | $(BUILD)/tools/make_checkpoint

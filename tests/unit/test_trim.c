@@ -1,4 +1,4 @@
-/* Post-processing: one table row per rule, then an oracle whose answer is the file's own text. */
+/* Post-processing: one table row per rule, then the oracle model (support/trim_oracle.h). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +11,7 @@
 #include "base/utf.h"
 #include "context/syntax.h"
 #include "context/trim.h"
+#include "tests/unit/support/trim_oracle.h"
 #include "tokenizer/tokenizer.h"
 
 /* Last: it has a macro named fail. */
@@ -240,89 +241,22 @@ static const char *const sources[] = {"tests/fixtures/shelf.py",
                                       "context/trim.c"};
 enum { SOURCES = sizeof sources / sizeof *sources };
 
-enum wrapping { PLAIN, FENCED, PROSE, REPEATED, CUT, WRAPPINGS };
-
-/* A place in a file whose text [at, to) is missing and is the answer. */
-struct oracle {
-    const char *path;
-    text whole;
-    size_t at, to;
-    enum wrapping wrapping;
-    bool many;
-};
-
-static const char preface[] = "Sure, here is the code:\n\n```c\n";
-
-static void oracle_answer(const struct oracle *o, text must, buffer *out)
-{
-    text truth = text_slice(o->whole, o->at, o->to);
-    if (o->wrapping == PROSE) buffer_put_text(out, text_of(preface));
-    if (o->wrapping == FENCED) buffer_put_text(out, TEXT("```c\n"));
-    buffer_put_text(out, must);
-    buffer_put_text(out, truth);
-    if (o->wrapping == REPEATED) buffer_put_text(out, text_slice(o->whole, o->to, o->to + 300));
-    if (o->wrapping == CUT) return;
-    buffer_put_text(out, TEXT("\n```"));
-    if (o->wrapping == PROSE) buffer_put_text(out, TEXT("\nI hope this helps!"));
-}
-
-/* The end of a line, or in front of a closer. */
-static bool ends_well(text truth, size_t size)
-{
-    while (size < truth.size && (truth.bytes[size] == ' ' || truth.bytes[size] == '\t')) size++;
-    return size >= truth.size || strchr("\r\n)]}", truth.bytes[size]);
-}
-
-/* What the prompt rolls back from the end of the lines before the gap. */
-static text must_of(text before)
-{
-    size_t from = before.size;
-    for (int lines = 0; from > 0 && lines < 3; from--) lines += before.bytes[from - 1] == '\n';
-    text tail = text_slice(before, from, before.size);
-    size_t end = tokenizer_stable_boundary(cl100k, tail, tail.size);
-    return text_slice(tail, end, tail.size);
-}
-
-/* Returns whether anything is shown. */
-static bool oracle_check(const struct oracle *o, uint64_t seed)
-{
-    buffer content = {0}, answer = {0};
-    buffer_put_text(&content, text_slice(o->whole, 0, o->at));
-    buffer_put_text(&content, text_slice(o->whole, o->to, o->whole.size));
-    struct trim_options options = {.cursor_byte = o->at, .fence = TEXT("```")};
-    options.document = (struct document_view){text_of(o->path), TEXT(""), buffer_text(&content)};
-    options.many_lines = o->many;
-    options.must_start_with = must_of(text_slice(o->whole, 0, o->at));
-    oracle_answer(o, options.must_start_with, &answer);
-    trim *t;
-    error err;
-    assert_int_equal(trim_open(&t, &options, &err), OK);
-    size_t at = 0;
-    for (uint64_t i = 0; at < answer.size; i++) {
-        size_t n = 1 + random_at(seed, i) % 12;
-        if (o->wrapping == CUT && i > 40) break;
-        if (trim_put(t, text_slice(buffer_text(&answer), at, at + n)) == TRIM_DONE) break;
-        at += n;
-    }
-    struct trim_result r;
-    trim_finish(t, o->wrapping != CUT, &r);
-    text truth = text_slice(o->whole, o->at, o->wrapping == REPEATED ? o->whole.size : o->to);
-    if (!text_starts(truth, r.insert) || (r.insert.size && !ends_well(truth, r.insert.size)))
-        fail_msg("%s at byte %zu, wrapping %d, many %d: found \"%.*s\" (%s), the file has \"%.*s\"",
-                 o->path, o->at, o->wrapping, o->many, (int)r.insert.size, r.insert.bytes, r.reason,
-                 (int)(truth.size < 200 ? truth.size : 200), truth.bytes);
-    bool shown = r.insert.size > 0;
-    trim_close(t);
-    buffer_free(&content);
-    buffer_free(&answer);
-    return shown;
-}
-
 static size_t line_end_after(text whole, size_t at, size_t n_lines)
 {
     size_t end = text_find(whole, TEXT("\n"), at);
     for (; n_lines > 0 && end != SIZE_MAX; n_lines--) end = text_find(whole, TEXT("\n"), end + 1);
     return end == SIZE_MAX ? whole.size : end;
+}
+
+static void oracle_place_check(size_t *n, size_t *shown, const struct oracle *o, uint64_t seed)
+{
+    for (int w = 0; w < WRAPPINGS; w++) {
+        struct oracle_result r;
+        oracle_run(&r, o, (enum wrapping)w, cl100k, seed);
+        if (r.fault[0]) fail_msg("%s", r.fault);
+        n[w] += r.said;
+        shown[w] += r.shown;
+    }
 }
 
 static void test_oracle(void **state)
@@ -333,29 +267,17 @@ static void test_oracle(void **state)
         buffer content = {0};
         error err;
         assert_int_equal(file_read(&content, sources[i], MIB, &err), OK);
-        for (uint64_t k = 0; k < 400; k++) {
-            struct oracle o = {.path = sources[i], .whole = buffer_text(&content)};
-            o.at = utf8_floor(o.whole, random_at(i, k) % content.size);
-            o.many = random_at(i + 50, k) % 2;
-            o.to = line_end_after(o.whole, o.at, o.many ? random_at(i + 100, k) % 12 : 0);
-            /* Behind the last character of a line there is nothing to say on it. */
-            if (text_trim(text_slice(o.whole, o.at, line_end_after(o.whole, o.at, 0))).size == 0)
-                continue;
-            for (int w = 0; w < WRAPPINGS; w++) {
-                o.wrapping = (enum wrapping)w;
-                /* Where the file itself goes on as the chatter begins, the chatter is no chatter. */
-                text must = must_of(text_slice(o.whole, 0, o.at));
-                if (w == PROSE && must.size && text_starts(text_of(preface), must)) continue;
-                n[w]++;
-                shown[w] += oracle_check(&o, k);
-            }
+        for (uint64_t k = 0; k < 120; k++) {
+            struct oracle o;
+            if (oracle_place(&o, sources[i], buffer_text(&content), i, k))
+                oracle_place_check(n, shown, &o, k);
         }
         buffer_free(&content);
     }
-    for (int w = 0; w < WRAPPINGS; w++)
-        print_message("oracle, wrapping %d: %zu of %zu shown\n", w, shown[w], n[w]);
-    assert_true(shown[PLAIN] * 10 >= n[PLAIN] * 9);
-    assert_true(shown[REPEATED] * 10 >= n[REPEATED] * 9);
+    for (int w = 0; w < WRAPPINGS; w++) {
+        print_message("oracle, %s: %zu of %zu shown\n", wrapping_names[w], shown[w], n[w]);
+        if (w != CUT) assert_true(n[w] > 200 && shown[w] * 10 >= n[w] * 9);
+    }
 }
 
 /* Where the run of closers and punctuation at the end of the line [at, end) begins. */
