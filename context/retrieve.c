@@ -32,6 +32,7 @@ static const struct source sources[N_RETRIEVE_SOURCES] = {
     [SOURCE_TYPE] = {"type", 0.4, types_find},
     [SOURCE_IMPORT] = {"import", 0.8, imports_find},
     [SOURCE_KIN] = {"kin", 0.6, kin_find},
+    [SOURCE_TOGETHER] = {"together", 0.4, together_find},
     [SOURCE_USAGE] = {"usage", 0.6, usage_find},
     [SOURCE_RECENT] = {"recent", 0.6, recent_find},
     [SOURCE_SIMILAR] = {"similar", 0.5, similar_find},

@@ -24,9 +24,10 @@ enum retrieve_source {
     SOURCE_TYPE,       /* a type that those definitions name, and what belongs to a type in use */
     SOURCE_IMPORT,     /* what an imported file offers, by what is used here and how it is called */
     SOURCE_KIN,        /* what the files beside the document use */
-    SOURCE_USAGE,      /* what the most similar lines and the places visited use */
-    SOURCE_RECENT,     /* where the user edited or looked, elsewhere, and what is defined there */
-    SOURCE_SIMILAR,    /* lines that use the same rare words */
+    SOURCE_TOGETHER, /* what files define that change in the same commits */
+    SOURCE_USAGE,    /* what the most similar lines and the places visited use */
+    SOURCE_RECENT,   /* where the user edited or looked, elsewhere, and what is defined there */
+    SOURCE_SIMILAR,  /* lines that use the same rare words */
     N_RETRIEVE_SOURCES
 };
 

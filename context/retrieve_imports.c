@@ -11,7 +11,9 @@
 enum {
     FILES_EACH_MAX = 3, /* of one import */
     FILES_MAX = 96,
-    SYMBOLS_MAX = 600, /* of one file */
+    SYMBOLS_MAX = 2000, /* of one file */
+    TOGETHER_MAX = 8,
+    PACKAGES_MAX = 64,
     KIN_FILES_MAX = 24,
     KIN_NAMES_MAX = 160
 };
@@ -56,6 +58,68 @@ static status file_add(struct retrieval *t, const struct index_file *file, doubl
     return symbols_read(t, f, file->blob);
 }
 
+static bool language_is(const struct language *l, const char *const *names)
+{
+    for (; l && *names; names++)
+        if (strcmp(l->name, *names) == 0) return true;
+    return false;
+}
+
+/* A package of the same repository, named as its package.json does: "name" or "name/path". The files
+ * that stand for it are where its folder has them by custom. */
+static status package_import(struct index_files *out, struct retrieval *t, text module)
+{
+    static const char *const fronts[] = {"./src/index", "./src/main", "./index",         "./main",
+                                         "./lib/index", "./src/api",  "./src/common/api"};
+    struct document_tags *d = &t->r->document;
+    struct tag_import sub = {.name = TEXT("")};
+    status code = OK;
+    *out = (struct index_files){0};
+    for (size_t i = 0; code == OK && i < d->n_packages; i++) {
+        const struct package *p = &d->packages[i];
+        text rest = text_slice(module, p->name.size, module.size);
+        if (!text_starts(module, p->name) || (rest.size && rest.bytes[0] != '/')) continue;
+        for (size_t k = 0; code == OK && out->n == 0 && k < sizeof fronts / sizeof *fronts; k++) {
+            sub.module = text_of(fronts[k]);
+            code = import_resolve(out, &d->memory, t->r->index, t->r->tree, p->path, &sub,
+                                  FILES_EACH_MAX, t->err);
+        }
+        break;
+    }
+    return code;
+}
+
+/* The text behind `"name":` of a package.json. */
+static text package_name(text content)
+{
+    size_t at = text_find(content, TEXT("\"name\""), 0);
+    size_t from = at == SIZE_MAX ? at : text_find(content, TEXT("\""), at + 6);
+    size_t to = from == SIZE_MAX ? from : text_find(content, TEXT("\""), from + 1);
+    return to == SIZE_MAX ? TEXT("") : text_slice(content, from + 1, to);
+}
+
+static status packages_find(struct retrieval *t)
+{
+    static const char *const names[] = {"JavaScript", "TypeScript", "TSX", NULL};
+    struct document_tags *d = &t->r->document;
+    struct index_files files;
+    if (!language_is(t->language, names)) return OK;
+    d->packages = arena_take(&d->memory, PACKAGES_MAX, sizeof *d->packages);
+    if (!d->packages) return fail(t->err, ERR_MEMORY, "no memory for packages");
+    status code =
+        index_files_by_stem(&files, t->memory, t->r->index, t->r->tree, TEXT("package"), t->err);
+    for (size_t i = 0; code == OK && i < files.n && d->n_packages < PACKAGES_MAX; i++) {
+        text path = files.files[i].path;
+        if (!text_is(path_name(path), "package.json") || retrieval_late(t)) continue;
+        text name = package_name(retrieval_content(t, path));
+        if (!name.size) continue;
+        d->packages[d->n_packages++] =
+            (struct package){{arena_copy(&d->memory, name.bytes, name.size), name.size},
+                             {arena_copy(&d->memory, path.bytes, path.size), path.size}};
+    }
+    return code;
+}
+
 static status imports_add(struct retrieval *t, text from, const struct tag_import *imports,
                           size_t n, double score)
 {
@@ -65,23 +129,22 @@ static status imports_add(struct retrieval *t, text from, const struct tag_impor
         if (i && text_equal(imports[i].module, imports[i - 1].module)) continue;
         code = import_resolve(&files, &t->r->document.memory, t->r->index, t->r->tree, from,
                               &imports[i], FILES_EACH_MAX, t->err);
+        if (code == OK && files.n == 0) code = package_import(&files, t, imports[i].module);
         for (size_t k = 0; code == OK && k < files.n; k++)
             code = file_add(t, &files.files[k], score);
     }
     return code;
 }
 
-static bool language_is(const struct language *l, const char *const *names)
-{
-    for (; l && *names; names++)
-        if (strcmp(l->name, *names) == 0) return true;
-    return false;
-}
-
+/* Headers, and the files that stand for a folder or a package, offer what they import themselves. */
 static bool hands_on(text path)
 {
     static const char *const names[] = {"C", "C++", "CUDA", NULL};
-    return language_is(language_find(TEXT(""), path), names);
+    static const char *const fronts[] = {"index", "main", "api", "mod", "lib", "__init__"};
+    bool front = false;
+    for (size_t i = 0; i < sizeof fronts / sizeof *fronts; i++)
+        front = front || text_is(path_stem(path), fronts[i]);
+    return front || language_is(language_find(TEXT(""), path), names);
 }
 
 /* Languages in which the files of a folder see each other unasked. */
@@ -128,17 +191,41 @@ status imported_find(struct retrieval *t)
     status code = index_version(&version, t->r->index, t->err);
     if (code != OK || (d->imports_there && version == d->index_version)) return code;
     arena_reset(&d->memory);
-    d->n_imported = d->n_kin = 0;
+    d->n_imported = d->n_kin = d->n_together = 0;
     d->kin = NULL;
+    d->together = NULL;
+    d->packages = NULL;
+    d->n_packages = 0;
     d->imports_there = false;
     d->imported = arena_take(&d->memory, FILES_MAX, sizeof *d->imported);
     if (!d->imported) return fail(t->err, ERR_MEMORY, "no memory for imports");
-    if (d->there) code = imports_add(t, t->q->document.path, d->tags.imports, d->tags.n_imports, 1);
+    if (d->there) code = packages_find(t);
+    if (code == OK && d->there)
+        code = imports_add(t, t->q->document.path, d->tags.imports, d->tags.n_imports, 1);
     if (code == OK) code = handed_on_add(t);
     if (code == OK) code = package_add(t);
     d->index_version = version;
     d->imports_there = code == OK;
     if (code != OK) d->n_imported = 0;
+    return code;
+}
+
+status together_files_find(struct retrieval *t)
+{
+    struct document_tags *d = &t->r->document;
+    struct index_files files;
+    if (d->together) return OK;
+    d->together = arena_take(&d->memory, TOGETHER_MAX, sizeof *d->together);
+    if (!d->together) return fail(t->err, ERR_MEMORY, "no memory for files");
+    status code = index_files_together(&files, &d->memory, t->r->index, t->r->tree,
+                                       t->q->document.path, TOGETHER_MAX, t->err);
+    for (size_t i = 0; code == OK && i < files.n; i++) {
+        const struct index_file *file = &files.files[i];
+        if (!is_kindred(t, file->path) || exclude_reason(file->path)) continue;
+        struct imported_file *f = &d->together[d->n_together++];
+        *f = (struct imported_file){.path = file->path, .score = file->score};
+        code = symbols_read(t, f, file->blob);
+    }
     return code;
 }
 

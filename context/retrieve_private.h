@@ -40,6 +40,11 @@ struct imported_file {
     const uint64_t **parts; /* [symbols.n] the parts of each name (name_parts), 0 behind the last */
 };
 
+/* A package that this repository makes. */
+struct package {
+    text name, path; /* of its package.json */
+};
+
 /* The document's own tags and what it imports; kept while it changes little and the index not at all,
  * because finding them takes longer than everything else. Tags point into `content`. */
 struct document_tags {
@@ -50,6 +55,10 @@ struct document_tags {
     int64_t index_version;
     struct imported_file *imported;
     size_t n_imported;
+    struct package *packages; /* [n_packages] */
+    size_t n_packages;
+    struct imported_file *together; /* [n_together] its score: the share of common commits */
+    size_t n_together;
     struct near_name *kin; /* [n_kin] what the files beside this one use, the commonest first */
     size_t n_kin;
     arena memory; /* of what is imported, and of kin */
@@ -124,6 +133,7 @@ double name_nearness(const struct retrieval *t, text name, const uint64_t *parts
 /* Fills r->document's list of imported files, and what its neighbours use, unless it still holds. */
 status imported_find(struct retrieval *t);
 status kin_names_find(struct retrieval *t);
+status together_files_find(struct retrieval *t);
 
 /* Where a name is defined; none when the time is over. They live until the next retrieval. */
 status definitions_of(struct index_symbols *out, struct retrieval *t, text name);
@@ -151,6 +161,7 @@ status definitions_find(struct retrieval *t);
 status types_find(struct retrieval *t);
 status imports_find(struct retrieval *t);
 status kin_find(struct retrieval *t);
+status together_find(struct retrieval *t);
 status usage_find(struct retrieval *t);
 status recent_find(struct retrieval *t);
 status similar_find(struct retrieval *t);

@@ -123,21 +123,32 @@ status types_find(struct retrieval *t)
     return code;
 }
 
-static void import_offer(struct retrieval *t, const struct imported_file *f)
+static void file_offer(struct retrieval *t, enum retrieve_source source,
+                       const struct imported_file *f, const char *reason)
 {
     for (size_t i = 0; i < f->symbols.n; i++) {
         const struct index_symbol *s = &f->symbols.symbols[i];
         double near = name_nearness(t, s->name, f->parts[i]);
-        symbol_put(t, SOURCE_IMPORT, s, f->score * kind_weight(s->kind) * (0.05 + near),
-                   "offered by a file that this one sees");
+        symbol_put(t, source, s, f->score * kind_weight(s->kind) * (0.05 + near), reason);
     }
 }
 
 status imports_find(struct retrieval *t)
 {
     for (size_t i = 0; i < t->r->document.n_imported && !retrieval_late(t); i++)
-        import_offer(t, &t->r->document.imported[i]);
+        file_offer(t, SOURCE_IMPORT, &t->r->document.imported[i],
+                   "offered by a file that this one sees");
     return OK;
+}
+
+status together_find(struct retrieval *t)
+{
+    status code = together_files_find(t);
+    const struct document_tags *d = &t->r->document;
+    for (size_t i = 0; code == OK && i < d->n_together && !retrieval_late(t); i++)
+        file_offer(t, SOURCE_TOGETHER, &d->together[i],
+                   "offered by a file that changes together with this one");
+    return code;
 }
 
 status kin_find(struct retrieval *t)

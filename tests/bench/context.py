@@ -16,7 +16,6 @@ import context_baselines
 import context_places as places
 
 BUDGETS = [1024, 2048, 4096, 8192, 16384, 32768]
-GATHER_BUDGET = {8192: 20, 32768: 40}
 BLOCK = re.compile(r"^From ([^\n]*?), (?:lines (\d+) to (\d+)|signatures):\n(`{3,})[^\n]*\n(.*?)\n\4$",
                    re.M | re.S)
 
@@ -65,6 +64,7 @@ def shows_definition(text, place, tree):
 def definition_head(tree, path, line, name):
     lines = (tree.read(path) or "").splitlines()
     row = " ".join(lines[line - 1].split()) if line <= len(lines) else ""
+    row = re.sub(r"^((export|default|declare) )+", "", row)  # no part of the definition
     m = re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", row)
     return row[:m.end()] if m else name
 
@@ -83,20 +83,27 @@ def shows_name(text, place):
 
 
 class Recall:
-    """Counts of one method: places by budget, and where the definition, or the name, was shown."""
+    """Counts of one method: places by budget; where the definition was shown, of these where the file
+    did not have the name before; and where the name was shown anywhere, to be copied at least."""
 
     def __init__(self):
-        self.n, self.definition, self.name = (collections.Counter() for _ in range(3))
+        self.n, self.n_new, self.definition, self.new, self.name = (
+            collections.Counter() for _ in range(5))
 
     def add(self, answer, place, tree, budgets=BUDGETS):
+        is_new = not shows_name(place["content"], place)
         for budget, prompt in zip(budgets, answer["prompts"]):
             self.n[budget] += 1
+            self.n_new[budget] += is_new
             if prompt:
-                self.definition[budget] += shows_definition(prompt["text"], place, tree)
+                shown = shows_definition(prompt["text"], place, tree)
+                self.definition[budget] += shown
+                self.new[budget] += shown and is_new
                 self.name[budget] += shows_name(prompt["text"], place)
 
     def share(self, budget, what="definition"):
-        return getattr(self, what)[budget] / self.n[budget] if self.n[budget] else float("nan")
+        n = self.n_new[budget] if what == "new" else self.n[budget]
+        return getattr(self, what)[budget] / n if n else float("nan")
 
 
 class Bench:
@@ -105,7 +112,7 @@ class Bench:
         self.tool = Tool(args.build)
         self.recall = {}    # repository -> method -> Recall
         self.ablation = collections.defaultdict(Recall)
-        self.gather_us, self.misses = [], []
+        self.misses, self.times = [], collections.defaultdict(list)
         self.source_us = collections.defaultdict(list)
 
     def methods(self, place, baselines):
@@ -121,7 +128,10 @@ class Bench:
             answer = self.tool.place(place, proposal)
             self.recall[name][method].add(answer, place, tree)
             if proposal is True:
-                self.gather_us.append(answer["gather_us"])
+                again = self.tool.place(place, True, [])
+                for kind in ("gather_us", "gather_cpu_us"):
+                    self.times[f"a new file, {kind[7:-3] or 'clock'}"].append(answer[kind])
+                    self.times[f"again, {kind[7:-3] or 'clock'}"].append(again[kind])
                 for source, us in zip(self.tool.sources, answer["source_us"]):
                     self.source_us[source].append(us)
                 if not shows_definition(answer["prompts"][3]["text"], place, tree):
@@ -192,10 +202,12 @@ def table_print(bench):
         closed = [(mean_recall(bench, "dbrx-ls", b) - x) / (1 - x) for b, x in zip(BUDGETS, best)]
         print(f"| {'gap closed':24} |        | {'':10} |" +
               "".join(f" {percent(x):>6} |" for x in closed))
-    print("\nThe name anywhere in the prompt, % of places (mean):")
-    for method in methods:
-        print(f"  {method:10} " + "  ".join(percent(mean_recall(bench, method, b, "name"))
-                                            for b in BUDGETS))
+    for what, title in (("new", "Of names that the file does not have yet"),
+                        ("name", "The name anywhere in the prompt, to be copied")):
+        print(f"\n{title}, % of places (mean):")
+        for method in methods:
+            print(f"| {method:10} |" + "".join(
+                f" {percent(mean_recall(bench, method, b, what)):>6} |" for b in BUDGETS))
 
 
 def percentile(values, share):
@@ -204,22 +216,25 @@ def percentile(values, share):
 
 
 def ablation_print(bench):
-    budgets = bench.args.ablate
-    def whole(budget):
-        n = sum(r["dbrx-ls"].n[budget] for r in bench.recall.values())
-        return sum(r["dbrx-ls"].definition[budget] for r in bench.recall.values()) / max(1, n)
-    print("\nRecall with a source left out, % of all places (difference):")
-    print("  all        " + "  ".join(f"{b}: {percent(whole(b))}        " for b in budgets))
+    whole = Recall()
+    for methods in bench.recall.values():
+        for field in ("n", "n_new", "definition", "new", "name"):
+            getattr(whole, field).update(getattr(methods["dbrx-ls"], field))
+    columns = [(b, w) for b in bench.args.ablate for w in ("definition", "new", "name")]
+    print("\nWith a source left out, % of all places and the difference (definition in the prompt; of "
+          "names new to the file; name anywhere):")
+    print("| without    |" + "".join(f" {b} {w} |" for b, w in columns))
+    print("|---|" + "---|" * len(columns))
+    print("| nothing    |" + "".join(f" {percent(whole.share(b, w))} |" for b, w in columns))
     for source, recall in bench.ablation.items():
-        print(f"  -{source:10}" + "  ".join(
-            f"{b}: {percent(recall.share(b))} ({100 * (recall.share(b) - whole(b)):+5.1f})"
-            for b in budgets))
+        print(f"| {source:10} |" + "".join(
+            f" {100 * (recall.share(b, w) - whole.share(b, w)):+5.1f} |" for b, w in columns))
 
 
 def times_print(bench):
     print("\nGathering, ms (the clock of this machine):")
-    for name, values in [("all", bench.gather_us)] + list(bench.source_us.items()):
-        print(f"  {name:10} p50 {percentile(values, 0.5) / 1e3:6.2f}  p90 "
+    for name, values in list(bench.times.items()) + list(bench.source_us.items()):
+        print(f"  {name:18} p50 {percentile(values, 0.5) / 1e3:6.2f}  p90 "
               f"{percentile(values, 0.9) / 1e3:6.2f}  p99 {percentile(values, 0.99) / 1e3:6.2f}")
 
 
@@ -269,7 +284,8 @@ def main():
                        for name, methods in bench.recall.items()},
             "without": {s: {str(b): r.share(b) for b in args.ablate}
                         for s, r in bench.ablation.items()},
-            "gather_ms_p99": percentile(bench.gather_us, 0.99) / 1e3}, indent=1) + "\n")
+            "gather_ms_p99": {name: percentile(values, 0.99) / 1e3
+                              for name, values in bench.times.items()}}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

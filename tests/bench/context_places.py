@@ -41,7 +41,8 @@ LIBRARY = set("""add all any append apply assert assign bind call catch clear cl
     isEmpty items iter join key keys last len length list load log map match max merge message min name
     next open parse path pop print println push put read ready reduce remove replace reset resolve
     result reverse run save search send set size slice some sort split start stop string sub test then
-    time toJSON toString trim type update use value valueOf values wait write""".split())
+    time toJSON toString trim type update use value valueOf values wait write any boolean data event export function import never
+    null number object options string symbol undefined unknown var void""".split())
 LIBRARY |= set(dir(builtins)) | {m for t in (dict, list, str, bytes, set, int, Exception, type(open))
                                  for m in dir(t)}
 SYSTEM_HEADERS = [f"/usr/include/{name}.h" for name in
