@@ -14,6 +14,7 @@ import time
 
 import context_baselines
 import context_places as places
+import context_replay
 
 BUDGETS = [1024, 2048, 4096, 8192, 16384, 32768]
 BLOCK = re.compile(r"^From ([^\n]*?), (?:lines (\d+) to (\d+)|signatures):\n(`{3,})[^\n]*\n(.*?)\n\4$",
@@ -113,6 +114,7 @@ class Bench:
         self.recall = {}    # repository -> method -> Recall
         self.ablation = collections.defaultdict(Recall)
         self.misses, self.times = [], collections.defaultdict(list)
+        self.typist = context_replay.Typist(self.tool, 8192, shows_definition)
         self.source_us = collections.defaultdict(list)
 
     def methods(self, place, baselines):
@@ -171,6 +173,46 @@ class Bench:
                     self.place(name, tree, baselines, place)
                     n += 1
         return n
+
+
+    def replay(self, path):
+        """Commits of a repository typed key by key."""
+        name = pathlib.Path(path).resolve()
+        name = name.parent.name if name.name in ("repo", ".git") else name.name
+        tree = places.Tree(pathlib.Path(path).resolve(), self.args.work / name)
+        random_of, n = random.Random(f"{self.args.seed} typed {name}"), 0
+        for commit in places.commits_of(tree, random_of):
+            if n >= self.args.keys:
+                break
+            n += self.typist.commit(tree, commit, random_of,
+                                    min(self.args.keys - n, max(50, self.args.keys // 10)))
+        print(f"{name}: {n} steps typed", file=sys.stderr)
+
+
+def replay_print(bench):
+    blocks, limits = {}, {"key": 64, "newline": 160, "accept": 160, "jump": 4096}
+    print("\nTokens not in cache after a step of typing commits (budget 8192):")
+    print("| step | n | p50 | p90 | p99 | wanted p90 | plan changed |")
+    print("|---|---|---|---|---|---|---|")
+    for kind in context_replay.KINDS:
+        rows = bench.typist.missing[kind]
+        if not rows:
+            continue
+        values = [row[0] for row in rows]
+        wanted = limits.get(kind) or f"all but system, map ({percentile([r[1] for r in rows], 0.9)})"
+        print(f"| {kind} | {len(rows)} | {percentile(values, 0.5)} | {percentile(values, 0.9)} | "
+              f"{percentile(values, 0.99)} | {wanted} | "
+              f"{100 * sum(r[3] for r in rows) / len(rows):.1f} % |")
+        moved = collections.Counter(row[2] for row in rows if row[0] > 64)
+        blocks[kind] = ", ".join(f"{block} {n}" for block, n in moved.most_common())
+    for kind, words in blocks.items():
+        if words:
+            print(f"  first block that moved where over 64, {kind}: {words}")
+    t = bench.typist
+    print(f"Definitions there when they were needed, at {t.n_places} places: "
+          f"{percent(t.n_typed / max(1, t.n_places))} %, in a prompt made for the place alone "
+          f"{percent(t.n_fresh / max(1, t.n_places))} %; gathering p99 "
+          f"{percentile(t.gather_us, 0.99) / 1e3:.1f} ms by the clock")
 
 
 def percent(x):
@@ -257,6 +299,8 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--ablate", type=lambda s: [int(b) for b in s.split(",")], default=[],
                         help="budgets at which each source is left out once, as 2048,8192")
+    parser.add_argument("--keys", type=int, default=0,
+                        help="type commits of each repository, so many steps")
     parser.add_argument("--only-ours", action="store_true", help="without the baselines")
     parser.add_argument("--misses", type=int, default=0, help="show so many places we miss at 8192")
     parser.add_argument("--json", type=pathlib.Path)
@@ -268,8 +312,14 @@ def main():
     args.work.mkdir(parents=True, exist_ok=True)
     bench, from_s = Bench(args), time.time()
     for path in args.repos:
-        bench.repository(path)
-    table_print(bench)
+        if args.positions:
+            bench.repository(path)
+        if args.keys:
+            bench.replay(path)
+    if args.positions:
+        table_print(bench)
+    if args.keys:
+        replay_print(bench)
     if args.ablate:
         ablation_print(bench)
     times_print(bench)
@@ -284,6 +334,9 @@ def main():
                        for name, methods in bench.recall.items()},
             "without": {s: {str(b): r.share(b) for b in args.ablate}
                         for s, r in bench.ablation.items()},
+            "tokens_not_in_cache": {kind: {"n": len(rows), **{f"p{q}": percentile(
+                [row[0] for row in rows], q / 100) for q in (50, 90, 99)}}
+                for kind, rows in bench.typist.missing.items() if rows},
             "gather_ms_p99": {name: percentile(values, 0.99) / 1e3
                               for name, values in bench.times.items()}}, indent=1) + "\n")
 

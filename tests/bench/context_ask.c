@@ -6,7 +6,7 @@
  *      "recent": [[path, line], ...], "proposal"}
  *         -> {"gather_us", "gather_cpu_us", "source_us": [...], "prompts": [{"tokens", "text", "layout_us"}, ...]}
  *     {"op": "type", "path", "content", "cursor", "budget", "recent"}
- *         -> {"tokens", "missing", "gather_us"}
+ *         -> {"tokens", "missing", "block", "plan_changed", "gather_us"}
  *
  * "proposal" true is what retrieval finds, false nothing, a list of {path, line, n_lines, content,
  * score} what another method found; the prompt around it is the same. "type" plays an editor: one
@@ -43,6 +43,8 @@ struct tool {
     struct typed typed[DOCUMENTS_MAX];
     size_t n_typed;
     struct replay_history history;
+    struct repository_map map;
+    arena map_memory;
 };
 
 static text text_at(const json_t *object, const char *key)
@@ -65,6 +67,8 @@ static void tree_close(struct tool *t)
     }
     t->n_typed = 0;
     replay_history_free(&t->history);
+    arena_reset(&t->map_memory);
+    t->map = (struct repository_map){0};
     retriever_close(t->retriever);
     index_close(t->index);
     repository_close(t->repository);
@@ -83,6 +87,9 @@ static status tree_open(struct tool *t, const json_t *request, json_t *reply, er
     if (code == OK)
         code = retriever_open(&t->retriever, index_database_path(t->index),
                               repository_root(t->repository), err);
+    if (code == OK)
+        code = repository_map_open(&t->map, &t->map_memory, index_database_path(t->index),
+                                   text_of(repository_root(t->repository)), err);
     json_object_set_new(reply, "files", json_integer((json_int_t)report.n_files));
     json_object_set_new(reply, "parsed", json_integer((json_int_t)report.n_parsed));
     return code;
@@ -220,18 +227,25 @@ static status type(struct tool *t, const json_t *request, json_t *reply, error *
 {
     struct recent_place recent[RECENT_MAX];
     struct retrieve_request q = question(request, recent);
-    struct prompt_options options = {.budget_tokens = size_at(request, "budget")};
+    struct prompt_options options = {.budget_tokens = size_at(request, "budget"), .map = &t->map};
+    options.want_text = json_is_true(json_object_get(request, "want_text"));
     struct typed *d = NULL;
     struct prompt p = {0};
     size_t n_findable = 0;
     status code = typed_find(&d, t, q.document.path, err);
+    /* A document is asked about when it is opened, before anybody types in it. */
+    if (code == OK && !d->has_found) code = retrieve(&d->found, t->retriever, &q, err);
     if (code != OK) return code;
-    options.proposal = d->has_found ? &d->found : NULL;
+    options.proposal = &d->found;
     code = prompt_build(&p, d->session, t->tokenizer, &q.document, q.cursor_byte, &options, err);
     if (code == OK) code = replay_history_add(&t->history, &p, &n_findable, err);
     json_object_set_new(reply, "tokens", json_integer((json_int_t)p.ids.n));
     json_object_set_new(reply, "missing", json_integer((json_int_t)(p.ids.n - n_findable)));
     json_object_set_new(reply, "block", json_string(replay_block_at(&p, n_findable)));
+    json_object_set_new(reply, "plan_changed",
+                        json_boolean(prompt_session_plan_change(d->session) != PLAN_AS_IT_WAS));
+    if (options.want_text && code == OK)
+        json_object_set_new(reply, "text", json_stringn(p.text.bytes, p.text.size));
     prompt_free(&p);
     excerpts_free(&d->found);
     int64_t from_us = clock_us();

@@ -162,6 +162,54 @@ static void similar_lines_and_recent_places(void **state)
     close_all(&o);
 }
 
+/* Definitions whose names stand nowhere in the document yet, and which way each comes. */
+static void what_is_not_named_yet(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *document, *file, *words;
+        enum retrieve_source source;
+    } rows[] = {
+        {"app/main.ts", "import {} from '@pk/types';\nconst s = |;\n", "types/src/index.ts",
+         "interface Shape", SOURCE_IMPORT},
+        {"app/main.ts", "import {} from '@pk/types/deep';\nconst s = |;\n", "types/src/index.ts",
+         "interface Shape", SOURCE_IMPORT},
+        {"go/two.go", "package a\n\nfunc main() {\n\t|\n}\n", "go/one.go", "func Helper(n int) int",
+         SOURCE_IMPORT},
+        {"t/test_b.py", "def test_b():\n    |\n", "lib/client.py", "def make_client(name)",
+         SOURCE_KIN},
+        {"x/a.c", "int a(void)\n{\n    |\n}\n", "y/b.h", "int partner_open(void)", SOURCE_TOGETHER},
+    };
+    struct opened o;
+    shell("mkdir -p many/app many/types/src many/go many/t many/lib many/x many/y && cd many && "
+          "git init -q && git config user.email a@b && git config user.name n && "
+          "printf '{\"version\": 1, \"name\": \"@pk/types\"}\n' > types/package.json && "
+          "printf 'export interface Shape { sides: number }\n' > types/src/index.ts && "
+          "printf 'package a\n\nfunc Helper(n int) int { return n }\n' > go/one.go && "
+          "printf 'def make_client(name):\n    return name\n' > lib/client.py && "
+          "printf 'def test_a():\n    c = make_client(1)\n' > t/test_a.py && "
+          "for i in 1 2 3; do printf 'int a(void) { return '$i'; }\n' > x/a.c && "
+          "printf 'int partner_open(void); /* '$i' */\n' > y/b.h && git add x y && "
+          "git commit -qm $i; done");
+    open_all(&o, "many");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct place p;
+        struct excerpts e;
+        place_make(&p, rows[i].path, rows[i].document);
+        find(&e, &o, &p);
+        const struct excerpt *found = excerpt_with(&e, rows[i].file, rows[i].words);
+        if (!found || found->source != rows[i].source)
+            fail_msg("%s: \"%s\" of %s: %s", rows[i].path, rows[i].words, rows[i].file,
+                     found ? retrieve_source_name(found->source) : "not found");
+        excerpts_free(&e);
+        p.q.without = 1u << rows[i].source;
+        find(&e, &o, &p);
+        assert_null(excerpt_with(&e, rows[i].file, rows[i].words));
+        excerpts_free(&e);
+    }
+    close_all(&o);
+}
+
 static void imports_lead_to_files(void **state)
 {
     (void)state;
@@ -379,6 +427,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(definitions_come_through_imports),
         cmocka_unit_test(similar_lines_and_recent_places),
+        cmocka_unit_test(what_is_not_named_yet),
         cmocka_unit_test(imports_lead_to_files),
         cmocka_unit_test(the_plan_stands_still),
         cmocka_unit_test(excerpts_are_data),

@@ -63,10 +63,19 @@ static size_t unit_of(text whole)
     return unit == SIZE_MAX || unit > 8 ? 4 : unit;
 }
 
-static bool indented_put(buffer *out, text truth, text whole)
+static bool has_indent(text lines)
 {
-    size_t unit = unit_of(whole), end = text_find(truth, TEXT("\n"), 0);
-    if (end == SIZE_MAX) return false;
+    return text_find(lines, TEXT("\n  "), 0) != SIZE_MAX ||
+           text_find(lines, TEXT("\n\t"), 0) != SIZE_MAX;
+}
+
+/* Only where the rest of the file shows how it is indented. */
+static bool indented_put(buffer *out, const struct oracle *o, text truth)
+{
+    size_t unit = unit_of(o->whole), end = text_find(truth, TEXT("\n"), 0);
+    if (end == SIZE_MAX || !(has_indent(text_slice(o->whole, 0, o->at)) ||
+                             has_indent(text_slice(o->whole, o->to, o->whole.size))))
+        return false;
     buffer_put_text(out, text_slice(truth, 0, end));
     text rest = text_slice(truth, end + 1, truth.size), line;
     while (text_next_line(&rest, &line)) {
@@ -86,7 +95,7 @@ static bool answer_put(buffer *out, const struct oracle *o, enum wrapping w, tex
     if (w == FENCED) buffer_put_text(out, TEXT("```c\n"));
     buffer_put_text(out, must);
     if (w == INDENTED) {
-        if (!indented_put(out, truth, o->whole)) return false;
+        if (!indented_put(out, o, truth)) return false;
     } else {
         buffer_put_text(out, truth);
     }
