@@ -109,7 +109,8 @@ static text word_at(text t, size_t at)
 static bool has_word(text t, text word)
 {
     for (size_t at = 0; (at = text_find(t, word, at)) != SIZE_MAX; at++) {
-        bool begins = at == 0 || !is_word_char(t.bytes[at - 1]);
+        char before = at ? t.bytes[at - 1] : ' ';
+        bool begins = !is_word_char(before) && before != '\\'; /* "\n" holds no n */
         if (begins && word_at(t, at).size == word.size) return true;
     }
     return false;

@@ -33,7 +33,7 @@ struct action {
     size_t n_folders;
     const struct language *language;
     size_t now_from, now_to; /* the piece in the document as it is now */
-    bool anywhere, cancelled, abandoned, retried;
+    bool anywhere, cancelled, abandoned, retried, prose_begun;
     struct action_place place;
     status place_code;
     error place_error;
@@ -168,8 +168,40 @@ static void action_finish_code(action *x, bool finished)
     }
 }
 
+static void prose_show(action *x, text piece)
+{
+    buffer_clear(&x->prose_out);
+    prose_put(&x->prose, piece, &x->prose_out);
+    if (x->prose_out.size && x->callbacks.on_prose)
+        x->callbacks.on_prose(x->callbacks.context, buffer_text(&x->prose_out));
+}
+
+/* The beginning that was asked for is shown whether the engine said it or began behind it. */
+static void prose_begin(action *x)
+{
+    text said = buffer_text(&x->answer.said);
+    if (x->prose_begun) return;
+    x->prose_begun = true;
+    if (!text_starts(said, x->prompt.must_start_with)) prose_show(x, x->prompt.must_start_with);
+    prose_show(x, said);
+}
+
+static void prose_take(action *x, text piece)
+{
+    struct task_answer *a = &x->answer;
+    if (a->large) return;
+    buffer_put_text(&a->said, piece);
+    a->large = a->said.size > TASK_ANSWER_MAX;
+    if (x->prose_begun)
+        prose_show(x, piece);
+    else if (a->said.size >= x->prompt.must_start_with.size)
+        prose_begin(x);
+    if (a->large && x->call) engine_call_cancel(x->call);
+}
+
 static void action_finish_prose(action *x, bool finished)
 {
+    if (x->answer.said.size) prose_begin(x);
     buffer_clear(&x->prose_out);
     prose_finish(&x->prose, &x->prose_out);
     if (x->prose_out.size && x->callbacks.on_prose)
@@ -205,19 +237,6 @@ static void on_done(void *context, const struct engine_answer *answer)
         action_finish_prose(x, finished);
     else
         action_finish_code(x, finished);
-}
-
-static void prose_take(action *x, text piece)
-{
-    struct task_answer *a = &x->answer;
-    if (a->large) return;
-    buffer_put_text(&a->said, piece);
-    a->large = a->said.size > TASK_ANSWER_MAX;
-    buffer_clear(&x->prose_out);
-    prose_put(&x->prose, piece, &x->prose_out);
-    if (x->prose_out.size && x->callbacks.on_prose)
-        x->callbacks.on_prose(x->callbacks.context, buffer_text(&x->prose_out));
-    if (a->large && x->call) engine_call_cancel(x->call);
 }
 
 static void on_text(void *context, text piece)
@@ -314,9 +333,7 @@ static void action_prompt(action *x)
         /* What the model goes on from, without what it will say itself. */
         text said = text_slice(x->prompt.opening, 0,
                                x->prompt.opening.size - x->prompt.must_start_with.size);
-        prose_put(&x->prose, said, &x->prose_out);
-        if (x->prose_out.size)
-            x->callbacks.on_prose(x->callbacks.context, buffer_text(&x->prose_out));
+        prose_show(x, said);
     }
     action_ask(x);
 }

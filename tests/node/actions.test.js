@@ -189,3 +189,444 @@ test('a change elsewhere moves the target, one inside cancels', async () => {
         await engine.until(() => engine.requests[1].closedBy === 'client', 'the stream to close');
     });
 });
+
+// What comes back, and what becomes of it. `said` is the whole answer, or a function of the request.
+const fenced = (code) => answer(code);
+
+async function refused(said, pattern, { name = 'simplify', requests, text = LOOP, ...options } = {}) {
+    await session({ script: said, ...options }, async (client, engine, uri) => {
+        const before = client.text(uri);
+        const range = options.range ?? rangeOf(before, text);
+        const { result, error } = await client.act(name, uri, range, { more: options.more });
+        assert.equal(result, undefined, JSON.stringify(result));
+        assert.equal(error.code, options.code ?? REQUEST_FAILED);
+        assert.match(error.message, pattern);
+        assert.equal(client.text(uri), before);
+        assert.deepEqual(client.edits, [], 'nothing was asked of the editor');
+        if (requests) assert.equal(engine.requests.length, requests);
+        for (const request of engine.requests) assert.ok(request.closedBy, 'no stream stays open');
+    });
+}
+
+test('no closing fence: cut off, refused, not asked again', () =>
+    refused((request) => answer(SHORT_LOOP, '')(request), /cut off/, { requests: 1 }));
+
+test('a stream that breaks in its middle is refused', () =>
+    refused((request) => ({ text: answer(SHORT_LOOP)(request), cutAfterBytes: 20 }), /cut off/));
+
+test('a fence that is cut off is none', () =>
+    refused((request) => answer(SHORT_LOOP, '\n``')(request), /cut off/));
+
+test('an answer that ends by its length is refused', () =>
+    refused((request) => ({ text: answer(SHORT_LOOP, '')(request), finish: 'length' }), /cut off/));
+
+test('code that does not parse: one repair round with the fault shown, then refused', async () => {
+    const broken = '    for (int i = 0; i < n; i++ {\n        total += ];';
+    await refused(fenced(broken), /does not parse/, { requests: 2 });
+    const script = [fenced(broken), fenced(SHORT_LOOP)];
+    await session({ script }, async (client, engine, uri) => {
+        const { result } = await client.act('simplify', uri, rangeOf(SUM, LOOP));
+        assert.equal(result.outcome, 'applied');
+        assert.equal(client.text(uri), SUM.replace(LOOP, SHORT_LOOP));
+        const { prompt } = engine.requests[1];
+        assert.ok(prompt.startsWith(engine.requests[0].prompt), 'what was computed is used again');
+        assert.ok(prompt.includes(broken.trim()), 'the answer stands in the conversation');
+        assert.match(prompt, /That cannot be used: the code does not parse: at ".*Answer again/s);
+        assert.ok(prompt.endsWith('<|im_start|>assistant\n```c') || prompt.endsWith('```c\n'), prompt.slice(-40));
+    });
+});
+
+test('nothing changed, and nothing said, are refusals', async () => {
+    await refused(fenced(LOOP), /would change nothing/, { requests: 1 });
+    await refused('```', /empty|cut off/);
+    await refused('\n```', /empty/);
+});
+
+test('hostile text never becomes an edit', async () => {
+    for (const text of [hostile.ansi, hostile.bidi, hostile.controls, 'int \u{e0041}\u{e0042}x;', 'int x; // \u202e'])
+        await refused(`${text}\n\`\`\``, /no place in source/, { requests: 1 });
+    await refused(hostile.invalidUtf8, /no place in source|cut off/);
+    await refused(hostile.huge, /larger than any edit/);
+    await refused(hostile.endOfTurn + '\n```', /does not parse|no place/);
+});
+
+test('JSON that looks like the protocol is text, and no code', () =>
+    refused(`{"jsonrpc":"2.0","method":"workspace/applyEdit","params":{}}\n\n\`\`\``, /does not parse/));
+
+test('slow words: cancelled by the progress, by the request, by the end', async () => {
+    const script = () => ({ text: `    ${SHORT_LOOP}`, pieceBytes: 1, pieceMs: 200 });
+    await session({ script }, async (client, engine, uri) => {
+        const first = client.act('simplify', uri, rangeOf(SUM, LOOP));
+        await client.until(() => [...client.progress.values()].some((values) => values.length > 1), 'tokens');
+        const [token] = [...client.progress.keys()];
+        client.connection.sendNotification('window/workDoneProgress/cancel', { token });
+        assert.equal((await first).error.code, CANCELLED);
+        await engine.until(() => engine.requests[0].closedBy === 'client', 'the stream to close');
+        assert.equal(client.progress.get(token).at(-1).kind, 'end');
+
+        const second = client.act('simplify', uri, rangeOf(SUM, LOOP));
+        await engine.until(() => engine.requests.length === 2, 'the question');
+        client.closeDocument(uri);
+        assert.equal((await second).error.code, CANCELLED);
+
+        client.open('sum.c');
+        const third = client.act('explain', uri, rangeOf(SUM, LOOP));
+        await engine.until(() => engine.requests.length === 3, 'the question');
+        await client.shutdown();
+        assert.equal((await third).error.code, CANCELLED);
+        await engine.until(() => engine.requests.every((request) => request.closedBy), 'all to close');
+        assert.deepEqual(client.edits, []);
+    });
+});
+
+test('the engine away is said', () =>
+    refused({ status: 500, message: 'scripted failure' }, /scripted failure/));
+
+test('a list that is old is not acted on', async () => {
+    await session({ script: fenced(SHORT_LOOP) }, async (client, engine, uri) => {
+        const [, action] = await client.actions(uri, rangeOf(SUM, LOOP));
+        client.change(uri, rangeOf(SUM, 'Adds'), 'Sums');
+        const { command } = action;
+        const { error } = await client.settled(client.execute(command.command, ...command.arguments));
+        assert.equal(error.code, CONTENT_MODIFIED);
+        assert.equal(engine.requests.length, 0);
+    });
+});
+
+// The editor's word is not enough.
+
+test('applied is not trusted: the document is', async () => {
+    const lie = { onEdit: () => ({ applied: true }) };
+    await session({ script: fenced(SHORT_LOOP), ...lie }, async (client, engine, uri) => {
+        const { error } = await client.act('simplify', uri, rangeOf(SUM, LOOP));
+        assert.equal(error.code, REQUEST_FAILED);
+        assert.match(error.message, /says the edit was applied, but/);
+    });
+    const modest = {
+        onEdit(client, params) {
+            client.apply(params.edit);
+            return { applied: false };
+        },
+    };
+    await session({ script: fenced(SHORT_LOOP), ...modest }, async (client, engine, uri) => {
+        const { result } = await client.act('simplify', uri, rangeOf(SUM, LOOP));
+        assert.equal(result.outcome, 'applied');
+    });
+});
+
+test('an editor that refuses is believed', () =>
+    session({ script: fenced(SHORT_LOOP), onEdit: () => ({ applied: false, failureReason: 'read-only' }) },
+        async (client, engine, uri) => {
+            const { error } = await client.act('simplify', uri, rangeOf(SUM, LOOP));
+            assert.match(error.message, /did not apply the edit: read-only/);
+        }));
+
+test('a client without documentChanges gets changes; one without applyEdit a refusal', async () => {
+    const workspace = { applyEdit: true, workspaceEdit: {} };
+    await session({ script: fenced(SHORT_LOOP), workspace }, async (client, engine, uri) => {
+        const { result } = await client.act('simplify', uri, rangeOf(SUM, LOOP));
+        assert.equal(result.outcome, 'applied');
+        assert.deepEqual(Object.keys(client.edits[0].edit), ['changes']);
+    });
+    await refused(fenced(SHORT_LOOP), /does not let servers edit/, { workspace: { applyEdit: false } });
+    await refused(fenced('int x;'), /does not let servers create files/,
+        { name: 'tests', workspace: { applyEdit: true, workspaceEdit: { documentChanges: true } } });
+});
+
+// Where edits may stand.
+
+const outside = new Sandbox();
+test.after(() => outside.close());
+
+test('only inside the workspace, after all links', async () => {
+    outside.write({ 'sum.c': SUM });
+    const target = path.join(outside.work, 'sum.c');
+    await refused(fenced(SHORT_LOOP), /outside the workspace/, { open: target });
+    const sandbox = new Sandbox();
+    fs.symlinkSync(target, path.join(sandbox.work, 'link.c'));
+    fs.symlinkSync(outside.work, path.join(sandbox.work, 'folder'));
+    await refused(fenced(SHORT_LOOP), /outside the workspace/, { sandbox, open: 'link.c' });
+    const again = new Sandbox();
+    fs.symlinkSync(outside.work, path.join(again.work, 'folder'));
+    await refused(fenced(SHORT_LOOP), /outside the workspace/, { sandbox: again, open: 'folder/sum.c' });
+    assert.equal(fs.readFileSync(target, 'utf8'), SUM);
+});
+
+const JSON_TEXT = '{\n    "a": 1\n}\n';
+for (const [file, why] of [['.vscode/settings.json', 'dotfile'], ['.config.json', 'dotfile'], ['hooks/post.json', 'hooks'],
+    ['settings.json', 'settings'], ['deep/tasks.json', 'settings'], ['x.code-workspace', 'settings']]) {
+    test(`${file} is changed only after a yes`, async () => {
+        const changed = JSON_TEXT.replace('1', '2');
+        const options = { files: { [file]: JSON_TEXT }, script: fenced(changed.trimEnd()) };
+        const range = { start: { line: 0, character: 0 }, end: { line: 2, character: 1 } };
+        const act = (client, uri) => client.act('rewrite', uri, range, { more: { instruction: 'two' } });
+        await session({ ...options, answer: 'Change It' }, async (client, engine, uri) => {
+            assert.equal((await act(client, uri)).result.outcome, 'applied');
+            assert.match(client.questions[0].message, new RegExp(why));
+            assert.equal(client.text(uri), changed);
+        });
+        await session({ ...options, answer: undefined }, async (client, engine, uri) => {
+            assert.match((await act(client, uri)).error.message, /not confirmed/);
+            assert.deepEqual(client.edits, []);
+        });
+    });
+}
+
+test('a link with a harmless name to a dotfile is asked about, one to a secret refused', async () => {
+    const sandbox = new Sandbox();
+    sandbox.write({ '.hidden.c': SUM, '.env': 'PASSWORD=canary\n' });
+    fs.symlinkSync('.hidden.c', path.join(sandbox.work, 'plain.c'));
+    fs.symlinkSync('.env', path.join(sandbox.work, 'plain.sh'));
+    await session({ sandbox, open: 'plain.c', script: fenced(SHORT_LOOP) }, async (client, engine, uri) => {
+        await client.act('simplify', uri, rangeOf(SUM, LOOP));
+        assert.equal(client.questions.length, 1);
+    });
+    const more = new Sandbox();
+    more.write({ '.env': 'PASSWORD=canary\n' });
+    fs.symlinkSync('.env', path.join(more.work, 'plain.sh'));
+    await session({ sandbox: more, open: 'plain.sh', script: 'x' }, async (client, engine, uri) => {
+        const line = { start: { line: 0, character: 0 }, end: { line: 0, character: 5 } };
+        const { error } = await client.act('explain', uri, line);
+        assert.match(error.message, /never reaches a model/);
+        assert.equal(engine.requests.length, 0);
+    });
+});
+
+// Explanations.
+
+const PROSE = ' adds up.\n\n**How** See [the docs](http://evil.example/x) and ![pic](http://evil.example/p.png)\n' +
+    '<img src=x onerror=alert(1)> [ref]: http://evil.example\n\n```c\na[i](b) < c;\n```\nand `v[0](x)`\u202e.\n';
+const SAFE = ' adds up.\n\n**How** See [the docs] (http://evil.example/x) and ![pic] (http://evil.example/p.png)\n' +
+    '&lt;img src=x onerror=alert(1)> [ref] : http://evil.example\n\n```c\na[i](b) < c;\n```\nand `v[0](x)`.\n';
+
+test('explain: its prompt, and a document that streams to a client that can show one', async () => {
+    const script = { text: PROSE, pieceBytes: 7, pieceMs: 25 };
+    await session({ script, capabilities: undefined }, async (client, engine, uri) => {
+        const { result } = await client.act('explain', uri, rangeOf(SUM, 'int sum(', 'return total;\n}'));
+        assert.equal(result.outcome, 'explained');
+        assert.match(result.uri, /^dbrx-doc:\/explain\/sumc-[0-9]+\.md$/);
+        assert.equal(result.cut, false);
+        const { text } = await client.content(result.uri);
+        assert.ok(text.endsWith(SAFE), text);
+        assert.equal(client.shown.filter(({ uri: shown }) => shown === result.uri).length, 1);
+        assert.ok(client.refreshed.length >= 2 && client.refreshed.every((one) => one === result.uri));
+        const { prompt } = engine.requests[0];
+        assert.ok(prompt.includes('The piece, lines 4 to 11:\n```c\n   4  int sum(const int *values, int n)\n   5  {\n'));
+        assert.match(prompt, /three parts: \*\*What\*\* .*\*\*How\*\* .*\*\*What to watch\*\*/);
+        assert.equal((await client.settled(client.content('dbrx-doc:/explain/none.md'))).error.code, REQUEST_FAILED);
+    });
+});
+
+test('explain begins with the name of the thing, in the language of the user', async () => {
+    await session({ script: ' x', locale: 'de-AT' }, async (client, engine, uri) => {
+        const at = rangeOf(SUM, 'total + values').start;
+        const { result } = await client.act('explain', uri, { start: at, end: at });
+        assert.match((await client.content(result.uri)).text, /^`sum`/);
+        assert.match(engine.requests[0].prompt, /Answer in German\./);
+        assert.ok(engine.requests[0].prompt.includes('The piece, lines 3 to 11'), 'with the comment above it');
+    });
+});
+
+test('explain for Neovim: a notification with all of the text, at most four a second, done at last', async () => {
+    const script = { text: PROSE, pieceBytes: 7, pieceMs: 25 };
+    await session({ script, shows: 'notes' }, async (client, engine, uri) => {
+        const { result } = await client.act('explain', uri, rangeOf(SUM, LOOP));
+        await client.until(() => client.notes.at(-1)?.done, 'the last note');
+        assert.ok(client.notes.at(-1).text.endsWith(SAFE));
+        assert.ok(client.notes.slice(0, -1).every((note) => !note.done && client.notes.at(-1).text.startsWith(note.text)));
+        assert.ok(client.notes.length < PROSE.length / 7, 'not one for each piece');
+        assert.ok(client.notes.every((note) => note.uri === result.uri));
+        assert.equal(client.shown.length, 0);
+    });
+});
+
+test('explain for others: a file in the cache, shown or named', async () => {
+    await session({ script: PROSE, shows: 'file' }, async (client, engine, uri) => {
+        const { result } = await client.act('explain', uri, rangeOf(SUM, LOOP));
+        const file = new URL(result.uri).pathname;
+        assert.ok(file.startsWith(`${client.sandbox.cache}/dbrx-ls/explain/`), file);
+        assert.ok(fs.readFileSync(file, 'utf8').endsWith(SAFE));
+        assert.equal(fs.statSync(file).mode & 0o777, 0o600);
+        await client.until(() => client.shown.length === 1, 'it to be shown');
+        assert.equal(client.shown[0].uri, result.uri);
+        assert.deepEqual(fs.readdirSync(client.sandbox.work), ['sum.c']);
+    });
+    await session({ script: PROSE, shows: 'nothing', mayShow: true }, async (client, engine, uri) => {
+        const { result } = await client.act('explain', uri, rangeOf(SUM, LOOP));
+        await client.until(() => client.messages.length === 1, 'the message');
+        assert.ok(client.messages[0].message.includes(result.uri));
+    });
+});
+
+test('prose that is cut says so', async () => {
+    await session({ script: { text: PROSE, finish: 'length' } }, async (client, engine, uri) => {
+        const { result } = await client.act('explain', uri, rangeOf(SUM, LOOP));
+        assert.equal(result.cut, true);
+        assert.match((await client.content(result.uri)).text, /cut off/);
+    });
+});
+
+test('endless prose is bounded', async () => {
+    await session({ script: hostile.huge }, async (client, engine, uri) => {
+        const { result } = await client.act('explain', uri, rangeOf(SUM, LOOP));
+        assert.equal(result.cut, true);
+        assert.ok((await client.content(result.uri)).text.length < 400 * 1024);
+        assert.equal(engine.requests[0].closedBy, 'client');
+    });
+});
+
+// Each action on its rules.
+
+test('rename: names of the function alone, consistently, and nothing else', async () => {
+    const renamed = (text) => text.replaceAll('total', 'running');
+    const body = SUM.slice(SUM.indexOf('/* Adds'), SUM.indexOf('\n\nint main'));
+    const at = rangeOf(SUM, 'total + values');
+    await session({ script: fenced(renamed(body)) }, async (client, engine, uri) => {
+        const { result } = await client.act('rename', uri, at);
+        assert.equal(result.outcome, 'applied');
+        assert.equal(client.text(uri), renamed(SUM));
+        assert.match(engine.requests[0].prompt, /Only these names may change: n, total, i\n/);
+    });
+    const cases = [
+        [body.replaceAll('sum', 'add'), /"sum" is used outside/],
+        [body.replaceAll('values', 'v'), /"values" is used outside/],
+        [body.replace('total = 0', 'running = 0'), /some places only/],
+        [body.replaceAll('total', 'n'), /there already|shares one/],
+        [renamed(body).replace(' + values[i]', ''), /more than names|two new names/],
+        [renamed(body).replace('i++', '++i'), /more than names/],
+    ];
+    for (const [code, pattern] of cases) await refused(fenced(code), pattern, { name: 'rename', range: at, requests: 2 });
+    await refused('never asked', /there is no function here/, { name: 'rename', range: rangeOf(SUM, '#include'), requests: 0 });
+});
+
+test('document changes comments alone', async () => {
+    const body = SUM.slice(SUM.indexOf('/* Adds'), SUM.indexOf('\n\nint main'));
+    const documented = body.replace('/* Adds all up. */', '/* The sum of n values; 0 for none. */').replace('total = 0;', 'total = 0; /* so far */');
+    const at = rangeOf(SUM, 'int total');
+    await session({ script: fenced(documented) }, async (client, engine, uri) => {
+        const { result } = await client.act('document', uri, at);
+        assert.equal(result.outcome, 'applied');
+        assert.equal(client.text(uri), SUM.replace(body, documented));
+    });
+    await refused(fenced(documented.replace('n; i++', 'n; ++i')), /only comments may change/, { name: 'document', range: at, requests: 2 });
+});
+
+test('translate: the comment that is touched, into the language asked for', async () => {
+    await session({ script: fenced('/* Zählt alles zusammen. */') }, async (client, engine, uri) => {
+        const { result } = await client.act('translate', uri, rangeOf(SUM, 'Adds'), { more: { language: 'German' } });
+        assert.equal(result.outcome, 'applied');
+        assert.equal(client.text(uri), SUM.replace('/* Adds all up. */', '/* Zählt alles zusammen. */'));
+        assert.match(engine.requests[0].prompt, /They are to be in German\./);
+    });
+    await refused(fenced('int sneaky;'), /only comments may change/, { name: 'translate', text: 'Adds', requests: 2 });
+    await refused('never asked', /no comment here/, { name: 'translate', text: 'return total', requests: 0 });
+});
+
+test('extract: the whole function with the selected lines named', async () => {
+    const body = SUM.slice(SUM.indexOf('/* Adds'), SUM.indexOf('\n\nint main'));
+    const extracted = `static int next(int total, int value)\n{\n    return total + value;\n}\n\n${body}`;
+    await session({ script: fenced(extracted) }, async (client, engine, uri) => {
+        const { result } = await client.act('extract', uri, rangeOf(SUM, '        total = total', ';\n'));
+        assert.equal(result.outcome, 'applied');
+        assert.match(engine.requests[0].prompt, /Selected: lines 8 to 8\.\n/);
+        assert.equal(client.text(uri), SUM.replace(body, extracted));
+    });
+});
+
+test('fix: what is reported stands in the prompt, with its line', async () => {
+    const wrong = SUM.replace('int total = 0;', 'int total;');
+    const body = wrong.slice(wrong.indexOf('/* Adds'), wrong.indexOf('\n\nint main'));
+    const fixed = body.replace('int total;', 'int total = 0;');
+    await session({ files: { 'sum.c': wrong }, script: fenced(fixed) }, async (client, engine, uri) => {
+        const range = rangeOf(wrong, 'int total');
+        const diagnostics = [{ range, message: "'total' is used uninitialized", source: 'cc', severity: 1 }];
+        const [action] = await client.actions(uri, range, { diagnostics, triggerKind: 2 });
+        assert.deepEqual(action.diagnostics, diagnostics);
+        const { result } = await client.act('fix', uri, range, { context: { diagnostics } });
+        assert.equal(result.outcome, 'applied');
+        assert.equal(client.text(uri), SUM);
+        assert.match(engine.requests[0].prompt, /Reported:\n- line 6: 'total' is used uninitialized \(cc\)\n/);
+    });
+});
+
+test('tests: a new file, never one that is there', async () => {
+    const code = '#include <assert.h>\n\nint main(void)\n{\n    assert(1);\n    return 0;\n}';
+    const files = { 'sum.c': SUM, 'test_sum.c': 'int mine;\n' };
+    await session({ files, script: `${code}\n\`\`\`` }, async (client, engine, uri) => {
+        const { result } = await client.act('tests', uri, rangeOf(SUM, 'int total'));
+        assert.equal(result.outcome, 'created');
+        const file = path.join(client.sandbox.work, 'test_sum_2.c');
+        assert.equal(result.uri, client.uri('test_sum_2.c'));
+        assert.equal(fs.readFileSync(file, 'utf8'), `${code}\n`);
+        assert.equal(fs.readFileSync(path.join(client.sandbox.work, 'test_sum.c'), 'utf8'), 'int mine;\n');
+        const [create] = client.edits[0].edit.documentChanges;
+        assert.deepEqual(create.options, { overwrite: false, ignoreIfExists: false });
+        assert.match(engine.requests[0].prompt, /The new file is test_sum_2\.c\n/);
+        assert.equal(client.text(uri), SUM);
+    });
+    const sandbox = new Sandbox();
+    sandbox.write({ 'tests/other.c': '' });
+    await session({ sandbox, script: `${code}\n\`\`\`` }, async (client, engine, uri) => {
+        const { result } = await client.act('tests', uri, rangeOf(SUM, 'int total'));
+        assert.equal(result.uri, client.uri('tests/test_sum.c'), 'where tests are kept');
+    });
+});
+
+test('a document with CRLF and tabs keeps them', async () => {
+    const text = SUM.replaceAll('    ', '\t').replaceAll('\n', '\r\n');
+    const tabbed = SHORT_LOOP.replaceAll('    ', '\t');
+    await session({ files: { 'sum.c': text }, script: fenced(tabbed) }, async (client, engine, uri) => {
+        const { result } = await client.act('simplify', uri, rangeOf(text, '\tfor (', 'values[i];'));
+        assert.equal(result.outcome, 'applied');
+        const expected = SUM.replace(LOOP, SHORT_LOOP).replaceAll('    ', '\t').replaceAll('\n', '\r\n');
+        assert.equal(client.text(uri), expected);
+    });
+});
+
+// Real files of five languages and more: every action, each with a right answer.
+const FIXTURES = {
+    'shelf.py': ['def by_author', 'found'], 'queue.js': ['next() {', 'job'], 'matrix.go': null, 'words.rs': null,
+    'Account.java': null, 'shapes.ts': null,
+};
+const COMMENT = { py: '#', js: '//', go: '//', rs: '//', java: '//', ts: '//' };
+
+for (const file of Object.keys(FIXTURES)) {
+    test(`every action on ${file}`, async () => {
+        const source = fs.readFileSync(new URL(`../fixtures/${file}`, import.meta.url), 'utf8');
+        const mark = COMMENT[file.split('.').at(-1)];
+        let task = null;
+        const pieceOf = (prompt) => /The piece, lines \d+ to \d+:\n(`+)\w+\n([\s\S]*?)\n\1\n/.exec(prompt)[2]
+            .replace(task === 'extract' ? /^ *\d+ {2}/gm : /$^/g, '');
+        // The piece with a remark at its end: parses as well, changes comments only.
+        const script = (request) => {
+            if (task === 'explain') return ' does it.';
+            if (task === 'tests') return `${mark} tests\n\`\`\``;
+            const piece = pieceOf(request.prompt);
+            if (task === 'rename') {
+                const names = /Only these names may change: (.*)/.exec(request.prompt)[1].split(', ');
+                return answer(piece.replaceAll(new RegExp(`\\b${names[0]}\\b`, 'g'), 'clearer'))(request);
+            }
+            return answer(`${piece} ${mark} seen`)(request);
+        };
+        await session({ files: { [file]: source }, script }, async (client, engine, uri) => {
+            const lines = source.split('\n');
+            const inner = lines.findIndex((line) => /^\s+(return|if|for|while|let|const|int)\b.*[^{:]$/.test(line));
+            const line = (n) => ({ start: { line: n, character: 0 }, end: { line: n, character: lines[n].length } });
+            for (task of ['explain', 'simplify', 'extract', 'rewrite', 'document', 'tests', 'fix', 'rename']) {
+                const now = client.text(uri).split('\n');
+                const range = { start: { line: inner, character: 0 }, end: { line: inner, character: now[inner].length } };
+                const diagnostics = [{ range: line(inner), message: 'odd' }];
+                const context = task === 'fix' ? { diagnostics } : {};
+                const more = task === 'rewrite' ? { instruction: 'add a remark' } : {};
+                const before = client.text(uri);
+                const { result, error } = await client.act(task, uri, range, { context, more });
+                if (task === 'rename' && error && /no name here/.test(error.message)) continue;
+                assert.equal(error, undefined, `${task}: ${error?.message}`);
+                const expected = { explain: 'explained', tests: 'created' }[task] ?? 'applied';
+                assert.equal(result.outcome, expected, task);
+                if (expected === 'applied') assert.notEqual(client.text(uri), before, task);
+                else assert.equal(client.text(uri), before, task);
+            }
+        });
+    });
+}

@@ -315,4 +315,35 @@ export const cases = {
         );
         return undefined;
     },
+
+    async 'an action edits the lines, one u takes it back'(t) {
+        const better = '    return values && n_even;\n```';
+        const { engine, nvim } = await open(t, { text: TRUTH, script: `${better.slice(4)}` });
+        await nvim.keys(':9DbrxAct rewrite use values, too<CR>');
+        const changed = TRUTH.replace('    return n_even;', '    return values && n_even;');
+        await nvim.until(async () => (await nvim.text()) === changed, 'the edit');
+        const { prompt } = engine.requests.at(-1);
+        assert.ok(prompt.includes('Change the piece as its owner says:\nuse values, too\n'));
+        await nvim.keys('u');
+        assert.equal(await nvim.text(), TRUTH);
+    },
+
+    async 'an explanation comes in a window of its own, without links'(t) {
+        const script = ' counts.\n\nSee [here](http://x) and `a[0](b)`.';
+        const { nvim } = await open(t, { text: TRUTH, script });
+        await nvim.keys(':4,10DbrxAct explain<CR>');
+        const shown = `table.concat(vim.tbl_map(function(w) return vim.api.nvim_win_get_config(w).relative ~= ''
+            and table.concat(vim.api.nvim_buf_get_lines(vim.api.nvim_win_get_buf(w), 0, -1, false), '|') or ''
+            end, vim.api.nvim_list_wins()), '')`.replaceAll('\n', ' ');
+        await nvim.until(async () => (await nvim.lua(shown)).includes('counts.'), 'the explanation');
+        assert.match(await nvim.lua(shown), /See \[here\] \(http:\/\/x\) and `a\[0\]\(b\)`\.$/);
+        assert.equal(await nvim.text(), TRUTH);
+    },
+
+    async 'a refusal is said, and changes nothing'(t) {
+        const { nvim } = await open(t, { text: TRUTH, script: 'return (((;\n```' });
+        await nvim.keys(':9DbrxAct simplify<CR>');
+        await nvim.until(async () => /does not parse/.test(await nvim.messages()), 'the words');
+        assert.equal(await nvim.text(), TRUTH);
+    },
 };

@@ -2,6 +2,7 @@
 // it was started with changes. Everything that is not an editor's business is in the server.
 import * as vscode from 'vscode';
 import { LanguageClient } from 'vscode-languageclient/node';
+import { registerActions } from './actions';
 import { PromptViewer } from './prompt';
 import { clientOptions, keyName, serverOptions, startSettings } from './server';
 import { StatusBar } from './status';
@@ -59,6 +60,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     context.subscriptions.push(
         status,
         prompts,
+        ...registerActions(() => client),
         vscode.commands.registerCommand('dbrx.restart', restart),
         vscode.commands.registerCommand('dbrx.showStatus', () => status.show()),
         vscode.commands.registerCommand('dbrx.showPrompt', () => prompts.show()),

@@ -12,6 +12,7 @@ import {
     type Executable,
     type LanguageClientOptions,
 } from 'vscode-languageclient/node';
+import { middleware } from './actions';
 import type { StatusBar } from './status';
 
 export const keyName = 'dbrx.key';
@@ -61,7 +62,7 @@ export async function serverOptions(
 }
 
 function startOptions(): Record<string, unknown> {
-    const options: Record<string, unknown> = { status: true };
+    const options: Record<string, unknown> = { status: true, instructions: true };
     for (const name of startSettings) {
         const value = ofUser<unknown>(name);
         if (name !== 'server.path' && value !== '' && value !== 0 && value !== undefined)
@@ -104,5 +105,6 @@ export function clientOptions(status: StatusBar): LanguageClientOptions {
         revealOutputChannelOn: RevealOutputChannelOn.Never,
         initializationFailedHandler: () => false,
         errorHandler: new QuietRestarts(status),
+        middleware,
     };
 }

@@ -37,6 +37,7 @@ const LANGUAGES = {
  *   endpoint, model, env, args      how the server is started
  *   capabilities   merged over the defaults
  *   settings       the "dbrx" object of initializationOptions, merged over { status: true }
+ *   locale         of the user, "de-AT"; absent: not said
  *   initialize     false: start only; the test initializes itself through client.connection
  */
 export async function startServer(options = {}) {
@@ -111,6 +112,7 @@ export class LspClient {
         this.initialized = await this.connection.sendRequest('initialize', {
             processId: process.pid,
             clientInfo: { name: 'tests' },
+            locale: this.options.locale,
             rootUri: uri,
             workspaceFolders: [{ uri, name: path.basename(this.folder) }],
             capabilities: { ...CAPABILITIES, ...this.options.capabilities },

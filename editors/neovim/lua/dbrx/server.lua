@@ -73,6 +73,7 @@ local function capabilities()
     -- Declared whatever the version: the plugin shows these itself, and a server that sees them
     -- offers no popup items in their place.
     all.textDocument.inlineCompletion = { dynamicRegistration = false }
+    all.window = vim.tbl_extend('force', all.window or {}, { workDoneProgress = true })
     return all
 end
 
@@ -110,6 +111,9 @@ end
 
 local function handlers(folder)
     return {
+        ['dbrx/document'] = function(_, document)
+            require('dbrx.action').show(document)
+        end,
         ['dbrx/status'] = function(_, status)
             if type(status) == 'table' and type(status.state) == 'string' then
                 if status.state == 'ready' then
@@ -126,6 +130,8 @@ local function settings()
     return {
         dbrx = {
             status = true,
+            documents = true, -- explanations: lua/dbrx/action.lua shows them
+            instructions = true,
             model = options.model,
             endpoint = options.endpoint,
             caFile = options.ca_file,
@@ -222,6 +228,15 @@ end
 function M.client(buffer)
     local client = attached[buffer] and vim.lsp.get_client_by_id(attached[buffer])
     return client and client.initialized and client or nil
+end
+
+--- A buffer whose server can be asked, for what belongs to none.
+function M.any_buffer()
+    for buffer in pairs(attached) do
+        if M.client(buffer) then
+            return buffer
+        end
+    end
 end
 
 --- Sends a request; `answered(err, result)` comes at most once. Returns a function that cancels it,
