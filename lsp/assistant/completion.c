@@ -141,15 +141,6 @@ static void completion_show(struct completion *c)
     c->shown_id = c->session->shown_id;
 }
 
-static void counters_add(struct assistant_counters *n, const struct completion *c)
-{
-    if (!c->run) return;
-    if (c->report.ttft_us > 0)
-        rhythm_answer(&c->assistant->rhythm, (double)c->report.ttft_us / 1e3);
-    n->prompt_tokens += c->report.n_prompt;
-    n->cached_tokens += c->report.n_cached;
-}
-
 /* Takes it off the list, calls back and frees. */
 static void completion_answer(struct completion *c)
 {
@@ -175,7 +166,8 @@ static void completion_answer(struct completion *c)
         answer.to_byte = answer.items[0].to_byte;
     }
     if (c->run) answer.report.prompt = &c->run->prompt;
-    counters_add(&c->assistant->counters, c);
+    if (c->report.ttft_us > 0)
+        rhythm_answer(&c->assistant->rhythm, (double)c->report.ttft_us / 1e3);
     completion_show(c);
     answer.shown_id = c->shown_id;
     c->on_answer(c->context, &answer);

@@ -13,6 +13,8 @@
     ROW(requests, "requests sent to the engine")                                                   \
     ROW(prompt_tokens, "tokens of their prompts")                                                  \
     ROW(cached_tokens, "of them found in the engine's cache")                                      \
+    ROW(measured, "requests by typing of which that is known")                                     \
+    ROW(measured_warm, "of them found all but 64 tokens")                                          \
     ROW(shown, "suggestions shown")                                                                \
     ROW(typed, "of them typed to the end")                                                         \
     ROW(accepted, "accepted")                                                                      \

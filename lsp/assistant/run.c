@@ -14,7 +14,7 @@
 #include "lsp/assistant/guidance.h"
 #include "lsp/assistant/state.h"
 
-enum { BEHIND_MS = 10000, UNSURE_TOKENS_MIN = 3 };
+enum { BEHIND_MS = 10000, UNSURE_TOKENS_MIN = 3, WARM_MISSING_MAX = 64 };
 
 /* Mean log-probability of what is shown unasked: below, each token was less likely than one in eight. */
 static const double sure_mean_min = -2.1;
@@ -35,12 +35,27 @@ void run_release(struct run *r)
     memory_free(r);
 }
 
+/* What the engine has said of the prompt, as soon as it has said anything. */
+static void run_count(const struct run *r)
+{
+    struct assistant_counters *n = &r->assistant->counters;
+    struct engine_answer now = r->numbers;
+    if (r->call) engine_call_snapshot(r->call, &now);
+    if (now.n_prompt <= 0) return;
+    n->prompt_tokens += now.n_prompt;
+    n->cached_tokens += now.n_cached;
+    if (r->alternates || r->question->query.invoked) return;
+    n->measured++;
+    n->measured_warm += now.n_prompt - now.n_cached <= WARM_MISSING_MAX;
+}
+
 /* Off the assistant's list; from now on its words and its end are nobody's business. */
 static void run_detach(struct run *r)
 {
     struct run **at = &r->assistant->runs;
     while (*at && *at != r) at = &(*at)->next;
     if (*at) *at = r->next;
+    run_count(r);
     assistant_wake(r->assistant, 0); /* warm work may have waited for its end */
     r->assistant = NULL;
     r->session = NULL;

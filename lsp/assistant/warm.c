@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "lsp/assistant/state.h"
 
@@ -20,6 +21,7 @@ struct warm_call {
     struct question *question;
     enum warm_kind kind;
     struct prompt prompt;
+    size_t n_ids;        /* of its tokens that are warmed */
     size_t n_known;      /* of its tokens, before it began */
     prompt_memory *plan; /* to adopt when it is complete; NULL: none */
 };
@@ -96,7 +98,7 @@ void warm_opened(assistant *a, struct session *s, struct question *q)
     latest_set(s, q);
     activity_note(a, s);
     wish_put(a, WARM_OPEN, q, 0);
-    wish_put(a, WARM_REST, q, REST_MS);
+    wish_put(a, WARM_OPEN, q, REST_MS); /* with what is gathered by then */
 }
 
 void warm_changed(assistant *a, struct session *s, struct question *q, bool foreseen)
@@ -173,10 +175,11 @@ void warm_shown(assistant *a, const struct question *q, const struct suggestion_
     buffer_free(&line);
 }
 
-static size_t common(const struct prompt *p, const token_list *ids)
+static size_t common(const struct warm_call *c, const token_list *ids)
 {
+    const struct prompt *p = &c->prompt;
     size_t n = 0;
-    while (n < p->ids.n && n < ids->n && p->ids.ids[n] == ids->ids[n]) n++;
+    while (n < c->n_ids && n < ids->n && p->ids.ids[n] == ids->ids[n]) n++;
     return n;
 }
 
@@ -188,8 +191,7 @@ void warm_real_begins(assistant *a, const struct run *r)
     w->last_real.n = 0;
     token_list_put_all(&w->last_real, r->prompt.ids.ids, r->prompt.ids.n);
     /* The engine goes on where a warm request stands that computes the same; others give way. */
-    if (c && c->call && common(&c->prompt, &w->last_real) <= c->n_known)
-        engine_call_cancel(c->call);
+    if (c && c->call && common(c, &w->last_real) <= c->n_known) engine_call_cancel(c->call);
 }
 
 void warm_real_ended(assistant *a, const struct run *r)
@@ -226,7 +228,9 @@ static void on_done(void *context, const struct engine_answer *answer)
         bool done = answer->code == OK && !answer->cut;
         w->running = NULL;
         if (done) {
-            warm_ledger_put(&w->ledger, c->kind, c->prompt.ids.ids, c->prompt.ids.n,
+            log_line(LOG_DEBUG, "warmed for %s: %zu tokens, %lld of them were there",
+                     warm_kind_name(c->kind), c->n_ids, (long long)answer->n_cached);
+            warm_ledger_put(&w->ledger, c->kind, c->prompt.ids.ids, c->n_ids,
                             (size_t)answer->n_cached);
             warm_ledger_use(&w->ledger, w->last_real.ids, w->last_real.n);
         }
@@ -276,16 +280,31 @@ static status call_build(struct warm_call *c, assistant *a, struct session *s,
     return plan_settle(c, s, saved, layout.proposal != NULL, err);
 }
 
+/* Where the cursor is not known yet, what stands before the file's own text. */
+static size_t tokens_before_file(const struct prompt *p)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->n_blocks; i++) {
+        const char *kind = p->blocks[i].kind;
+        if (strcmp(kind, "suffix") == 0 || strcmp(kind, "prefix") == 0 ||
+            strcmp(kind, "behind") == 0 || strcmp(kind, "tail") == 0)
+            break;
+        n += p->blocks[i].n_tokens;
+    }
+    return n;
+}
+
 static status call_send(struct warm_call *c, assistant *a, error *err)
 {
     bool ours = engine_client_status(a->options.client)->ours;
-    size_t n_known = warm_ledger_known(&a->warmer.ledger, c->prompt.ids.ids, c->prompt.ids.n);
+    c->n_ids = c->kind == WARM_OPEN ? tokens_before_file(&c->prompt) : c->prompt.ids.n;
+    size_t n_known = warm_ledger_known(&a->warmer.ledger, c->prompt.ids.ids, c->n_ids);
     c->n_known = n_known > c->prompt.n_reused ? n_known : c->prompt.n_reused;
-    if (c->prompt.ids.n < c->n_known + TOKENS_MIN && !c->plan)
+    if (c->n_ids < c->n_known + TOKENS_MIN && !c->plan)
         return fail(err, ERR_LIMIT, "nothing to gain");
     const struct engine_request request = {
         .prompt = c->prompt.ids.ids,
-        .n_prompt = c->prompt.ids.n,
+        .n_prompt = c->n_ids,
         .max_tokens = ours ? 0 : 1,
         .priority = "warm",
     };

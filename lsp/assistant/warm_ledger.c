@@ -5,8 +5,8 @@
 #include "base/memory.h"
 
 enum {
-    TRIAL_TOKENS = 512, /* spent before a kind is judged */
-    TRY_EVERY = 16,
+    TRIAL_TOKENS = 160, /* spent before a kind is judged */
+    TRY_EVERY = 32,
     SPENT_PER_USEFUL = 3,
     PRIOR_WEIGHT = 4
 };
@@ -16,6 +16,19 @@ static const double prior[N_WARM_KINDS] = {
     [WARM_OPEN] = 0.3,     [WARM_CHANGE] = 0.5,   [WARM_REST] = 0.4,
     [WARM_ACCEPTED] = 0.4, [WARM_NEWLINE] = 0.25, [WARM_SWITCH] = 0.1,
 };
+
+const char *warm_kind_name(enum warm_kind kind)
+{
+    static const char *const names[N_WARM_KINDS] = {
+        [WARM_OPEN] = "a document opened",
+        [WARM_CHANGE] = "a change",
+        [WARM_REST] = "a rest",
+        [WARM_ACCEPTED] = "the suggestion taken over",
+        [WARM_NEWLINE] = "the line behind it",
+        [WARM_SWITCH] = "a document left",
+    };
+    return names[kind];
+}
 
 static void record_end(struct warm_ledger *l, struct warm_record *r)
 {

@@ -21,6 +21,8 @@ enum warm_kind {
     N_WARM_KINDS
 };
 
+const char *warm_kind_name(enum warm_kind kind); /* for the log */
+
 struct warm_record {
     int32_t *ids; /* [n_ids] owned */
     size_t n_ids;

@@ -168,7 +168,8 @@ static status session_get(struct typing_session *out, const struct bench_request
     const struct typing_options options = {.seed = (uint64_t)r->seed,
                                            .n_steps = (size_t)r->n_prompts,
                                            .n_documents = (size_t)r->n_documents};
-    if (strcmp(r->session, "builtin") != 0) return typing_session_load(out, r->session, err);
+    if (r->session && strcmp(r->session, "builtin") != 0)
+        return typing_session_load(out, r->session, err);
     status s = typing_sources_read(&sources, r->sources, err);
     if (s == OK) s = typing_session_make(out, &sources, &options, err);
     typing_sources_free(&sources);
@@ -190,12 +191,23 @@ static status session_run(const struct bench_request *request, struct bench_repo
     return s;
 }
 
+static status lsp_run(const struct bench_request *request, struct bench_report *report, error *err)
+{
+    struct typing_session session = {0};
+    status s = session_get(&session, request, err);
+    if (s == OK) s = bench_lsp(request, &session, report, err);
+    typing_session_free(&session);
+    return s;
+}
+
 static status bench_run(const struct bench_request *request, error *err)
 {
     struct bench_report report;
     status s = report_open(&report, request->json, err);
     if (s == OK && request->simulate) {
         s = bench_simulate(request, &report, err);
+    } else if (s == OK && request->lsp) {
+        s = lsp_run(request, &report, err);
     } else if (s == OK && request->session) {
         s = session_run(request, &report, err);
     } else if (s == OK && request->users) {
@@ -211,6 +223,8 @@ static status request_check(struct bench_request *r, int n_rest, char **argv, er
 {
     char *end;
     if (n_rest) return fail(err, ERR_USAGE, "unexpected argument \"%s\" (see --help)", argv[1]);
+    if (r->lsp && (r->users || r->simulate || r->synthetic || r->prompts_only))
+        return fail(err, ERR_USAGE, "--lsp goes with a typing session alone");
     if (!!r->session + !!r->users + !!r->simulate + !!r->synthetic > 1)
         return fail(err, ERR_USAGE,
                     "--session, --users, --simulate and --synthetic exclude each other");
@@ -259,6 +273,8 @@ int command_bench(int argc, char **argv)
          SEQUENCE_TOKENS_MAX},
         {"pause-ms", OPTION_INTEGER, &r.pause_ms, "N",
          "from a change to the question (default: both 50 and 200)", 0, 60000},
+        {"lsp", OPTION_FLAG, &r.lsp, NULL,
+         "type it in an editor: language server and engine, with and without warming", 0, 0},
         {"prompts-only", OPTION_FLAG, &r.prompts_only, NULL, "no engine: what could be found", 0,
          0},
         {"simulate", OPTION_TEXT, &r.simulate, "NAME",
@@ -275,7 +291,8 @@ int command_bench(int argc, char **argv)
         {"quick", OPTION_FLAG, &r.quick, NULL, "its most important cells, five repeats", 0, 0},
         {"budget-s", OPTION_INTEGER, &r.budget_s, "N", "end within so many seconds", 1, 86400},
         {"lines", OPTION_TEXT, &r.lines, "FILE", "write each cell there when it is done", 0, 0},
-        {"speed", OPTION_NUMBER, &r.speed, "X", "of the users' typing (default 1)", 0, 0},
+        {"speed", OPTION_NUMBER, &r.speed, "X", "of the typing of users, or of --lsp (default 1)",
+         0, 0},
         {0}};
     int n_rest, exit_code;
     error err;

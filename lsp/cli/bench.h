@@ -28,7 +28,7 @@ struct bench_request {
     const char *session; /* "builtin" or a file; NULL: another mode */
     const char *sources; /* a file or directory to type from */
     const char *save;    /* where to write the session; NULL: nowhere */
-    bool prompts_only;
+    bool prompts_only, lsp;
     int64_t n_prompts, n_documents, seed, budget_tokens;
     int64_t pause_ms;  /* -1: those of the editors */
     const char *users; /* "auto" or a number; NULL: another mode */
@@ -92,6 +92,10 @@ status bench_engine(const struct bench_request *request, struct bench_report *r,
 /* bench_session.c: one typing session, cold, from the cache, and warmed. */
 status bench_session(const struct bench_request *request, const struct typing_session *session,
                      struct bench_report *r, error *err);
+
+/* bench_lsp.c: one typing session in an editor, warmed and not. */
+status bench_lsp(const struct bench_request *request, const struct typing_session *session,
+                 struct bench_report *r, error *err);
 
 /* bench_users.c: people typing at once, or as many as the engine carries. */
 status bench_users(const struct bench_request *request, struct bench_report *r, error *err);

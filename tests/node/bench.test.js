@@ -233,3 +233,26 @@ test('wrong use: one line that says what was expected', () => {
         assert.equal(result.out, '');
     }
 });
+
+test('a session typed in an editor: warming beside none', () => {
+    const source = path.join(sandbox.work, 'short.c');
+    const body = 'int f(void)\n{\n    return 1;\n}\n\n';
+    fs.writeFileSync(source, Array.from({ length: 60 }, (_, i) => body.replace('f', `f${i}`)).join(''));
+    const args = ['--lsp', '--sources', source, '--documents', '1', '--prompts', '10', '--speed', '2'];
+    const { ways } = measure(args);
+    assert.deepEqual(ways.map((way) => way.warming), [false, true]);
+    for (const way of ways) {
+        assert.ok(way.asked > 0 && way.requests > 0, JSON.stringify(way));
+        assert.ok(way.requests <= way.asked && way.cancelled <= way.asked);
+        assert.ok(way.share_found_in_cache >= 0 && way.share_found_in_cache <= 1);
+        assert.equal(way.warm_wasted_tokens, way.warm_tokens - way.warm_useful_tokens);
+        assert.ok(way.handler_ms_p99 > 0);
+    }
+    assert.deepEqual([ways[0].warm_requests, ways[0].warm_tokens], [0, 0]);
+    assert.ok(ways[1].warm_requests > 0);
+    for (const other of [['--users', '1'], ['--prompts-only']]) {
+        const { code, err } = run([...args, ...other]);
+        assert.equal(code, 2);
+        assert.match(err, /--lsp/);
+    }
+});

@@ -87,16 +87,16 @@ static void test_worth(void **state)
 {
     (void)state;
     struct warm_ledger l = {0};
-    warm_ledger_put(&l, WARM_NEWLINE, ids(0, 0), 511, 0);
+    warm_ledger_put(&l, WARM_NEWLINE, ids(0, 0), 159, 0);
     assert_true(warm_ledger_worth(&l, WARM_NEWLINE)); /* too few tokens to judge by */
-    warm_ledger_put(&l, WARM_NEWLINE, ids(1, 0), 89, 0);
+    warm_ledger_put(&l, WARM_NEWLINE, ids(1, 0), 441, 0);
     int n_tries = 0;
     for (int i = 0; i < 64; i++) n_tries += warm_ledger_worth(&l, WARM_NEWLINE);
-    assert_int_equal(n_tries, 4);                      /* one of sixteen */
+    assert_int_equal(n_tries, 2);                      /* one of thirty-two */
     assert_true(warm_ledger_worth(&l, WARM_ACCEPTED)); /* each kind for itself */
-    warm_ledger_use(&l, ids(0, 0), 199);               /* 600 spent, 199 useful */
+    warm_ledger_use(&l, ids(1, 0), 199);               /* 600 spent, 199 useful */
     assert_false(warm_ledger_worth(&l, WARM_NEWLINE));
-    warm_ledger_use(&l, ids(0, 0), 200);
+    warm_ledger_use(&l, ids(1, 0), 200);
     assert_true(warm_ledger_worth(&l, WARM_NEWLINE));
     warm_ledger_free(&l);
 }
