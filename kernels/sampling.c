@@ -11,9 +11,7 @@ static bool is_allowed(const uint32_t *mask, int32_t id)
     return !mask || (mask[id / 32] >> (id % 32) & 1u);
 }
 
-/* log of the sum of exp, in double around the largest: the normaliser of every logprob. False when
- * a logit is NaN or infinite. */
-static bool log_normaliser(double *out, const float *logits, int32_t n)
+bool sample_normaliser(double *out, const float *logits, int32_t n)
 {
     float largest = -INFINITY;
     double sum = 0;
@@ -161,10 +159,18 @@ void sample_logits(struct sample_result *out, const float *logits, int32_t n_voc
                    const struct sample_row *row, const uint32_t *mask,
                    const struct sample_scratch *scratch)
 {
-    double normaliser;
+    double normaliser = NAN;
+    if (!sample_normaliser(&normaliser, logits, n_vocab)) normaliser = NAN;
+    sample_normalised(out, logits, normaliser, n_vocab, row, mask, scratch);
+}
+
+void sample_normalised(struct sample_result *out, const float *logits, double normaliser,
+                       int32_t n_vocab, const struct sample_row *row, const uint32_t *mask,
+                       const struct sample_scratch *scratch)
+{
     int32_t n_top = row->n_logprobs < LOGPROBS_MAX ? row->n_logprobs : LOGPROBS_MAX;
     *out = (struct sample_result){.id = -1};
-    if (!log_normaliser(&normaliser, logits, n_vocab)) {
+    if (isnan(normaliser)) {
         out->nan = true;
         return;
     }

@@ -21,4 +21,13 @@ void sample_logits(struct sample_result *out, const float *logits, int32_t n_voc
                    const struct sample_row *row, const uint32_t *mask,
                    const struct sample_scratch *scratch);
 
+/* log of the sum of exp, in double around the largest: what every log-probability is taken from. False
+ * when a logit is NaN or infinite. */
+bool sample_normaliser(double *out, const float *logits, int32_t n_vocab);
+
+/* The same with the normaliser of the row as a backend knows it; NaN: some logit is not finite. */
+void sample_normalised(struct sample_result *out, const float *logits, double normaliser,
+                       int32_t n_vocab, const struct sample_row *row, const uint32_t *mask,
+                       const struct sample_scratch *scratch);
+
 #endif

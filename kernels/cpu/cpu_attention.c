@@ -63,21 +63,16 @@ static int32_t visible(const struct attention_view *v, int32_t i, int32_t from)
     return n < 0 ? 0 : n > ATTENTION_CHUNK ? ATTENTION_CHUNK : n;
 }
 
-/* The row's own maximum, exponentials and weighted values in this chunk, folded into what earlier
- * chunks gave. */
-static void row_fold(const struct attention_view *v, int32_t i, int32_t from, float scale)
+/* The row's own maximum and exponentials in this chunk, and the factors by which what earlier chunks
+ * gave and what this one gives come together. */
+static void row_soften(const struct attention_view *v, int32_t i, int32_t n, float scale)
 {
     const struct cpu_scratch *c = v->scratch;
     const struct cpu_math *math = v->d->math;
-    int32_t n = visible(v, i, from), hd = v->head_dim;
     size_t first = (size_t)i * (size_t)v->group;
-    if (n == 0) return;
     for (size_t j = first; j < first + (size_t)v->group; j++) {
-        float *score = c->score + j * ATTENTION_CHUNK, largest = -INFINITY;
-        for (int32_t p = 0; p < n; p++) {
-            score[p] *= scale;
-            largest = score[p] > largest ? score[p] : largest;
-        }
+        float *score = c->score + j * ATTENTION_CHUNK;
+        float largest = math->scale_largest(score, scale, n);
         float sum = math->exp_sum(score, largest, n);
         float merged = largest > c->largest[j] ? largest : c->largest[j];
         float old = expf(c->largest[j] - merged), fresh = expf(largest - merged);
@@ -85,18 +80,52 @@ static void row_fold(const struct attention_view *v, int32_t i, int32_t from, fl
         c->largest[j] = merged;
         c->chunk[2 * j] = old;
         c->chunk[2 * j + 1] = fresh;
-        memset(c->part + j * (size_t)hd, 0, (size_t)hd * sizeof(float));
     }
-    math->accumulate((struct rows){c->part + first * (size_t)hd, (size_t)hd, v->group},
-                     (struct panel){.bytes = c->values, .stride = (size_t)hd, .n_rows = n},
-                     (struct rows){c->score + first * ATTENTION_CHUNK, ATTENTION_CHUNK, v->group},
-                     hd);
-    float *out = v->d->attended + (size_t)(v->block.row + i) * (size_t)v->d->heads_width +
-                 (size_t)(v->kv_head * v->group * hd);
-    for (int32_t t = 0; t < v->group * hd; t++) {
-        size_t j = first + (size_t)(t / hd);
-        out[t] = out[t] * c->chunk[2 * j] +
-                 c->part[first * (size_t)hd + (size_t)t] * c->chunk[2 * j + 1];
+}
+
+/* Weighted values of n positions for n_rows rows from the block's row i. */
+static void rows_weigh(const struct attention_view *v, int32_t i, int32_t n_rows, int32_t n)
+{
+    const struct cpu_scratch *c = v->scratch;
+    size_t first = (size_t)i * (size_t)v->group, hd = (size_t)v->head_dim;
+    int vectors = n_rows * v->group;
+    memset(c->part + first * hd, 0, (size_t)vectors * hd * sizeof(float));
+    v->d->math->accumulate(
+        (struct rows){c->part + first * hd, hd, vectors},
+        (struct panel){.bytes = c->values, .stride = hd, .n_rows = n},
+        (struct rows){c->score + first * ATTENTION_CHUNK, ATTENTION_CHUNK, vectors}, v->head_dim);
+}
+
+static float *row_out(const struct attention_view *v, int32_t i)
+{
+    return v->d->attended + (size_t)(v->block.row + i) * (size_t)v->d->heads_width +
+           (size_t)(v->kv_head * v->group * v->head_dim);
+}
+
+/* What this chunk gave to the row, folded into what earlier chunks gave. */
+static void row_fold(const struct attention_view *v, int32_t i)
+{
+    const struct cpu_scratch *c = v->scratch;
+    float *out = row_out(v, i);
+    size_t hd = (size_t)v->head_dim, first = (size_t)i * (size_t)v->group;
+    for (size_t j = first; j < first + (size_t)v->group; j++, out += hd) {
+        const float *part = c->part + j * hd;
+        float old = c->chunk[2 * j], fresh = c->chunk[2 * j + 1];
+        for (size_t t = 0; t < hd; t++) out[t] = out[t] * old + part[t] * fresh;
+    }
+}
+
+/* Rows that all see the whole chunk share one pass over its values. */
+static void chunk_fold(const struct attention_view *v, int32_t from, int32_t n, float scale)
+{
+    bool whole = visible(v, 0, from) == n;
+    for (int32_t i = 0; i < v->block.n_rows; i++)
+        if (visible(v, i, from) > 0) row_soften(v, i, visible(v, i, from), scale);
+    if (whole) rows_weigh(v, 0, v->block.n_rows, n);
+    for (int32_t i = 0; i < v->block.n_rows; i++) {
+        if (visible(v, i, from) == 0) continue;
+        if (!whole) rows_weigh(v, i, 1, visible(v, i, from));
+        row_fold(v, i);
     }
 }
 
@@ -114,7 +143,7 @@ static void block_attend(const struct attention_view *v)
         d->math->dot((struct rows){c->score, ATTENTION_CHUNK, vectors},
                      (struct panel){.bytes = c->keys, .stride = (size_t)hd, .n_rows = n},
                      (struct rows){c->query, (size_t)hd, vectors}, (size_t)hd);
-        for (int32_t i = 0; i < v->block.n_rows; i++) row_fold(v, i, from, scale);
+        chunk_fold(v, from, n, scale);
     }
 }
 
@@ -145,9 +174,9 @@ static void attention_task(void *context, int64_t task, int thread)
     }
     block_attend(&v);
     for (int32_t i = 0; i < v.block.n_rows; i++) {
-        float *out = d->attended + (size_t)(v.block.row + i) * (size_t)d->heads_width +
-                     (size_t)(v.kv_head * width);
-        for (int32_t t = 0; t < width; t++) out[t] /= c->total[i * group + t / hd];
+        float *out = row_out(&v, i);
+        for (int32_t j = i * group; j < (i + 1) * group; j++, out += hd)
+            for (int32_t t = 0; t < hd; t++) out[t] /= c->total[j];
     }
 }
 

@@ -8,6 +8,8 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/format.h"
 
+enum { NORMALISE_BLOCK = 1024 };
+
 struct dense_job {
     device *d;
     int32_t layer;
@@ -206,6 +208,28 @@ void cpu_head(device *d, const weight *norm_f, const weight *lm_head)
                                             .codes = &d->y_codes});
 }
 
+/* As sample_normaliser, with the table's exponentials: sums of NORMALISE_BLOCK, added up in double.
+ * `space` is [n + LANES_MAX]. NaN when a logit is not finite. */
+static double normalise(const struct cpu_math *math, const float *logits, int32_t n, float *space)
+{
+    int32_t unlike = 0;
+    double sum = 0;
+    for (int32_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, logits + i, sizeof bits);
+        unlike |= (bits & 0x7F800000u) == 0x7F800000u;
+    }
+    if (unlike) return NAN;
+    memcpy(space, logits, (size_t)n * sizeof *space);
+    float largest = math->scale_largest(space, 1, n);
+    for (int32_t from = 0; from < n; from += NORMALISE_BLOCK) {
+        int32_t left = n - from;
+        sum += (double)math->exp_sum(space + from, largest,
+                                     left < NORMALISE_BLOCK ? left : NORMALISE_BLOCK);
+    }
+    return (double)largest + log(sum);
+}
+
 static void sample_task(void *context, int64_t i, int thread)
 {
     const struct dense_job *job = context;
@@ -213,8 +237,10 @@ static void sample_task(void *context, int64_t i, int thread)
     int32_t n = d->s.vocab_size;
     const struct sample_row *row = &d->step->sample[i];
     const uint32_t *mask = row->mask < 0 ? NULL : d->step->mask + row->mask * ((n + 31) / 32);
-    sample_logits(&d->out[i], d->logits + (size_t)i * (size_t)n, n, row, mask,
-                  &d->scratch[thread].sampling);
+    const float *logits = d->logits + (size_t)i * (size_t)n;
+    const struct sample_scratch *scratch = &d->scratch[thread].sampling;
+    double normaliser = normalise(d->math, logits, n, scratch->weight);
+    sample_normalised(&d->out[i], logits, normaliser, n, row, mask, scratch);
 }
 
 void cpu_sample(device *d)

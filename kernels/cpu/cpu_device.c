@@ -76,7 +76,7 @@ static void scratch_take(device *d, struct cpu_scratch *c)
     c->largest = arena_take(m, vectors, sizeof(float));
     c->total = arena_take(m, vectors, sizeof(float));
     c->chunk = arena_take(m, 2 * vectors, sizeof(float));
-    c->sampling.weight = arena_take(m, (size_t)d->s.vocab_size, sizeof(float));
+    c->sampling.weight = arena_take(m, (size_t)d->s.vocab_size + LANES_MAX, sizeof(float));
     c->sampling.id = arena_take(m, (size_t)d->s.vocab_size, sizeof(int32_t));
 }
 

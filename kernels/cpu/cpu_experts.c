@@ -18,6 +18,9 @@ struct experts_job {
     int32_t active[EXPERTS_MAX];
 };
 
+/* How far ahead a strip of columns is asked for: its pieces lie a row apart. */
+enum { TERMS_AHEAD = 16 };
+
 void cpu_experts_sort(device *d)
 {
     int32_t k = d->s.moe_top_k, n = d->step->n_rows * k, count[EXPERTS_MAX] = {0};
@@ -123,9 +126,11 @@ static struct panel down_panel(const device *d, int thread, const weight *w2, in
     p.bytes = (const unsigned char *)p.bytes + (size_t)column * element;
     if (p.format != WEIGHT_BF16 || as_is) return p;
     float *to = d->scratch[thread].panel;
-    for (int f = 0; f < n_terms; f++)
+    for (int f = 0; f < n_terms; f++) {
+        __builtin_prefetch((const uint16_t *)p.bytes + (size_t)(f + TERMS_AHEAD) * p.stride);
         d->math->decode(to + f * n_columns, WEIGHT_BF16,
                         (const uint16_t *)p.bytes + (size_t)f * p.stride, NULL, n_columns);
+    }
     return (struct panel){.bytes = to, .stride = (size_t)n_columns, .n_rows = n_terms};
 }
 

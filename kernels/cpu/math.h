@@ -95,6 +95,8 @@ struct cpu_math {
     void (*norm)(float *y, const float *x, const float *g, int n);
     /* gate = silu(gate) * up */
     void (*silu_product)(float *gate, const float *up, int n);
+    /* p = p * scale; returns the largest of them, NaN apart; -INFINITY of none */
+    float (*scale_largest)(float *p, float scale, int n);
     /* p = exp(p - largest) for n values; returns their sum. Writes zeros up to a multiple of
      * `lanes`. */
     float (*exp_sum)(float *p, float largest, int n);

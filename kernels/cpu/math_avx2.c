@@ -287,6 +287,7 @@ const struct cpu_math cpu_math_avx2 = {
     .decode_kv = row_decode_kv,
     .norm = row_norm,
     .silu_product = avx2_silu_product,
+    .scale_largest = row_scale_largest,
     .exp_sum = avx2_exp_sum,
 };
 

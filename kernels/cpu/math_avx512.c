@@ -22,7 +22,8 @@
  * are far from where fp32 ends on either side: what is left is FP8_UNIT. */
 #define FP8_FACTOR 0x1p100f
 
-enum { TERMS = 2 };
+/* Terms at a time for single rows, and the most columns that never are a stream. */
+enum { TERMS = 2, STREAM_COLUMNS = 256 };
 
 /* Sixteen weights from element `at`, without row scales; INT4 times its group's scale, which is exact
  * (4 bits times 8). */
@@ -250,8 +251,9 @@ TILE void accumulate_tile(struct rows out, struct panel w, struct rows h, size_t
             _mm512_storeu_ps(to + b * out.stride + v * LANES_512, sum[b][v]);
 }
 
-/* Rows from 0 on that share one pass over the terms; returns the first that is left. */
-TILE size_t accumulate_columns(struct rows out, struct panel w, struct rows h, size_t c,
+/* Rows from 0 on that share one pass over the terms of n columns in all; returns the first that is
+ * left, which is none where columns are so few that terms lie in a cache. */
+TILE size_t accumulate_columns(struct rows out, struct panel w, struct rows h, size_t c, size_t n,
                                const int n_v, const enum weight_format format)
 {
     size_t j = 0, n_x = (size_t)h.n;
@@ -268,6 +270,12 @@ TILE size_t accumulate_columns(struct rows out, struct panel w, struct rows h, s
         accumulate_tile(out, w, h, c, j, n_v, 4, format);
         j += 4;
     }
+    if (n > STREAM_COLUMNS) return j;
+    if (j + 3 <= n_x) {
+        accumulate_tile(out, w, h, c, j, n_v, 3, format);
+        j += 3;
+    }
+    for (; j < n_x; j++) accumulate_tile(out, w, h, c, j, n_v, 1, format);
     return j;
 }
 
@@ -294,9 +302,10 @@ TILE void accumulate_any(struct rows out, struct panel w, struct rows h, int n_c
                          const enum weight_format format)
 {
     size_t j = 0, n_x = (size_t)h.n, f = 0, n_f = (size_t)w.n_rows, c = 0, n = (size_t)n_columns;
-    for (; n_x >= 4 && c + 2 * LANES_512 <= n; c += 2 * LANES_512)
-        j = accumulate_columns(out, w, h, c, 2, format);
-    if (n_x >= 4 && c < n) j = accumulate_columns(out, w, h, c, 1, format);
+    bool tiles = n_x >= 4 || n <= STREAM_COLUMNS;
+    for (; tiles && c + 2 * LANES_512 <= n; c += 2 * LANES_512)
+        j = accumulate_columns(out, w, h, c, n, 2, format);
+    if (tiles && c < n) j = accumulate_columns(out, w, h, c, n, 1, format);
     for (; f + TERMS <= n_f; f += TERMS)
         for (size_t b = j; b < n_x; b++)
             accumulate_terms(out.values + b * out.stride, w, h.values + b * h.stride, f, TERMS,
@@ -320,7 +329,8 @@ static void avx512_accumulate(struct rows out, struct panel w, struct rows h, in
     .dot_lanes = avx512_dot_lanes, .lanes_fold = avx512_lanes_fold,                                \
     .accumulate = avx512_accumulate, .round = avx512_round, .decode = row_decode,                  \
     .widen = avx512_widen, .decode_kv = row_decode_kv, .norm = row_norm,                           \
-    .silu_product = avx512_silu_product, .exp_sum = avx512_exp_sum
+    .silu_product = avx512_silu_product, .scale_largest = avx512_scale_largest,                    \
+    .exp_sum = avx512_exp_sum
 
 const struct cpu_math cpu_math_avx512 = {
     .name = "avx512",

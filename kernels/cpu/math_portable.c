@@ -168,5 +168,6 @@ const struct cpu_math cpu_math_portable = {
     .decode_kv = row_decode_kv,
     .norm = row_norm,
     .silu_product = row_silu_product,
+    .scale_largest = row_scale_largest,
     .exp_sum = row_exp_sum,
 };

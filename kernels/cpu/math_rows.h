@@ -61,6 +61,14 @@ static inline void row_silu_product(float *gate, const float *up, int n)
     for (int i = 0; i < n; i++) gate[i] = gate[i] / (1.0f + row_exp(-gate[i])) * up[i];
 }
 
+static inline float row_scale_largest(float *p, float scale, int n)
+{
+    float largest = -INFINITY;
+    for (int i = 0; i < n; i++) p[i] *= scale;
+    for (int i = 0; i < n; i++) largest = p[i] > largest ? p[i] : largest;
+    return largest;
+}
+
 static inline float row_exp_sum(float *p, float largest, int n)
 {
     float lane[LANES] = {0};

@@ -44,6 +44,19 @@ void avx512_silu_product(float *gate, const float *up, int n)
 
 static __mmask16 first_lanes(int n) { return n >= VECTOR ? 0xFFFF : (__mmask16)((1u << n) - 1); }
 
+float avx512_scale_largest(float *p, float scale, int n)
+{
+    __m512 largest = _mm512_set1_ps(-INFINITY), by = _mm512_set1_ps(scale);
+    for (int i = 0; i < n; i += VECTOR) {
+        __mmask16 there = first_lanes(n - i);
+        __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(there, p + i), by);
+        _mm512_mask_storeu_ps(p + i, there, v);
+        largest =
+            _mm512_mask_max_ps(largest, there, v, largest); /* in this order NaN is left out */
+    }
+    return _mm512_reduce_max_ps(largest);
+}
+
 float avx512_exp_sum(float *p, float largest, int n)
 {
     __m512 sum = _mm512_setzero_ps(), most = _mm512_set1_ps(largest);

@@ -6,6 +6,7 @@
 
 void avx512_round(float *row, enum activation_type type, int n, struct codes out);
 void avx512_silu_product(float *gate, const float *up, int n);
+float avx512_scale_largest(float *p, float scale, int n);
 float avx512_exp_sum(float *p, float largest, int n);
 
 #endif
