@@ -23,7 +23,7 @@ static bool runs(const device *d)
 /* out = w x for the product's entries, by the kernel of its regime. */
 static void product(device *d, struct cuda_product p, const char *what)
 {
-    bool vector = !d->narrow || p.w.format == WEIGHT_F32 || p.rows_bound <= CUDA_VECTOR_ROWS;
+    bool vector = !d->narrow || p.w.format == WEIGHT_F32;
     if (vector)
         d->launch->product_vector(&p, d->stream);
     else if (p.rows_bound <= CUDA_TILE_ROWS)

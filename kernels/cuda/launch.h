@@ -11,13 +11,13 @@
 #include "kernels/kernels.h"
 
 enum {
-    CUDA_K_MULTIPLE = 128,  /* rows of weights and activations are padded to this many values */
-    CUDA_VECTOR_ROWS = 2,   /* steps up to here run on vector kernels */
-    CUDA_TILE_ROWS = 64,    /* products of more rows than this run in tiles through shared memory */
-    CUDA_GRAPH_ROWS = 64,   /* steps up to here are captured once per bucket and replayed */
-    CUDA_HEADS_PACKED = 8,  /* query heads of a KV head that share one pass over K and V */
-    CUDA_COLUMNS = 24,      /* heads times rows of one sequence that share it: few rows ... */
-    CUDA_QUERIES = 128,     /* ... and many */
+    CUDA_K_MULTIPLE = 128, /* rows of weights and activations are padded to this many values */
+    CUDA_VECTOR_ROWS = 2,  /* that a warp of the vector kernel takes at once, for steps of as few */
+    CUDA_TILE_ROWS = 64,   /* products of more rows than this run in tiles through shared memory */
+    CUDA_GRAPH_ROWS = 64,  /* steps up to here are captured once per bucket and replayed */
+    CUDA_HEADS_PACKED = 8, /* query heads of a KV head that share one pass over K and V */
+    CUDA_COLUMNS = 24,     /* heads times rows of one sequence that share it: few rows ... */
+    CUDA_QUERIES = 128,    /* ... and many */
     CUDA_NORM_THREADS = 256 /* of the kernels that own a row */
 };
 

@@ -1,7 +1,7 @@
 /* What the three kernels of a product share: which rows a block works on, and what becomes of a sum.
  *
- * Regimes: vector kernels for one or two rows and wherever activations or weights are fp32; above,
- * tensor cores with weights as M and tokens as N; above CUDA_TILE_ROWS, tiles of shared memory. */
+ * Regimes: vector kernels wherever activations or weights are fp32; else tensor cores with weights as M
+ * and tokens as N; above CUDA_TILE_ROWS, tiles of shared memory. */
 #ifndef KERNELS_CUDA_PRODUCT_CUH
 #define KERNELS_CUDA_PRODUCT_CUH
 

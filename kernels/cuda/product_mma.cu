@@ -1,12 +1,15 @@
-/* Products of 3 to 64 rows on tensor cores: weights are M, tokens are N, so few tokens waste little.
+/* Products of 1 to 64 rows on tensor cores: weights are M, tokens are N, so few tokens waste little.
  *
  * A block owns 16 outputs (of w, and of `up` when the unit is gated) and TILES * 8 entries; its four
  * warps take every fourth stretch of k. A stretch is what four lanes hold in 16 bytes each: 32 values
  * of bf16, 64 of 8 bits, 128 of 4. Lane 4g + t reads 16 bytes of rows g and g + 8 and the same
  * values of x: mma sums over k in any order, so both operands may take k as it lies in memory, and
- * neither needs shared memory. The four sums are added in the order of the warps. The order of the
- * sums depends on k alone, never on the number of entries. Bound: the bytes of w, each read once
- * for up to TILES * 8 entries. */
+ * neither needs shared memory. Weights of the next AHEAD stretches are on their way while one is
+ * multiplied: with one tile of entries 128 bytes a lane. The four sums are added in the order of the
+ * warps. The order of the sums depends on k alone, never on the number of entries: a row of a step of
+ * one gives the bits of the same row among 64. Widening costs 2 to 2.5 integer operations a code, which
+ * 32 lanes a clock and scheduler keep up with at the memory's rate; in fp32 they do not. Bound: the
+ * bytes of w, each read once for up to TILES * 8 entries. */
 #include "kernels/cuda/product.cuh"
 
 enum { MMA_THREADS = 128, MMA_WARPS = MMA_THREADS / WARP, MMA_OUTPUTS = 16 };
@@ -31,33 +34,52 @@ DEVICE void mma_stretch(float c[4], const struct mma_weights &w, const uint16_t 
     }
 }
 
-/* Adds this warp's stretches of one matrix to acc[tile][4]. `x`: rows of this lane's entries. */
+/* The stretch of a warp that begins at k; nothing beyond the last. */
+template <int FORMAT>
+DEVICE void mma_load(struct mma_weights *to, const struct cuda_matrix &w, int64_t row_low,
+                     int64_t row_high, int k)
+{
+    int64_t at = 16 * (int64_t)(k / format_traits<FORMAT>::chunk + lane_index() % 4);
+    if (k >= w.k) return;
+    to->low = load_quad_once(w.codes + row_low * w.row_bytes + at);
+    to->high = load_quad_once(w.codes + row_high * w.row_bytes + at);
+}
+
+/* Adds this warp's stretches of one matrix to acc[tile][4]. `at`: rows of this lane's entries. */
 template <int FORMAT, int TILES>
 DEVICE void mma_matrix(float acc[TILES][4], const struct cuda_matrix &w, int64_t row_low,
                        int64_t row_high, const struct cuda_operand &x, const int64_t at[TILES])
 {
-    constexpr int CHUNK = format_traits<FORMAT>::chunk;
-    int t = lane_index() % 4;
-    for (int k = warp_index() * 4 * CHUNK; k < w.k; k += MMA_WARPS * 4 * CHUNK) {
-        int chunk = k / CHUNK + t, column = chunk * CHUNK;
-        struct mma_weights q = {load_quad_once(w.codes + row_low * w.row_bytes + 16 * (int64_t)chunk),
-                                load_quad_once(w.codes + row_high * w.row_bytes + 16 * (int64_t)chunk)};
-        float low = 1, high = 1;
-        if (FORMAT == WEIGHT_INT4_G128) {
-            low = matrix_scale<FORMAT>(w, row_low, k);
-            high = matrix_scale<FORMAT>(w, row_high, k);
-        }
-        UNROLL for (int tile = 0; tile < TILES; tile++)
+    constexpr int CHUNK = format_traits<FORMAT>::chunk, STEP = MMA_WARPS * 4 * CHUNK;
+    constexpr int AHEAD = TILES == 1 ? 4 : 2;
+    struct mma_weights q[AHEAD];
+    int from = warp_index() * 4 * CHUNK;
+    UNROLL for (int i = 0; i < AHEAD; i++)
+        mma_load<FORMAT>(&q[i], w, row_low, row_high, from + i * STEP);
+    for (; from < w.k; from += AHEAD * STEP)
+        UNROLL for (int i = 0; i < AHEAD; i++)
         {
-            float c[4] = {0, 0, 0, 0};
-            mma_stretch<FORMAT>(c, q, x.hi + at[tile] + column);
-            if (x.lo) mma_stretch<FORMAT>(c, q, x.lo + at[tile] + column);
-            acc[tile][0] += c[0] * low;
-            acc[tile][1] += c[1] * low;
-            acc[tile][2] += c[2] * high;
-            acc[tile][3] += c[3] * high;
+            int k = from + i * STEP;
+            if (k >= w.k) continue;
+            struct mma_weights now = q[i];
+            mma_load<FORMAT>(&q[i], w, row_low, row_high, k + AHEAD * STEP);
+            float low = 1, high = 1;
+            if (FORMAT == WEIGHT_INT4_G128) {
+                low = matrix_scale<FORMAT>(w, row_low, k);
+                high = matrix_scale<FORMAT>(w, row_high, k);
+            }
+            int column = k + lane_index() % 4 * CHUNK;
+            UNROLL for (int tile = 0; tile < TILES; tile++)
+            {
+                float c[4] = {0, 0, 0, 0};
+                mma_stretch<FORMAT>(c, now, x.hi + at[tile] + column);
+                if (x.lo) mma_stretch<FORMAT>(c, now, x.lo + at[tile] + column);
+                acc[tile][0] += c[0] * low;
+                acc[tile][1] += c[1] * low;
+                acc[tile][2] += c[2] * high;
+                acc[tile][3] += c[3] * high;
+            }
         }
-    }
 }
 
 /* The block's sum for one (output, entry) of the tile: warps in their order. */

@@ -1,4 +1,4 @@
-/* Products in fp32 for one or two rows, and for everything that must be exact to fp32.
+/* Products in fp32, for what must be exact to it: fp32 activations or weights, and the router.
  *
  * out[r][i] = sum_k w[i][k] x[r][k]. A warp owns output i, for up to R rows; lane l owns chunks of 16
  * bytes l, l + 32, ... of the weight row, so a warp reads 512 consecutive bytes at a time and every

@@ -341,6 +341,7 @@ static void same_bits_in_any_arrangement(void **state)
     static const struct arrangement narrow[] = {
         {"by 64", 60, false, false, false},
         {"by fives", 5, true, false, false},
+        {"one by one", 1, true, false, false},
         {"by 20, company, layer by layer", 20, true, true, true},
     };
     (void)state;
