@@ -23,6 +23,8 @@ struct quad { /* what one 16-byte access moves */
 #ifdef __CUDACC__
 
 #define KERNEL(threads)       static __global__ void __launch_bounds__(threads, 1)
+/* Registers are held down so far that so many blocks run on a processor at once. */
+#define KERNEL_TOGETHER(threads, blocks) static __global__ void __launch_bounds__(threads, blocks)
 #define DEVICE                static __device__ __forceinline__
 #define SHARED(type, name, n) __shared__ __align__(16) type name[n]
 #define EXPORT(name)          name##_nvidia
