@@ -291,13 +291,11 @@ static void way_print(struct lsp_way *w)
     int64_t n_wasted = n->warm_tokens - n->warm_useful, n_known = n->from_cache + n->from_running;
     printf("%-12s %6lld %8lld %6lld %9s %9s %8s %8s %9lld %9lld %8s %8s\n",
            w->warms ? "warming" : "no warming", (long long)w->n_asked, (long long)n->requests,
-           (long long)n_known,
-           figure_text(100 * share(n->measured_warm, n->measured), 1),
+           (long long)n_known, figure_text(100 * share(n->measured_warm, n->measured), 1),
            figure_text(samples_percentile(&w->missing, 90), 0),
            figure_text(samples_percentile(&w->ttft_ms, 50), 1),
            figure_text(samples_percentile(&w->ttft_ms, 95), 1), (long long)n->warm_tokens,
-           (long long)n_wasted,
-           figure_text(share(n->warm_tokens, n->warm_useful), 2),
+           (long long)n_wasted, figure_text(share(n->warm_tokens, n->warm_useful), 2),
            figure_text(samples_percentile(&w->handler_ms, 99), 2));
 }
 

@@ -43,8 +43,8 @@ struct complete_run {
     struct document_view document;
     struct excerpts excerpts;
     const struct repository_map *map; /* NULL: none */
-    assistant *assistant; /* NULL until asked */
-    completion *handle;   /* until its answer came */
+    assistant *assistant;             /* NULL until asked */
+    completion *handle;               /* until its answer came */
 };
 
 static json_t *item_json(const struct place *p, const struct completion_answer *a)

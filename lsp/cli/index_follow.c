@@ -19,7 +19,14 @@
 #include "base/memory.h"
 #include "context/index.h"
 
-enum { RESCAN_MS = 60000, SETTLE_MS = 50, SAVED_MS = 2, LINE_MAX_BYTES = 8192, PENDING_MAX = 64, NICENESS = 10 };
+enum {
+    RESCAN_MS = 60000,
+    SETTLE_MS = 50,
+    SAVED_MS = 2,
+    LINE_MAX_BYTES = 8192,
+    PENDING_MAX = 64,
+    NICENESS = 10
+};
 
 struct follower {
     uv_loop_t loop;

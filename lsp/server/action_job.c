@@ -132,7 +132,7 @@ static void job_applied(struct job *j, const document *d)
     const struct range range = {document_position(d, j->sent_from, encoding),
                                 document_position(d, j->sent_from + j->insert.size, encoding)};
     job_finish(j, json_pack("{s:s, s:o, s:o}", "outcome", "applied", "uri", text_json(d->uri),
-                          "range", range_json(&range)));
+                            "range", range_json(&range)));
 }
 
 static void on_apply_late(uv_timer_t *timer)
@@ -294,7 +294,7 @@ static void on_done(void *context, const struct action_result *r)
     j->action = NULL;
     if (r->outcome == ACTION_PROSE) {
         job_finish(j, json_pack("{s:s, s:o, s:b}", "outcome", "explained", "uri",
-                              view_finish(j->view, r->cut), "cut", r->cut));
+                                view_finish(j->view, r->cut), "cut", r->cut));
         return;
     }
     if (j->view) view_finish(j->view, true);

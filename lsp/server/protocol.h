@@ -15,7 +15,7 @@
 /* Of the documents we make ourselves. */
 #define DOCUMENT_SCHEME "dbrx-doc"
 
-#define COMMAND_COMMIT  "dbrx-ls.commitMessage"
+#define COMMAND_COMMIT "dbrx-ls.commitMessage"
 
 enum rpc_code {
     RPC_PARSE_ERROR = -32700,

@@ -9,7 +9,7 @@
 
 #define KERNEL(threads)                  static void
 #define KERNEL_TOGETHER(threads, blocks) static void
-#define DEVICE          static inline __attribute__((unused))
+#define DEVICE                           static inline __attribute__((unused))
 #define SHARED(type, name, n)                                                                      \
     type *const name = (type *)emulator_shared(#name, __LINE__, sizeof(type) * (n))
 #define EXPORT(name) name##_host

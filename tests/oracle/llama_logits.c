@@ -68,7 +68,8 @@ static int ids_write(struct llama_model *model)
     static llama_token ids[TOKENS_MAX];
     static char text[4 * TOKENS_MAX];
     int32_t size = (int32_t)fread(text, 1, sizeof text, stdin);
-    int32_t n = llama_tokenize(llama_model_get_vocab(model), text, size, ids, TOKENS_MAX, false, false);
+    int32_t n =
+        llama_tokenize(llama_model_get_vocab(model), text, size, ids, TOKENS_MAX, false, false);
     for (int32_t i = 0; i < n; i++) printf("%d\n", ids[i]);
     return n < 0;
 }
