@@ -124,6 +124,9 @@ static status block_make(struct plan_block *b, struct unit_cache *c, text path, 
     return b->memory ? OK : fail(err, ERR_MEMORY, "prompt: no memory for an excerpt");
 }
 
+/* What showing an excerpt is worth: much for the first ones, little for the many that follow. */
+static double worth(const struct excerpt *e) { return e->score * e->score; }
+
 /* One plan under construction: blocks in the order of their best excerpts. */
 struct packing {
     struct prompt_plan *plan;
@@ -171,11 +174,11 @@ static status signature_add(struct packing *k, const struct excerpt *e)
     if (i == p->n) n += frame_tokens(k, e->path);
     if (k->used + n > k->budget_tokens || (i == p->n && p->n == PLAN_BLOCKS_MAX)) return OK;
     if (i == p->n) block_begin(k, e)->path = e->path;
-    p->blocks[i].value += e->score;
+    p->blocks[i].value += worth(e);
     k->signatures[k->n_signatures] = e;
     k->owners[k->n_signatures++] = i;
     k->used += n;
-    k->value += e->score;
+    k->value += worth(e);
     return OK;
 }
 
@@ -193,7 +196,7 @@ static status lines_add(struct packing *k, const struct excerpt *e)
     }
     if (code == OK && k->used + b->n_tokens <= k->budget_tokens) {
         k->used += b->n_tokens;
-        k->value += b->value = e->score;
+        k->value += b->value = worth(e);
         return OK;
     }
     block_free(b);
@@ -239,7 +242,7 @@ static status excerpts_add(struct packing *k, const struct excerpt *excerpts, si
         if (e->score * SCORE_LEAST_SHARE < excerpts[0].score) break;
         if (prompt_backticks(e->content) >= PROMPT_FENCE_MAX) continue;
         if (is_shown(k, e))
-            k->value += e->score;
+            k->value += worth(e);
         else if (e->line)
             code = lines_add(k, e);
         else
@@ -286,7 +289,7 @@ static bool plan_refresh(struct prompt_plan *p, bool *wrong, double *value,
             wrong[i] = wrong[i] || is_false(b, &excerpts[k]);
             if (!block_shows(b, &excerpts[k])) continue;
             if (excerpts[k].score > b->score) b->score = excerpts[k].score;
-            b->value += excerpts[k].score;
+            b->value += worth(&excerpts[k]);
             b->unused = 0;
         }
         *value += b->value;

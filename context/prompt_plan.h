@@ -3,7 +3,7 @@
  * Whatever stands before the file's own text must stand still, or every keystroke computes the
  * prompt anew. So retrieval only proposes; the plan in force stays until it has become false, or
  * until another one would show PLAN_MARGIN times as much of what is proposed now, each excerpt
- * counted by its score. Even then blocks keep their places at the front, but for those that nobody
+ * counted by the square of its score. Even then blocks keep their places at the front, but for those that nobody
  * asked for during PLAN_UNUSED_MAX proposals and where they stand in the way of better ones. The
  * signatures of one file share a block. Internal to the prompt; not thread-safe. */
 #ifndef CONTEXT_PROMPT_PLAN_H
@@ -13,7 +13,7 @@
 #include "context/retrieve.h"
 
 enum { PLAN_BLOCKS_MAX = 64, PLAN_UNUSED_MAX = 20 };
-#define PLAN_MARGIN 1.25
+#define PLAN_MARGIN 1.1
 
 struct plan_block {
     char *memory;     /* path, text and reason, one allocation */
@@ -23,7 +23,7 @@ struct plan_block {
     uint32_t line, n_lines;
     size_t n_tokens, n_backticks; /* the longest run in the content */
     double score;                 /* the best of its excerpts when last proposed; 0: none was */
-    double value;                 /* the sum of them */
+    double value;                 /* the sum of their squares */
     int32_t age, unused;          /* proposals since it came, and since it was last asked for */
 };
 

@@ -29,7 +29,6 @@ struct source {
 
 static const struct source sources[N_RETRIEVE_SOURCES] = {
     [SOURCE_DEFINITION] = {"definition", 1.0, definitions_find},
-    [SOURCE_TYPE] = {"type", 0.4, types_find},
     [SOURCE_IMPORT] = {"import", 0.8, imports_find},
     [SOURCE_KIN] = {"kin", 0.6, kin_find},
     [SOURCE_TOGETHER] = {"together", 0.4, together_find},

@@ -21,7 +21,6 @@ void retriever_close(retriever *r); /* NULL is fine */
 
 enum retrieve_source {
     SOURCE_DEFINITION, /* of a name that stands in the document, the nearer to the cursor the better */
-    SOURCE_TYPE,       /* a type that those definitions name, and what belongs to a type in use */
     SOURCE_IMPORT,     /* what an imported file offers, by what is used here and how it is called */
     SOURCE_KIN,        /* what the files beside the document use */
     SOURCE_TOGETHER, /* what files define that change in the same commits */

@@ -158,7 +158,6 @@ status windows_find(struct retrieval *t);
 
 /* The sources. Each fills found[itself], in any order; later ones may read earlier ones. */
 status definitions_find(struct retrieval *t);
-status types_find(struct retrieval *t);
 status imports_find(struct retrieval *t);
 status kin_find(struct retrieval *t);
 status together_find(struct retrieval *t);

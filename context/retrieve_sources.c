@@ -1,4 +1,4 @@
-/* Which definitions the next lines may need, looked for in five ways.
+/* Which definitions the next lines may need, looked for in several ways.
  *
  * Signatures say in one line what a body says in thirty, so every definition is one candidate of its
  * own; whether a type is shown whole is decided when all are ranked. */
@@ -12,7 +12,6 @@
 
 enum {
     SAME_NAME_MAX = 3,  /* of one name */
-    TYPED_MAX = 24,     /* definitions whose signatures are read for types */
     USED_NAMES_MAX = 80 /* of similar lines and visited places */
 };
 
@@ -96,30 +95,6 @@ status definitions_find(struct retrieval *t)
         code = name_put(t, SOURCE_DEFINITION, &t->names[i],
                         i < t->n_near ? "defines a name used near the gap"
                                       : "defines a name used in this file");
-    return code;
-}
-
-static int compare_scores(const void *a, const void *b)
-{
-    const struct candidate *x = a, *y = b;
-    if (x->score != y->score) return x->score > y->score ? -1 : 1;
-    return (x->line > y->line) - (x->line < y->line);
-}
-
-/* The types that the signatures of what is used here name. */
-status types_find(struct retrieval *t)
-{
-    struct name_table *f = arena_take(t->memory, 1, sizeof *f);
-    struct candidates *c = &t->found[SOURCE_DEFINITION];
-    struct near_name *names = arena_take(t->memory, USED_NAMES_MAX, sizeof *names);
-    if (!f || !names) return fail(t->err, ERR_MEMORY, "no memory for names");
-    qsort(c->items, c->n, sizeof *c->items, compare_scores);
-    for (size_t i = 0; i < c->n && i < TYPED_MAX; i++)
-        line_names_put(f, c->items[i].symbol->signature, 1.0 / (1.0 + (double)i / 5));
-    size_t n = names_take(names, USED_NAMES_MAX, f);
-    status code = OK;
-    for (size_t i = 0; code == OK && i < n && !retrieval_late(t); i++)
-        code = name_put(t, SOURCE_TYPE, &names[i], "named by what is used near the gap");
     return code;
 }
 
