@@ -96,6 +96,13 @@ static bool is_attribute(TSNode node)
     return syntax_type_ends(ts_node_type(node), ends, COUNT(ends));
 }
 
+/* A comment that holds its line's end does not reach into the next. */
+static uint32_t last_row(TSNode node)
+{
+    TSPoint end = ts_node_end_point(node);
+    return end.column == 0 && end.row > 0 ? end.row - 1 : end.row;
+}
+
 /* Comments and attributes whose last line is the one above. (A step costs as much as there are
  * siblings.) */
 static size_t reach_above(TSNode node)
@@ -105,12 +112,10 @@ static size_t reach_above(TSNode node)
     for (int i = 0; i < STEPS_MAX; i++) {
         TSNode above = ts_node_prev_sibling(at);
         if (ts_node_is_null(above) || (!syntax_is_comment(above) && !is_attribute(above))) break;
-        TSPoint end = ts_node_end_point(above), start = ts_node_start_point(at);
-        uint32_t last = end.column == 0 && end.row > 0 ? end.row - 1 : end.row;
         TSNode before = ts_node_prev_sibling(above);
         bool trails = !ts_node_is_null(before) &&
-                      ts_node_end_point(before).row == ts_node_start_point(above).row;
-        if (last + 1 < start.row || trails) break;
+                      last_row(before) == ts_node_start_point(above).row;
+        if (last_row(above) + 1 < ts_node_start_point(at).row || trails) break;
         at = above;
     }
     return ts_node_start_byte(at);
@@ -217,18 +222,18 @@ bool syntax_comments(const syntax *s, size_t *from, size_t *to)
     if (!s) return false;
     bool found = false;
     size_t low = 0, high = 0;
-    uint32_t last_row = 0;
+    uint32_t row = 0;
     TSTreeCursor c = ts_tree_cursor_new(ts_tree_root_node(s->tree));
     for (bool more = true; more;) {
         TSNode node = ts_tree_cursor_current_node(&c);
         bool comment = syntax_is_comment(node);
         if (comment) {
             size_t begin = ts_node_start_byte(node), end = ts_node_end_byte(node);
-            bool follows = high > 0 && ts_node_start_point(node).row <= last_row + 1;
+            bool follows = high > 0 && ts_node_start_point(node).row <= row + 1;
             if (!follows && found) break;
             if (!follows) low = begin;
             high = end;
-            last_row = ts_node_end_point(node).row - (ts_node_end_point(node).column == 0);
+            row = last_row(node);
             found = found || (begin <= *to && end >= *from);
         }
         more = (!comment && ts_tree_cursor_goto_first_child(&c)) || syntax_step_over(&c);
