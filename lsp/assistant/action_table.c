@@ -69,6 +69,7 @@ static void selection_trim(text t, size_t *from, size_t *to)
 static void paragraph_find(text t, size_t *from, size_t *to)
 {
     size_t a = line_start(t, *from), b = line_end(t, *to);
+    if (is_blank(t, *from)) return;
     while (a > 0 && !is_blank(t, a - 1)) a = line_start(t, a - 1);
     while (b < t.size) {
         size_t next = t.bytes[b] == '\r' ? b + 2 : b + 1;
