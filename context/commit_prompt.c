@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "context/prompt_text.h"
+#include "context/secrets.h"
 #include "tokenizer/chatml.h"
 
 enum {
@@ -238,13 +239,15 @@ static void task_put(buffer *out, const struct commit_facts *f)
     buffer_put_text(out, TEXT("The subject has at most 72 characters.\n"));
 }
 
-static void turns_put(token_list *out, const tokenizer *t, text user)
+/* Secrets are masked in all of it: branches and subjects hold some, too. */
+static void turns_put(token_list *out, const tokenizer *t, buffer *user)
 {
+    if (!user->failed && user->size) secrets_mask(user->bytes, user->size);
     chatml_begin(t, out, TEXT("system"));
     tokenizer_encode(t, out, text_of(SYSTEM));
     chatml_end(t, out);
     chatml_begin(t, out, TEXT("user"));
-    tokenizer_encode(t, out, user);
+    tokenizer_encode(t, out, buffer_text(user));
     chatml_end(t, out);
     chatml_begin(t, out, TEXT("assistant"));
 }
@@ -297,7 +300,7 @@ status commit_prompt_part(token_list *out, const struct commit_plan *p, size_t i
     buffer_print(&user, "Part %zu of %zu of a staged change:\n", i + 1, p->n_parts);
     patches_put(&user, p, i + 1);
     buffer_put_text(&user, text_of(PART_TASK));
-    turns_put(out, p->tokenizer, buffer_text(&user));
+    turns_put(out, p->tokenizer, &user);
     bool failed = user.failed || out->failed;
     buffer_free(&user);
     return failed ? fail(err, ERR_MEMORY, "out of memory for a prompt") : OK;
@@ -315,7 +318,7 @@ status commit_prompt_final(token_list *out, const struct commit_plan *p, const t
         buffer_put_char(&user, '\n');
     }
     task_put(&user, p->facts);
-    turns_put(out, p->tokenizer, buffer_text(&user));
+    turns_put(out, p->tokenizer, &user);
     bool failed = user.failed || out->failed;
     buffer_free(&user);
     return failed ? fail(err, ERR_MEMORY, "out of memory for a prompt") : OK;

@@ -211,14 +211,19 @@ static void system_put(struct layout *l)
         block_end(l, "system", TEXT(""), reason);
 }
 
+size_t prompt_map_tokens(size_t budget_tokens)
+{
+    size_t tokens = budget_tokens / MAP_SHARE;
+    if (tokens > MAP_TOKENS_MAX) tokens = MAP_TOKENS_MAX;
+    return budget_tokens < MAP_BUDGET_MIN ? 0 : tokens;
+}
+
 /* Cut once for a map and a budget: then it stays. */
 static status map_take(prompt_session *s, const tokenizer *t, const struct prompt_options *options,
                        error *err)
 {
     const struct repository_map *map = options->map;
-    size_t tokens = options->budget_tokens / MAP_SHARE;
-    if (tokens > MAP_TOKENS_MAX) tokens = MAP_TOKENS_MAX;
-    if (options->budget_tokens < MAP_BUDGET_MIN) tokens = 0;
+    size_t tokens = prompt_map_tokens(options->budget_tokens);
     if (!map || (s->map_key == map->key && s->map_tokens == tokens)) return OK;
     buffer_clear(&s->map);
     s->map_key = map->key;

@@ -85,4 +85,7 @@ void prompt_session_adopt_plan(prompt_session *s, prompt_memory *memory);
 enum plan_change { PLAN_AS_IT_WAS, PLAN_IS_BETTER, PLAN_WAS_FALSE };
 enum plan_change prompt_session_plan_change(const prompt_session *s);
 
+/* How many tokens of the map a prompt of this budget begins with. */
+size_t prompt_map_tokens(size_t budget_tokens);
+
 #endif

@@ -10,6 +10,7 @@
 
 #include "context/document.h"
 #include "context/human_language.h"
+#include "context/map.h"
 #include "context/prompt_units.h"
 #include "context/retrieve.h"
 #include "context/syntax.h"
@@ -38,6 +39,8 @@ struct task_request {
     text human_language; /* that prose and comments are to be in; "" leaves it to the model */
     const struct language *answer_language; /* of the code; NULL: the document's */
     const struct excerpts *excerpts;        /* NULL: none */
+    const struct repository_map *map;       /* NULL: none */
+    size_t map_tokens;                      /* prompt_map_tokens of the editor's completions */
     size_t budget_tokens;                   /* of the whole prompt */
 };
 
@@ -50,8 +53,9 @@ struct task_prompt {
     arena memory;
 };
 
-/* ERR_LIMIT says how large the piece is and how large it may be. Freed by task_prompt_free, also after
- * an error. */
+/* ERR_LIMIT says how large the piece is and how large it may be; ERR_UNSUPPORTED that code which holds a
+ * secret is not edited: the model sees it masked and would give it back so. Freed by task_prompt_free,
+ * also after an error. */
 status task_prompt_build(struct task_prompt *out, struct unit_cache *units, const tokenizer *t,
                          const struct task_request *request, error *err);
 

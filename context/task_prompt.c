@@ -6,6 +6,7 @@
 #include "base/utf.h"
 #include "context/prompt_plan.h"
 #include "context/prompt_text.h"
+#include "context/secrets.h"
 #include "context/task_text.h"
 #include "tokenizer/chatml.h"
 
@@ -18,15 +19,18 @@ struct layout {
     const struct task_request *request;
     const struct language *language, *answer_language; /* NULL: text */
     char fence[PROMPT_FENCE_MAX + 1];
-    buffer scratch;
+    buffer scratch, map;
 };
 
 static const char *fence_word(const struct language *l) { return l ? l->fence : "text"; }
 
 static void text_put(struct layout *l, text t) { unit_cache_encode(l->units, &l->out->ids, t); }
 
+/* Secrets are masked where text of files is encoded; a mask keeps lengths, so counts stay right but for
+ * what became stars. */
 static void scratch_put(struct layout *l)
 {
+    if (!l->scratch.failed && l->scratch.size) secrets_mask(l->scratch.bytes, l->scratch.size);
     text_put(l, buffer_text(&l->scratch));
     buffer_clear(&l->scratch);
 }
@@ -34,6 +38,13 @@ static void scratch_put(struct layout *l)
 static text piece_of(const struct task_request *q)
 {
     return text_slice(q->document.content, q->from_byte, q->to_byte);
+}
+
+static size_t lines_before(text t, size_t at)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < at; i++) n += t.bytes[i] == '\n';
+    return n;
 }
 
 static void file_put(struct layout *l)
@@ -198,12 +209,25 @@ static void fence_choose(struct layout *l)
         l->out->fence = text_of(arena_copy(&l->out->memory, l->fence, strlen(l->fence)));
 }
 
+/* Byte for byte the system turn of completions. */
+static void system_put(struct layout *l)
+{
+    chatml_begin(l->tokenizer, &l->out->ids, TEXT("system"));
+    buffer_put_text(&l->scratch, PROMPT_SYSTEM);
+    if (l->map.size) buffer_put_char(&l->scratch, '\n');
+    scratch_put(l);
+    if (l->map.size) {
+        text_put(l, TEXT(HEADING_MAP));
+        buffer_put_text(&l->scratch, buffer_text(&l->map));
+        scratch_put(l);
+    }
+    chatml_end(l->tokenizer, &l->out->ids);
+}
+
 static void parts_put(struct layout *l, size_t free_tokens)
 {
     struct task_prompt *p = l->out;
-    chatml_begin(l->tokenizer, &p->ids, TEXT("system"));
-    text_put(l, PROMPT_SYSTEM);
-    chatml_end(l->tokenizer, &p->ids);
+    system_put(l);
     chatml_begin(l->tokenizer, &p->ids, TEXT("user"));
     file_put(l);
     scratch_put(l);
@@ -230,11 +254,21 @@ status task_prompt_build(struct task_prompt *out, struct unit_cache *units, cons
     struct layout l = {.out = out, .units = units, .tokenizer = t, .request = request};
     l.language = language_of_document(&request->document);
     l.answer_language = request->answer_language ? request->answer_language : l.language;
+    size_t at, end;
+    if (!task_wants_prose(request->task) && request->task != TASK_TESTS &&
+        secret_find(piece_of(request), 0, &at, &end))
+        return fail(
+            err, ERR_UNSUPPORTED,
+            "line %zu holds what looks like a secret: a model that sees it masked would give "
+            "it back so",
+            request->line + lines_before(piece_of(request), at));
     unit_cache_begin(units, t);
     fence_choose(&l);
-    size_t fixed = fixed_count(&l);
     status code = OK;
-    if (fixed > request->budget_tokens)
+    if (request->map && request->map_tokens)
+        code = repository_map_text(&l.map, request->map, t, request->map_tokens, err);
+    size_t fixed = fixed_count(&l) + unit_cache_count(units, buffer_text(&l.map));
+    if (code == OK && fixed > request->budget_tokens)
         code = fail(err, ERR_LIMIT, "the piece takes %zu tokens of a prompt; there is room for %zu",
                     out->n_piece,
                     request->budget_tokens > fixed - out->n_piece
@@ -244,6 +278,7 @@ status task_prompt_build(struct task_prompt *out, struct unit_cache *units, cons
     if (code == OK && (out->ids.failed || out->memory.failed || l.scratch.failed))
         code = fail(err, ERR_MEMORY, "out of memory for a prompt");
     buffer_free(&l.scratch);
+    buffer_free(&l.map);
     return code;
 }
 

@@ -9,11 +9,13 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/memory.h"
+#include "context/prompt.h"
 #include "context/prose.h"
 #include "context/task_answer.h"
 
 enum {
     PROMPT_TOKENS = 16384,
+    COMPLETION_TOKENS = 8192,
     PROSE_TOKENS = 1024,
     FILE_TOKENS = 4096,
     EDIT_TOKENS_MORE = 512, /* than twice the piece */
@@ -317,6 +319,9 @@ static void action_prompt(action *x)
     if (!t) code = fail(&err, ERR_BUSY, "%s", engine_client_status(o->client)->reason);
     struct task_request request = x->request;
     request.excerpts = o->gatherer ? gatherer_peek(o->gatherer, x->document_key) : o->excerpts;
+    request.map = o->gatherer ? gatherer_map(o->gatherer, x->path) : o->map;
+    request.map_tokens =
+        prompt_map_tokens(o->completion_tokens ? o->completion_tokens : COMPLETION_TOKENS);
     request.budget_tokens = prompt_budget(x);
     if (request.task == TASK_TESTS) {
         text file = buffer_text(&x->place.new_file);

@@ -18,10 +18,12 @@ typedef struct action action;   /* one */
 
 struct actions_options {
     uv_loop_t *loop;
-    engine_client *client;           /* borrowed */
-    gatherer *gatherer;              /* borrowed; NULL: nothing is gathered */
-    const struct excerpts *excerpts; /* for who has gathered beforehand; NULL: nothing */
-    size_t budget_tokens;            /* of a prompt; 0: 16384. Less where the model is short. */
+    engine_client *client;            /* borrowed */
+    gatherer *gatherer;               /* borrowed; NULL: nothing is gathered */
+    const struct excerpts *excerpts;  /* for who has gathered beforehand; NULL: nothing */
+    const struct repository_map *map; /* likewise */
+    size_t completion_tokens; /* budget of completions, whose system turn is shared; 0: 8192 */
+    size_t budget_tokens;     /* of a prompt; 0: 16384. Less where the model is short. */
 };
 
 status actions_open(actions **out, const struct actions_options *options, error *err);

@@ -59,7 +59,7 @@ static void act_ask(struct engine_run *run)
 {
     struct act *a = run->context;
     const struct actions_options options = {
-        .loop = &run->loop, .client = run->client, .excerpts = &a->excerpts};
+        .loop = &run->loop, .client = run->client, .excerpts = &a->excerpts, .map = a->map};
     const struct action_query query = {
         .row = a->row,
         .document = a->document,
@@ -93,6 +93,7 @@ static void repository_ask(struct act *a, struct gather *g, arena *memory)
         !gather_path(&a->document.path, memory, g, p->path) ||
         gather_run(&a->excerpts, g, &a->document, p->cursor_byte, &err) != OK)
         log_line(LOG_DEBUG, "%s: no context of the repository", a->command);
+    if (g->map.n) a->map = &g->map;
 }
 
 status act_run(struct act *a, error *err)

@@ -24,6 +24,7 @@ struct act {
     buffer prose; /* all of it so far */
     struct engine_run run;
     struct excerpts excerpts;
+    const struct repository_map *map; /* NULL: none */
     actions *actions;
     action *handle;
 };

@@ -48,8 +48,10 @@ static void assistant_start(struct server *s)
 static void actions_start(struct server *s)
 {
     error err;
-    const struct actions_options options = {
-        .loop = &s->loop, .client = s->client, .gatherer = s->gatherer};
+    const struct actions_options options = {.loop = &s->loop,
+                                            .client = s->client,
+                                            .gatherer = s->gatherer,
+                                            .completion_tokens = (size_t)s->settings.budget_tokens};
     if (s->client && actions_open(&s->actions, &options, &err) != OK)
         log_line(LOG_WARN, "%s", err.message);
 }
