@@ -353,7 +353,7 @@ test('only inside the workspace, after all links', async () => {
 });
 
 const JSON_TEXT = '{\n    "a": 1\n}\n';
-for (const [file, why] of [['.vscode/settings.json', 'dotfile'], ['.config.json', 'dotfile'], ['hooks/post.json', 'hooks'],
+for (const [file, why] of [['.github/labels.json', 'dotfile'], ['.config.json', 'dotfile'], ['hooks/post.json', 'hooks'],
     ['settings.json', 'settings'], ['deep/tasks.json', 'settings'], ['x.code-workspace', 'settings']]) {
     test(`${file} is changed only after a yes`, async () => {
         const changed = JSON_TEXT.replace('1', '2');
