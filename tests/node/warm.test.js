@@ -15,6 +15,16 @@ const PAUSE = 400; // longer than a cursor's rest
 /** What a warm request is for: the text before its gap. */
 const tailOf = (request) => openTurnOf(request.prompt)?.tail ?? '';
 
+/** How many warm requests there were once no more come. */
+async function settledWarms(engine) {
+    for (let n = -1; n !== engine.warms.length;) {
+        n = engine.warms.length;
+        await sleep(2 * PAUSE);
+        await engine.until(() => engine.warms.every((r) => r.closedBy), 'their ends');
+    }
+    return engine.warms.length;
+}
+
 test('a document that was opened is warmed up to its text, without an answer', async () => {
     await session({ engine: { script: HANG, handshake: HEALING } }, async (client, engine) => {
         client.open('a.c', TRUTH);
@@ -72,8 +82,7 @@ test('nothing is warmed beside a real request', async () => {
     await session({ engine: { script: late.script } }, async (client, engine) => {
         const { text, position } = upTo('return first');
         const uri = client.open('a.c', text);
-        await engine.until(() => engine.warms.some((r) => r.closedBy), 'the first');
-        await sleep(PAUSE);
+        await settledWarms(engine);
         const answer = client.complete(uri, position, { invoked: true });
         await engine.until(() => engine.requests.length === 1, 'the request');
         const n = engine.warms.length;
@@ -108,8 +117,7 @@ test('whoever types along a suggestion is not warmed for at every key', async ()
         const { text, position } = upTo('return first');
         const uri = client.open('a.c', text);
         await shown(client, uri, position);
-        await sleep(PAUSE);
-        const n = engine.warms.length;
+        const n = await settledWarms(engine);
         client.type(uri, position, ' + second');
         await sleep(PAUSE);
         assert.equal(engine.warms.length, n);
@@ -168,7 +176,8 @@ test('a foreign engine is warmed only once it has been seen to find tokens again
             const before = engine.requests.length;
             assert.equal(before, 2);
             client.change(uri, { start: BLANK, end: BLANK }, `// ${'other '.repeat(40)}\n`);
-            await sleep(2 * PAUSE);
+            if (finds) await engine.until(() => engine.requests.length > before, 'a warm request');
+            else await sleep(2 * PAUSE);
             const warms = engine.requests.slice(before);
             assert.equal(warms.length > 0, finds);
             assert.ok(warms.every(({ body }) => body.max_tokens === 1 && body.dbrx === undefined));
