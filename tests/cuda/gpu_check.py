@@ -22,7 +22,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 GOLDEN = ROOT / "tests/cuda/wrappers.golden"
 PROGRAMS = ["test_cuda_wrappers", "test_cuda", "test_cuda_products", "test_cuda_attention", "test_cuda_graphs",
-            "bench-cuda"]
+            "test_cuda_large", "bench-cuda"]
 # Small enough for a checker that makes kernels fifty times slower.
 CHECKED = [("test_cuda_wrappers", "gpu_as_defined"), ("test_cuda", "forced_routes_are_taken"),
            ("test_cuda", "slot_takes_what_was_sampled"), ("test_cuda", "samples_as_the_host_does"),
@@ -50,6 +50,7 @@ def parts(o, programs):
              ("products", [program("test_cuda_products", EACH)], 60),
              ("attention", [program("test_cuda_attention", EACH)], 60),
              ("graphs", [program("test_cuda_graphs", EACH)], 60),
+             ("large", [program("test_cuda_large", EACH)], 40),
              bench("int4", 75, "--quick"), bench("fp8", 75, "--quick")]
     for tool in TOOLS:
         found.append((tool, [["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", "--print-limit", "20",
