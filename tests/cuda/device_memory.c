@@ -18,6 +18,8 @@ enum { REACHABLE = false };
 enum { BLOCKS_MAX = 16384, ALIGNMENT = 256, PAGE = 4096 };
 
 #define RANGE_BYTES ((size_t)1 << 40)
+/* A larger range is closed only when the host waits: the kernel walks all its pages each time. */
+#define STRICT_BYTES ((size_t)8 << 20)
 
 static struct {
     unsigned char *range;
@@ -27,6 +29,7 @@ static struct {
         size_t bytes;
     } blocks[BLOCKS_MAX];
     int n_blocks, n_held, depth;
+    bool stays_open; /* until device_memory_settle */
 } m;
 
 static void protect(int how)
@@ -51,7 +54,7 @@ static void *range_take(size_t bytes)
     if (size > RANGE_BYTES - m.end) return NULL;
     unsigned char *at = m.range + m.end;
     m.end += size;
-    if (m.depth > 0) protect(PROT_READ | PROT_WRITE);
+    if (m.depth > 0 || m.stays_open) protect(PROT_READ | PROT_WRITE);
     return at;
 }
 
@@ -87,6 +90,7 @@ size_t device_memory_give(void *block)
         if (m.n_held == 0 && m.depth == 0) {
             protect(PROT_NONE);
             m.end = 0;
+            m.stays_open = false;
         }
         return bytes;
     }
@@ -95,10 +99,19 @@ size_t device_memory_give(void *block)
 
 void device_memory_open(void)
 {
-    if (m.depth++ == 0 && !REACHABLE) protect(PROT_READ | PROT_WRITE);
+    if (m.depth++ > 0 || REACHABLE || m.stays_open) return;
+    protect(PROT_READ | PROT_WRITE);
+    m.stays_open = m.end > STRICT_BYTES;
 }
 
 void device_memory_close(void)
 {
-    if (--m.depth == 0 && !REACHABLE) protect(PROT_NONE);
+    if (--m.depth == 0 && !REACHABLE && !m.stays_open) protect(PROT_NONE);
+}
+
+void device_memory_settle(void)
+{
+    if (!m.stays_open || m.depth > 0) return;
+    m.stays_open = false;
+    protect(PROT_NONE);
 }

@@ -15,8 +15,9 @@ void *device_memory_take(size_t bytes);
 /* Returns the bytes of the block, 0 when it is none. */
 size_t device_memory_give(void *block);
 
-/* May be nested. */
+/* May be nested. A large memory stays open behind the last close until the host waits and settles. */
 void device_memory_open(void);
 void device_memory_close(void);
+void device_memory_settle(void);
 
 #endif

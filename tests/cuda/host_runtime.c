@@ -180,6 +180,7 @@ static int mark(void *at, void *stream)
 static int wait_for(void *what)
 {
     (void)what;
+    device_memory_settle();
     return refused();
 }
 
@@ -212,7 +213,7 @@ static int capture_end(void *stream, void **graph)
 
 static int graph_launch(void *graph, void *stream)
 {
-    int code = refused();
+    int code = fault_asked("launch") ? FAILED : refused();
     (void)stream;
     if (code == 0) emulator_graph_run(graph);
     return code;

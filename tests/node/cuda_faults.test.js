@@ -1,4 +1,4 @@
-// A GPU that fails under a real engine with a real front, the GPU being an emulated one whose faults
+// A GPU under the real program, and one that fails under a real engine with a real front, the GPU being an emulated one whose faults
 // stand in a file (tests/cuda/emulated_backend.c): the engine ends with exit code 3 and a line that says
 // why, answers nothing behind it, and the front starts it again and says so.
 import assert from 'node:assert/strict';
@@ -103,6 +103,20 @@ describe('the engine', { concurrency: 2 }, () => {
         assert.match(rows.find((r) => r.name === 'kernels').value, /^cuda emulated/);
         assert.match(rows.find((r) => r.name === 'memory').value, /\d+ KV tokens \([\d.]+ contexts, \d+ streams of 8k\)/);
     });
+});
+
+test('bench --synthetic: JSON, a table on stderr, lines in a file, wrong use', () => {
+    const lines = path.join(models.directory, 'lines');
+    const run = (...args) => spawnSync(program, ['bench', '--synthetic', ...args], { env: models.env(), encoding: 'utf8' });
+    const done = run('tiny', '--quick', '--format', 'int4', '--repeats', '1', '--budget-s', '15', '--json', '--lines', lines);
+    assert.equal(done.status, 0, done.stderr);
+    const { machine, cells, stopped } = JSON.parse(done.stdout);
+    assert.deepEqual([machine.device, machine.expert_weights, stopped], ['emulated', 'int4', false]);
+    assert.deepEqual(fs.readFileSync(lines, 'utf8').trimEnd().split('\n').map((l) => JSON.parse(l)), [machine, ...cells]);
+    assert.ok(cells.some((c) => c.kind === 'decode' && c.share_of_ceiling > 0 && c.share_of_ceiling <= 1));
+    assert.match(done.stderr, /\ndecode +1 +1 +16 /);
+    assert.match(run('huge').stderr, /^dbrx-ls bench: --synthetic: found "huge", expected dbrx\n$/);
+    assert.equal(run('tiny', '--format', 'int8').status, 2);
 });
 
 test('the front starts it again, says why, and answers', () => withFronts(model, async (sandbox, open) => {
