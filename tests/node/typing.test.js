@@ -27,9 +27,10 @@ test('a generation is kept while what is typed agrees, and answers further on', 
             waiting = settled(client.complete(uri, at));
         }
         late.open();
-        const { items } = await waiting;
-        assert.equal(only(items, at).insertText, 'econd;');
-        assert.equal(client.accepted(uri, items[0]), TRUTH);
+        const { items } = await waiting; // none, where the machine is too busy to answer in time
+        const item = items.length ? only(items, at) : await shown(client, uri, at);
+        assert.equal(item.insertText, 'econd;');
+        assert.equal(client.accepted(uri, item), TRUTH);
         assert.equal(engine.requests.length, 1);
     });
 });
@@ -49,7 +50,9 @@ test('an editor that cancels with every key loses nothing', async () => {
         const next = client.complete(uri, at);
         await client.prompt(uri); // it has been read
         late.open();
-        assert.equal(client.accepted(uri, only(await next, at)), TRUTH);
+        const items = await next;
+        const item = items.length ? only(items, at) : await shown(client, uri, at);
+        assert.equal(client.accepted(uri, item), TRUTH);
         assert.equal(engine.requests.length, 1);
     });
 });
