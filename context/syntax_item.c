@@ -113,8 +113,8 @@ static size_t reach_above(TSNode node)
         TSNode above = ts_node_prev_sibling(at);
         if (ts_node_is_null(above) || (!syntax_is_comment(above) && !is_attribute(above))) break;
         TSNode before = ts_node_prev_sibling(above);
-        bool trails = !ts_node_is_null(before) &&
-                      last_row(before) == ts_node_start_point(above).row;
+        bool trails =
+            !ts_node_is_null(before) && last_row(before) == ts_node_start_point(above).row;
         if (last_row(above) + 1 < ts_node_start_point(at).row || trails) break;
         at = above;
     }

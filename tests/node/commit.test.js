@@ -1,11 +1,12 @@
 // Commit messages: the command, git's hook and the server's command, on repositories made here by git
 // itself, with the scripted engine that sees every prompt.
 import assert from 'node:assert/strict';
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { startActing } from './support/acting_client.js';
+import { faultsOf, playCommits } from './support/commit_oracle.js';
 import { program } from './support/modules.js';
 import { Sandbox } from './support/sandbox.js';
 import { startScriptedEngine } from './support/scripted_engine.js';
@@ -452,4 +453,25 @@ test('the server command can be cancelled, and shutdown ends its process', async
         assert.equal((await second).error.code, CANCELLED);
         await s.engine.until(() => s.engine.requests[1].closedBy === 'client', 'the stream to close');
     });
+});
+
+// Real commits of this repository, their true messages as the model's answers; more of them by
+// tests/all/commit_messages.sh.
+test('real commits, staged again: the true message in form, every file listed', async (t) => {
+    const history = spawnSync('git', ['rev-list', '--count', 'HEAD'], { encoding: 'utf8' });
+    if (history.status !== 0 || Number(history.stdout) < 10) return t.skip('no history here');
+    const { played, faults } = await playCommits('.', 6);
+    assert.deepEqual(faults, []);
+    return assert.ok(played >= 4, `${played} commits`);
+});
+
+test('the oracle of real commits sees faults', () => {
+    const good = { message: 'Add a\n\nWhy.\n', files: [{ path: 'a.c' }] };
+    const rest = { truth: 'Add a\n\nWhy.\n', files: ['a.c'], prompts: ['A a.c +1 -0'] };
+    assert.deepEqual(faultsOf({ result: good, ...rest }), []);
+    for (const result of [{ ...good, message: 'Add b\n' }, { ...good, message: `${'a'.repeat(73)}\n` },
+        { ...good, message: 'Add a\nWhy.\n' }, { ...good, message: `Add a\n\n${'word '.repeat(15)}\n` },
+        { ...good, message: 'Add a\n\n#1\n' }, { ...good, files: [] }])
+        assert.notDeepEqual(faultsOf({ result, ...rest }), []);
+    assert.notDeepEqual(faultsOf({ result: good, ...rest, prompts: ['nothing'] }), []);
 });
