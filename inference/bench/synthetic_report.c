@@ -75,7 +75,8 @@ static void machine_json(buffer *b, const struct synthetic_machine *m)
     put_number(b, "workspace_bytes", (double)m->workspace_bytes);
     put_number(b, "weights_made_s", m->weights_s);
     put_number(b, "kv_tokens", (double)m->kv_tokens);
-    put_number(b, "streams_of_8192", (double)(m->kv_tokens / 8192));
+    int64_t streams = m->kv_tokens / 8192;
+    put_number(b, "streams_of_8192", (double)streams);
     buffer_put_char(b, '}');
 }
 
