@@ -313,8 +313,10 @@ static void groups_of_128_round_alone(void **state)
     }
 }
 
-int main(void)
+/* An argument such as "pairs*" runs only the tests it matches. */
+int main(int argc, char **argv)
 {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_by_their_definition),
         cmocka_unit_test(pairs_by_their_definition),
