@@ -361,7 +361,11 @@ static void host_pages_in_a_file(void **state)
     host_pages *h;
     assert_non_null(mkdtemp(directory));
     assert_int_equal(pages_open(&kv, &shape, KV_E4M3, 4, &err), OK);
-    struct host_pages_options o = {&kernels_reference, kv, kv->page_bytes, 3, directory};
+    struct host_pages_options o = {.kernels = &kernels_reference,
+                                   .kv = kv,
+                                   .page_bytes = kv->page_bytes,
+                                   .n_slots = 3,
+                                   .directory = directory};
     assert_int_equal(host_pages_open(&h, &o, &err), OK);
     assert_int_equal(directory_count(directory), 0);
     for (size_t i = 0; i < 4 * kv->page_bytes; i++) kv->bytes[i] = (unsigned char)(random_at(4, i));
@@ -410,8 +414,11 @@ static void every_failing_allocation_is_an_error(void **state)
     for (int64_t n = 1, done = 0; !done; n++) {
         host_pages *h = NULL;
         prefix_cache *c = NULL;
-        struct host_pages_options o = {&kernels_reference, kv, kv->page_bytes, 3,
-                                       n % 2 ? "/tmp" : NULL};
+        struct host_pages_options o = {.kernels = &kernels_reference,
+                                       .kv = kv,
+                                       .page_bytes = kv->page_bytes,
+                                       .n_slots = 3,
+                                       .directory = n % 2 ? "/tmp" : NULL};
         memory_fail_at((n + 1) / 2);
         status s = host_pages_open(&h, &o, &err);
         struct prefix_cache_options co = {pages, h, 0};
