@@ -485,6 +485,19 @@ FAULTS = [
     ("typed_counts_as_accepted", "lsp/assistant/acceptance.c",
      [("    if (s->done_was_typed)\n        a->counters.typed++;", "    if (!s)\n        a->counters.typed++;")],
      "acceptance.test.js", None),
+    ("excerpts_of_the_same_folder_only", "context/retrieve_imports.c",
+     [("if (code == OK) code = package_add(t);", "")], "test_retrieve", None),
+    ("package_by_the_beginning_of_its_name", "context/retrieve_imports.c",
+     [("if (!text_starts(module, p->name) ||", "if (text_starts(module, p->name) ||")],
+     "test_retrieve", None),
+    ("false_block_stays", "context/prompt_plan.c",
+     [("if (!text_equal(one, other)) return true;", "if (!text_equal(one, other)) return false;")],
+     "test_retrieve", None),
+    ("what_parses_worse_is_shown", "context/trim_syntax.c",
+     [("    return 0;\n}", "    return last;\n}")], "test_trim", None),
+    ("what_sounds_like_chatter_is_lost", "context/trim.c",
+     [("t->stage == START && t->n_waited && t->prose_is_text", "t->stage == BODY && t->n_waited")],
+     "test_trim", None),
 ]
 
 
