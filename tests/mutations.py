@@ -478,7 +478,7 @@ FAULTS = [
      [("    if (!foreseen) wish_put(a, WARM_CHANGE, q, 0);", "    wish_put(a, WARM_CHANGE, q, 0);"),
       ("TOKENS_MIN = 16,", "TOKENS_MIN = 1,")], "warm.test.js", None),
     ("unsure_and_shown", "lsp/assistant/run.c",
-     [("mean_logprob(&c) < sure_mean_min;", "mean_logprob(&c) < -100;")], "guidance.test.js", None),
+     [("mean_logprob(&c) < sure_mean_min;", "mean_logprob(&c) < 100 * sure_mean_min;")], "guidance.test.js", None),
     ("outcome_not_moved", "lsp/assistant/outcomes.c",
      [("t->at_byte = t->at_byte - n_removed + n_inserted;", "t->at_byte = t->at_byte + n_inserted;")],
      "test_outcomes", None),
