@@ -95,15 +95,14 @@ struct filler {
 static void word_put(struct filler *f, text word)
 {
     size_t n = length_of(word);
-    bool hash = word.bytes[0] == '#'; /* git would take the line for a comment */
-    if (f->column > f->indent && f->column + 1 + n > COMMIT_WIDTH && !(hash && f->indent == 0)) {
+    bool hash = word.bytes[0] == '#'; /* at a line's beginning git would take it for a comment */
+    bool breaks = f->column > f->indent && f->column + 1 + n > COMMIT_WIDTH;
+    if (breaks) {
         buffer_put_char(f->out, '\n');
         for (size_t i = 0; i < f->indent; i++) buffer_put_char(f->out, ' ');
         f->column = f->indent;
-    } else if (f->column > f->indent) {
-        buffer_put_char(f->out, ' ');
-        f->column++;
-    } else if (hash && f->column == 0) {
+    }
+    if (f->column > f->indent || (hash && f->column == 0)) {
         buffer_put_char(f->out, ' ');
         f->column++;
     }

@@ -45,9 +45,11 @@ static json_t *files_json(const struct diff *d)
     for (size_t i = 0; i < d->n; i++) {
         const struct diff_file *f = &d->files[i];
         char change[2] = {f->change, 0};
-        json_array_append_new(files, json_pack("{s:o, s:s, s:I, s:I}", "path", text_json(f->path),
-                                               "change", change, "added", (json_int_t)f->n_added,
-                                               "removed", (json_int_t)f->n_removed));
+        json_t *file =
+            json_pack("{s:o, s:s, s:I, s:I}", "path", text_json(f->path), "change", change, "added",
+                      (json_int_t)f->n_added, "removed", (json_int_t)f->n_removed);
+        if (file && f->change == 'R') json_object_set_new(file, "old_path", text_json(f->old_path));
+        json_array_append_new(files, file);
     }
     return files;
 }

@@ -22,10 +22,13 @@ export function faultsOf({ result, truth, files, prompts }) {
     for (const line of lines)
         if (length(line) > 72 && line.trim().includes(' ')) faults.push(`a line of ${length(line)} characters`);
     if (lines.some((line) => line.startsWith('#'))) faults.push('a line that git takes out');
-    const found = result.files.map((file) => file.path).sort();
-    if (found.join('\n') !== [...files].sort().join('\n')) faults.push(`files ${found}, not ${files}`);
+    // What is a rename is a judgement: two programs may differ on a file that was changed as well.
+    const found = result.files.map((file) => file.path);
+    const known = new Set([...found, ...result.files.map((file) => file.old_path)]);
+    if (!found.every((file) => files.includes(file)) || !files.every((file) => known.has(file)))
+        faults.push(`files ${found}, not ${files}`);
     const last = prompts.at(-1);
-    const listed = (file) => last.includes(` ${file} `) || /files, \+/.test(last);
+    const listed = (file) => last.includes(` ${file} `) || last.includes(`(was ${file})`) || /files, \+/.test(last);
     for (const file of files) if (!listed(file)) faults.push(`${file} is not in the prompt`);
     return faults;
 }
