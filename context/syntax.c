@@ -30,20 +30,38 @@ static bool time_is_up(TSParseState *state)
     return clock_us() > r->deadline_us;
 }
 
-static status parse(syntax *s, TSParser *parser, const struct language *language, text content,
-                    error *err)
+/* Parses s->content; `known` is the tree of the text before, edited, or NULL. */
+static status parse(syntax *s, TSParser *parser, const TSTree *known, error *err)
 {
-    struct reading reading = {content, clock_us() + PARSE_MAX_US};
+    struct reading reading = {{s->content, s->size}, clock_us() + PARSE_MAX_US};
     TSInput input = {.payload = &reading, .read = read_text, .encoding = TSInputEncodingUTF8};
     TSParseOptions options = {.payload = &reading, .progress_callback = time_is_up};
-    if (!ts_parser_set_language(parser, language->grammar()))
+    if (!ts_parser_set_language(parser, s->language->grammar()))
         return fail(err, ERR_UNSUPPORTED, "syntax: the grammar of %s has another ABI",
-                    language->name);
-    s->tree = ts_parser_parse_with_options(parser, NULL, input, options);
+                    s->language->name);
+    s->tree = ts_parser_parse_with_options(parser, known, input, options);
     if (!s->tree)
         return fail(err, ERR_LIMIT, "syntax: %zu bytes of %s took longer than %d ms to parse",
-                    content.size, language->name, PARSE_MAX_US / 1000);
+                    s->size, s->language->name, PARSE_MAX_US / 1000);
     return OK;
+}
+
+/* Takes `content`, which is NULL when there was no memory for it. */
+static status make(syntax **out, const struct language *language, char *content, size_t size,
+                   const TSTree *known, error *err)
+{
+    syntax *s = memory_take(1, sizeof *s);
+    TSParser *parser = ts_parser_new();
+    if (s) *s = (syntax){.language = language, .content = content, .size = size};
+    status code = s && content && parser ? parse(s, parser, known, err)
+                                         : fail(err, ERR_MEMORY, "syntax: no memory for a parser");
+    if (!s) memory_free(content);
+    ts_parser_delete(parser);
+    if (code == OK)
+        *out = s;
+    else
+        syntax_free(s);
+    return code;
 }
 
 status syntax_parse(syntax **out, const struct language *language, text content, error *err)
@@ -53,18 +71,46 @@ status syntax_parse(syntax **out, const struct language *language, text content,
     if (content.size > DOCUMENT_PARSE_MAX)
         return fail(err, ERR_LIMIT, "syntax: the text has %zu bytes, parsed are at most %zu",
                     content.size, DOCUMENT_PARSE_MAX);
-    syntax *s = memory_take(1, sizeof *s);
-    TSParser *parser = ts_parser_new();
-    if (s) s->content = memory_copy(content.bytes, content.size);
-    if (s) s->size = content.size;
-    status code = s && s->content && parser
-                      ? parse(s, parser, language, content, err)
-                      : fail(err, ERR_MEMORY, "syntax: no memory for a parser");
-    ts_parser_delete(parser);
-    if (code == OK)
-        *out = s;
-    else
-        syntax_free(s);
+    return make(out, language, memory_copy(content.bytes, content.size), content.size, NULL, err);
+}
+
+/* Row and column (in bytes) behind `t`, which begins at `at`. */
+static TSPoint point_behind(TSPoint at, text t)
+{
+    for (size_t i = 0; i < t.size; i++) {
+        at.column++;
+        if (t.bytes[i] == '\n') at = (TSPoint){at.row + 1, 0};
+    }
+    return at;
+}
+
+status syntax_edit(syntax **out, const syntax *old, size_t from, size_t to, text with, error *err)
+{
+    *out = NULL;
+    if (!old) return OK;
+    text before = {old->content, old->size};
+    if (to > before.size) to = before.size;
+    if (from > to) from = to;
+    size_t size = before.size - (to - from) + with.size;
+    if (with.size > DOCUMENT_PARSE_MAX || size > DOCUMENT_PARSE_MAX)
+        return fail(err, ERR_LIMIT, "syntax: the text has %zu bytes, parsed are at most %zu", size,
+                    DOCUMENT_PARSE_MAX);
+    TSPoint start = point_behind((TSPoint){0, 0}, text_slice(before, 0, from));
+    TSInputEdit edit = {.start_byte = (uint32_t)from,
+                        .old_end_byte = (uint32_t)to,
+                        .new_end_byte = (uint32_t)(from + with.size),
+                        .start_point = start,
+                        .old_end_point = point_behind(start, text_slice(before, from, to)),
+                        .new_end_point = point_behind(start, with)};
+    char *content = memory_take(size + 1, 1);
+    TSTree *known = ts_tree_copy(old->tree);
+    if (content && from) memcpy(content, before.bytes, from);
+    if (content && with.size) memcpy(content + from, with.bytes, with.size);
+    if (content && to < before.size)
+        memcpy(content + from + with.size, before.bytes + to, before.size - to);
+    ts_tree_edit(known, &edit);
+    status code = make(out, old->language, content, size, known, err);
+    ts_tree_delete(known);
     return code;
 }
 

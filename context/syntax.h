@@ -37,6 +37,10 @@ const struct language *language_find_shebang(text content);
 const struct language *language_at(size_t i); /* NULL past the end: for tables and tests */
 
 status syntax_parse(syntax **out, const struct language *language, text content, error *err);
+/* The text of `old` with its bytes [from, to) replaced by `with`, parsed again where that changes
+ * something: a small change costs a fraction of the first parse. `old` stays as it is; NULL (no
+ * grammar) gives NULL. ERR_LIMIT as above. */
+status syntax_edit(syntax **out, const syntax *old, size_t from, size_t to, text with, error *err);
 void syntax_free(syntax *s); /* NULL is fine */
 
 /* Nodes with errors or missing tokens inside [from, to). */

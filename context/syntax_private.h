@@ -9,6 +9,7 @@
 #define COUNT(list) (sizeof(list) / sizeof *(list))
 
 struct syntax {
+    const struct language *language;
     TSTree *tree;
     char *content; /* a copy: where a comment ends depends on how it is written */
     size_t size;

@@ -198,6 +198,56 @@ static void test_blocks_and_statements(void **state)
     syntax_free(s);
 }
 
+/* After any edit the tree answers as that of a fresh parse does. */
+static void check_edit(const char *path, text content, size_t from, size_t to, const char *with)
+{
+    buffer whole = {0};
+    syntax *old = parse(path, content), *edited = NULL;
+    buffer_put_text(&whole, text_slice(content, 0, from));
+    buffer_put_text(&whole, text_of(with));
+    buffer_put_text(&whole, text_slice(content, to, content.size));
+    status code = ERR_LIMIT;
+    for (int tries = 0; code == ERR_LIMIT && tries < 50; tries++)
+        code = syntax_edit(&edited, old, from, to, text_of(with), NULL);
+    assert_int_equal(code, OK);
+    syntax *fresh = parse(path, buffer_text(&whole));
+    assert_int_equal(syntax_error_count(edited, 0, SIZE_MAX),
+                     syntax_error_count(fresh, 0, SIZE_MAX));
+    for (size_t at_byte = 0; at_byte <= whole.size; at_byte += 3) {
+        size_t a[3] = {0}, b[3] = {0};
+        bool in_a = syntax_enclosing_block(edited, at_byte, &a[0], &a[1]);
+        bool in_b = syntax_enclosing_block(fresh, at_byte, &b[0], &b[1]);
+        assert_int_equal(in_a, in_b);
+        assert_int_equal(syntax_statement_end(edited, at_byte, &a[2]),
+                         syntax_statement_end(fresh, at_byte, &b[2]));
+        assert_memory_equal(a, b, sizeof a);
+        assert_int_equal(syntax_in_comment(edited, at_byte), syntax_in_comment(fresh, at_byte));
+        assert_int_equal(syntax_in_string(edited, at_byte), syntax_in_string(fresh, at_byte));
+    }
+    syntax_free(fresh);
+    syntax_free(edited);
+    syntax_free(old);
+    buffer_free(&whole);
+}
+
+static void test_edits_are_like_fresh_parses(void **state)
+{
+    (void)state;
+    size_t call = at("h();", 0);
+    check_edit("a.c", program, call, call, "if (n) { g(\"}\"); }\n        ");
+    check_edit("a.c", program, call, call + 4, "");
+    check_edit("a.c", program, call, call, "/* ");
+    check_edit("a.c", program, 0, program.size, "int x;\n");
+    check_edit("a.c", program, 0, 0, "\n\nstruct s { int a; };\n");
+    check_edit("a.c", program, program.size, program.size, "int z(void) { return 1; }\n");
+    check_edit("a.py", TEXT("def f(a):\n    return a\n\n\nx = f(1)\n"), 10, 10,
+               "    if a:\n        return \"b\"\n");
+    check_edit("a.c", TEXT(""), 0, 9, "int a;\n");
+    syntax *none;
+    assert_int_equal(syntax_edit(&none, NULL, 0, 0, TEXT("x"), NULL), OK);
+    assert_null(none);
+}
+
 static void test_comments_and_strings(void **state)
 {
     (void)state;
@@ -299,6 +349,7 @@ int main(void)
         cmocka_unit_test(test_real_files_have_no_errors),
         cmocka_unit_test(test_errors_are_counted_where_they_are),
         cmocka_unit_test(test_blocks_and_statements),
+        cmocka_unit_test(test_edits_are_like_fresh_parses),
         cmocka_unit_test(test_comments_and_strings),
         cmocka_unit_test(test_every_grammar_knows_comments_and_strings),
         cmocka_unit_test(test_hostile_texts_are_bounded),
