@@ -11,7 +11,7 @@ void EXPORT(launch_attention_tiles)(const struct cuda_attention *, void *);
 void EXPORT(launch_product_vector)(const struct cuda_product *, void *);
 void EXPORT(launch_product_mma)(const struct cuda_product *, void *);
 void EXPORT(launch_product_tile)(const struct cuda_product *, void *);
-void EXPORT(launch_route)(const struct cuda_route *, void *);
+void EXPORT(launch_norm_route)(const struct cuda_route *, void *);
 void EXPORT(launch_sort)(const struct cuda_sort *, void *);
 void EXPORT(launch_combine)(const struct cuda_combine *, void *);
 void EXPORT(launch_sample)(const struct cuda_sample *, void *);
@@ -26,7 +26,7 @@ const struct cuda_launch EXPORT(cuda_launch) = {
     EXPORT(launch_attention),      EXPORT(launch_attention_rows),
     EXPORT(launch_attention_tiles), EXPORT(launch_product_vector),
     EXPORT(launch_product_mma),    EXPORT(launch_product_tile),
-    EXPORT(launch_route),          EXPORT(launch_sort),
+    EXPORT(launch_norm_route),          EXPORT(launch_sort),
     EXPORT(launch_combine),        EXPORT(launch_sample),
     EXPORT(launch_transpose),      EXPORT(launch_nan_scan),
 };

@@ -109,7 +109,7 @@ struct device {
 
     float *x; /* [slices][rows][d_model] */
     struct cuda_operand y, head_y, attended, hidden;
-    float *qkv, *q, *turn, *part, *projected, *router, *down;
+    float *qkv, *q, *turn, *part, *projected, *down;
     double *inverse_wave;
     int32_t *route, *slot, *entry_row, *first, *routes;
     float *gate, *logits, *weights;

@@ -68,7 +68,6 @@ static void activations_take(device *d)
                        (size_t)s->head_dim + 2, sizeof(float), POISONED);
     d->turn = take(d, rows, (size_t)s->head_dim, sizeof(float), POISONED);
     d->projected = take(d, rows, (size_t)s->d_model, sizeof(float), POISONED);
-    d->router = take(d, rows, (size_t)s->moe_num_experts, sizeof(float), POISONED);
     d->down = take(d, entries, (size_t)s->d_model, sizeof(float), POISONED);
 }
 

@@ -62,24 +62,24 @@ void cuda_embed(device *d, const weight *wte)
     cuda_launched(d, "embed");
 }
 
-static void norm(device *d, const weight *gain, const float *add)
+static struct cuda_norm norm_of(const device *d, const weight *gain, const float *add)
 {
-    struct cuda_norm a = {.live = d->live,
-                          .x = cuda_residual(d),
-                          .add = add,
-                          .gain = (const float *)(const void *)gain->matrix.codes,
-                          .y = d->y,
-                          .d = d->s.d_model,
-                          .rows_bound = d->rows_bound,
-                          .activations = d->s.activations};
-    d->launch->norm(&a, d->stream);
-    cuda_launched(d, "norm");
+    return (struct cuda_norm){.live = d->live,
+                              .x = cuda_residual(d),
+                              .add = add,
+                              .gain = (const float *)(const void *)gain->matrix.codes,
+                              .y = d->y,
+                              .d = d->s.d_model,
+                              .rows_bound = d->rows_bound,
+                              .activations = d->s.activations};
 }
 
 void cuda_attn_in(device *d, int32_t layer, const struct layer_weights *w)
 {
     if (!runs(d)) return;
-    norm(d, w->norm_1, NULL);
+    struct cuda_norm n = norm_of(d, w->norm_1, NULL);
+    d->launch->norm(&n, d->stream);
+    cuda_launched(d, "norm");
     gemm_dense(d, w->qkv, d->y, d->qkv, d->qkv_width, &d->live->n_rows, d->rows_bound, "qkv");
     struct cuda_rope a = {.live = d->live,
                           .qkv = d->qkv,
@@ -119,18 +119,8 @@ void cuda_attention(device *d, int32_t layer)
     cuda_launched(d, "attention");
 }
 
-static void route(device *d, int32_t layer)
+static void sort(device *d)
 {
-    struct cuda_route r = {.live = d->live,
-                           .logit = d->router,
-                           .stride = d->s.moe_num_experts,
-                           .route = d->route,
-                           .routes = d->routes,
-                           .gate = d->gate,
-                           .layer = layer,
-                           .n_experts = d->s.moe_num_experts,
-                           .top_k = d->s.moe_top_k,
-                           .rows_bound = d->rows_bound};
     struct cuda_sort s = {.live = d->live,
                           .route = d->route,
                           .slot = d->slot,
@@ -138,8 +128,6 @@ static void route(device *d, int32_t layer)
                           .first = d->first,
                           .n_experts = d->s.moe_num_experts,
                           .top_k = d->s.moe_top_k};
-    d->launch->route(&r, d->stream);
-    cuda_launched(d, "route");
     d->launch->sort(&s, d->stream);
     cuda_launched(d, "sort");
 }
@@ -147,21 +135,19 @@ static void route(device *d, int32_t layer)
 void cuda_attn_out(device *d, int32_t layer, const struct layer_weights *w)
 {
     if (!runs(d)) return;
-    int32_t rows = d->rows_bound;
-    gemm_dense(d, w->out_proj, d->attended, d->projected, d->s.d_model, &d->live->n_rows, rows,
-               "out_proj");
-    norm(d, w->norm_2, d->projected);
-    /* In fp32 whatever the regime: a choice must not turn on rounding. */
-    struct cuda_product p = {.w = w->router->matrix,
-                             .x = d->y,
-                             .out = {.f32 = d->router, .stride = d->s.moe_num_experts},
-                             .n_live = &d->live->n_rows,
-                             .n_groups = 1,
-                             .n = d->s.moe_num_experts,
-                             .rows_bound = rows};
-    d->launch->product_vector(&p, d->stream);
+    gemm_dense(d, w->out_proj, d->attended, d->projected, d->s.d_model, &d->live->n_rows,
+               d->rows_bound, "out_proj");
+    struct cuda_route r = {.norm = norm_of(d, w->norm_2, d->projected),
+                           .router = w->router->matrix,
+                           .route = d->route,
+                           .routes = d->routes,
+                           .gate = d->gate,
+                           .layer = layer,
+                           .n_experts = d->s.moe_num_experts,
+                           .top_k = d->s.moe_top_k};
+    d->launch->norm_route(&r, d->stream);
     cuda_launched(d, "router");
-    route(d, layer);
+    sort(d);
 }
 
 void cuda_experts(device *d, int32_t layer, const struct layer_weights *w)

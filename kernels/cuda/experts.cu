@@ -1,42 +1,8 @@
-/* Around the experts: the choice, rows sorted by expert on the device, and the combine. Nothing here
+/* Around the experts: rows sorted by expert on the device, and the combine. Nothing here
  * adds in an order that depends on timing. */
 #include "kernels/cuda/number.cuh"
 
-enum { ROUTE_THREADS = 128, SORT_THREADS = 512, COMBINE_THREADS = 256, EXPERTS_AT_MOST = 64 };
-
-/* The k largest logits, largest first, ties to the lower expert, or the forced ones, and a softmax
- * over these. One thread owns a row. Padding gets expert -1. */
-KERNEL(ROUTE_THREADS) route_kernel(struct cuda_route a)
-{
-    int row = block_x() * ROUTE_THREADS + thread_index();
-    if (row >= a.live->n_rows) return;
-    const float *logit = a.logit + row * a.stride;
-    int64_t at = (int64_t)row * a.top_k;
-    int64_t all = (int64_t)a.layer * a.live->n_rows * a.top_k + at; /* of all layers */
-    float largest = -INFINITY, sum = 0;
-    uint64_t taken = 0;
-    for (int j = 0; j < a.top_k; j++) {
-        int best = -1;
-        for (int e = 0; e < a.n_experts && a.live->seq[row] >= 0; e++)
-            if (!(taken >> e & 1) && (best < 0 || logit[e] > logit[best])) best = e;
-        if (a.live->seq[row] >= 0 && a.live->forced) best = a.live->forced[all + j];
-        a.route[at + j] = a.routes[all + j] = best;
-        a.gate[at + j] = best < 0 ? 0.0f : logit[best];
-        if (best >= 0) taken |= (uint64_t)1 << best;
-        largest = fmaxf(largest, a.gate[at + j]);
-    }
-    for (int j = 0; j < a.top_k; j++) {
-        a.gate[at + j] = expf(a.gate[at + j] - largest);
-        sum += a.gate[at + j];
-    }
-    for (int j = 0; j < a.top_k; j++) a.gate[at + j] /= sum;
-}
-
-void EXPORT(launch_route)(const struct cuda_route *a, void *stream)
-{
-    struct grid g = {(a->rows_bound + ROUTE_THREADS - 1) / ROUTE_THREADS, 1, 1};
-    LAUNCH(route_kernel, g, ROUTE_THREADS, stream, *a);
-}
+enum { SORT_THREADS = 512, COMBINE_THREADS = 256, EXPERTS_AT_MOST = 64 };
 
 /* Entries of one expert in ascending (row, rank): a warp walks the routes, 32 a step, and counts by
  * ballot; with `slot` it also places them from `at`. Returns how many there are. */

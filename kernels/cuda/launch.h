@@ -124,13 +124,13 @@ struct cuda_product {
     int32_t rows_bound;    /* most entries of one group */
 };
 
+/* The norm before the experts and the choice of them. */
 struct cuda_route {
-    const struct cuda_live *live;
-    const float *logit; /* [rows][stride] */
-    int64_t stride;
+    struct cuda_norm norm;
+    struct cuda_matrix router;
     int32_t *route, *routes; /* [rows][top_k]; [layers][rows][top_k], the same for collect */
     float *gate;             /* [rows][top_k] */
-    int32_t layer, n_experts, top_k, rows_bound;
+    int32_t layer, n_experts, top_k;
 };
 
 struct cuda_sort {
@@ -195,7 +195,7 @@ struct cuda_launch {
     void (*product_vector)(const struct cuda_product *, void *stream);
     void (*product_mma)(const struct cuda_product *, void *stream);
     void (*product_tile)(const struct cuda_product *, void *stream);
-    void (*route)(const struct cuda_route *, void *stream);
+    void (*norm_route)(const struct cuda_route *, void *stream);
     void (*sort)(const struct cuda_sort *, void *stream);
     void (*combine)(const struct cuda_combine *, void *stream);
     void (*sample)(const struct cuda_sample *, void *stream);

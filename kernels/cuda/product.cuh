@@ -24,6 +24,35 @@ DEVICE int64_t product_row(const struct cuda_product &p, int entry)
     return p.x_row ? p.x_row[entry] : entry;
 }
 
+/* Dot products of weight row `at` with R rows of x in fp32, by one warp: lane l owns chunks of 16 bytes
+ * l, l + 32, ..., lanes are folded by one tree, so a sum does not depend on R. */
+template <int FORMAT, int R>
+DEVICE void vector_dots(float sum[R], const struct cuda_matrix &w, int64_t at,
+                        const float *const x[R])
+{
+    constexpr int CHUNK = format_traits<FORMAT>::chunk;
+    const unsigned char *codes = w.codes + at * w.row_bytes;
+    for (int r = 0; r < R; r++) sum[r] = 0;
+    for (int c = lane_index(); c * CHUNK < w.k; c += WARP) {
+        struct quad q = load_quad_once(codes + 16 * (int64_t)c);
+        float part[R] = {0};
+        UNROLL for (int i = 0; i < CHUNK; i += 4)
+        {
+            float v[4];
+            UNROLL for (int j = 0; j < 4; j++) v[j] = chunk_value<FORMAT>(q, i + j);
+            UNROLL for (int r = 0; r < R; r++)
+            {
+                struct quad f = load_quad(x[r] + c * CHUNK + i);
+                UNROLL for (int j = 0; j < 4; j++) part[r] += v[j] * bits_float(f.word[j]);
+            }
+        }
+        float scale = FORMAT == WEIGHT_INT4_G128 ? matrix_scale<FORMAT>(w, at, c * CHUNK) : 1;
+        UNROLL for (int r = 0; r < R; r++) sum[r] += part[r] * scale;
+    }
+    float scale = FORMAT == WEIGHT_INT4_G128 ? 1 : matrix_scale<FORMAT>(w, at, 0);
+    UNROLL for (int r = 0; r < R; r++) sum[r] = warp_sum(sum[r]) * scale;
+}
+
 DEVICE float gated(float gate, float up) { return divide(gate, 1.0f + expf(-gate)) * up; }
 
 #define PRODUCT_BY_FORMAT(format, function, ...)                                                   \

@@ -7,34 +7,6 @@
 
 enum { VECTOR_THREADS = 128, VECTOR_OUTPUTS = VECTOR_THREADS / WARP };
 
-/* This lane's part of the dot products of weight row `at` with R rows of x. */
-template <int FORMAT, int R>
-DEVICE void vector_dots(float sum[R], const struct cuda_matrix &w, int64_t at,
-                        const float *const x[R])
-{
-    constexpr int CHUNK = format_traits<FORMAT>::chunk;
-    const unsigned char *codes = w.codes + at * w.row_bytes;
-    for (int r = 0; r < R; r++) sum[r] = 0;
-    for (int c = lane_index(); c * CHUNK < w.k; c += WARP) {
-        struct quad q = load_quad_once(codes + 16 * (int64_t)c);
-        float part[R] = {0};
-        UNROLL for (int i = 0; i < CHUNK; i += 4)
-        {
-            float v[4];
-            UNROLL for (int j = 0; j < 4; j++) v[j] = chunk_value<FORMAT>(q, i + j);
-            UNROLL for (int r = 0; r < R; r++)
-            {
-                struct quad f = load_quad(x[r] + c * CHUNK + i);
-                UNROLL for (int j = 0; j < 4; j++) part[r] += v[j] * bits_float(f.word[j]);
-            }
-        }
-        float scale = FORMAT == WEIGHT_INT4_G128 ? matrix_scale<FORMAT>(w, at, c * CHUNK) : 1;
-        UNROLL for (int r = 0; r < R; r++) sum[r] += part[r] * scale;
-    }
-    float scale = FORMAT == WEIGHT_INT4_G128 ? 1 : matrix_scale<FORMAT>(w, at, 0);
-    UNROLL for (int r = 0; r < R; r++) sum[r] = warp_sum(sum[r]) * scale;
-}
-
 template <int FORMAT, int R> KERNEL(VECTOR_THREADS) product_vector_kernel(struct cuda_product p)
 {
     int group = block_y(), i = block_x() * VECTOR_OUTPUTS + warp_index();

@@ -1,8 +1,8 @@
-/* The steps between products: embedding, norm, angles, RoPE with the KV write. One block owns one
+/* The steps between products: embedding, norm, choice of experts, angles, RoPE with the KV write. One block owns one
  * row; bytes are those of the row, read and written once. */
-#include "kernels/cuda/number.cuh"
+#include "kernels/cuda/product.cuh"
 
-enum { ROW_THREADS = CUDA_NORM_THREADS };
+enum { ROW_THREADS = CUDA_NORM_THREADS, EXPERTS_AT_MOST = 64 };
 
 /* x[row] = wte[token], or wte of what the step before sampled in slot ~token; padding is 0. */
 template <int FORMAT> KERNEL(ROW_THREADS) embed_kernel(struct cuda_embed a)
@@ -68,12 +68,10 @@ DEVICE float activation_code(enum activation_type type, float v, float scale)
     return v;
 }
 
-/* y = (x - mean) / sqrt(variance + 1e-5) * gain of x + add, which stays in x. */
-KERNEL(ROW_THREADS) norm_kernel(struct cuda_norm a)
+/* y = (x - mean) / sqrt(variance + 1e-5) * gain of x + add, which stays in x. By a whole block; `held` has
+ * room for one value a warp. */
+DEVICE void norm_row(const struct cuda_norm &a, int out, float *held)
 {
-    SHARED(float, held, ROW_THREADS / WARP);
-    int out = block_x();
-    if (out >= (a.of_outs ? a.live->n_outs : a.live->n_rows)) return;
     int row = a.of_outs ? a.live->out_row[out] : out;
     float *x = a.x + (int64_t)row * a.d;
     float sum = 0, squares = 0, largest = 0;
@@ -99,10 +97,79 @@ KERNEL(ROW_THREADS) norm_kernel(struct cuda_norm a)
     if (a.y.scale && thread_index() == 0) a.y.scale[out] = scale;
 }
 
+KERNEL(ROW_THREADS) norm_kernel(struct cuda_norm a)
+{
+    SHARED(float, held, ROW_THREADS / WARP);
+    int out = block_x();
+    if (out >= (a.of_outs ? a.live->n_outs : a.live->n_rows)) return;
+    norm_row(a, out, held);
+}
+
 void EXPORT(launch_norm)(const struct cuda_norm *a, void *stream)
 {
     struct grid g = {a->rows_bound, 1, 1};
     LAUNCH(norm_kernel, g, ROW_THREADS, stream, *a);
+}
+
+/* The k largest logits, largest first, ties to the lower expert, or the forced ones, and a softmax
+ * over these. One thread owns a row. Padding gets expert -1. */
+DEVICE void route_row(const struct cuda_route &a, int row, const float *logit)
+{
+    const struct cuda_live *live = a.norm.live;
+    int64_t at = (int64_t)row * a.top_k;
+    int64_t all = (int64_t)a.layer * live->n_rows * a.top_k + at; /* of all layers */
+    float largest = -INFINITY, sum = 0;
+    uint64_t taken = 0;
+    for (int j = 0; j < a.top_k; j++) {
+        int best = -1;
+        for (int e = 0; e < a.n_experts && live->seq[row] >= 0; e++)
+            if (!(taken >> e & 1) && (best < 0 || logit[e] > logit[best])) best = e;
+        if (live->seq[row] >= 0 && live->forced) best = live->forced[all + j];
+        a.route[at + j] = a.routes[all + j] = best;
+        a.gate[at + j] = best < 0 ? 0.0f : logit[best];
+        if (best >= 0) taken |= (uint64_t)1 << best;
+        largest = fmaxf(largest, a.gate[at + j]);
+    }
+    for (int j = 0; j < a.top_k; j++) {
+        a.gate[at + j] = expf(a.gate[at + j] - largest);
+        sum += a.gate[at + j];
+    }
+    for (int j = 0; j < a.top_k; j++) a.gate[at + j] /= sum;
+}
+
+/* The norm before the experts, the router's logits in fp32 whatever the regime, for a choice must not
+ * turn on rounding, and the choice. A warp owns every eighth expert; the router is read from the
+ * second-level cache once per row. */
+template <int FORMAT> KERNEL(ROW_THREADS) norm_route_kernel(struct cuda_route a)
+{
+    SHARED(float, held, ROW_THREADS / WARP);
+    SHARED(float, logit, EXPERTS_AT_MOST);
+    int row = block_x();
+    if (row >= a.norm.live->n_rows) return;
+    norm_row(a.norm, row, held);
+    block_sync();
+    const float *const y[1] = {a.norm.y.f32 + row * a.norm.y.stride};
+    for (int e = warp_index(); e < a.n_experts; e += ROW_THREADS / WARP) {
+        float sum[1];
+        vector_dots<FORMAT, 1>(sum, a.router, e, y);
+        if (lane_index() == 0) logit[e] = sum[0];
+    }
+    block_sync();
+    if (thread_index() == 0) route_row(a, row, logit);
+}
+
+template <int FORMAT> static void norm_route(const struct cuda_route *a, void *stream)
+{
+    struct grid g = {a->norm.rows_bound, 1, 1};
+    LAUNCH(norm_route_kernel<FORMAT>, g, ROW_THREADS, stream, *a);
+}
+
+void EXPORT(launch_norm_route)(const struct cuda_route *a, void *stream)
+{
+    if (a->router.format == WEIGHT_F32)
+        norm_route<WEIGHT_F32>(a, stream);
+    else
+        PRODUCT_BY_FORMAT(a->router.format, norm_route, a, stream)
 }
 
 DEVICE float clipped(float v, float clip)
