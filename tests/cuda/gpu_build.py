@@ -24,8 +24,14 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 C_FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-g1", "-Wall", "-Wextra", "-fno-math-errno", "-pthread", "-I."]
 HOST_FLAGS = ["-x", "c++", "-std=c++17", "-D_GNU_SOURCE", '-DKERNEL_HOST_LAYER="tests/cuda/host_layer.h"',
               "-O2", "-fno-exceptions", "-fno-rtti", "-Wno-unknown-pragmas", "-ffp-contract=off", "-I."]
-ISA = {"avx2": ["-mavx2", "-mfma", "-mf16c"],
-       "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c"]}
+
+
+def instruction_sets():
+    """Suffix of a file's name -> flags, as the Makefile has them."""
+    text = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    wide = re.search(r"^AVX512 := (.*)$", text, re.M).group(1)
+    rule = re.search(r"^isa_of = (.*)$", text, re.M).group(1).replace("$(AVX512)", wide)
+    return {name: flags.split() for name, flags in re.findall(r"%_(\w+)\.c,\$\(1\)\),([^()]*)\)", rule)}
 
 
 def version():
@@ -43,6 +49,7 @@ class Builder:
         self.folder, self.emulate, self.jobs = pathlib.Path(folder), emulate, jobs
         self.nvcc = None if emulate else shutil.which(os.environ.get("NVCC", "nvcc"))
         self.cc, self.cxx = os.environ.get("CC", "gcc"), os.environ.get("CXX", "g++")
+        self.isa = instruction_sets()
         self.headers = hashlib.sha256()
         for path in sorted(p for s in ("*.h", "*.cuh") for room in ("base", "kernels", "inference", "tests")
                            for p in (ROOT / room).rglob(s) if "node_modules" not in p.parts):
@@ -56,7 +63,7 @@ class Builder:
             return [self.nvcc, *nvcc_flags(), "-c"]
         if kind == "host":
             return [self.cxx, *HOST_FLAGS, "-c"]
-        isa = next((f for name, f in ISA.items() if source.endswith(f"_{name}.c")), [])
+        isa = next((f for name, f in self.isa.items() if source.endswith(f"_{name}.c")), [])
         cuda = ["-DDBRX_CUDA"] if source.endswith("cuda_backend.c") and not self.emulate else []
         exact = ["-O3", "-ffp-contract=off"] if source.startswith("kernels/cpu/") else []
         bare = ["-Itests/cuda/bare"] if source.startswith("tests/unit/") else []
