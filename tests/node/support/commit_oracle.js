@@ -20,7 +20,7 @@ export function faultsOf({ result, truth, files, prompts }) {
         faults.push(`subject "${lines[0]}", not "${subject}"`);
     if (lines[1] !== '') faults.push('no blank line behind the subject');
     for (const line of lines)
-        if (length(line) > 72 && line.trim().includes(' ')) faults.push(`a line of ${length(line)} characters`);
+        if (length(line) > 72 && !/^ *(\S{1,3} )?\S+$/.test(line)) faults.push(`a line of ${length(line)} characters`);
     if (lines.some((line) => line.startsWith('#'))) faults.push('a line that git takes out');
     // What is a rename is a judgement: two programs may differ on a file that was changed as well.
     const found = result.files.map((file) => file.path);
