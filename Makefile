@@ -45,7 +45,7 @@ include inference/nano/nano.mk
 include editors/editors.mk
 include tests/check/check.mk
 
-build: $(PROGRAM) $(MODEL_DEMO)
+build: $(PROGRAM) $(MODEL)
 
 $(PROGRAM): $(MAIN) $(LIBRARY)
 	@echo "link $@"
@@ -88,7 +88,7 @@ $(BUILD)/THIRD-PARTY: $(GRAMMAR_OBJECTS) Makefile
 install: build $(BUILD)/THIRD-PARTY
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/dbrx-ls
 	install -d $(DESTDIR)$(PREFIX)/share/dbrx-ls/model
-	install -m 644 $(MODEL_DEMO_DIR)/* $(DESTDIR)$(PREFIX)/share/dbrx-ls/model/
+	install -m 644 $(MODEL_DIR)/* $(DESTDIR)$(PREFIX)/share/dbrx-ls/model/
 	install -d $(DESTDIR)$(PREFIX)/share/dbrx-ls/neovim
 	cp -R editors/neovim/. $(DESTDIR)$(PREFIX)/share/dbrx-ls/neovim/
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dbrx-ls/LICENSE

@@ -15,7 +15,7 @@ struct model_config {
     struct model_shape shape;
     enum weight_format
         weights; /* dbrx_ls.weights; WEIGHT_BF16: not quantised, whatever the dtype */
-    bool demo;   /* dbrx_ls.demo: a stand-in that speaks no sense */
+    bool demo;   /* dbrx_ls.demo: shows the program, does no work */
 };
 
 /* Reads DIR/config.json. */

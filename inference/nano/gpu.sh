@@ -2,7 +2,7 @@
 # Training, export, quantising and bits per byte in one go, on a machine with a GPU and no network:
 #   gpu.sh TOKENS CORPUS PROGRAM OUT MINUTES
 # TOKENS is tokens.npz.xz, CORPUS the folder of heldout.jsonl.xz, PROGRAM a dbrx-ls that runs there.
-# OUT/log.jsonl is the progress. Detach it: setsid nohup sh inference/nano/gpu.sh ... >gpu.log 2>&1 &
+# OUT/log.jsonl is the progress. Detach it: setsid nohup sh gpu.sh ... >gpu.log 2>&1 &
 # Started again, training goes on from its last checkpoint.
 set -e
 tokens=$1 corpus=$2 program=$3 out=$4 minutes=$5
@@ -14,5 +14,5 @@ python3 "$here/train.py" --device cuda --minutes "$minutes" --tokens "$tokens" -
 python3 "$here/export.py" "$out/model.pt" "$out/whole"
 rm -rf "$out/model"
 "$program" quantize "$out/whole" "$out/model" --format int4 --activations int8 --shard-mib 15
-python3 "$here/evaluate.py" --bits-only --device cuda --model "$out/whole" --corpus "$corpus" \
+python3 "$here/evaluate.py" --parts bits --device cuda --model "$out/whole" --corpus "$corpus" \
     --out "$out/bench.json"

@@ -1,8 +1,17 @@
 # The embedded model: made by hand (README.md), measured here.
 
 NANO_DIR    := inference/nano
+MODEL_DIR   := $(BUILD)/model
+MODEL       := $(MODEL_DIR)/config.json
 NANO_PYTHON ?= $(BUILD)/nano/venv/bin/python
 NANO_CORPUS ?= $(BUILD)/nano/corpus
+
+# Beside the program it is the default when nothing is configured.
+$(MODEL): $(wildcard $(NANO_DIR)/model/*)
+	@rm -rf $(MODEL_DIR)
+	@mkdir -p $(MODEL_DIR)
+	@cp $^ $(MODEL_DIR)/
+	@touch $@
 
 .PHONY: nano-setup bench-nano
 nano-setup:

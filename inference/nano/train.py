@@ -245,7 +245,7 @@ class Worker:
                 ids[:, :-1], ids[:, 1:], torch.ones(ids.shape[0], PLAIN_TOKENS, device=self.device)
             )[0].item()
 
-    def log(self, seen, since):
+    def log(self, seen, since, held_out=False):
         row = {
             "step": self.step,
             "minutes": round(self.elapsed / 60, 2),
@@ -253,7 +253,7 @@ class Worker:
             "tokens_per_s": round((self.tokens - since[1]) / max(1e-9, self.elapsed - since[0])),
             **{k: round(v, 4) for k, v in seen.items()},
         }
-        if self.step % self.o.held_every == 0:
+        if held_out or self.step % self.o.held_every == 0:
             row["heldout"] = round(self.held_out_loss(), 4)
         with open(os.path.join(self.o.out, "log.jsonl"), "a", encoding="utf-8") as f:
             f.write(json.dumps(row) + "\n")
@@ -281,8 +281,7 @@ class Worker:
                 self.log(seen, since)
                 since = (self.elapsed, self.tokens)
         if self.rank == 0:
-            self.step = -(-self.step // o.held_every) * o.held_every
-            self.log({}, since)
+            self.log({}, since, True)
             torch.save(
                 {"shape": self.model.shape.as_dict(), "model": self.model.state_dict()},
                 os.path.join(o.out, "model.pt"),

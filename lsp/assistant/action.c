@@ -286,8 +286,7 @@ static void action_ask(action *x)
         .prompt = x->prompt.ids.ids,
         .n_prompt = x->prompt.ids.n,
         .max_tokens = answer_tokens(x),
-        /* Random weights repeat themselves under greedy decoding; a trained model needs no luck. */
-        .temperature = engine_client_status(client)->demo ? 1.0F : 0.0F,
+        .temperature = 0,
         .seed = x->request.from_byte,
         .priority = "action",
         .must_start_with = x->prompt.must_start_with,

@@ -152,7 +152,6 @@ static void on_call_done(void *context, const struct engine_answer *a)
 
 static status run_send(commit_run *r, error *err)
 {
-    bool demo = engine_client_status(r->options.client)->demo;
     buffer_clear(&r->said);
     const struct engine_request request = {
         .prompt = r->ids.ids,
@@ -160,9 +159,7 @@ static status run_send(commit_run *r, error *err)
         .max_tokens = r->options.warm ? 0
                       : is_part(r)    ? SUMMARY_TOKENS
                                       : MESSAGE_TOKENS,
-        .temperature = demo               ? 1.0F
-                       : r->options.again ? 0.7F
-                                          : 0.0F,
+        .temperature = r->options.again ? 0.7F : 0.0F,
         .seed = r->options.seed,
         .priority = r->options.warm ? "warm" : "action",
         .deadline_ms = DEADLINE_MS,

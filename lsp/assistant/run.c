@@ -383,13 +383,11 @@ static status run_send(struct run *r, const struct guidance *g, int32_t max_toke
     int64_t invoked_ms = a->options.invoked_deadline_ms;
     const struct engine_status *engine = engine_client_status(a->options.client);
     const text stop = buffer_text(&g->stop);
-    /* Random weights repeat themselves under greedy decoding; a trained model needs no luck. */
-    float likeliest = engine->demo ? 1.0F : 0.0F;
     const struct engine_request request = {
         .prompt = r->prompt.ids.ids,
         .n_prompt = r->prompt.ids.n,
         .max_tokens = max_tokens,
-        .temperature = r->alternates ? 0.8F : likeliest,
+        .temperature = r->alternates ? 0.8F : 0,
         .seed = r->question->place.before_hash + r->alternates,
         .n_choices = r->n_outputs,
         .stops = &stop,

@@ -47,8 +47,8 @@ static bool check_config(struct report *r, const char *dir)
                s->d_model, s->n_layers, s->n_heads, s->head_dim, s->kv_n_heads, s->moe_num_experts,
                s->ffn_hidden_size, s->moe_top_k, s->vocab_size, s->max_seq_len);
     if (c.demo)
-        report_put(r, "demo", VERDICT_WARN, "use a trained model for real work",
-                   "random weights: its answers mean nothing");
+        report_put(r, "demo", VERDICT_WARN, "use DBRX for real work: DBRX_MODEL=DIR",
+                   "a small model that shows how the program works");
     return true;
 }
 

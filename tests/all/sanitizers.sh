@@ -89,7 +89,7 @@ static int n;
 static void *add(void *p) { n++; return p; }
 int main(void) { pthread_t t; pthread_create(&t, 0, add, 0); n++; return pthread_join(t, 0); }' \
         'data race' || return
-    build tsan -fsanitize=thread "$BUILD/tsan/dbrx-ls" "$BUILD/tsan/model/config.json" tools \
+    build tsan -fsanitize=thread "$BUILD/tsan/dbrx-ls" "$BUILD/tsan/model/config.json" "$BUILD/tsan/random-model/config.json" tools \
         "$BUILD/tsan/tests/test_engine" "$BUILD/tsan/tests/test_engine_trouble" \
         "$BUILD/tsan/tests/test_engine_load" "$BUILD/tsan/tests/test_scheduler" || return
     export TSAN_OPTIONS="second_deadlock_stack=1:log_path=$tsan/reports/tsan"

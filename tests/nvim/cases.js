@@ -234,13 +234,13 @@ export const cases = {
         assert.doesNotMatch(await nvim.messages(), /Error|E\d+:/);
     },
 
-    async 'the real engine with its stand-in model shows something'(t) {
+    async 'the real engine with the embedded model shows something'(t) {
         const nvim = new Neovim(t.nvim, t.sandbox, { keys: { complete: '<C-L>' } });
         t.atEnd(() => nvim.close());
         t.sandbox.write({ [FILE]: TRUTH });
         await nvim.start(FILE);
         await nvim.untilState('ready', 60000);
-        // Random words: often they are nothing to show, so several places are tried.
+        // A small model often has nothing to show, so several places are tried.
         for (let i = 0; i < 25; i++) {
             await nvim.keys(`<Esc>6G0C    size_t n_${i} = ${i};<Esc>9G0C    return `);
             await sleep(200);

@@ -80,7 +80,7 @@ static void outputs_obey(void **state)
     (void)state;
     const char *build = getenv("BUILD");
     char model[512];
-    snprintf(model, sizeof model, "%s/model", build ? build : "build");
+    snprintf(model, sizeof model, "%s/random-model", build ? build : "build");
     const struct engine_options options = {
         .model_dir = model, .backend = "cpu", .kv_type = KV_BF16, .kv_tokens = 4096};
     engine *e;

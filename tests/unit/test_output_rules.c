@@ -146,7 +146,7 @@ static engine *engine_make(void)
 {
     const char *build = getenv("BUILD");
     char model[512];
-    snprintf(model, sizeof model, "%s/model", build ? build : "build");
+    snprintf(model, sizeof model, "%s/random-model", build ? build : "build");
     const struct engine_options options = {.model_dir = model,
                                            .backend = "cpu",
                                            .kv_type = KV_BF16,

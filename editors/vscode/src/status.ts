@@ -87,7 +87,7 @@ export class StatusBar implements vscode.Disposable {
         const s = this.status;
         return [
             s.reason,
-            s.model && `Model: ${s.model}${s.demo ? ' (a stand-in: its words are noise)' : ''}`,
+            s.model && `Model: ${s.model}${s.demo ? ' (a small demonstration model)' : ''}`,
             s.endpoint && `Engine: ${s.endpoint}`,
             s.tokens_per_s > 0 ? `Speed: ${s.tokens_per_s.toFixed(1)} tokens/s` : '',
             s.cached_share > 0

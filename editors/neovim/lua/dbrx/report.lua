@@ -36,7 +36,7 @@ function M.lines()
     local buffer = vim.api.nvim_get_current_buf()
     local model = field(status, 'model', '  model: %s')
     if model and status.demo == true then
-        model = model .. ' (a stand-in: its words are noise)'
+        model = model .. ' (a small demonstration model)'
     end
     local lines = {
         'dbrx-ls: ' .. status.state,
