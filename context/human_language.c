@@ -72,9 +72,7 @@ static const struct {
       "ajout", "corrige", "lors", "pas", "aux"}},
     {"Spanish",
      {"el", "los", "las", "para", "con", "por", "una", "del", "que", "al", "y", "se",
-      "a\xc3\xb1"
-      "ade",
-      "corrige", "cuando", "como"}},
+      "a\303\261ade", "corrige", "cuando", "como"}},
     {"Italian",
      {"il", "gli", "della", "per", "che", "di", "nel", "sono", "aggiunge", "quando", "dei", "alla",
       "dal"}},

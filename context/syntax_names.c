@@ -1,5 +1,6 @@
 /* Which names a function binds itself. A leaf is a binding by the fields that lead to it: the way up
  * is kept on a stack while the tree is walked, for asking a node for its parent starts at the root. */
+#include <assert.h>
 #include <string.h>
 
 #include "context/syntax_item.h"
@@ -62,6 +63,7 @@ static bool is_binding(const struct walk *w)
 {
     for (size_t i = w->depth; i-- > 1;) {
         const struct level *at = &w->levels[i], *above = &w->levels[i - 1];
+        assert(at->field && above->type); /* every level below depth was entered */
         if (is_group(above->type)) continue;
         if (is_parameter(above->type))
             return w->with_parameters && strcmp(at->field, "type") != 0 &&

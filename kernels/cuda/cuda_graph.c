@@ -4,8 +4,6 @@
  * step to step is read on the device from struct cuda_live, whose address stays.
  *
  * One model per device: the weights of a captured range are those of its first step. */
-#include <string.h>
-
 #include "kernels/cuda/cuda.h"
 
 static int32_t bucket(int32_t n)
@@ -18,9 +16,8 @@ static int32_t bucket(int32_t n)
 static struct cuda_graph_key key_of(const device *d)
 {
     const struct step *s = d->step;
-    struct cuda_graph_key key;
+    struct cuda_graph_key key = {0};
     bool last = d->layer_to == d->s.n_layers;
-    memset(&key, 0, sizeof key); /* compared as bytes */
     key.rows = bucket(s->n_rows);
     key.outs = last && s->n_outs > 0 ? bucket(s->n_outs) : 0;
     key.layer_from = d->layer_from;
@@ -31,10 +28,17 @@ static struct cuda_graph_key key_of(const device *d)
     return key;
 }
 
+static bool key_equal(const struct cuda_graph_key *a, const struct cuda_graph_key *b)
+{
+    return a->rows == b->rows && a->outs == b->outs && a->layer_from == b->layer_from &&
+           a->layer_to == b->layer_to && a->slice == b->slice && a->kv == b->kv &&
+           a->samples == b->samples;
+}
+
 static struct cuda_graph *find(struct cuda_graphs *g, const struct cuda_graph_key *key)
 {
     for (int i = 0; i < g->n; i++)
-        if (memcmp(&g->all[i].key, key, sizeof *key) == 0) return &g->all[i];
+        if (key_equal(&g->all[i].key, key)) return &g->all[i];
     return NULL;
 }
 
@@ -73,8 +77,7 @@ bool cuda_graph_begin(device *d)
     if (!cuda_ok(d, d->run->capture_begin(d->stream), "capturing a step")) return true;
     d->cost.whole = false; /* a capture is not what a step costs */
     graph = room(d);
-    *graph = (struct cuda_graph){.used_at = ++d->graphs.clock};
-    memcpy(&graph->key, &key, sizeof key);
+    *graph = (struct cuda_graph){.key = key, .used_at = ++d->graphs.clock};
     d->graphs.capturing = graph;
     return true;
 }

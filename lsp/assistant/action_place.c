@@ -3,6 +3,7 @@
 #include "lsp/assistant/action_place.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -33,12 +34,7 @@ static bool real_path(char out[PATH_MAX], text path)
     if (!slash[1]) return false;
     *slash = 0;
     if (!realpath(copy[0] ? copy : "/", folder)) return false;
-    size_t n = strlen(folder), m = strlen(slash + 1);
-    if (n + m + 2 > PATH_MAX) return false;
-    memcpy(out, folder, n);
-    out[n] = '/';
-    memcpy(out + n + 1, slash + 1, m + 1);
-    return true;
+    return snprintf(out, PATH_MAX, "%s/%s", folder, slash + 1) < PATH_MAX;
 }
 
 /* What of `path` lies below one of the folders, or NULL. */

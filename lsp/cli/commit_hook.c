@@ -120,7 +120,7 @@ static status existing_look(const char *file, text script, bool yes, bool *same,
 static status hook_put(const char *folder, bool yes, error *err)
 {
     buffer file = {0}, script = {0};
-    bool same;
+    bool same = false;
     buffer_print(&file, "%s/prepare-commit-msg", folder);
     status code = script_make(&script, err);
     if (code == OK && file.failed) code = fail(err, ERR_MEMORY, "out of memory for a path");
