@@ -18,7 +18,8 @@ import torch.nn.functional as F
 
 CONTEXTS, STEPS, RATE = 1024, 500, 0.02
 CODE, CODE_BEFORE_2 = 40, 24
-BIGRAM, OWN, ONE = 12.0, 8.5, 6.3  # lengths; their squares add up to 256, so that LN leaves them
+# Lengths at d_model 256; their squares add up to 256, so that LN leaves them as they are.
+BIGRAM, OWN, ONE = 12.0, 8.5, 6.3
 FAST_PAIRS = 8
 PHASE = 8.0  # length of a pair of q and of k; clip_qkv bounds it
 MATCH, MATCH_2 = 12.0, 6.0  # score of an equal code; of each of two
@@ -42,10 +43,14 @@ def followers(plain, rows):
     return np.bincount(pairs, minlength=rows * rows).reshape(rows, rows).astype(np.float32)
 
 
+def unit_of(d):
+    """By this all lengths grow with d_model."""
+    return math.sqrt(d / 256)
+
+
 def embedding(raw, codes, d):
-    """Rows of the embedding, each of length 16 times sqrt(d / 256)."""
-    unit = math.sqrt(d / 256)
-    f, out = Fields(d), []
+    """Rows of the embedding, each as long as LN makes it."""
+    f, unit, out = Fields(d), unit_of(d), []
     out.append(F.normalize(raw, dim=-1) * BIGRAM * unit)
     out.append(codes * OWN * unit)
     out.append(torch.zeros(raw.shape[0], f.one - f.before.start, device=raw.device))
@@ -78,12 +83,12 @@ def bigram_fit(model, plain, codes):
 def fetch(block, s, f, head, distance):
     """Head `head` attends to the token `distance` before; k is KV head 0's."""
     h = s.head_dim
-    k = s.n_heads * h
+    k, one = s.n_heads * h, ONE * unit_of(s.d_model)
     for i in range(FAST_PAIRS):
         theta = s.rope_theta ** (-2 * i / h)
         for row, phase in ((head * h, math.pi / 4 - distance * theta), (k, math.pi / 4)):
-            block.wqkv[row + i, f.one] = PHASE / ONE * math.cos(phase)
-            block.wqkv[row + i + h // 2, f.one] = PHASE / ONE * math.sin(phase)
+            block.wqkv[row + i, f.one] = PHASE / one * math.cos(phase)
+            block.wqkv[row + i + h // 2, f.one] = PHASE / one * math.sin(phase)
 
 
 def compare(block, s, head, kv_head, pairs, gain):
@@ -127,7 +132,8 @@ def attention_lay_out(model, codes):
     for head, field in ((0, f.before), (1, f.before_2)):
         for j, dimension in enumerate(field):
             first.out_proj[dimension, head * h + j] = 1
-    length = OWN * math.sqrt(256 / (256 + OWN**2 * (1 + CODE_BEFORE_2 / CODE)))  # behind norm_1
+    unit = unit_of(s.d_model)
+    length = OWN * unit * math.sqrt(256 / (256 + OWN**2 * (1 + CODE_BEFORE_2 / CODE)))  # in LN
     clear(second, s, (0, groups), (0, 1))
     n = h // 2
     compare(second, s, 0, 0, [(f.own, f.before)], gain_of(MATCH, n, length, h))
@@ -136,8 +142,8 @@ def attention_lay_out(model, codes):
     for kv_head, head in ((0, 0), (1, groups)):
         carry(second, s, kv_head, f.own)
         for j, dimension in enumerate(f.proposed):
-            second.out_proj[dimension, head * h + j] = PROPOSED / length / 2
-    model.lm_head[:, f.proposed.start : f.proposed.stop] = codes * BOOST / PROPOSED
+            second.out_proj[dimension, head * h + j] = PROPOSED * unit / length / 2
+    model.lm_head[:, f.proposed.start : f.proposed.stop] = codes * BOOST / (PROPOSED * unit)
 
 
 def gain_of(score, n, length, head_dim):
