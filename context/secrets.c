@@ -127,8 +127,11 @@ static struct kinds kinds_of(text t)
     return k;
 }
 
+/* No format of the table has a '/' in it: what follows one is the rest of a path. */
 static bool has_format(text run)
 {
+    const char *slash = run.size ? memchr(run.bytes, '/', run.size) : NULL;
+    if (slash) run.size = (size_t)(slash - run.bytes);
     if (run.size < FORMAT_MIN) return false;
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         size_t n = strlen(formats[i].prefix);

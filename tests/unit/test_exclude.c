@@ -44,9 +44,13 @@ static void test_not_excluded(void **state)
 {
     (void)state;
     static const char *const paths[] = {
-        "main.c",     "environment.ts",        "key.c",     "docker/config.json",
-        "config",     "keyboard.rs",           "env.py",    ".env.example",
-        "id_rsa.pub", "a/credentials_test.go", "monkey.py", "my.ssh/readme.md"};
+        "main.c", "environment.ts", "key.c", "docker/config.json", "config", "keyboard.rs",
+        "env.py", ".env.example", "id_rsa.pub", "a/credentials_test.go", "monkey.py",
+        "my.ssh/readme.md",
+        /* folders whose names begin as some keys do */
+        "/home/k/dbrx-ls/lsp/assistant/completion_Cache2.c",
+        "/srv/key-2/inference/service/README.md", "/tmp/dbrx-w8JW3I/work/.vscode/settings.json",
+        "a/npm_1/packages/editor/src/index.test.js"};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
         if (exclude_reason(text_of(paths[i]))) fail_msg("%s is excluded", paths[i]);
 }
