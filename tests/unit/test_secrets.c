@@ -111,7 +111,7 @@ static void test_keys_in_names(void **state)
     assert_int_equal(at, 4);
     assert_false(secret_key_find(TEXT("password: hunter22"), 0, &at, &end));
     assert_false(secret_key_find(TEXT("src/tokens/password_reset.py"), 0, &at, &end));
-    assert_false(secret_key_find(TEXT("/tmp/dbrx-w8JW3I/work/lsp/assistant/run.c"), 0, &at, &end));
+    assert_false(secret_key_find(TEXT("/tmp/dbrx-w8JW3I/tree/lsp/assistant/run.c"), 0, &at, &end));
     assert_true(
         secret_key_find(TEXT("keys/dbrx-Zk3vQ9pLwX7cB2nM5tR8yU1iO4aS6dF0/a.c"), 0, &at, &end));
 }
