@@ -15,7 +15,7 @@ VSCODE_NODE := $(abspath $(NODE))
 vscode: setup
 	@sh tests/setup.sh $(BUILD) --vscode
 	@rm -rf $(VSCODE_DIR)/src $(VSCODE_DIR)/dist
-	@cp -R editors/vscode/src editors/vscode/tsconfig.json editors/vscode/README.md LICENSE $(VSCODE_DIR)/
+	@cp -R $(addprefix editors/vscode/,src package.json tsconfig.json README.md) LICENSE $(VSCODE_DIR)/
 	@cd $(VSCODE_DIR) && $(VSCODE_NODE) node_modules/typescript/bin/tsc --noEmit
 	@cd $(VSCODE_DIR) && $(VSCODE_NODE) node_modules/esbuild/bin/esbuild src/extension.ts --bundle \
 	  --platform=node --target=node20 --format=cjs --external:vscode --minify --log-level=warning \

@@ -23,6 +23,27 @@ const REST = LINES[6].slice(HEAD.length + 1);
 /** The file with line 7 cut behind HEAD. */
 export const CUT = [...LINES.slice(0, 6), HEAD, ...LINES.slice(7)].join('\n');
 
+export const SUM = `#include <stddef.h>
+
+int sum(const int *values, size_t n)
+{
+    int total = 0;
+    for (size_t i = 0; i < n; i++) {
+        total = total + values[i];
+    }
+    return total;
+}
+`;
+const LOOP = SUM.split('\n').slice(5, 8).join('\n');
+const SHORT_LOOP = '    for (size_t i = 0; i < n; i++)\n        total += values[i];';
+
+/** sum.c with its loop selected; its path. */
+async function atTheLoop({ code, folder }) {
+    await code.openFile('sum.c', 6, 5);
+    for (const key of ['ArrowDown', 'ArrowDown', 'End']) await code.page.keyboard.press(`Shift+${key}`);
+    return path.join(folder, 'sum.c');
+}
+
 /** The case's own copy of the file, the cursor at the end of line 7; its path. */
 async function atTheGap({ code, folder, file }) {
     await code.openFile(file, 7, HEAD.length + 1);
@@ -85,6 +106,33 @@ export const cases = {
         }, 'the report');
         assert.match(text, /system +\d+/);
         await t.code.page.keyboard.press('Control+w');
+    },
+
+    async 'an action changes what is selected, and undo takes it back'(t) {
+        // the answer goes on behind the indentation that the prompt has put there
+        t.engine.script = `${SHORT_LOOP.trimStart()}\n\`\`\``;
+        const file = await atTheLoop(t);
+        await t.code.command('Simplify');
+        await t.code.until(async () => /\+= values/.test(await t.code.text()), 'the edit');
+        await saved(t.code, file, SUM.replace(LOOP, SHORT_LOOP));
+        await t.code.page.keyboard.press('Control+z');
+        await saved(t.code, file, SUM);
+    },
+
+    async 'an explanation stands beside the code'(t) {
+        t.engine.script = ' It adds up.\n\n1. A loop.\n'; // short: the pane is narrow and wraps
+        await atTheLoop(t);
+        await t.code.command('Explain');
+        await t.code.until(async () => /1\. A loop\./.test(await t.code.text()), 'the explanation');
+    },
+
+    async 'the commit message goes where it is typed'(t) {
+        t.engine.script = 'Add a sum of integers';
+        await t.code.page.keyboard.press('Control+Shift+g');
+        await t.code.page.locator('.scm-editor').first().waitFor({ timeout: 20000 });
+        await t.code.command('Write a Commit Message');
+        await t.code.until(async () => /Add a sum of integers/.test((await t.code.page
+            .locator('.scm-editor').first().innerText()).replaceAll('\u00a0', ' ')), 'the message');
     },
 
     async 'a server that is killed comes back, and completes'(t) {

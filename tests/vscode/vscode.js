@@ -89,11 +89,11 @@ export class VsCode {
         throw new Error('code-server did not come up');
     }
 
-    /** A command of the palette, by its title. */
+    /** A command of ours from the palette, by its title. */
     async command(title) {
         await this.page.keyboard.press('F1');
         const box = this.page.locator('.quick-input-widget input').first();
-        await box.fill(`>${title}`);
+        await box.fill(`>dbrx-ls: ${title}`);
         await this.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: title })
             .first().waitFor({ timeout: 20000 });
         await this.page.keyboard.press('Enter');
@@ -136,6 +136,12 @@ export class VsCode {
         let seen;
         return this.until(async () => (seen = await this.ghost()) === expected, 'ghost text')
             .catch(() => { throw new Error(`ghost text ${JSON.stringify(seen)}, expected ${JSON.stringify(expected)}`); });
+    }
+
+    /** What all editors on the screen show. */
+    async text() {
+        const parts = await this.page.locator('.editor-instance .view-lines').allInnerTexts();
+        return parts.join('\n').replaceAll('\u00a0', ' ');
     }
 
     /** The status bar's item of ours. */
