@@ -9,7 +9,7 @@
 #include "tokenizer/chatml.h"
 
 enum {
-    BUDGET_MIN = 2048,
+    BUDGET_MIN = 1536,   /* what the embedded model has room for beside an answer */
     SLACK_TOKENS = 256,  /* headings, the task, the turns */
     SUBJECTS_SHOWN = 12, /* of the repository */
     OWN_SHOWN = 5,

@@ -176,7 +176,7 @@ int command_commit_message(int argc, char **argv)
         {"again", OPTION_FLAG, &c.again, NULL, "another message than the likeliest one", 0, 0},
         {"folder", OPTION_TEXT, &c.folder, "DIR", "of the repository (default: the current one)", 0,
          0},
-        {"budget", OPTION_INTEGER, &c.budget_tokens, "N", "tokens of a prompt (default 8192)", 2048,
+        {"budget", OPTION_INTEGER, &c.budget_tokens, "N", "tokens of a prompt (default 8192)", 1536,
          32768},
         {"install-hook", OPTION_FLAG, &c.install, NULL, "write the hook prepare-commit-msg", 0, 0},
         {"yes", OPTION_FLAG, &c.yes, NULL, "replace another hook without asking", 0, 0},

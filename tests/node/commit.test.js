@@ -205,6 +205,17 @@ test('the language of the history, and one retry when it is another', async () =
     });
 });
 
+test('a model of 2,048 tokens writes messages, too: prompt and answer fit', async () => {
+    await scene({ script: 'Add a queue', handshake: { max_model_len: 2048 } }, async (s) => {
+        stage(s, { 'queue.c': 'int value;\n'.repeat(400), 'log.txt': 'more\n' });
+        const { code, stdout } = await s.commit();
+        assert.deepEqual([code, stdout], [0, 'Add a queue\n']);
+        for (const { body } of s.engine.requests)
+            assert.ok(body.prompt.length + body.max_tokens <= 2048, `${body.prompt.length} tokens`);
+        assert.match(s.engine.requests.at(-1).prompt, /log\.txt/);
+    });
+});
+
 test('--again is warm and another', async () => {
     await scene({ script: 'Add a file' }, async (s) => {
         stage(s, { 'a.c': 'int a;\n' });
