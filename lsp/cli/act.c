@@ -89,9 +89,7 @@ static void repository_ask(struct act *a, struct gather *g, arena *memory)
 {
     error err;
     const struct place *p = &a->place;
-    if (gather_open(g, p->path, &err) != OK ||
-        !gather_path(&a->document.path, memory, g, p->path) ||
-        gather_run(&a->excerpts, g, &a->document, p->cursor_byte, &err) != OK)
+    if (gather_place(&a->excerpts, g, memory, p->path, &a->document, p->cursor_byte, &err) != OK)
         log_line(LOG_DEBUG, "%s: no context of the repository", a->command);
     if (g->map.n) a->map = &g->map;
 }

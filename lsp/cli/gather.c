@@ -85,3 +85,12 @@ status gather_run(struct excerpts *out, const struct gather *g,
     struct retrieve_request q = {.document = *document, .cursor_byte = cursor_byte};
     return retrieve(out, g->retriever, &q, err);
 }
+
+status gather_place(struct excerpts *out, struct gather *g, arena *memory, const char *path,
+                    struct document_view *document, size_t cursor_byte, error *err)
+{
+    if (g->retriever && !gather_path(&document->path, memory, g, path)) gather_close(g);
+    status code = g->retriever ? OK : gather_open(g, path, err);
+    if (code == OK) gather_path(&document->path, memory, g, path);
+    return code == OK ? gather_run(out, g, document, cursor_byte, err) : code;
+}

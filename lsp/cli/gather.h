@@ -25,4 +25,9 @@ bool gather_path(text *out, arena *memory, const struct gather *g, const char *f
 status gather_run(struct excerpts *out, const struct gather *g,
                   const struct document_view *document, size_t cursor_byte, error *err);
 
+/* Both in turn for a file: opens `g` when it is not open, or open for another root, and makes the
+ * document's path one from there, in `memory`. */
+status gather_place(struct excerpts *out, struct gather *g, arena *memory, const char *path,
+                    struct document_view *document, size_t cursor_byte, error *err);
+
 #endif

@@ -1,4 +1,5 @@
-/* `dbrx-ls prompt`: shows what would be sent for a completion: blocks, reasons, tokens, text. */
+/* `dbrx-ls prompt`: shows what would be sent: for a completion blocks, reasons, tokens and text, for a
+ * task its text. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,17 +11,22 @@
 #include "lsp/cli/command.h"
 #include "lsp/cli/gather.h"
 #include "lsp/cli/place.h"
+#include "lsp/cli/prompt_task.h"
 #include "lsp/cli/terminal.h"
 #include "lsp/server/protocol.h"
 
 static const char usage[] =
     "usage: dbrx-ls prompt FILE:LINE:COL [OPTIONS]\n"
-    "       dbrx-ls prompt --batch [OPTIONS] < FILE:LINE:COL by lines\n\n"
-    "Shows the prompt for completing FILE at LINE and COL (both from 1, COL in characters).";
+    "       dbrx-ls prompt --task NAME FILE:START-END [OPTIONS]\n"
+    "       dbrx-ls prompt --task commit-message FOLDER [OPTIONS]\n"
+    "       dbrx-ls prompt --batch [OPTIONS] < places by lines\n\n"
+    "Shows the prompt for completing FILE at LINE and COL (both from 1, COL in characters), for a\n"
+    "task on lines of FILE (explain, document, fix, ...), or for the message of what is staged in\n"
+    "the repository of FOLDER.";
 
 struct prompt_request {
     bool json, batch, alone;
-    const char *model;
+    const char *model, *task, *details;
     int64_t budget;
 };
 
@@ -71,13 +77,7 @@ static bool place_gather(struct excerpts *out, struct gather *g, arena *memory,
                          const struct place *place, struct document_view *d)
 {
     error err;
-    if (g->retriever && !gather_path(&d->path, memory, g, place->path)) gather_close(g);
-    if (!g->retriever && gather_open(g, place->path, &err) != OK) {
-        fprintf(stderr, "dbrx-ls prompt: without the repository: %s\n", err.message);
-        return false;
-    }
-    gather_path(&d->path, memory, g, place->path);
-    if (gather_run(out, g, d, place->cursor_byte, &err) == OK) return true;
+    if (gather_place(out, g, memory, place->path, d, place->cursor_byte, &err) == OK) return true;
     fprintf(stderr, "dbrx-ls prompt: without the repository: %s\n", err.message);
     return false;
 }
@@ -112,51 +112,89 @@ static status place_show(const struct prompt_request *r, const tokenizer *t, str
     return code;
 }
 
-/* Each file has a session of its own, as in an editor; consecutive places share it. */
-static int batch_run(const struct prompt_request *r, const tokenizer *t)
+/* The place's file: what stands before its last two colons. */
+static text place_file(const char *word)
 {
-    char *line = NULL, session_path[4096] = "";
+    size_t size = strlen(word);
+    for (int colons = 0; size > 0 && colons < 2;) colons += word[--size] == ':';
+    return (text){word, size};
+}
+
+struct showing {
+    const struct prompt_request *request;
+    const tokenizer *tokenizer;
+    struct gather gather;
+    prompt_session
+        *session; /* each file has its own, as in an editor; consecutive places share it */
+    char file[4096];
+};
+
+static status word_show(struct showing *s, const char *word, error *err)
+{
+    const struct prompt_request *r = s->request;
+    if (r->task) {
+        struct prompt_task p = {.task = r->task,
+                                .details = r->details,
+                                .json = r->json || r->batch,
+                                .alone = r->alone,
+                                .budget_tokens = (size_t)r->budget,
+                                .tokenizer = s->tokenizer,
+                                .gather = &s->gather};
+        return prompt_task_show(&p, word, err);
+    }
+    text file = place_file(word);
+    if (!s->session || !text_equal(file, text_of(s->file))) {
+        prompt_session_close(s->session);
+        s->session = NULL;
+        snprintf(s->file, sizeof s->file, "%.*s", (int)file.size, file.bytes);
+    }
+    status code = s->session ? OK : prompt_session_open(&s->session, err);
+    return code == OK ? place_show(r, s->tokenizer, &s->gather, s->session, word, err) : code;
+}
+
+static int batch_run(struct showing *s)
+{
+    char *line = NULL;
     size_t room = 0;
     ssize_t size;
-    prompt_session *s = NULL;
-    struct gather g = {0};
     error err;
     int exit_code = EXIT_DONE;
     while ((size = getline(&line, &room, stdin)) > 0) {
         if (line[size - 1] == '\n') line[size - 1] = 0;
-        size_t path_size = strlen(line);
-        for (int colons = 0; path_size > 0 && colons < 2;) colons += line[--path_size] == ':';
-        if (!s || strlen(session_path) != path_size || memcmp(line, session_path, path_size) != 0) {
-            prompt_session_close(s);
-            s = NULL;
-            snprintf(session_path, sizeof session_path, "%.*s", (int)path_size, line);
-        }
-        status code = s ? OK : prompt_session_open(&s, &err);
-        if (code == OK) code = place_show(r, t, &g, s, line, &err);
-        if (code != OK) {
-            exit_code = command_fail("prompt", &err);
-            json_t *report = json_pack("{s:o}", "error", text_json(text_of(err.message)));
-            json_dumpf(report, stdout, JSON_COMPACT);
-            putchar('\n');
-            json_decref(report);
-        }
+        if (word_show(s, line, &err) == OK) continue;
+        exit_code = command_fail("prompt", &err);
+        json_t *report = json_pack("{s:o}", "error", text_json(text_of(err.message)));
+        json_dumpf(report, stdout, JSON_COMPACT);
+        putchar('\n');
+        fflush(stdout);
+        json_decref(report);
     }
-    prompt_session_close(s);
-    gather_close(&g);
     free(line);
     return exit_code;
 }
 
-static int single_run(const struct prompt_request *r, const tokenizer *t, const char *word)
+static int prompt_run(const struct prompt_request *r, const tokenizer *t, const char *word)
 {
-    prompt_session *s = NULL;
-    struct gather g = {0};
+    struct showing s = {.request = r, .tokenizer = t};
     error err;
-    status code = prompt_session_open(&s, &err);
-    if (code == OK) code = place_show(r, t, &g, s, word, &err);
-    gather_close(&g);
-    prompt_session_close(s);
-    return code == OK ? EXIT_DONE : command_fail("prompt", &err);
+    int exit_code = EXIT_DONE;
+    if (r->batch)
+        exit_code = batch_run(&s);
+    else if (word_show(&s, word, &err) != OK)
+        exit_code = command_fail("prompt", &err);
+    prompt_session_close(s.session);
+    gather_close(&s.gather);
+    return exit_code;
+}
+
+static status request_check(const struct prompt_request *r, int n_rest, error *err)
+{
+    if (r->task && prompt_task_check(r->task, err) != OK) return err->code;
+    if (n_rest == (r->batch ? 0 : 1)) return OK;
+    return fail(err, ERR_USAGE, "expected %s (see --help)",
+                r->batch  ? "no place beside --batch"
+                : r->task ? "one FILE:START-END, or a folder for a commit message"
+                          : "one FILE:LINE:COL");
 }
 
 int command_prompt(int argc, char **argv)
@@ -165,6 +203,8 @@ int command_prompt(int argc, char **argv)
     const struct command_option options[] = {
         {"json", OPTION_FLAG, &r.json, NULL, "one JSON object instead of a table", 0, 0},
         {"batch", OPTION_FLAG, &r.batch, NULL, "places from stdin, one JSON object per line", 0, 0},
+        {"task", OPTION_TEXT, &r.task, "NAME", "an action, or commit-message", 0, 0},
+        {"details", OPTION_TEXT, &r.details, "TEXT", "the instruction, or what is reported", 0, 0},
         {"file-alone", OPTION_FLAG, &r.alone, NULL, "without excerpts of the repository", 0, 0},
         {"model", OPTION_TEXT, &r.model, "DIR", "whose tokenizer (default: the embedded one)", 0,
          0},
@@ -176,13 +216,9 @@ int command_prompt(int argc, char **argv)
     error err;
     tokenizer *t = NULL;
     if (!command_parse(argc, argv, options, usage, &n_rest, &exit_code)) return exit_code;
-    if (n_rest != (r.batch ? 0 : 1)) {
-        fail(&err, ERR_USAGE, "expected %s (see --help)",
-             r.batch ? "no place beside --batch" : "one FILE:LINE:COL");
-        return command_fail("prompt", &err);
-    }
+    if (request_check(&r, n_rest, &err) != OK) return command_fail("prompt", &err);
     if (tokenizer_open(&t, r.model, &err) != OK) return command_fail("prompt", &err);
-    exit_code = r.batch ? batch_run(&r, t) : single_run(&r, t, argv[1]);
+    exit_code = prompt_run(&r, t, argv[1]);
     tokenizer_close(t);
     return exit_code;
 }

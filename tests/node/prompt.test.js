@@ -68,9 +68,64 @@ test("a batch shares one session per file", () => {
   assert.ok(rows[1].blocks[0].cached && rows[1].blocks[0].age === 1);
 });
 
+test("the prompt of a task names the piece, and ends where the answer begins", () => {
+  const { code, out } = run(["--task", "document", "a.c:3", "--json"]);
+  assert.equal(code, 0);
+  const { prompts } = JSON.parse(out);
+  assert.equal(prompts.length, 1);
+  const [{ text, must_start_with, tokens }] = prompts;
+  assert.ok(tokens > 100);
+  assert.match(text, /The piece, lines 1 to 4:\n```c\nint add\(int a, int b\)\n\{\n/);
+  assert.match(text, /Task: Document the piece/);
+  assert.ok((text + must_start_with).endsWith("<|im_start|>assistant\n```c\n"));
+});
+
+test("instructions stand in the prompt; a batch goes on behind a bad place", () => {
+  const { code, out } = run(
+    ["--task", "rewrite", "--details", "use unsigned numbers", "--batch"],
+    "a.c:3\nmissing.c:1\na.c:1-4\n",
+  );
+  assert.equal(code, 1);
+  const rows = out.trim().split("\n").map((line) => JSON.parse(line));
+  assert.match(rows[0].prompts[0].text, /as its owner says:\nuse unsigned numbers\n/);
+  assert.match(rows[1].error, /missing\.c/);
+  assert.match(rows[2].prompts[0].text, /The piece, lines 1 to 4:/);
+});
+
+test("the prompt of a commit message: what is staged, and its parts when it is large", () => {
+  const git = (...words) =>
+    assert.equal(spawnSync("git", words, { cwd: staged, env: gitEnvironment }).status, 0);
+  const staged = mkdtempSync(join(folder, "staged-"));
+  const gitEnvironment = { PATH: process.env.PATH, HOME: folder };
+  git("init", "-q", "-b", "work", ".");
+  assert.match(run(["--task", "commit-message", staged]).err, /nothing is staged/);
+  writeFileSync(join(staged, "small.c"), "int small;\n");
+  git("add", "small.c");
+  const small = run(["--task", "commit-message", staged]);
+  assert.equal(small.code, 0);
+  assert.match(small.out, /Branch: work\n[^]*A small\.c \+1 -0\n[^]*\n\+int small;\n/);
+  assert.match(small.out, /<\|im_start\|>assistant\n\n\[\d+ tokens\]\n$/);
+  writeFileSync(
+    join(staged, "large.c"),
+    Array.from({ length: 900 }, (_, i) => `int number_${i};\n`).join(""),
+  );
+  git("add", "large.c");
+  const large = JSON.parse(
+    run(["--task", "commit-message", staged, "--json", "--budget", "1536"]).out,
+  );
+  assert.match(large.prompts[0].text, /Part 1 of \d of a staged change/);
+  assert.equal(large.prompts.at(-1).text.match(/What was said of part/g).length,
+    large.prompts.length - 1);
+  assert.match(large.omitted, /large\.c: its change is cut/);
+  for (const prompt of large.prompts) assert.ok(prompt.tokens <= 1536);
+});
+
 test("wrong use and bad input: one line that says what was expected", () => {
   for (const [args, code, message] of [
     [["a.c"], 2, /FILE:LINE:COL/],
+    [["--task", "dance", "a.c:1"], 2, /expected one of fix, explain, .*commit-message/],
+    [["--task", "explain"], 2, /FILE:START-END/],
+    [["--task", "explain", "a.c"], 2, /a\.c/],
     [["a.c:0:1"], 2, /FILE:LINE:COL/],
     [[], 2, /FILE:LINE:COL/],
     [["a.c:1:1", "--budget", "0"], 2, /--budget/],
