@@ -42,4 +42,8 @@ status repository_diff(struct diff *out, repository *r, const struct diff_option
                        error *err);
 void diff_free(struct diff *d);
 
+/* *out names what is staged: another number for other paths or other contents, 0 when nothing is or
+ * where there is no working tree under git. No file is read. */
+status repository_staged(uint64_t *out, repository *r, error *err);
+
 #endif

@@ -225,6 +225,11 @@ void repository_close(repository *r)
 enum repository_kind repository_kind(const repository *r) { return r->kind; }
 const char *repository_root(const repository *r) { return r->root; }
 const char *repository_common(const repository *r) { return r->common; }
+
+const char *repository_own(const repository *r)
+{
+    return r->git ? git_repository_path(r->git) : r->common;
+}
 const char *repository_notice(const repository *r) { return r->notice[0] ? r->notice : NULL; }
 const char *repository_head(const repository *r) { return r->head; }
 const char *repository_branch(const repository *r) { return r->branch; }

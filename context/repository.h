@@ -49,6 +49,9 @@ enum repository_kind repository_kind(const repository *r);
 const char *repository_root(const repository *r);
 /* What all working trees of a repository share: its common git directory; a folder's own path. */
 const char *repository_common(const repository *r);
+/* Where this working tree's own HEAD and index are: the common directory but for linked trees and
+ * submodules. A folder's own path. */
+const char *repository_own(const repository *r);
 /* Why git's files are not used although there are some, in one line; NULL when they are. */
 const char *repository_notice(const repository *r);
 /* 40 hex digits of HEAD's commit; "" when there is none (unborn, plain). */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/limits.h"
 #include "base/memory.h"
 #include "context/exclude.h"
@@ -182,24 +183,25 @@ static void find_renames(git_diff *diff)
     git_diff_find_similar(diff, &options);
 }
 
-static int diff_open(git_diff **diff, struct diffing *d)
+static int staged_open(git_diff **diff, repository *r, const git_diff_options *options)
 {
     git_object *tree = NULL;
+    int rc = r->head[0] ? git_revparse_single(&tree, r->git, "HEAD^{tree}") : 0;
+    if (rc == 0) rc = git_diff_tree_to_index(diff, r->git, (git_tree *)tree, r->index, options);
+    git_object_free(tree);
+    return rc;
+}
+
+static int diff_open(git_diff **diff, struct diffing *d)
+{
     git_diff_options options;
     git_diff_options_init(&options, GIT_DIFF_OPTIONS_VERSION);
     options.flags = GIT_DIFF_INCLUDE_TYPECHANGE | GIT_DIFF_INDENT_HEURISTIC;
     options.context_lines = (uint32_t)d->options->n_lines_near;
     options.max_size = INDEX_FILE_MAX;
-    int rc = 0;
-    if (d->options->side == DIFF_UNSTAGED) {
-        options.flags |= GIT_DIFF_IGNORE_SUBMODULES;
-        return git_diff_index_to_workdir(diff, d->r->git, d->r->index, &options);
-    }
-    if (d->r->head[0]) rc = git_revparse_single(&tree, d->r->git, "HEAD^{tree}");
-    if (rc == 0)
-        rc = git_diff_tree_to_index(diff, d->r->git, (git_tree *)tree, d->r->index, &options);
-    git_object_free(tree);
-    return rc;
+    if (d->options->side == DIFF_STAGED) return staged_open(diff, d->r, &options);
+    options.flags |= GIT_DIFF_IGNORE_SUBMODULES;
+    return git_diff_index_to_workdir(diff, d->r->git, d->r->index, &options);
 }
 
 static status untracked_read(struct diffing *d)
@@ -251,4 +253,27 @@ void diff_free(struct diff *d)
     memory_free(d->files);
     arena_reset(&d->memory);
     *d = (struct diff){0};
+}
+
+status repository_staged(uint64_t *out, repository *r, error *err)
+{
+    git_diff *diff = NULL;
+    git_diff_options options;
+    *out = 0;
+    if (r->kind != REPOSITORY_GIT) return OK;
+    git_diff_options_init(&options, GIT_DIFF_OPTIONS_VERSION);
+    options.flags = GIT_DIFF_INCLUDE_TYPECHANGE;
+    if (staged_open(&diff, r, &options) != 0)
+        return fail(err, ERR_IO, "%s: no diff: %s", r->root, git_reason());
+    size_t n = git_diff_num_deltas(diff);
+    uint64_t hash = 1;
+    for (size_t i = 0; i < n; i++) {
+        const git_diff_delta *delta = git_diff_get_delta(diff, i);
+        const git_oid *id = &delta->new_file.id;
+        hash = hash * 31 + hash_text(text_of(delta->new_file.path));
+        hash = hash * 31 + hash_text((text){(const char *)id->id, sizeof id->id});
+    }
+    git_diff_free(diff);
+    if (n) *out = hash ? hash : 1;
+    return OK;
 }

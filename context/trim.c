@@ -14,6 +14,7 @@
 #include "base/limits.h"
 #include "base/memory.h"
 #include "base/utf.h"
+#include "context/loops.h"
 #include "context/trim_body.h"
 #include "context/trim_syntax.h"
 
@@ -320,7 +321,7 @@ enum trim_state trim_put(trim *t, text piece)
     if (t->held.failed || t->clean.failed || t->body.accepted.failed) fault(t, "no memory");
     if (!good) fault(t, "a character that has no place in source");
     text pending = text_slice(buffer_text(&t->clean), t->line_from, t->clean.size);
-    if (t->stage != INSIDE && trim_text_loops(pending)) fault(t, "the answer repeats itself");
+    if (t->stage != INSIDE && loops_in_line(pending)) fault(t, "the answer repeats itself");
     if (pending.size > LINE_BYTES_MAX) fault(t, "a very long line");
     if (t->n_taken == TRIM_ANSWER_MAX) fault(t, "the answer is very long");
     return t->stage == OVER ? TRIM_DONE : TRIM_MORE;

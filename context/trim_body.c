@@ -1,6 +1,7 @@
 /* Every rule may only shorten: what is accepted is always a beginning of what the model said (but for
  * the white space at the start of lines), so a right answer stays right. */
 #include "context/trim_body.h"
+#include "context/loops.h"
 
 #include <string.h>
 
@@ -180,7 +181,7 @@ static bool first_line(struct trim_body *b, text line)
     buffer_put_text(&whole, line);
     text all = buffer_text(&whole);
     bool before_blank = trim_text_is_blank(p->before), more = true;
-    if (trim_text_loops(line)) {
+    if (loops_in_line(line)) {
         more = end(b, "the answer repeats itself");
     } else if (before_blank && !trim_text_is_blank(line) && repeats_below(b, all)) {
         more = end(b, "the answer repeats what stands below");
@@ -205,7 +206,7 @@ static bool first_line(struct trim_body *b, text line)
 static bool next_line(struct trim_body *b, text line)
 {
     size_t loop = loop_start(b, text_hash(line));
-    if (loop != SIZE_MAX || trim_text_loops(line)) {
+    if (loop != SIZE_MAX || loops_in_line(line)) {
         if (loop != SIZE_MAX) cut_to_line(b, loop);
         return end(b, "the answer repeats itself");
     }

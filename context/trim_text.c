@@ -101,20 +101,6 @@ size_t trim_text_word_chars(text line)
     return n;
 }
 
-/* Rulers ("-----") are longer than loops of words before they count. */
-bool trim_text_loops(text line)
-{
-    enum { PERIOD_MAX = 32, REPEATS = 8, BYTES_MIN = 64, RULER_MIN = 200 };
-    for (size_t period = 1; period <= PERIOD_MAX; period++) {
-        size_t n = period * REPEATS > BYTES_MIN ? period * REPEATS : BYTES_MIN;
-        if (period == 1) n = RULER_MIN;
-        if (line.size < n + period) continue;
-        const char *end = line.bytes + line.size - n;
-        if (memcmp(end, end - period, n) == 0) return true;
-    }
-    return false;
-}
-
 enum indent_style trim_text_indent_style(text content, size_t at, size_t *unit)
 {
     enum { NEAR_BYTES = 16384, UNIT_MIN = 2, UNIT_MAX = 8, UNIT_USUAL = 4 };

@@ -1,5 +1,5 @@
 /* What post-processing knows about text alone: which characters may stand in source, what looks
- * like a fence, prose or a loop, how lines are indented. Internal to trim; any thread. */
+ * like a fence or prose, how lines are indented. Internal to trim; any thread. */
 #ifndef CONTEXT_TRIM_TEXT_H
 #define CONTEXT_TRIM_TEXT_H
 
@@ -23,9 +23,6 @@ bool trim_text_is_blank(text line);
 
 /* Letters, digits and bytes of other alphabets. */
 size_t trim_text_word_chars(text line);
-
-/* True when the end of the line repeats itself over and over: a model in a loop. */
-bool trim_text_loops(text line);
 
 /* How a document indents, from the lines around the gap. */
 enum indent_style { INDENT_UNKNOWN, INDENT_TABS, INDENT_SPACES };

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/memory.h"
+#include "context/loops.h"
 #include "context/prompt.h"
 #include "context/prose.h"
 #include "context/task_answer.h"
@@ -35,7 +36,7 @@ struct action {
     size_t n_folders;
     const struct language *language;
     size_t now_from, now_to; /* the piece in the document as it is now */
-    bool anywhere, cancelled, abandoned, retried, prose_begun;
+    bool anywhere, cancelled, abandoned, retried, prose_begun, loops;
     struct action_place place;
     status place_code;
     error place_error;
@@ -193,7 +194,8 @@ static void prose_take(action *x, text piece)
     struct task_answer *a = &x->answer;
     if (a->large) return;
     buffer_put_text(&a->said, piece);
-    a->large = a->said.size > TASK_ANSWER_MAX;
+    x->loops = loops_in_prose(buffer_text(&a->said));
+    a->large = x->loops || a->said.size > TASK_ANSWER_MAX;
     if (x->prose_begun)
         prose_show(x, piece);
     else if (a->said.size >= x->prompt.must_start_with.size)
@@ -212,7 +214,11 @@ static void action_finish_prose(action *x, bool finished)
         action_refuse(x, ERR_FORMAT, "the answer is empty");
         return;
     }
-    struct action_result result = {.outcome = ACTION_PROSE, .cut = !finished};
+    struct action_result result = {.outcome = ACTION_PROSE};
+    if (x->loops)
+        result.reason = "the model began to repeat itself";
+    else if (!finished)
+        result.reason = "it was cut off";
     action_end(x, &result);
 }
 

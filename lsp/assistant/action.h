@@ -49,12 +49,11 @@ enum action_outcome { ACTION_REFUSED, ACTION_PROSE, ACTION_REPLACE, ACTION_CREAT
 struct action_result { /* texts live as long as the callback */
     enum action_outcome outcome;
     status code;               /* of ACTION_REFUSED: ERR_CANCELLED, or why */
-    const char *reason;        /* in words, where refused */
+    const char *reason;        /* in words: why it was refused, or why prose ends early; or NULL */
     size_t from_byte, to_byte; /* of the document as it is now */
     text insert;               /* what stands there, or in the new file */
     text new_file;             /* absolute path of ACTION_CREATE */
     const char *confirm;       /* why the user is asked once more; NULL: no need */
-    bool cut;                  /* prose that ends early */
     int64_t n_prompt, n_cached, n_output, ttft_us, total_us;
 };
 

@@ -39,6 +39,13 @@ void assistant_counters(const assistant *a, struct assistant_counters *out)
     out->warm_wasted += ledger->n_wasted;
 }
 
+void assistant_count(assistant *a, const struct assistant_counters *more)
+{
+#define ROW(name, words) a->counters.name += more->name;
+    ASSISTANT_COUNTERS(ROW)
+#undef ROW
+}
+
 struct session *session_of(assistant *a, uint64_t document_key)
 {
     struct session *s = a->sessions;

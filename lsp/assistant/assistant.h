@@ -101,6 +101,12 @@ void assistant_accepted(assistant *a, uint64_t shown_id);
 /* A document was opened, with this text. */
 void assistant_opened(assistant *a, const struct completion_query *query);
 
+/* Whether work may be done ahead of questions: it is wanted, the engine is ready, and a later
+ * question is known to find what it leaves. */
+bool assistant_warms(const assistant *a);
+
+/* Adds what was counted elsewhere. */
+void assistant_count(assistant *a, const struct assistant_counters *more);
 void assistant_counters(const assistant *a, struct assistant_counters *out);
 
 /* A document is gone: its anchors and caches are freed, its queries cancelled. */

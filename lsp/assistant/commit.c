@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/memory.h"
 #include "context/commit_text.h"
+#include "context/loops.h"
 
 enum {
     PROMPT_TOKENS = 8192,
@@ -27,7 +28,7 @@ struct commit_run {
     engine_call *call;
     buffer said, shaped, summaries[COMMIT_PARTS_MAX];
     size_t n_summaries;
-    bool retried, cancelled;
+    bool retried, cancelled, loops; /* loops: what is said now repeats itself */
     char fault[512];
     struct commit_result result;
 };
@@ -102,8 +103,11 @@ static void message_take(commit_run *r)
     const tokenizer *t = r->plan.tokenizer;
     buffer_clear(&r->shaped);
     status code = commit_text_shape(&r->shaped, buffer_text(&r->said), &err);
-    bool shaped = code == OK;
-    if (shaped) code = commit_text_check(r->options.facts, buffer_text(&r->shaped), &err);
+    bool shaped = code == OK && !r->loops;
+    if (r->loops)
+        code = fail(&err, ERR_FORMAT, "the message says the same thing over and over");
+    else if (shaped)
+        code = commit_text_check(r->options.facts, buffer_text(&r->shaped), &err);
     if (code == ERR_FORMAT && !r->retried) {
         r->retried = true;
         code = commit_prompt_retry(&r->ids, t, buffer_text(&r->said), text_of(err.message), &err);
@@ -122,14 +126,15 @@ static void on_text(void *context, text piece)
 {
     commit_run *r = context;
     buffer_put_text(&r->said, piece);
-    if (r->said.size > SAID_MAX && r->call) engine_call_cancel(r->call);
+    r->loops = r->loops || loops_in_prose(buffer_text(&r->said));
+    if ((r->loops || r->said.size > SAID_MAX) && r->call) engine_call_cancel(r->call);
 }
 
 static void on_call_done(void *context, const struct engine_answer *a)
 {
     commit_run *r = context;
     char reason[256];
-    bool large = r->said.size > SAID_MAX;
+    bool ours = r->loops || r->said.size > SAID_MAX; /* we ended it */
     r->call = NULL;
     r->result.n_prompt += a->n_prompt;
     r->result.n_cached += a->n_cached;
@@ -140,7 +145,7 @@ static void on_call_done(void *context, const struct engine_answer *a)
         run_end(r, ERR_CANCELLED, "cancelled");
     } else if (r->options.warm && a->code == OK) {
         run_end(r, OK, "");
-    } else if (a->cut || (a->code != OK && !large)) {
+    } else if (!ours && (a->cut || a->code != OK)) {
         run_end(r, a->code != OK ? a->code : ERR_NETWORK, reason);
     } else if (is_part(r)) {
         summary_take(r);
@@ -153,6 +158,7 @@ static void on_call_done(void *context, const struct engine_answer *a)
 static status run_send(commit_run *r, error *err)
 {
     buffer_clear(&r->said);
+    r->loops = false;
     const struct engine_request request = {
         .prompt = r->ids.ids,
         .n_prompt = r->ids.n,

@@ -32,7 +32,12 @@
     ROW(warm_requests, "warm requests")                                                            \
     ROW(warm_tokens, "tokens computed for them")                                                   \
     ROW(warm_useful, "of them found by a later request")                                           \
-    ROW(warm_wasted, "of them not")
+    ROW(warm_wasted, "of them not")                                                                \
+    ROW(stage_requests, "commit messages made ready when something was staged")                    \
+    ROW(stage_tokens, "tokens computed for them")                                                  \
+    ROW(message_requests, "commit messages asked for")                                             \
+    ROW(message_tokens, "tokens of their prompts")                                                 \
+    ROW(message_cached, "of them found in the engine's cache")
 
 struct assistant_counters {
 #define ROW(name, words) int64_t name;

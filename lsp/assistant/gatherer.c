@@ -77,6 +77,8 @@ struct gatherer {
     struct job *running;
     struct question next; /* the newest one that waits */
     bool has_next, closing;
+    void (*staged)(void *context, const char *folder, const char *id);
+    void *staged_context;
     atomic_bool cancelled;
 };
 
@@ -87,6 +89,21 @@ status gatherer_open(gatherer **out, uv_loop_t *loop, error *err)
     (*out)->loop = loop;
     atomic_init(&(*out)->cancelled, false);
     return OK;
+}
+
+void gatherer_watch_stage(gatherer *g,
+                          void (*staged)(void *context, const char *folder, const char *id),
+                          void *context)
+{
+    g->staged = staged;
+    g->staged_context = context;
+}
+
+static void on_staged(void *context, const indexer *x)
+{
+    gatherer *g = context;
+    if (g->staged && !g->closing)
+        g->staged(g->staged_context, indexer_folder(x), indexer_staged(x));
 }
 
 static void question_free(struct question *q)
@@ -135,10 +152,12 @@ void gatherer_add(gatherer *g, text folder)
         if (is_folder(&g->folders[i], folder)) return;
     if (g->n_folders == FOLDERS_MAX || folder.size < 2) return;
     struct folder f = {0};
-    if (indexer_open(&f.indexer, g->loop, folder, &err) == OK)
+    if (indexer_open(&f.indexer, g->loop, folder, &err) == OK) {
+        indexer_watch(f.indexer, on_staged, g);
         g->folders[g->n_folders++] = f;
-    else
+    } else {
         log_line(LOG_WARN, "%s", err.message);
+    }
 }
 
 void gatherer_remove(gatherer *g, text folder)

@@ -16,6 +16,11 @@
 typedef struct gatherer gatherer;
 
 status gatherer_open(gatherer **out, uv_loop_t *loop, error *err);
+/* `staged` is called from the loop when something else than before is staged for the next commit of a
+ * folder's repository; `id` names it, "" when nothing is. Folders added later are watched. */
+void gatherer_watch_stage(gatherer *g,
+                          void (*staged)(void *context, const char *folder, const char *id),
+                          void *context);
 /* Ends the indexers and forgets what runs; freed by the loop. */
 void gatherer_close(gatherer *g);
 

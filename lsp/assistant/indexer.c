@@ -4,6 +4,7 @@
 #include "lsp/assistant/indexer.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,9 @@ struct indexer {
     uv_timer_t restart;
     char *folder, *path, *root, *database;
     buffer line;
+    char staged[24];
+    void (*changed)(void *context, const indexer *x);
+    void *context;
     unsigned version;
     int n_restarts, n_handles; /* handles of the process that are open */
     bool closing, timer_closed;
@@ -88,6 +92,13 @@ static void take(char **to, const json_t *line, const char *key)
     *to = copy;
 }
 
+static void staged_take(indexer *x, const char *staged)
+{
+    if (!staged || strcmp(x->staged, staged) == 0) return;
+    snprintf(x->staged, sizeof x->staged, "%s", staged);
+    if (x->changed && !x->closing) x->changed(x->context, x);
+}
+
 static void line_take(indexer *x)
 {
     json_t *line = json_loadb(x->line.bytes, x->line.size, 0, NULL);
@@ -98,6 +109,7 @@ static void line_take(indexer *x)
         take(&x->root, line, "root");
         take(&x->database, line, "database");
         x->version++;
+        staged_take(x, json_string_value(json_object_get(line, "staged")));
         log_line(LOG_DEBUG, "index of %s: %s %s", x->folder, state, reason ? reason : "");
     }
     json_decref(line);
@@ -211,4 +223,12 @@ const char *indexer_folder(const indexer *x) { return x->folder; }
 const char *indexer_path(const indexer *x) { return x->path; }
 const char *indexer_root(const indexer *x) { return x->root; }
 const char *indexer_database(const indexer *x) { return x->database; }
+const char *indexer_staged(const indexer *x) { return x->staged; }
+
+void indexer_watch(indexer *x, void (*changed)(void *context, const indexer *x), void *context)
+{
+    x->changed = changed;
+    x->context = context;
+}
+
 unsigned indexer_version(const indexer *x) { return x->version; }

@@ -23,6 +23,10 @@ const char *indexer_folder(const indexer *x);
 const char *indexer_path(const indexer *x);
 const char *indexer_root(const indexer *x);
 const char *indexer_database(const indexer *x);
+/* Names what is staged for the next commit: another word for another stage, "" for none. */
+const char *indexer_staged(const indexer *x);
+/* `changed` is called from the loop when that has become another. */
+void indexer_watch(indexer *x, void (*changed)(void *context, const indexer *x), void *context);
 /* Counts the times that something was found changed. */
 unsigned indexer_version(const indexer *x);
 

@@ -27,7 +27,7 @@ struct warm_call {
 };
 
 /* On an engine of ours, or on one that has been seen to find tokens again. */
-static bool warm_is_on(const assistant *a)
+bool assistant_warms(const assistant *a)
 {
     const struct engine_status *now = engine_client_status(a->options.client);
     if (a->options.no_warming || a->closing) return false;
@@ -35,7 +35,7 @@ static bool warm_is_on(const assistant *a)
     return now->ours || a->warmer.foreign_caches;
 }
 
-bool warm_takes_proposals(const assistant *a) { return warm_is_on(a); }
+bool warm_takes_proposals(const assistant *a) { return assistant_warms(a); }
 
 static bool is_of(const struct question *q, uint64_t document_key)
 {
@@ -68,7 +68,7 @@ static void warm_drop(assistant *a, uint64_t document_key, unsigned kinds)
 static void wish_put(assistant *a, enum warm_kind kind, struct question *q, int64_t delay_ms)
 {
     struct warmer *w = &a->warmer;
-    if (!warm_is_on(a) || q->query.document.content.size > DOCUMENT_MAX) return;
+    if (!assistant_warms(a) || q->query.document.content.size > DOCUMENT_MAX) return;
     if (w->n_wishes == WARM_WISHES_MAX) wish_remove(w, 0);
     q->n_references++;
     w->wishes[w->n_wishes++] = (struct warm_wish){kind, q, clock_us() + delay_ms * 1000};
@@ -164,7 +164,7 @@ void warm_shown(assistant *a, const struct question *q, const struct suggestion_
 {
     text content = q->query.document.content;
     buffer line = {0};
-    if (!warm_is_on(a) || content.size > DOCUMENT_MAX) return;
+    if (!assistant_warms(a) || content.size > DOCUMENT_MAX) return;
     warm_drop(a, q->query.document_key, bit(WARM_ACCEPTED) | bit(WARM_NEWLINE));
     wish_after(a, WARM_ACCEPTED, q, left, left->rest);
     buffer_put_text(&line, left->rest);
@@ -375,7 +375,7 @@ void warm_step(assistant *a)
         struct warm_wish wish = w->wishes[i];
         wish.question->n_references++;
         wish_remove(w, i);
-        if (warm_is_on(a)) wish_begin(a, &wish);
+        if (assistant_warms(a)) wish_begin(a, &wish);
         question_release(wish.question);
     }
 }

@@ -73,6 +73,13 @@ static status print_json(const struct commit_message *c, const struct commit_res
                               err);
 }
 
+static status print_warm(const struct commit_result *r, error *err)
+{
+    return command_write_json(json_pack("{s:I, s:I}", "tokens", (json_int_t)r->n_prompt,
+                                        "tokens_reused", (json_int_t)r->n_cached),
+                              err);
+}
+
 static status print_words(const struct commit_message *c, const struct commit_result *r, error *err)
 {
     text omitted = r->omitted, line;
@@ -94,7 +101,7 @@ static void on_done(void *context, const struct commit_result *r)
     if (r->code != OK)
         engine_run_end(&c->run, fail(c->run.err, r->code, "%s", r->reason));
     else if (c->warm)
-        engine_run_end(&c->run, OK);
+        engine_run_end(&c->run, c->json ? print_warm(r, c->run.err) : OK);
     else
         engine_run_end(&c->run,
                        c->json ? print_json(c, r, c->run.err) : print_words(c, r, c->run.err));

@@ -26,16 +26,16 @@ static status on_result(struct act *a, const struct action_result *r, error *err
 {
     text said = text_trim(buffer_text(&a->prose));
     if (!json) {
-        terminal_print(r->cut ? TEXT(" ...\n") : TEXT("\n"));
-        if (r->cut) fprintf(stderr, "dbrx-ls explain: note: the answer was cut off\n");
+        terminal_print(r->reason ? TEXT(" ...\n") : TEXT("\n"));
+        if (r->reason) fprintf(stderr, "dbrx-ls explain: note: it ends early: %s\n", r->reason);
         if (fflush(stdout) != 0) return fail(err, ERR_IO, "stdout: cannot be written");
         return OK;
     }
     return command_write_json(
-        json_pack("{s:o, s:b, s:I, s:I, s:I, s:f, s:f}", "text", text_json(said), "cut", r->cut,
-                  "tokens", (json_int_t)r->n_prompt, "tokens_reused", (json_int_t)r->n_cached,
-                  "output_tokens", (json_int_t)r->n_output, "ttft_ms", (double)r->ttft_us / 1e3,
-                  "ms", (double)r->total_us / 1e3),
+        json_pack("{s:o, s:b, s:I, s:I, s:I, s:f, s:f}", "text", text_json(said), "cut",
+                  r->reason != NULL, "tokens", (json_int_t)r->n_prompt, "tokens_reused",
+                  (json_int_t)r->n_cached, "output_tokens", (json_int_t)r->n_output, "ttft_ms",
+                  (double)r->ttft_us / 1e3, "ms", (double)r->total_us / 1e3),
         err);
 }
 

@@ -1,6 +1,7 @@
 /* One loop, and all work in it: whoever feeds it need not be answered, so it may be busy. Commands
  * that came meanwhile are gathered before they are worked off. Watched are the git directory's own
- * files (HEAD, index, packed-refs) and refs/heads, where a commit, a switch or a rebase shows; every
+ * files (HEAD, index, packed-refs) and refs/heads, where a commit, a switch or a rebase shows, and of
+ * a linked working tree its own HEAD and index; every
  * RESCAN_MS everything is looked at again, because other programs change files without telling. */
 #include "lsp/cli/index_follow.h"
 
@@ -17,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "context/diff.h"
 #include "context/index.h"
 
 enum {
@@ -32,7 +34,7 @@ struct follower {
     uv_loop_t loop;
     uv_pipe_t input;
     uv_timer_t rescan, settle;
-    uv_fs_event_t git_files, heads;
+    uv_fs_event_t git_files, heads, own_files;
     const char *path;
     char real_path[PATH_MAX]; /* of it */
     repository *r;
@@ -43,15 +45,17 @@ struct follower {
     bool whole; /* everything is to be looked at */
     bool busy;  /* an update runs, and this loop inside it */
     bool ended;
+    char staged[17]; /* what is, as a number; "" when nothing is */
 };
 
 static void settle(struct follower *f);
 
 static void say(const struct follower *f, const char *state, size_t n_files, const char *reason)
 {
-    json_t *line = json_pack("{s:s, s:s, s:s, s:s, s:I}", "state", state, "path", f->real_path,
+    json_t *line = json_pack("{s:s, s:s, s:s, s:s, s:I, s:s}", "state", state, "path", f->real_path,
                              "root", f->r ? repository_root(f->r) : "", "database",
-                             f->x ? index_database_path(f->x) : "", "files", (json_int_t)n_files);
+                             f->x ? index_database_path(f->x) : "", "files", (json_int_t)n_files,
+                             "staged", f->staged);
     if (line && reason) json_object_set_new(line, "reason", json_string(reason));
     char *bytes = line ? json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
     if (bytes) printf("%s\n", bytes);
@@ -76,6 +80,16 @@ static status open_all(struct follower *f, error *err)
     return code == OK ? index_open(&f->x, f->r, err) : code;
 }
 
+/* A stage that cannot be read is none: who commits is told then. */
+static void staged_look(struct follower *f)
+{
+    uint64_t staged = 0;
+    error err;
+    if (repository_staged(&staged, f->r, &err) != OK) log_line(LOG_DEBUG, "%s", err.message);
+    f->staged[0] = 0;
+    if (staged) snprintf(f->staged, sizeof f->staged, "%016llx", (unsigned long long)staged);
+}
+
 /* Long updates look at stdin in between: a front that is gone needs none. */
 static bool still_wanted(void *payload, size_t n_done, size_t n_files)
 {
@@ -93,6 +107,7 @@ static void update_whole(struct follower *f)
     f->busy = true;
     status code = open_all(f, &err);
     if (code == OK) {
+        staged_look(f);
         say(f, "indexing", 0, NULL);
         code = index_update(&report, f->x, f->r, still_wanted, f, &err);
     }
@@ -214,6 +229,10 @@ static void watch(struct follower *f)
     if (!path.failed) uv_fs_event_start(&f->git_files, on_git_file, path.bytes, 0);
     buffer_print(&path, "/refs/heads");
     if (!path.failed) uv_fs_event_start(&f->heads, on_git_file, path.bytes, 0);
+    buffer_clear(&path);
+    buffer_print(&path, "%s", repository_own(f->r));
+    if (!path.failed && strncmp(path.bytes, repository_common(f->r), path.size - 1) != 0)
+        uv_fs_event_start(&f->own_files, on_git_file, path.bytes, 0);
     buffer_free(&path);
 }
 
@@ -225,7 +244,9 @@ static status loop_open(struct follower *f, error *err)
     if (rc == 0) rc = uv_timer_init(&f->loop, &f->settle);
     if (rc == 0) rc = uv_fs_event_init(&f->loop, &f->git_files);
     if (rc == 0) rc = uv_fs_event_init(&f->loop, &f->heads);
+    if (rc == 0) rc = uv_fs_event_init(&f->loop, &f->own_files);
     f->input.data = f->rescan.data = f->settle.data = f->git_files.data = f->heads.data = f;
+    f->own_files.data = f;
     if (rc == 0) rc = uv_pipe_open(&f->input, STDIN_FILENO);
     if (rc == 0) rc = uv_read_start((uv_stream_t *)&f->input, on_alloc, on_input);
     if (rc == 0) rc = uv_timer_start(&f->rescan, on_rescan, RESCAN_MS, RESCAN_MS);

@@ -294,10 +294,10 @@ static void on_done(void *context, const struct action_result *r)
     j->action = NULL;
     if (r->outcome == ACTION_PROSE) {
         job_finish(j, json_pack("{s:s, s:o, s:b}", "outcome", "explained", "uri",
-                                view_finish(j->view, r->cut), "cut", r->cut));
+                                view_finish(j->view, r->reason), "cut", r->reason != NULL));
         return;
     }
-    if (j->view) view_finish(j->view, true);
+    if (j->view) view_finish(j->view, r->reason ? r->reason : "it was cut off");
     if (r->outcome == ACTION_REFUSED) {
         job_refuse(j, r->code, r->reason);
         return;

@@ -1,4 +1,5 @@
-/* dbrx-ls.commitMessage: the program's own `commit-message --json`, started for a folder and listened to.
+/* dbrx-ls.commitMessage: the program's own `commit-message --json`, started for a folder and listened to;
+ * and the same with --warm, for stage.c.
  *
  * Git's files are hostile bytes for other people's code, and slow; so they are read by a process that may
  * be killed. It asks the same engine, with the same key, and ends with its parent. */
@@ -16,13 +17,13 @@ enum { OUTPUT_MAX = 4 * 1024 * 1024, WORDS_MAX = 4096, ARGS_MAX = 16 };
 
 struct commit_job {
     struct server *server;
-    int64_t job; /* its number: it may be gone before the process is */
+    int64_t job; /* its number: it may be gone before the process is; 0: nobody waits (warm) */
     uv_process_t process;
     uv_pipe_t output, words;
     buffer said, reason; /* stdout; stderr */
     int n_handles;       /* that are open */
     int n_reading;       /* pipes that have not ended */
-    bool exited, killed;
+    bool exited, killed, warm;
     int64_t exit_status;
     char threads[24];
     buffer folder;
@@ -54,15 +55,35 @@ static void reason_make(char out[256], const struct commit_job *c)
              line.size ? line.bytes : "");
 }
 
+static void result_count(const struct commit_job *c, const json_t *result)
+{
+    int64_t n_prompt = json_integer_at(result, "tokens", 0);
+    int64_t n_cached = json_integer_at(result, "tokens_reused", 0);
+    struct assistant_counters more = {0};
+    if (!c->server->assistant || !result) return;
+    if (c->warm)
+        more.stage_requests = 1, more.stage_tokens = n_prompt - n_cached;
+    else
+        more.message_requests = 1, more.message_tokens = n_prompt, more.message_cached = n_cached;
+    assistant_count(c->server->assistant, &more);
+}
+
 static void job_settle(struct commit_job *c)
 {
     struct job *j = job_find(c->server, c->job);
     char reason[256];
-    if (!c->exited || c->n_reading || !j) return;
+    if (!c->exited || c->n_reading || (!j && !c->warm)) return;
     json_t *result = c->exit_status == 0 && c->said.size < OUTPUT_MAX
                          ? json_loadb(c->said.bytes, c->said.size, 0, NULL)
                          : NULL;
     reason_make(reason, c);
+    result_count(c, result);
+    if (c->warm) {
+        if (c->server->stage.job == c) c->server->stage.job = NULL;
+        if (!result && !c->killed) log_line(LOG_DEBUG, "warm commit message: %s", reason);
+        json_decref(result);
+        return;
+    }
     if (json_is_object(result))
         job_finish(j, result);
     else if (c->killed)
@@ -136,6 +157,7 @@ static void arguments_make(char *args[ARGS_MAX + 1], struct commit_job *c, bool 
     size_t n = 0;
     for (size_t i = 0; i < 4; i++) args[n++] = (char *)(uintptr_t)fixed[i];
     if (again) args[n++] = (char *)(uintptr_t) "--again";
+    if (c->warm) args[n++] = (char *)(uintptr_t) "--warm";
     for (size_t i = 0; i < sizeof rows / sizeof *rows && n + 2 <= ARGS_MAX; i++) {
         if (!rows[i].value) continue;
         args[n++] = (char *)(uintptr_t)rows[i].name;
@@ -146,6 +168,9 @@ static void arguments_make(char *args[ARGS_MAX + 1], struct commit_job *c, bool 
 
 static int process_start(struct commit_job *c, bool again)
 {
+    if (c->server->engine.n_threads > 0)
+        snprintf(c->threads, sizeof c->threads, "%d", (int)c->server->engine.n_threads);
+
     static char program[] = "/proc/self/exe";
     char *args[ARGS_MAX + 1];
     struct server *s = c->server;
@@ -197,11 +222,10 @@ void commit_job_begin(struct server *s, const struct message *m)
                            found ? "too many actions are under way" : "there is no such folder");
         return;
     }
+    stage_stop(s);
     c->server = s;
     c->folder = folder;
     c->job = job_number(j);
-    if (s->engine.n_threads > 0)
-        snprintf(c->threads, sizeof c->threads, "%d", (int)s->engine.n_threads);
     int rc = process_start(c, json_flag_at(argument, "again", false));
     if (rc != 0) {
         log_line(LOG_WARN, "commit message: %s", uv_strerror(rc));
@@ -213,3 +237,20 @@ void commit_job_begin(struct server *s, const struct message *m)
     job_works(j, job_kill, c);
     job_progress_open(j);
 }
+
+struct commit_job *commit_job_warm(struct server *s, const char *folder)
+{
+    struct commit_job *c = memory_take(1, sizeof *c);
+    if (!c) return NULL;
+    c->server = s;
+    c->warm = true;
+    buffer_print(&c->folder, "%s", folder);
+    int rc = process_start(c, false);
+    if (rc == 0) return c;
+    log_line(LOG_WARN, "warm commit message: %s", uv_strerror(rc));
+    commit_job_kill(c);
+    handles_close(c);
+    return NULL;
+}
+
+void commit_job_kill(struct commit_job *c) { job_kill(c); }

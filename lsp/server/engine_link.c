@@ -108,6 +108,7 @@ void server_engine_open(struct server *s)
     gatherer_start(s);
     assistant_start(s);
     actions_start(s);
+    stage_open(s);
     tally_open(s);
     status_changed(s);
 }

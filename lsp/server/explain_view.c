@@ -150,10 +150,10 @@ static void view_show_file(struct view *v)
     }
 }
 
-json_t *view_finish(struct view *v, bool cut)
+json_t *view_finish(struct view *v, const char *early)
 {
     const struct client_can *can = &v->server->can;
-    if (cut) buffer_put_text(&v->content, TEXT("\n\n*The answer ends here: it was cut off.*\n"));
+    if (early) buffer_print(&v->content, "\n\n*The answer ends here: %s.*\n", early);
     v->done = true;
     if (can->document_content || can->dbrx_documents) {
         if (can->document_content && !v->shown) view_tell(v); /* shown first, then asked for */

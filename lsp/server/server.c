@@ -246,6 +246,7 @@ static void on_end_timer(uv_timer_t *timer)
     document *d;
     completions_cancel(s, 0);
     jobs_close(s);
+    stage_close(s);
     requests_close(s);
     views_close(s);
     for (size_t i = 0; (d = documents_at(s->documents, i)); i++) document_gone(s, d);

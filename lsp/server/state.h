@@ -34,6 +34,14 @@ struct tally {
     struct assistant_counters written; /* of the present assistant */
 };
 
+/* What is staged, on its way to the engine: see stage.c. */
+struct stage {
+    uv_timer_t timer;
+    bool open;
+    char *folder;           /* whose turn comes when the timer ends; NULL: none */
+    struct commit_job *job; /* that lets the engine read; NULL: none */
+};
+
 struct server {
     const struct server_options *options;
     uv_loop_t loop;
@@ -59,6 +67,7 @@ struct server {
     struct settings settings;
     struct status_sender status;
     struct tally tally;
+    struct stage stage;
     struct pending *pending; /* completions under way, newest first */
     size_t n_pending;
     actions *actions;   /* NULL without an engine's client */
@@ -177,11 +186,20 @@ void jobs_close(struct server *s);
 
 /* commit_job.c: messages for what is staged, by a process of its own. */
 void commit_job_begin(struct server *s, const struct message *m);
+/* Only lets the engine read the prompt; nobody is answered. NULL when it cannot be started. */
+struct commit_job *commit_job_warm(struct server *s, const char *folder);
+void commit_job_kill(struct commit_job *c);
+
+/* stage.c: commit messages are made ready when something is staged. */
+void stage_open(struct server *s);
+void stage_stop(struct server *s); /* what is under way no longer helps */
+void stage_close(struct server *s);
 
 /* explain_view.c: prose on its way to where the client shows it. */
 struct view *view_open(struct server *s, text name);
 void view_put(struct view *v, text piece);
-json_t *view_finish(struct view *v, bool cut); /* its URI, or null; the view stays readable */
+json_t *view_finish(struct view *v,
+                    const char *early); /* its URI, or null; the view stays readable */
 void method_document_content(struct server *s, const struct message *m);
 void views_close(struct server *s);
 

@@ -353,7 +353,7 @@ test('only inside the workspace, after all links', async () => {
 });
 
 const JSON_TEXT = '{\n    "a": 1\n}\n';
-for (const [file, why] of [['.github/labels.json', 'dotfile'], ['.config.json', 'dotfile'], ['hooks/post.json', 'hooks'],
+for (const [file, why] of [['.github/labels.json', 'dotfile'], ['.vscode/settings.json', 'dotfile'], ['.config.json', 'dotfile'], ['hooks/post.json', 'hooks'],
     ['settings.json', 'settings'], ['deep/tasks.json', 'settings'], ['x.code-workspace', 'settings']]) {
     test(`${file} is changed only after a yes`, async () => {
         const changed = JSON_TEXT.replace('1', '2');
@@ -464,6 +464,20 @@ test('prose that is cut says so', async () => {
         assert.equal(result.cut, true);
         assert.match((await client.content(result.uri)).text, /cut off/);
     });
+});
+
+test('prose that runs in a circle is ended, and says so', async () => {
+    for (const circle of ['9..', 'It adds the values of the list, one after the other.\n']) {
+        const script = { text: ' adds up. ' + circle.repeat(200), pieceBytes: 40, pieceMs: 2 };
+        await session({ script }, async (client, engine, uri) => {
+            const { result } = await client.act('explain', uri, rangeOf(SUM, LOOP));
+            assert.equal(result.cut, true);
+            const { text } = await client.content(result.uri);
+            assert.match(text, /ends here: the model began to repeat itself/);
+            assert.ok(text.length < 1000, `${text.length} characters`);
+            assert.equal(engine.requests[0].closedBy, 'client');
+        });
+    }
 });
 
 test('endless prose is bounded', async () => {
@@ -606,6 +620,7 @@ for (const file of Object.keys(FIXTURES)) {
                 const names = /Only these names may change: (.*)/.exec(request.prompt)[1].split(', ');
                 return answer(piece.replaceAll(new RegExp(`\\b${names[0]}\\b`, 'g'), 'clearer'))(request);
             }
+            if (task === 'translate') return answer(piece.replace(/(#|\/\/|\/\*\*) [A-Za-z]+/, '$1 Wort'))(request);
             return answer(`${piece} ${mark} seen`)(request);
         };
         await session({ files: { [file]: source }, script }, async (client, engine, uri) => {
@@ -627,6 +642,18 @@ for (const file of Object.keys(FIXTURES)) {
                 if (expected === 'applied') assert.notEqual(client.text(uri), before, task);
                 else assert.equal(client.text(uri), before, task);
             }
+            // The first comment of the file as it is now, and nothing but it.
+            task = 'translate';
+            const now = client.text(uri).split('\n');
+            const comment = new RegExp(`(${mark}|/\\*\\*) [A-Za-z]`);
+            const at = now.findIndex((text) => comment.test(text));
+            const from = now[at].search(comment) + mark.length;
+            const range = { start: { line: at, character: from }, end: { line: at, character: from + 3 } };
+            const { result, error } = await client.act(task, uri, range, { more: { language: 'German' } });
+            assert.equal(error, undefined, `translate: ${error?.message}`);
+            assert.equal(result.outcome, 'applied');
+            const differs = client.text(uri).split('\n').filter((text, i) => text !== now[i]);
+            assert.ok(differs.length === 1 && differs[0].includes('Wort'), JSON.stringify(differs));
         });
     });
 }

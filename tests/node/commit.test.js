@@ -130,8 +130,25 @@ test('too long again: cut at a word, and said', async () => {
     });
 });
 
+test('a message in a loop: one retry, then a refusal and nothing written', async () => {
+    const loop = { text: `Add a queue\n\n${'9..'.repeat(400)}`, pieceBytes: 40, pieceMs: 2 };
+    await scene({ script: [loop, 'Add a queue'] }, async (s) => {
+        stage(s, { 'a.c': 'int a;\n' });
+        assert.equal((await s.commit()).stdout, 'Add a queue\n');
+        assert.equal(s.engine.requests[0].closedBy, 'client', 'it is not waited for');
+        assert.match(s.engine.requests[1].prompt, /says the same thing over and over/);
+    });
+    await scene({ script: loop }, async (s) => {
+        stage(s, { 'a.c': 'int a;\n' });
+        const { code, stdout, stderr } = await s.commit();
+        assert.deepEqual([code, stdout], [1, '']);
+        assert.match(stderr, /says the same thing over and over/);
+        assert.equal(s.engine.requests.length, 2);
+    });
+});
+
 test('characters are counted, not bytes', async () => {
-    const subject = 'ä'.repeat(72);
+    const subject = Array.from({ length: 72 }, (_, i) => 'äöüéèêàç'[(i * i + i) % 8 ^ (i >> 3)]).join('');
     await scene({ script: subject }, async (s) => {
         stage(s, { 'a.c': 'int a;\n' });
         assert.equal((await s.commit()).stdout, `${subject}\n`);
@@ -141,7 +158,7 @@ test('characters are counted, not bytes', async () => {
 
 test('the body is wrapped at 72, lists and trailers kept', async () => {
     const script =
-        'Wrap the body\n\n' + 'word '.repeat(40) + '\n- item ' + 'more '.repeat(20) +
+        'Wrap the body\n\n' + Array.from({ length: 40 }, (_, i) => `word${i} `).join('') + '\n- item ' + 'more of it, '.repeat(7) +
         '\n\n#42 is fixed by this, and nothing else is\n\nSigned-off-by: A B <a@b>\nReviewed-by: C <c@d>\n';
     await scene({ script }, async (s) => {
         stage(s, { 'a.c': 'int a;\n' });
@@ -150,7 +167,7 @@ test('the body is wrapped at 72, lists and trailers kept', async () => {
         assert.equal(lines[1], '');
         for (const line of lines) assert.ok(line.length <= 72 && !line.startsWith('#'), line);
         assert.ok(lines.some((line) => line.startsWith('- item more')));
-        assert.ok(lines.some((line) => line.startsWith('  more')), 'an item goes on under its words');
+        assert.ok(lines.some((line) => /^ {2}(more|of|it,)/.test(line)), 'an item goes on under its words');
         assert.ok(stdout.endsWith('Signed-off-by: A B <a@b>\nReviewed-by: C <c@d>\n'));
         assert.equal(stdout.match(/word/g).length, 40);
     });
@@ -287,6 +304,8 @@ test('hostile answers become harmless text or a refusal', async () => {
             assert.ok(!/[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/u.test(stdout), JSON.stringify(stdout));
         }
         reply = hostile.huge();
+        assert.equal((await s.commit()).code, 1, 'ten million times the same');
+        reply = { text: Array.from({ length: 1e6 }, (_, i) => `word${i * i}`).join(' '), pieceBytes: 64 << 10, ignoreMaxTokens: true };
         const { code, stdout } = await s.commit();
         assert.equal(code, 0);
         assert.ok(stdout.length < 100000);
@@ -418,13 +437,13 @@ test('core.hooksPath is honoured; outside of the repository only with a yes', as
 
 // The server.
 
-async function served({ script, ...options }, body) {
+async function served({ script, engineOptions = {}, ...options }, body) {
     const sandbox = new Sandbox();
     const repo = repository(sandbox);
-    const engine = await startScriptedEngine({ script });
+    const engine = await startScriptedEngine({ script, ...engineOptions });
     const client = await startActing({ sandbox, endpoint: engine.endpoint, ...options });
     try {
-        await client.waitForStatus('ready');
+        await client.waitForStatus(engineOptions.foreign ? 'degraded' : 'ready');
         await body({ sandbox, engine, client, ...repo });
     } finally {
         await client.close();
@@ -464,6 +483,61 @@ test('the server command can be cancelled, and shutdown ends its process', async
         assert.equal((await second).error.code, CANCELLED);
         await s.engine.until(() => s.engine.requests[1].closedBy === 'client', 'the stream to close');
     });
+});
+
+test('what is staged is read ahead of the question; another stage and the question end that', async () => {
+    let blocked = true;
+    const warm = (request) => new Promise((done) => {
+        const look = setInterval(() => {
+            if (blocked && !request.closedBy) return;
+            clearInterval(look);
+            done();
+        }, 20);
+    });
+    await served({ script: 'Add files', engineOptions: { warm } }, async (s) => {
+        const staged = (n) => s.engine.until(() => s.engine.warms.length === n, `warm request ${n}`);
+        stage(s, { 'a.c': 'int first;\n' });
+        await staged(1);
+        const [first] = s.engine.warms;
+        assert.equal(first.body.max_tokens, 0);
+        assert.equal(first.body.dbrx.priority, 'warm');
+        assert.match(first.prompt, /A a\.c \+1 -0[^]*\+int first;/);
+
+        stage(s, { 'b.c': 'int second;\n' });
+        await s.engine.until(() => first.closedBy === 'client', 'the work for the old stage to end');
+        await staged(2);
+        assert.match(s.engine.warms[1].prompt, /\+int first;[^]*\+int second;/);
+
+        // Nothing is staged any more: nothing is read.
+        s.git('reset', '-q');
+        await s.engine.until(() => s.engine.warms[1].closedBy === 'client', 'the work to end');
+
+        s.git('add', 'a.c');
+        await staged(3);
+        const result = await s.client.execute('dbrx-ls.commitMessage', {});
+        assert.equal(result.message, 'Add files\n');
+        assert.equal(s.engine.warms[2].closedBy, 'client', 'the question itself ends it');
+
+        // Read to its end, it is the question's beginning and its all.
+        blocked = false;
+        s.git('add', 'b.c');
+        await staged(4);
+        await s.engine.until(() => s.engine.warms[3].closedBy, 'the warm request to be answered');
+        const { tokens, tokens_reused } = await s.client.execute('dbrx-ls.commitMessage', {});
+        assert.deepEqual(s.engine.requests.at(-1).ids, s.engine.warms[3].ids);
+        assert.ok(tokens_reused >= tokens - 1, `${tokens_reused} of ${tokens}`);
+        assert.equal(s.engine.warms.length, 4);
+    });
+});
+
+test('nothing is read ahead where the user does not want it, or a foreign engine would not know', async () => {
+    for (const options of [{ settings: { warm: false } }, { engineOptions: { foreign: true } }]) {
+        await served({ script: 'Add a file', ...options }, async (s) => {
+            stage(s, { 'a.c': 'int a;\n' });
+            await new Promise((done) => { setTimeout(done, 2500); }); // longer than a stage is waited for
+            assert.equal(s.engine.warms.length + s.engine.requests.length, 0);
+        });
+    }
 });
 
 // Real commits of this repository, their true messages as the model's answers; more of them by
