@@ -134,7 +134,9 @@ static bool glob_matches(const char *pattern, const char *path)
     char below[PATH_MAX];
     size_t n = strlen(pattern);
     if (n == 0 || n + 2 >= sizeof below) return n != 0;
-    snprintf(below, sizeof below, "%s%s", pattern, pattern[n - 1] == '/' ? "*" : "");
+    memcpy(below, pattern, n);
+    below[n] = pattern[n - 1] == '/' ? '*' : 0;
+    below[n + 1] = 0;
     for (const char *at = path; at; at = strchr(at, '/'), at = at ? at + 1 : NULL)
         if (fnmatch(below, at, 0) == 0) return true;
     return false;

@@ -33,6 +33,7 @@ struct engine {
     const struct kernels *kernels;
     device *device;
     int32_t rows_max; /* of a step */
+    enum kv_type kv_type;
     model *model;
     tokenizer *tokenizer;
     sampler sampler;
@@ -164,7 +165,8 @@ static struct device_options device_options_of(const struct model_shape *shape, 
                                    .seqs_max = seqs_of(rows, o),
                                    .outs_max = outs_of(rows, o),
                                    .slices_max = SLICES_MAX,
-                                   .gpu = o->gpu};
+                                   .gpu = o->gpu,
+                                   .watch = o->watch};
 }
 
 static status device_open(engine *e, const struct engine_options *o, error *err)
@@ -174,6 +176,7 @@ static status device_open(engine *e, const struct engine_options *o, error *err)
     const struct device_options options =
         device_options_of(&e->model->config.shape, e->kernels->weight_bytes, o);
     e->rows_max = options.rows_max;
+    e->kv_type = !o->kv_served ? o->kv_type : e->kernels->weight_bytes ? KV_E4M3 : KV_BF16;
     s = rows_check(options.rows_max, o, err);
     return s == OK ? e->kernels->open(&e->device, &options, err) : s;
 }
@@ -189,7 +192,7 @@ static size_t weights_bytes(const engine *e, const struct engine_options *o)
 static status pages_plan(engine *e, struct memory_plan *plan, const struct engine_options *o,
                          error *err)
 {
-    status s = e->kernels->plan(e->device, o->kv_type, plan, err);
+    status s = e->kernels->plan(e->device, e->kv_type, plan, err);
     if (s != OK) return s;
     bool gpu = e->kernels->weight_bytes;
     const struct kv_need need = {
@@ -362,6 +365,7 @@ status engine_plan(struct engine_plan *out, const struct engine_options *options
     if (s == OK)
         *out = (struct engine_plan){
             .shape = e->model->config.shape,
+            .kv_type = e->kv_type,
             .demo = e->model->config.demo,
             .n_parameters = model_parameters(e->model),
             .stored_bytes = model_stored_bytes(e->model),
@@ -429,8 +433,7 @@ status engine_open(engine **out, const struct engine_options *given, error *err)
     if (s == OK)
         s = quantize_load(e->model, options->weights, options->n_threads, e->kernels, e->device,
                           options->progress, options->progress_context, err);
-    if (s == OK)
-        s = e->kernels->kv_open(&e->kv, e->device, options->kv_type, e->pages.n_pages, err);
+    if (s == OK) s = e->kernels->kv_open(&e->kv, e->device, e->kv_type, e->pages.n_pages, err);
     if (s == OK) s = host_start(e, options, plan.kv_bytes_per_page, err);
     if (s == OK) s = scheduler_start(e, options, err);
     if (s == OK) s = worker_start(e, err);

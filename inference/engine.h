@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "kernels/kernels.h"
+#include "kernels/watch.h"
 #include "tokenizer/tokenizer.h"
 
 typedef struct engine engine;
@@ -27,6 +28,7 @@ struct engine_options {
     const char *backend; /* "auto", "cpu", "reference", "cuda" */
     int32_t n_threads;   /* 0: all cores */
     enum kv_type kv_type;
+    bool kv_served; /* instead: what the backend serves with, e4m3 on a GPU, else bf16 */
     /* Capacity of the KV pool; 0: what memory_bytes leave, or 4 x max_seq_len of the model, less (1 x
      * at least) where memory is short. What does not fit is refused with the numbers. */
     int64_t kv_tokens;
@@ -34,7 +36,8 @@ struct engine_options {
     double
         memory_fraction; /* of what is free, the most to take; 0: 0.98 on a GPU, else all of it */
     int32_t gpu;         /* which one, from 0 */
-    int32_t seqs_max;    /* that share a step; 0: ENGINE_SEQUENCES_MAX */
+    struct device_watch *watch; /* kernels/watch.h; NULL: nobody looks */
+    int32_t seqs_max;           /* that share a step; 0: ENGINE_SEQUENCES_MAX */
     /* KV that is kept behind the pool when the pool has no more room for it, in tokens or in bytes;
      * both 0: none. In a nameless file in this directory, which must have room for all of it, or,
      * where host_directory is NULL or a GPU computes, in memory. */
@@ -58,6 +61,7 @@ status engine_open(engine **out, const struct engine_options *options, error *er
 /* What an engine would have, without loading weights. */
 struct engine_plan {
     struct model_shape shape;
+    enum kv_type kv_type;
     bool demo;
     int64_t n_parameters;
     size_t stored_bytes;            /* weights as stored */

@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 
+struct device_watch;
 typedef struct device device;   /* opaque, one per backend instance: workspace, residual, streams */
 typedef struct weight weight;   /* opaque: one tensor in the backend's own layout */
 typedef struct kv_pool kv_pool; /* opaque: pages of keys and values */
@@ -162,6 +163,8 @@ struct device_options {
     int32_t seqs_max, outs_max;
     int32_t slices_max; /* residuals of rows_max rows kept apart; 0 means 1 */
     int32_t gpu;        /* which one, from 0; a CPU ignores it */
+    struct device_watch
+        *watch; /* watch.h: told of calls that may never return, or NULL; a CPU's do */
     const char
         *variant; /* CPU: NULL = best of this machine, or "portable", "avx2", "avx512", "neon" */
 };

@@ -21,6 +21,7 @@
 
 enum {
     TICK_MS = 100,
+    TICKS_A_SECOND = 1000 / TICK_MS,
     FAILURE_SHOWN_US = 2000000,   /* for clients that ask twice a second */
     LAST_WORDS_US = 300000,       /* for idle streams after a device fault */
     GOODBYE_MAX_US = 1000000,     /* for streams to write their last event */
@@ -45,12 +46,14 @@ static status model_load(struct loader *l, engine **e, error *err)
                                            .backend = o->backend,
                                            .n_threads = o->n_threads,
                                            .kv_type = o->kv_type,
+                                           .kv_served = o->kv_served,
                                            .kv_tokens = o->kv_tokens,
                                            .weights = o->weights,
                                            .save_dir = o->save_dir,
                                            .memory_bytes = o->memory_bytes,
                                            .memory_fraction = o->memory_fraction,
                                            .gpu = o->gpu,
+                                           .watch = &l->service->watch,
                                            .seqs_max = o->seqs_max,
                                            .host_tokens = o->host_tokens,
                                            .host_bytes = o->host_bytes,
@@ -122,14 +125,34 @@ static status device_failure(struct service *s, const char *why, const sigset_t 
     return ERR_DEVICE;
 }
 
-/* Lets running answers finish. A second signal means now. */
-static status work_finish(struct service *s, int64_t drain_s, const sigset_t *signals, error *err)
+/* Once a tick: whether the device has failed, or is waited for in vain; `why` has room for words. */
+static bool device_gone(struct service *s, const struct service_options *o,
+                        struct device_look *look, char *why, size_t room)
 {
     struct service_view view;
-    int64_t until_us = clock_us() + drain_s * 1000000;
+    struct engine_stats stats = {0};
+    const char *hangs = device_watch_look(&s->watch, look, o->patience_s * TICKS_A_SECOND);
+    service_look(s, &view);
+    if (view.engine) engine_stats(view.engine, &stats);
+    if (stats.device_failed)
+        snprintf(why, room, "%s", stats.device_why);
+    else if (hangs)
+        snprintf(why, room, "%s: it has not answered for %lld s and more", hangs,
+                 (long long)(look->n / TICKS_A_SECOND));
+    return stats.device_failed || hangs;
+}
+
+/* Lets running answers finish. A second signal means now. */
+static status work_finish(struct service *s, const struct service_options *o,
+                          struct device_look *look, const sigset_t *signals, error *err)
+{
+    struct service_view view;
+    char why[512];
+    int64_t until_us = clock_us() + o->drain_s * 1000000;
     service_drain(s, -1);
-    notify_send("STOPPING=1\nSTATUS=draining, at most %lld s", (long long)drain_s);
+    notify_send("STOPPING=1\nSTATUS=draining, at most %lld s", (long long)o->drain_s);
     for (;;) {
+        if (device_gone(s, o, look, why, sizeof why)) return device_failure(s, why, signals, err);
         service_look(s, &view);
         upkeep(s, &view);
         if (view.n_work == 0 || clock_us() >= until_us) return OK;
@@ -141,26 +164,53 @@ static status work_finish(struct service *s, int64_t drain_s, const sigset_t *si
 static status service_watch(struct service *s, const struct service_options *o, error *err)
 {
     struct service_view view;
-    struct engine_stats stats;
+    struct device_look look = {0};
+    char why[512];
     sigset_t signals;
     signals_block(&signals);
     for (;;) {
-        if (signal_wait(&signals)) return work_finish(s, o->drain_s, &signals, err);
+        if (signal_wait(&signals)) return work_finish(s, o, &look, &signals, err);
         service_look(s, &view);
         upkeep(s, &view);
         if (view.state == SERVICE_FAILED) return failure_show(s, &signals, err);
-        if (view.engine) {
-            engine_stats(view.engine, &stats);
-            if (stats.device_failed) return device_failure(s, stats.device_why, &signals, err);
-        }
+        if (device_gone(s, o, &look, why, sizeof why)) return device_failure(s, why, &signals, err);
         if (o->idle_s >= 0 && view.idle_us >= o->idle_s * 1000000 &&
             service_drain(s, o->idle_s * 1000000))
             return OK;
     }
 }
 
+static void *close_main(void *engine_of)
+{
+    engine_close(engine_of);
+    return NULL;
+}
+
+/* Closes the engine; ERR_DEVICE when the device does not let it. */
+static status engine_end(struct service *s, const struct service_options *o, engine *e, error *err)
+{
+    struct device_look look = {0};
+    struct timespec until;
+    pthread_t closer;
+    const char *hangs = NULL;
+    if (pthread_create(&closer, NULL, close_main, e) != 0) {
+        engine_close(e);
+        return OK;
+    }
+    do {
+        hangs = device_watch_look(&s->watch, &look, o->patience_s * TICKS_A_SECOND);
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += (long)TICK_MS * 1000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+    } while (!hangs && pthread_clockjoin_np(closer, NULL, CLOCK_MONOTONIC, &until) != 0);
+    return hangs ? fail(err, ERR_DEVICE, "the compute device failed: %s: it does not end", hangs)
+                 : OK;
+}
+
 /* Streams write their last event, then the connections close and the threads end. */
-static void service_end(struct service *s, struct http_server *server)
+static status service_end(struct service *s, const struct service_options *o,
+                          struct http_server *server, error *err)
 {
     struct service_view view;
     int64_t until_us = clock_us() + GOODBYE_MAX_US;
@@ -171,7 +221,7 @@ static void service_end(struct service *s, struct http_server *server)
         service_look(s, &view);
     } while (view.n_leases + view.n_work > 0 && clock_us() < until_us);
     http_close(server);
-    if (view.engine) engine_close(view.engine);
+    return view.engine ? engine_end(s, o, view.engine, err) : OK;
 }
 
 /* The user's own socket, under the lock that makes us his engine. */
@@ -264,6 +314,5 @@ status service_run(const struct service_options *options, error *err)
         result = fail(err, ERR_MEMORY, "cannot start the thread that loads the model");
     }
     listener_remove(&listener);
-    if (result == OK) service_end(s, server);
-    return result;
+    return result == OK ? service_end(s, options, server, err) : result;
 }

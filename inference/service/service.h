@@ -26,15 +26,17 @@ struct service_options {
     int32_t n_threads;
     /* As in engine_options. */
     enum kv_type kv_type;
+    bool kv_served;
     int64_t kv_tokens, memory_bytes, host_tokens, host_bytes;
     double memory_fraction;
     int32_t gpu, seqs_max;
     const char *host_directory;
     enum weight_format weights;
     const char *save_dir;
-    int64_t idle_s;  /* leaves after so long without lease and work; negative: never */
-    int64_t drain_s; /* running answers get so long after a SIGTERM */
-    int lock_fd;     /* an open engine.lock that is flock'ed already; -1: none */
+    int64_t idle_s;     /* leaves after so long without lease and work; negative: never */
+    int64_t drain_s;    /* running answers get so long after a SIGTERM */
+    int64_t patience_s; /* a device that does not answer for so long has failed */
+    int lock_fd;        /* an open engine.lock that is flock'ed already; -1: none */
 };
 
 /* Serves until SIGTERM, SIGINT, SIGHUP or idleness (OK, drained), or until loading fails (its

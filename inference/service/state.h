@@ -39,6 +39,7 @@ struct service {
     struct requests requests;
     struct meters meters;
 
+    struct device_watch watch; /* the engine's worker, or the loader, inside its driver */
     engine *engine;
     buffer ranks; /* the tokenizer in tiktoken's text form */
 

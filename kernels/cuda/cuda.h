@@ -95,6 +95,8 @@ struct device {
     struct cuda_device_info info;
     void *stream;
     error failure; /* the first; nothing is enqueued after it */
+    int n_entered; /* calls of ours within each other that wait for the driver */
+    bool in_step;  /* from its begin to collect is one of them */
 
     int32_t slices, heads_width, qkv_width;
     int32_t model_stride, heads_stride, ffn_stride; /* padded to CUDA_K_MULTIPLE */
@@ -140,6 +142,9 @@ struct device {
 /* cuda_device.c. A code of the runtime that is not 0 becomes the device's failure. */
 bool cuda_ok(device *d, int code, const char *what);
 void cuda_launched(device *d, const char *what);
+/* Around what may wait for the GPU: whoever watches is told. */
+void cuda_enter(device *d, const char *what);
+void cuda_leave(device *d);
 /* Device memory; NULL with ERR_MEMORY in `err` and the numbers. Not a failure of the device. */
 void *cuda_take(device *d, size_t bytes, const char *what, error *err);
 float *cuda_residual(const device *d);

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/host.h"
+#include "kernels/watch.h"
 
 bool cuda_ok(device *d, int code, const char *what)
 {
@@ -15,13 +16,25 @@ bool cuda_ok(device *d, int code, const char *what)
     return false;
 }
 
+void cuda_enter(device *d, const char *what)
+{
+    if (d->n_entered++ == 0) device_watch_enter(d->o.watch, what);
+}
+
+void cuda_leave(device *d)
+{
+    if (--d->n_entered == 0) device_watch_leave(d->o.watch);
+}
+
 void cuda_launched(device *d, const char *what) { cuda_ok(d, d->run->launched(), what); }
 
 void *cuda_take(device *d, size_t bytes, const char *what, error *err)
 {
     void *out = NULL;
     size_t available = 0;
+    cuda_enter(d, "taking memory");
     int code = d->run->take(&out, bytes);
+    cuda_leave(d);
     if (code == 0) return out;
     if (d->run->memory(&available) != 0) available = 0;
     fail(err, ERR_MEMORY, "cuda: %s: no memory for %zu MiB, %zu MiB are free (%s)", what,
@@ -37,11 +50,13 @@ float *cuda_residual(const device *d)
 static void cuda_close(device *d)
 {
     if (!d) return;
+    cuda_enter(d, "closing");
     if (d->stream) d->run->wait(d->stream);
     cuda_graphs_drop(d);
     cuda_upload_close(d);
     cuda_memory_close(d);
     if (d->stream) d->run->stream_close(d->stream);
+    cuda_leave(d);
     memory_free(d);
 }
 
@@ -75,7 +90,9 @@ static status cuda_open(device **out, const struct device_options *o, error *err
         rc = fail(err, ERR_UNSUPPORTED,
                   "activations: found int8, which only a CPU computes with; a GPU takes bf16, e4m3 "
                   "and f32");
+    device_watch_enter(o->watch, "opening the GPU");
     if (rc == OK) rc = cuda_available(o->gpu, &info, err);
+    device_watch_leave(o->watch);
     if (rc != OK) return rc;
     if (o->rows_max > ENGINE_ROWS_MAX)
         return fail(err, ERR_USAGE, "rows_max %d, at most %d", o->rows_max, ENGINE_ROWS_MAX);
@@ -86,12 +103,13 @@ static status cuda_open(device **out, const struct device_options *o, error *err
     d->info = info;
     shape_take(d, o);
     snprintf(d->description, sizeof d->description, "cuda %s", info.name);
-    if (cuda_ok(d, d->run->stream_open(&d->stream), "a stream") && cuda_memory_open(d) &&
-        cuda_ok(d, d->run->wait(d->stream), "open")) {
-        cuda_cost_measure(d);
-        *out = d;
-        return OK;
-    }
+    cuda_enter(d, "opening the GPU");
+    bool opened = cuda_ok(d, d->run->stream_open(&d->stream), "a stream") && cuda_memory_open(d) &&
+                  cuda_ok(d, d->run->wait(d->stream), "open");
+    if (opened) cuda_cost_measure(d);
+    cuda_leave(d);
+    *out = opened ? d : NULL;
+    if (opened) return OK;
     rc = fail(err, d->failure.code, "%s", d->failure.message);
     cuda_close(d);
     return rc;
@@ -108,7 +126,9 @@ static size_t cuda_workspace(const struct device_options *o)
 static status cuda_host_take(void **out, device *d, size_t bytes, error *err)
 {
     *out = NULL;
+    cuda_enter(d, "pinning memory");
     int code = d->run->host_take(out, bytes);
+    cuda_leave(d);
     if (code == 0) return OK;
     return fail(err, ERR_MEMORY, "cuda: no pinned memory for %zu MiB (%s)", bytes >> 20,
                 d->run->error_text(code));
@@ -131,6 +151,8 @@ static status cuda_plan(device *d, enum kv_type kv, struct memory_plan *out, err
 static bool cuda_step_begin(device *d, const struct step *s, int32_t from, int32_t to)
 {
     d->step = NULL;
+    if (!d->in_step) cuda_enter(d, "a step");
+    d->in_step = true;
     if (d->failure.code != OK || step_check(s, &d->o, d->n_slots, &d->failure) != OK) return false;
     cuda_cost_begin(d, from == 0 && to == d->s.n_layers);
     if (!cuda_upload_step(d, s)) return false;
@@ -178,7 +200,10 @@ static status cuda_collect(device *d, struct step_result *out, error *err)
     *out = (struct step_result){0};
     if (d->enqueued && d->failure.code == OK) cuda_ok(d, d->run->wait(d->stream), "a step");
     d->enqueued = false;
+    if (d->in_step) cuda_leave(d);
+    d->in_step = false;
     if (d->failure.code != OK) return fail(err, d->failure.code, "%s", d->failure.message);
+    device_watch_warm(d->o.watch);
     cuda_cost_end(d);
     out->sampled = d->host_sampled;
     if (d->step && d->step->want_logits) out->logits = d->host_logits;

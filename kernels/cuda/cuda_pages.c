@@ -61,6 +61,7 @@ static void settle(kv_pool *kv)
 {
     device *d = kv_of(kv)->d;
     if (d->failure.code == OK) cuda_ok(d, d->run->wait(d->stream), "copying pages");
+    cuda_leave(d);
 }
 
 static unsigned char *page_at(const kv_pool *kv, int32_t page)
@@ -77,6 +78,7 @@ void cuda_pages_copy(kv_pool *kv, const int32_t *to, const int32_t *from, int32_
 /* After a failure pages cannot be read: zeros are saved, and collect tells. */
 void cuda_pages_save(kv_pool *kv, void *host, const int32_t *pages, int32_t n)
 {
+    cuda_enter(kv_of(kv)->d, "copying pages");
     for (int32_t i = 0; i < n; i++)
         move(kv, (char *)host + (size_t)i * kv->page_bytes, page_at(kv, pages[i]));
     settle(kv);
@@ -85,6 +87,7 @@ void cuda_pages_save(kv_pool *kv, void *host, const int32_t *pages, int32_t n)
 
 void cuda_pages_load(kv_pool *kv, const int32_t *pages, const void *host, int32_t n)
 {
+    cuda_enter(kv_of(kv)->d, "copying pages");
     for (int32_t i = 0; i < n; i++)
         move(kv, page_at(kv, pages[i]), (const char *)host + (size_t)i * kv->page_bytes);
     settle(kv);

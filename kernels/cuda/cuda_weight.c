@@ -189,7 +189,9 @@ static status nan_check(weight *w, error *err)
     d->launch->nan_scan(&scan, d->stream);
     cuda_launched(d, "scan");
     cuda_ok(d, d->run->copy(stage->host, d->nan_found, sizeof found, d->stream), "scan");
+    cuda_enter(d, "looking at weights");
     cuda_ok(d, d->run->wait(d->stream), w->spec.name);
+    cuda_leave(d);
     if (d->failure.code != OK) return fail(err, d->failure.code, "%s", d->failure.message);
     memcpy(&found, stage->host, sizeof found);
     return found ? fail(err, ERR_FORMAT, "%s: holds E4M3 codes that are NaN", w->spec.name) : OK;

@@ -89,7 +89,7 @@ struct engine_options bench_engine_options(const struct bench_request *request)
     return (struct engine_options){.model_dir = request->model_dir,
                                    .backend = request->backend,
                                    .n_threads = (int32_t)request->n_threads,
-                                   .kv_type = KV_BF16,
+                                   .kv_served = true,
                                    .kv_tokens = request->kv_tokens,
                                    .progress = on_loading};
 }

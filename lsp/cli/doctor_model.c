@@ -126,7 +126,7 @@ static void check_memory(struct report *r, const struct engine_settings *s, cons
     const struct engine_options options = {.model_dir = dir,
                                            .backend = s->backend,
                                            .n_threads = (int32_t)s->n_threads,
-                                           .kv_type = KV_BF16};
+                                           .kv_served = true};
     struct engine_plan plan;
     error err;
     status code = engine_plan(&plan, &options, &err);

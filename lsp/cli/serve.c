@@ -23,7 +23,7 @@ static const char usage[] =
     "file, which `dbrx-ls key` keeps (keys in the user's configuration directory, else\n"
     "/etc/dbrx-ls/keys), or the one in DBRX_API_KEY. Beyond loopback it needs TLS too.";
 
-enum { IDLE_LOCAL_S = 60, DRAIN_S = 10 };
+enum { IDLE_LOCAL_S = 60, DRAIN_S = 10, PATIENCE_S = 30 };
 
 /* "never" or seconds. Without the option a shared local engine leaves after a minute, and a port
  * that somebody configured stays. */
@@ -79,11 +79,27 @@ static status keys_choose(struct service_options *o, buffer *found, error *err)
     return o->api_key ? OK : s;
 }
 
+/* Options that are words with a meaning. */
+struct serve_words {
+    const char *idle, *kv_type, *weights;
+};
+
+static status words_parse(struct service_options *o, const struct serve_words *w, error *err)
+{
+    status s = OK;
+    o->kv_served = !w->kv_type;
+    if (w->weights) s = weights_parse(&o->weights, w->weights, "--weights", err);
+    if (s == OK && o->save_dir && !w->weights) s = fail(err, ERR_USAGE, "--save needs --weights");
+    if (s == OK && w->kv_type) s = kv_type_parse(&o->kv_type, "--kv-type", w->kv_type, err);
+    return s == OK ? idle_parse(&o->idle_s, w->idle, o->port >= 0 || o->inherited, err) : s;
+}
+
 int command_serve(int argc, char **argv)
 {
-    struct service_options o = {.backend = "auto", .drain_s = DRAIN_S};
+    struct service_options o = {.backend = "auto", .drain_s = DRAIN_S, .patience_s = PATIENCE_S};
     int64_t port = -1, n_threads = 0, lock_fd = -1, gpu = 0, max_seqs = 0;
-    const char *model = NULL, *idle = NULL, *kv_type = "bf16", *weights = NULL;
+    const char *model = NULL;
+    struct serve_words w = {0};
     const struct command_option options[] = {
         {"socket", OPTION_TEXT, &o.socket_path, "PATH", "listen on this Unix socket", 0, 0},
         {"port", OPTION_INTEGER, &port, "N", "listen on this TCP port (0: any free one)", 0, 65535},
@@ -99,23 +115,26 @@ int command_serve(int argc, char **argv)
         {"threads", OPTION_INTEGER, &n_threads, "N", "compute threads (0: all cores)", 0, 1024},
         {"kv-tokens", OPTION_INTEGER, &o.kv_tokens, "N", "tokens the KV pool holds (0: 4 contexts)",
          0, INT64_C(1) << 40},
-        {"weights", OPTION_TEXT, &weights, "NAME", "quantise while loading: fp8, int8 or int4", 0,
+        {"weights", OPTION_TEXT, &w.weights, "NAME", "quantise while loading: fp8, int8 or int4", 0,
          0},
         {"save", OPTION_TEXT, &o.save_dir, "DIR", "with --weights: keep them there for next time",
          0, 0},
-        {"kv-type", OPTION_TEXT, &kv_type, "TYPE", "KV as f32, bf16 or e4m3 (default bf16)", 0, 0},
+        {"kv-type", OPTION_TEXT, &w.kv_type, "TYPE",
+         "KV as f32, bf16 or e4m3 (default bf16, on a GPU e4m3)", 0, 0},
         {"memory", OPTION_SIZE, &o.memory_bytes, "SIZE",
          "the most to take, mapped weights apart: sizes the KV pool", 0, 0},
         {"memory-fraction", OPTION_NUMBER, &o.memory_fraction, "X",
          "of the free memory (on a GPU 0.98, else all)", 0, 0},
         {"device", OPTION_INTEGER, &gpu, "N", "which GPU, from 0", 0, 63},
+        {"device-patience", OPTION_INTEGER, &o.patience_s, "SECONDS",
+         "ends when a GPU call has not returned for so long (30)", 1, 86400},
         {"max-seqs", OPTION_INTEGER, &max_seqs, "N", "requests that share a step (default: 64)", 1,
          ENGINE_SEQUENCES_MAX},
         {"host-tokens", OPTION_INTEGER, &o.host_tokens, "N",
          "tokens of KV kept behind the pool, on disk, for a GPU in memory (0: none)", 0,
          INT64_C(1) << 40},
         {"host-memory", OPTION_SIZE, &o.host_bytes, "SIZE", "the same as a size", 0, 0},
-        {"idle", OPTION_TEXT, &idle, "SECONDS", "leave when unused so long, or \"never\"", 0, 0},
+        {"idle", OPTION_TEXT, &w.idle, "SECONDS", "leave when unused so long, or \"never\"", 0, 0},
         {"drain", OPTION_INTEGER, &o.drain_s, "SECONDS", "for running answers after SIGTERM (10)",
          0, 86400},
         {"lock-fd", OPTION_INTEGER, &lock_fd, "N", "inherited descriptor of the engine's lock", 0,
@@ -135,11 +154,8 @@ int command_serve(int argc, char **argv)
     const char *listener = environment_get("LISTEN_PID");
     o.inherited = listener && strtol(listener, NULL, 10) == getpid();
     status s = options_check(&o, n_rest, argv, &err);
-    if (s == OK && weights) s = weights_parse(&o.weights, weights, "--weights", &err);
-    if (s == OK && o.save_dir && !weights) s = fail(&err, ERR_USAGE, "--save needs --weights");
-    if (s == OK) s = kv_type_parse(&o.kv_type, "--kv-type", kv_type, &err);
+    if (s == OK) s = words_parse(&o, &w, &err);
     if (s == OK) s = host_prepare(&o, &host, &err);
-    if (s == OK) s = idle_parse(&o.idle_s, idle, o.port >= 0 || o.inherited, &err);
     if (s == OK) s = keys_choose(&o, &keys, &err);
     if (s == OK) s = mapping_guard_install(&err);
     if (s == OK) s = service_run(&o, &err);

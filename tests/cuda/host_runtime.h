@@ -16,7 +16,8 @@ extern const struct cuda_backend host_backend;
 int64_t host_runtime_fail_at(int64_t n, bool lost);
 
 /* For programs that are started by others: while this file exists, the fault that it names happens,
- * "lost" (every call from now on), "launch" (the next launch, once) or "memory" (all taking). */
+ * "lost" (every call from now on), "launch" (the next launch, once), "memory" (all taking) or "hang"
+ * (a wait that never returns). */
 void host_runtime_fault_file(const char *path);
 
 /* Blocks, streams and events taken and not given back. */

@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { answers, engineLog, gone, LONG, withFronts } from './support/lifecycle.js';
 import { build } from './support/modules.js';
 import { Sandbox } from './support/sandbox.js';
@@ -79,6 +80,39 @@ describe('the engine', { concurrency: 2 }, () => {
                 assert.match(service.stderr, /dbrx-ls serve: the compute device failed: cuda: [^\n]+: failed\n$/);
                 assert.equal(fs.existsSync(service.socketPath), false);
             }));
+
+    test('hang: a step that never ends ends the engine, with exit code 3 and a line', () =>
+        withEngine(['--backend', 'cuda', '--device-patience', '1'], async (service, sandbox) => {
+            await service.ready();
+            assert.equal((await ask(service, 3)).status, 200);
+            fault(sandbox, 'hang');
+            const failed = await ask(service, 200).catch(() => ({ status: 0 }));
+            assert.notEqual(failed.status, 200);
+            assert.equal((await service.exited).code, 3);
+            assert.match(service.stderr,
+                /dbrx-ls serve: the compute device failed: a step: it has not answered for 1 s and more\n$/);
+        }));
+
+    test('hang: told to end meanwhile, it ends all the same', () =>
+        withEngine(['--backend', 'cuda', '--device-patience', '1', '--drain', '0'], async (service, sandbox) => {
+            await service.ready();
+            assert.equal((await ask(service, 3)).status, 200);
+            fault(sandbox, 'hang');
+            const failed = ask(service, 200).catch(() => ({ status: 0 }));
+            await sleep(500); // until the request is inside the step that hangs
+            service.child.kill('SIGTERM');
+            assert.notEqual((await failed).status, 200);
+            assert.equal((await service.exited).code, 3);
+            assert.match(service.stderr, /dbrx-ls serve: the compute device failed: [^\n]+\n$/);
+        }));
+
+    test('hang: while loading, too', () =>
+        withEngine(['--backend', 'cuda', '--device-patience', '1'], async (service, sandbox) => {
+            fault(sandbox, 'hang');
+            assert.equal((await service.exited).code, 3);
+            assert.match(service.stderr,
+                /dbrx-ls serve: the compute device failed: opening the GPU: it has not answered for 10 s and more\n$/);
+        }));
 
     test('no memory while loading: exit code 1 with the numbers', () =>
         withEngine(['--backend', 'cuda'], async (service, sandbox) => {

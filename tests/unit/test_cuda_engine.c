@@ -52,6 +52,15 @@ static void memory_is_planned(void **state)
     assert_true(plan.free_bytes > MEMORY / 2 && plan.free_bytes <= MEMORY);
     size_t free_bytes = plan.free_bytes, per_token = plan.kv_bytes / 128, fixed = plan.work_bytes;
 
+    assert_int_equal(plan.kv_type, KV_BF16);
+    o.kv_served = true; /* half the bytes on a GPU, and what a CPU computes with best */
+    plan = plan_of(&o);
+    assert_int_equal(plan.kv_type, KV_E4M3);
+    assert_int_equal(plan.kv_bytes, 128 * per_token / 2);
+    o.backend = "cpu";
+    assert_int_equal(plan_of(&o).kv_type, KV_BF16);
+    o = options_of("bf16");
+
     o.kv_tokens = 0; /* all that is left of the share, to the page */
     o.memory_fraction = 0.01;
     plan = plan_of(&o);
