@@ -340,6 +340,29 @@ export const cases = {
         assert.equal(await nvim.text(), TRUTH);
     },
 
+    async 'a commit message goes into the register, and into the file git opened'(t) {
+        const git = (...words) => execFileSync('git', words, { cwd: t.sandbox.work, env: t.sandbox.env() });
+        const { engine, nvim } = await open(t, { text: TRUTH, script: 'Count even numbers\n\nOdd ones are left out.\n' });
+        git('init', '-q', '-b', 'main', '.');
+        await nvim.keys(':DbrxCommitMessage<CR>');
+        await nvim.until(async () => /nothing is staged/.test(await nvim.messages()), 'the refusal');
+        git('add', FILE);
+        await nvim.keys(':DbrxCommitMessage<CR>');
+        await nvim.until(async () => (await nvim.lua("vim.fn.getreg('\"')")).startsWith('Count'), 'the register');
+        assert.equal(await nvim.lua("vim.fn.getreg('\"')"), 'Count even numbers\n\nOdd ones are left out.\n');
+        assert.match(engine.requests.at(-1).prompt, /A count\.c \+\d+ -0/);
+        assert.equal(await nvim.text(), TRUTH);
+
+        t.sandbox.write({ '.git/COMMIT_EDITMSG': '\n# Please enter the commit message\n' });
+        await nvim.keys(':edit .git/COMMIT_EDITMSG<CR>');
+        await nvim.keys(':DbrxCommitMessage<CR>');
+        await nvim.until(async () => (await nvim.text()).startsWith('Count'), 'the message in the file');
+        assert.equal(
+            await nvim.text(),
+            'Count even numbers\n\nOdd ones are left out.\n\n# Please enter the commit message\n',
+        );
+    },
+
     async 'a refusal is said, and changes nothing'(t) {
         const { nvim } = await open(t, { text: TRUTH, script: 'return (((;\n```' });
         await nvim.keys(':9DbrxAct simplify<CR>');
