@@ -11,7 +11,7 @@ const length = (line) => [...line].length;
 const words = (text) => text.split(/\s+/).filter(Boolean).join(' ');
 
 /** What is wrong with a result; empty: nothing. */
-export function faultsOf({ result, truth, files, prompts }) {
+export function faultsOf({ result, truth, files, unpaired = files, prompts }) {
     const faults = [];
     const lines = result.message.split('\n');
     const subject = truth.split('\n')[0].trim().replaceAll(/\s+/g, ' ');
@@ -25,7 +25,7 @@ export function faultsOf({ result, truth, files, prompts }) {
     // What is a rename is a judgement: two programs may differ on a file that was changed as well.
     const found = result.files.map((file) => file.path);
     const known = new Set([...found, ...result.files.map((file) => file.old_path)]);
-    if (!found.every((file) => files.includes(file)) || !files.every((file) => known.has(file)))
+    if (!found.every((file) => files.includes(file) || unpaired.includes(file)) || !files.every((file) => known.has(file)))
         faults.push(`files ${found}, not ${files}`);
     const last = prompts.at(-1);
     const listed = (file) => last.includes(` ${file} `) || last.includes(`(was ${file})`) || /files, \+/.test(last);
@@ -60,7 +60,8 @@ export async function playCommits(repository, count) {
     let played = 0;
     for (const id of ids.slice(0, count)) {
         const parent = git(folder, 'rev-list', '--parents', '-1', id).trim().split(' ')[1];
-        const files = parent ? git(folder, 'diff', '--name-only', '-M', '-z', parent, id).split('\0').filter(Boolean) : [];
+        const changed = (how) => git(folder, 'diff', '--name-only', how, '-z', parent, id).split('\0').filter(Boolean);
+        const files = parent ? changed('-M') : [];
         if (files.length === 0) continue;
         git(folder, 'update-ref', '--no-deref', 'HEAD', parent); // what is staged is all that counts
         git(folder, 'read-tree', id);
@@ -73,7 +74,7 @@ export async function playCommits(repository, count) {
             continue;
         }
         const prompts = engine.requests.map(({ prompt }) => prompt);
-        for (const fault of faultsOf({ result: JSON.parse(stdout), truth, files, prompts }))
+        for (const fault of faultsOf({ result: JSON.parse(stdout), truth, files, unpaired: changed('--no-renames'), prompts }))
             faults.push(`${id.slice(0, 10)}: ${fault}`);
     }
     await engine.close();
