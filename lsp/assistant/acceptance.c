@@ -59,6 +59,12 @@ void assistant_accepted(assistant *a, uint64_t shown_id)
     a->counters.accepted++;
 }
 
+void assistant_dismissed(assistant *a, uint64_t document_key)
+{
+    struct session *s = session_of(a, document_key);
+    if (s && completion_cache_dismiss(&s->cache)) a->counters.rejected++;
+}
+
 void assistant_edited(assistant *a, uint64_t document_key, size_t from, size_t n_removed,
                       size_t n_inserted)
 {

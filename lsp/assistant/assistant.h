@@ -98,6 +98,9 @@ void assistant_edited(assistant *a, uint64_t document_key, size_t from, size_t n
 /* The editor says that a suggestion was taken over: what the changes say is then not doubted. */
 void assistant_accepted(assistant *a, uint64_t shown_id);
 
+/* The user sent away what is shown in the document: it is not offered there again. */
+void assistant_dismissed(assistant *a, uint64_t document_key);
+
 /* A document was opened, with this text. */
 void assistant_opened(assistant *a, const struct completion_query *query);
 

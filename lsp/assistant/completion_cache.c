@@ -121,6 +121,14 @@ enum suggestion_fate completion_cache_fate(const struct completion_cache *c, tex
     return other ? suggestion_fate(other, content, cursor_byte) : fate;
 }
 
+bool completion_cache_dismiss(struct completion_cache *c)
+{
+    if (c->shown.insert.size == 0) return false;
+    suggestion_copy(&c->rejected[c->n_rejected++ % REJECTED_MAX], &c->shown);
+    suggestion_clear(&c->shown);
+    return true;
+}
+
 void completion_cache_changed(struct completion_cache *c, text content, size_t cursor_byte)
 {
     enum suggestion_fate fate = suggestion_fate(&c->shown, content, cursor_byte);
@@ -130,7 +138,7 @@ void completion_cache_changed(struct completion_cache *c, text content, size_t c
         suggestion_copy(&c->shown, other);
         if (suggestion_fate(other, content, cursor_byte) == SUGGESTION_HOLDS) return;
     } else if (fate == SUGGESTION_CONTRADICTED) {
-        suggestion_copy(&c->rejected[c->n_rejected++ % REJECTED_MAX], &c->shown);
+        completion_cache_dismiss(c);
     }
     suggestion_clear(&c->shown);
 }

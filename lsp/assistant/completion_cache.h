@@ -46,6 +46,9 @@ enum suggestion_fate completion_cache_fate(const struct completion_cache *c, tex
 /* What was shown is kept, or forgotten, or rejected from now on, accordingly. */
 void completion_cache_changed(struct completion_cache *c, text content, size_t cursor_byte);
 
+/* What is shown was sent away: it is rejected here from now on. False: nothing is shown. */
+bool completion_cache_dismiss(struct completion_cache *c);
+
 /* Line ends before the first visible character belong to the line that has it. */
 text completion_first_line(text insert);
 

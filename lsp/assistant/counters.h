@@ -19,7 +19,7 @@
     ROW(typed, "of them typed to the end")                                                         \
     ROW(accepted, "accepted")                                                                      \
     ROW(accepted_partly, "accepted in part")                                                       \
-    ROW(rejected, "rejected: something else was typed")                                            \
+    ROW(rejected, "rejected: dismissed, or something else was typed")                              \
     ROW(accepted_bytes, "bytes that did not have to be typed")                                     \
     ROW(kept_30_s, "accepted ones that stood after 30 s")                                          \
     ROW(lost_30_s, "and those that were changed by then")                                          \

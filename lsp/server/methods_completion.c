@@ -393,6 +393,13 @@ void method_accepted(struct server *s, const struct message *m)
     server_reply(s, m->id, NULL);
 }
 
+void method_dismissed(struct server *s, const struct message *m)
+{
+    text uri = json_text_at(json_object_get(m->params, "textDocument"), "uri");
+    const document *d = documents_find(s->documents, uri);
+    if (s->assistant && d) assistant_dismissed(s->assistant, d->key);
+}
+
 void method_prompt(struct server *s, const struct message *m)
 {
     text uri = json_text_at(json_object_get(m->params, "textDocument"), "uri");

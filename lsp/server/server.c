@@ -39,6 +39,7 @@ static const struct method methods[] = {
     {"workspace/didChangeConfiguration", MESSAGE_NOTIFICATION, method_did_change_configuration},
     {"workspace/didChangeWorkspaceFolders", MESSAGE_NOTIFICATION, method_did_change_folders},
     {"dbrx/prompt", MESSAGE_REQUEST, method_prompt},
+    {"dbrx/dismissed", MESSAGE_NOTIFICATION, method_dismissed},
 };
 
 /* Takes `message` over. */

@@ -134,6 +134,7 @@ void method_did_change_folders(struct server *s, const struct message *m);
 void method_inline_completion(struct server *s, const struct message *m);
 void method_cancel(struct server *s, const struct message *m);
 void method_prompt(struct server *s, const struct message *m);
+void method_dismissed(struct server *s, const struct message *m);
 void method_accepted(struct server *s, const struct message *m); /* the command of an item */
 /* Why no model work is done for a document (NULL: not open), or NULL. Lives until the next call. */
 const char *document_refusal(struct server *s, const document *d);

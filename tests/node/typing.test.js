@@ -196,6 +196,25 @@ test('what was rejected is not offered again there, after delete and after undo'
     });
 });
 
+test('what was sent away is not offered again there, whoever asks', async () => {
+    await session({ engine: { script: line, ...HEALS } }, async (client) => {
+        const { text, position } = upTo('return first');
+        const uri = client.open('a.c', text);
+        const dismiss = () =>
+            client.connection.sendNotification('dbrx/dismissed', { textDocument: { uri } });
+        dismiss(); // nothing is shown yet: nothing is rejected
+        await shown(client, uri, position);
+        dismiss();
+        for (const invoked of [false, true])
+            assert.deepEqual(await client.complete(uri, position, { invoked }), []);
+        const along = client.type(uri, position, ' + ');
+        assert.deepEqual(await client.complete(uri, along), [], 'nor further on along it');
+        client.connection.sendNotification('dbrx/dismissed', {});
+        client.connection.sendNotification('dbrx/dismissed', { textDocument: { uri: 'file:///nowhere' } });
+        assert.deepEqual(await client.complete(uri, along), [], 'the server lives');
+    });
+});
+
 test('deleting what was typed along rejects nothing', async () => {
     await session({ engine: { script: [line, HANG] } }, async (client, engine) => {
         const { text, position } = upTo('return first');

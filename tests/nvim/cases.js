@@ -119,6 +119,11 @@ export const cases = {
         assert.equal(await nvim.ghost(), '');
         assert.equal(await nvim.text(), cutAt(6, FOR_HEAD));
         assert.equal(await nvim.lua('vim.api.nvim_get_mode().mode'), 'i');
+        // Nor is it shown to who asks at the same place.
+        await nvim.lua("require('dbrx').complete()");
+        await sleep(1000);
+        assert.equal(await nvim.ghost(), '');
+        assert.equal(await nvim.text(), cutAt(6, FOR_HEAD));
     },
 
     async 'leaving insert mode hides it'(t) {
@@ -186,7 +191,7 @@ export const cases = {
         const { engine, nvim } = await openAtFor(t);
         await nvim.untilGhost();
         await engine.stop();
-        await nvim.keys('<C-]><Esc>');
+        await nvim.keys('<Esc>');
         await nvim.until(async () => (await nvim.status()).state !== 'ready', 'the loss');
         assert.notEqual((await nvim.status()).reason, '');
         await engine.listen();

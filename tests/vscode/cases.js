@@ -91,6 +91,10 @@ export const cases = {
         await t.code.ghostIs(REST);
         await t.code.page.keyboard.press('Escape');
         await t.code.ghostIs('');
+        // Nor is it offered to who asks at the same place.
+        await t.code.page.keyboard.press('Alt+Backslash');
+        await sleep(1500);
+        await t.code.ghostIs('');
         await saved(t.code, file, CUT.replace(HEAD, `${HEAD};`));
     },
 

@@ -35,6 +35,16 @@ async function stop(): Promise<void> {
     }
 }
 
+/** Escape: VS Code hides the ghost text, and the server does not offer it there again. */
+async function dismiss(): Promise<void> {
+    const uri = vscode.window.activeTextEditor?.document.uri;
+    await vscode.commands.executeCommand('editor.action.inlineSuggest.hide');
+    if (!client?.isRunning() || !uri) return;
+    await client.sendNotification('dbrx/dismissed', {
+        textDocument: { uri: client.code2ProtocolConverter.asUri(uri) },
+    });
+}
+
 async function setKey(context: vscode.ExtensionContext): Promise<boolean> {
     const key = await vscode.window.showInputBox({
         title: 'Key of the engine',
@@ -61,6 +71,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
         status,
         prompts,
         ...registerActions(() => client),
+        vscode.commands.registerCommand('dbrx.dismiss', () => dismiss()),
         vscode.commands.registerCommand('dbrx.restart', restart),
         vscode.commands.registerCommand('dbrx.showStatus', () => status.show()),
         vscode.commands.registerCommand('dbrx.showPrompt', () => prompts.show()),

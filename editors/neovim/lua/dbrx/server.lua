@@ -239,6 +239,14 @@ function M.any_buffer()
     end
 end
 
+function M.notify(client, method, params)
+    if is_0_11 then
+        pcall(client.notify, client, method, params)
+    else
+        pcall(client.notify, method, params)
+    end
+end
+
 --- Sends a request; `answered(err, result)` comes at most once. Returns a function that cancels it,
 --- or nil when it could not be sent.
 function M.request(client, method, params, buffer, answered)

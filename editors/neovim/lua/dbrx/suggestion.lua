@@ -295,9 +295,15 @@ function M.accept_line()
     end)
 end
 
---- Hides the suggestion; the next one comes with the next change.
+--- Hides the suggestion, which is not offered here again; the next one comes with the next change.
 function M.dismiss()
     local was_visible = M.is_visible()
+    local client = was_visible and server.client(current.buffer)
+    if client then
+        server.notify(client, 'dbrx/dismissed', {
+            textDocument = { uri = vim.uri_from_bufnr(current.buffer) },
+        })
+    end
     cancel()
     hide()
     return was_visible
