@@ -166,6 +166,7 @@ static struct device_options device_options_of(const struct model_shape *shape, 
                                    .outs_max = outs_of(rows, o),
                                    .slices_max = SLICES_MAX,
                                    .gpu = o->gpu,
+                                   .deterministic = o->deterministic,
                                    .watch = o->watch};
 }
 

@@ -36,6 +36,7 @@ struct engine_options {
     double
         memory_fraction; /* of what is free, the most to take; 0: 0.98 on a GPU, else all of it */
     int32_t gpu;         /* which one, from 0 */
+    bool deterministic;  /* on a GPU: the same bits whatever shares a step; slower */
     struct device_watch *watch; /* kernels/watch.h; NULL: nobody looks */
     int32_t seqs_max;           /* that share a step; 0: ENGINE_SEQUENCES_MAX */
     /* KV that is kept behind the pool when the pool has no more room for it, in tokens or in bytes;

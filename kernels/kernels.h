@@ -163,6 +163,8 @@ struct device_options {
     int32_t seqs_max, outs_max;
     int32_t slices_max; /* residuals of rows_max rows kept apart; 0 means 1 */
     int32_t gpu;        /* which one, from 0; a CPU ignores it */
+    bool
+        deterministic; /* GPU: the same bits for any number of rows, at the price of speed; a CPU's are */
     struct device_watch
         *watch; /* watch.h: told of calls that may never return, or NULL; a CPU's do */
     const char

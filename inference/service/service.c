@@ -53,6 +53,7 @@ static status model_load(struct loader *l, engine **e, error *err)
                                            .memory_bytes = o->memory_bytes,
                                            .memory_fraction = o->memory_fraction,
                                            .gpu = o->gpu,
+                                           .deterministic = o->deterministic,
                                            .watch = &l->service->watch,
                                            .seqs_max = o->seqs_max,
                                            .host_tokens = o->host_tokens,

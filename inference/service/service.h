@@ -26,7 +26,7 @@ struct service_options {
     int32_t n_threads;
     /* As in engine_options. */
     enum kv_type kv_type;
-    bool kv_served;
+    bool kv_served, deterministic;
     int64_t kv_tokens, memory_bytes, host_tokens, host_bytes;
     double memory_fraction;
     int32_t gpu, seqs_max;

@@ -209,8 +209,8 @@ DEVICE void rows_store(const float acc[8][TILES][4], int tile, const struct cuda
         int column = tile * 8 + j / (hd + 2), d = j % (hd + 2);
         if (column >= b.n_columns) continue;
         int64_t head = b.tile.first_head + column % b.tile.n_heads;
-        int64_t at = ((int64_t)rows_of_column(b, column) * a.heads + head) * a.chunks_max +
-                     b.from / ATTENTION_CHUNK;
+        int64_t row = rows_of_column(b, column) - a.first_row;
+        int64_t at = (row * a.heads + head) * a.chunks_max + b.from / ATTENTION_CHUNK;
         float v = d == hd ? b.largest[column] : b.total[column];
         if (d < hd) {
             v = 0;
@@ -232,11 +232,12 @@ template <int TYPE, int TILES> KERNEL(ROWS_THREADS) attention_rows_kernel(struct
     SHARED(float, largest, COLUMNS);
     SHARED(float, total, COLUMNS);
     SHARED(int32_t, page, CHUNK_PAGES);
-    int packs = attention_packs(a), n_items = a.live->n_tiles * packs * a.live->chunks;
+    int n_tiles = a.n_tiles > 0 ? a.n_tiles : a.live->n_tiles;
+    int packs = attention_packs(a), n_items = n_tiles * packs * a.live->chunks;
     for (int item = block_x(); item < n_items; item += grid_x()) {
         int chunk = item % a.live->chunks, pack = item / a.live->chunks % packs;
         struct rows_item b = {q, q_low, score, largest, total, page, {}, chunk * ATTENTION_CHUNK, 0, 0};
-        b.tile = attention_tile_at(a, item / a.live->chunks / packs, pack);
+        b.tile = attention_tile_at(a, a.first_tile + item / a.live->chunks / packs, pack);
         b.n_columns = b.tile.n_rows * b.tile.n_heads;
         if (b.from > b.tile.last) continue;
         b.n_pages = (b.tile.last - b.from) / KV_PAGE_TOKENS + 1;
@@ -259,10 +260,11 @@ template <int TYPE, int TILES> KERNEL(ROWS_THREADS) attention_rows_kernel(struct
 /* Folds the chunks of one row and head in ascending order. grid: rows, heads. */
 template <int TYPE> KERNEL(FOLD_THREADS) attention_fold_kernel(struct cuda_attention a)
 {
-    int row = block_x(), head = block_y(), i = thread_index(), hd = a.pool.head_dim;
+    int row = a.first_row + block_x(), head = block_y(), i = thread_index(), hd = a.pool.head_dim;
     if (row >= a.live->n_rows || a.live->seq[row] < 0 || i >= hd) return;
     float largest = -INFINITY, total = 0, sum = 0;
-    const float *part = a.part + ((int64_t)row * a.heads + head) * a.chunks_max * (hd + 2);
+    int64_t at = (int64_t)block_x() * a.heads + head;
+    const float *part = a.part + at * a.chunks_max * (hd + 2);
     for (int chunk = 0; chunk <= a.live->position[row] / ATTENTION_CHUNK; chunk++, part += hd + 2) {
         float most = fmaxf(largest, part[hd]);
         float old = exp2_near(largest - most), now = exp2_near(part[hd] - most);

@@ -7,9 +7,13 @@
 #define KERNELS_CUDA_CUDA_H
 
 #include "base/arena.h"
+#include "base/limits.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/kernels.h"
 #include "kernels/pages.h"
+
+/* Rows of a step, when one family of kernels takes all, are attended to in parts of so many. */
+enum { CUDA_PARTS = ENGINE_ROWS_MAX / CUDA_GRAPH_ROWS };
 
 enum { CUDA_BUFFERS_MAX = 64, CUDA_STAGES = 2, CUDA_BUCKETS = 16, CUDA_GRAPHS_MAX = 32 };
 
@@ -130,10 +134,11 @@ struct device {
     struct cuda_cost cost;
 
     /* the step that runs */
-    const struct step *step;        /* NULL: nothing is computed */
-    const struct cuda_live *live;   /* on the device: kernels alone read it */
-    int32_t rows_bound, outs_bound; /* of its launches: the counts, or a captured graph's bucket */
-    int32_t n_tiles;                /* of attention; only of steps that are not captured */
+    const struct step *step;         /* NULL: nothing is computed */
+    const struct cuda_live *live;    /* on the device: kernels alone read it */
+    int32_t rows_bound, outs_bound;  /* of its launches: the counts, or a captured graph's bucket */
+    int32_t n_tiles;                 /* of attention; only of steps that are not captured */
+    int32_t tile_at[CUDA_PARTS + 1]; /* deterministic: first tile of each CUDA_GRAPH_ROWS rows */
     int32_t layer_from, layer_to, n_slots;
     bool enqueued;
     char description[96];

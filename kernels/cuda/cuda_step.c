@@ -26,7 +26,7 @@ static void product(device *d, struct cuda_product p, const char *what)
     bool vector = !d->narrow || p.w.format == WEIGHT_F32;
     if (vector)
         d->launch->product_vector(&p, d->stream);
-    else if (p.rows_bound <= CUDA_TILE_ROWS)
+    else if (p.rows_bound <= CUDA_TILE_ROWS || d->o.deterministic)
         d->launch->product_mma(&p, d->stream);
     else
         d->launch->product_tile(&p, d->stream);
@@ -94,6 +94,19 @@ void cuda_attn_in(device *d, int32_t layer, const struct layer_weights *w)
     cuda_launched(d, "rope");
 }
 
+/* All rows by the kernels of few: a part at a time, for a part's sums fill their buffer. */
+static void attention_by_parts(device *d, struct cuda_attention a)
+{
+    for (int32_t i = 0; i * CUDA_GRAPH_ROWS < d->rows_bound; i++) {
+        int32_t left = d->rows_bound - i * CUDA_GRAPH_ROWS;
+        a.first_row = i * CUDA_GRAPH_ROWS;
+        a.rows_bound = left < CUDA_GRAPH_ROWS ? left : CUDA_GRAPH_ROWS;
+        a.first_tile = d->tile_at[i];
+        a.n_tiles = d->tile_at[i + 1] - d->tile_at[i];
+        if (a.n_tiles > 0) d->launch->attention_rows(&a, d->stream);
+    }
+}
+
 void cuda_attention(device *d, int32_t layer)
 {
     enum { BLOCKS_A_PROCESSOR = 4 };
@@ -114,6 +127,8 @@ void cuda_attention(device *d, int32_t layer)
         d->launch->attention(&a, d->stream);
     else if (d->rows_bound <= CUDA_GRAPH_ROWS)
         d->launch->attention_rows(&a, d->stream);
+    else if (d->o.deterministic)
+        attention_by_parts(d, a);
     else if (d->n_tiles > 0)
         d->launch->attention_tiles(&a, d->stream);
     cuda_launched(d, "attention");

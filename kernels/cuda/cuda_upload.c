@@ -103,23 +103,29 @@ static int32_t heads_packed(const device *d)
     return group < CUDA_HEADS_PACKED ? group : CUDA_HEADS_PACKED;
 }
 
-/* Rows of one sequence, side by side, that attention works on at once: {first row, rows} each. */
+/* Rows of one sequence, side by side, that attention works on at once: {first row, rows} each. A
+ * deterministic step of many rows has the tiles of few, and none reaches over the end of a part. */
 static const int32_t *tiles(device *d, bool pack, const struct step *s, int32_t *n_tiles)
 {
     size_t at;
-    int32_t queries = s->n_rows > CUDA_GRAPH_ROWS ? CUDA_QUERIES : CUDA_COLUMNS;
-    int32_t rows = queries / heads_packed(d), n = 0, i = 0;
+    bool many = s->n_rows > CUDA_GRAPH_ROWS && !d->o.deterministic;
+    int32_t rows = (many ? CUDA_QUERIES : CUDA_COLUMNS) / heads_packed(d), n = 0, i = 0;
     int32_t *to =
         (int32_t *)(void *)place(&d->upload, pack, (size_t)s->n_rows, 2 * sizeof *to, &at);
     while (i < s->n_rows) {
         int32_t first = i++;
+        if (d->o.deterministic && first % CUDA_GRAPH_ROWS == 0)
+            d->tile_at[first / CUDA_GRAPH_ROWS] = n;
         if (s->seq[first] < 0) continue;
-        while (i < s->n_rows && i - first < rows && s->seq[i] == s->seq[first]) i++;
+        while (i < s->n_rows && i - first < rows && s->seq[i] == s->seq[first] &&
+               (many || i % CUDA_GRAPH_ROWS != 0))
+            i++;
         if (to) to[2 * n] = first;
         if (to) to[2 * n + 1] = i - first;
         n++;
     }
     *n_tiles = n;
+    d->tile_at[(s->n_rows + CUDA_GRAPH_ROWS - 1) / CUDA_GRAPH_ROWS] = n;
     return (const int32_t *)(const void *)(d->upload.device + at);
 }
 

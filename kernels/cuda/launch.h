@@ -109,7 +109,10 @@ struct cuda_attention {
     int32_t layer, heads, rows_bound, tiles_bound;
     int32_t blocks;     /* that keep the device busy */
     int32_t chunks_max; /* stride of part */
-    float factor;       /* 1 / sqrt(head_dim) */
+    int32_t first_tile,
+        n_tiles;       /* of a step cut into parts; n_tiles 0: the step's, from the first */
+    int32_t first_row; /* of these tiles; `part` begins with it */
+    float factor;      /* 1 / sqrt(head_dim) */
 };
 
 /* out[entry][i] = w[group * n + i] . x[x_row[entry]] for the entries of each group; with `up` the

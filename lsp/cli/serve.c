@@ -126,6 +126,8 @@ int command_serve(int argc, char **argv)
         {"memory-fraction", OPTION_NUMBER, &o.memory_fraction, "X",
          "of the free memory (on a GPU 0.98, else all)", 0, 0},
         {"device", OPTION_INTEGER, &gpu, "N", "which GPU, from 0", 0, 63},
+        {"deterministic", OPTION_FLAG, &o.deterministic, NULL,
+         "on a GPU: bit-identical answers whatever shares a step; slower", 0, 0},
         {"device-patience", OPTION_INTEGER, &o.patience_s, "SECONDS",
          "ends when a GPU call has not returned for so long (30)", 1, 86400},
         {"max-seqs", OPTION_INTEGER, &max_seqs, "N", "requests that share a step (default: 64)", 1,

@@ -21,7 +21,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 GOLDEN = ROOT / "tests/cuda/wrappers.golden"
-PROGRAMS = ["test_cuda_wrappers", "test_cuda", "test_cuda_products", "test_cuda_attention", "test_cuda_graphs",
+PROGRAMS = ["test_cuda_wrappers", "test_cuda", "test_cuda_arrangements", "test_cuda_products", "test_cuda_attention", "test_cuda_graphs",
             "test_cuda_large", "bench-cuda"]
 # Small enough for a checker that makes kernels fifty times slower.
 CHECKED = [("test_cuda_wrappers", "gpu_as_defined"), ("test_cuda", "forced_routes_are_taken"),

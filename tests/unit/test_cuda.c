@@ -268,97 +268,6 @@ static void whole_models(void **state)
     }
 }
 
-/* The same work in another arrangement: rows at once, order of pages, company, slices, layers. */
-struct arrangement {
-    const char *name;
-    int32_t rows;
-    bool pages_backward, with_company, by_layers;
-};
-
-enum { TEXT_TOKENS = 300, COMPANY = 3 };
-
-static float *arranged(struct rig *r, const struct arrangement *a, const int32_t *tokens)
-{
-    size_t row = (size_t)r->o.shape.vocab_size, skip = a->with_company ? row : 0;
-    float *out = calloc(TEXT_TOKENS * row, sizeof *out);
-    int32_t pages[21], layers = r->o.shape.n_layers;
-    struct step_result result;
-    for (int32_t i = 0; i < 21; i++) pages[i] = a->pages_backward ? 20 - i : i;
-    for (int32_t at = 0; at < TEXT_TOKENS; at += a->rows) {
-        int32_t n = TEXT_TOKENS - at < a->rows ? TEXT_TOKENS - at : a->rows;
-        struct rig_step t, other;
-        rig_step_begin(&t, n + 2 * COMPANY, 3, 19);
-        if (a->with_company) {
-            rig_add(&t, tokens + 7, 0, COMPANY, pages + 19, false);
-            rig_add_padding(&t, 1);
-        }
-        rig_add(&t, tokens, at, n, pages, true);
-        if (a->with_company) rig_add_padding(&t, COMPANY - 1);
-        rig_step_begin(&other, COMPANY, 1, 1);
-        rig_add(&other, tokens + 3, 0, COMPANY, pages + 20, false);
-        other.s.slice = 1;
-        for (int32_t l = 0; l < layers && a->by_layers; l++) {
-            rig_run(r, &t, l, l + 1, &result);
-            if (l + 1 < layers) rig_run(r, &other, 0, layers, &result);
-        }
-        if (!a->by_layers) rig_run(r, &t, 0, layers, &result);
-        memcpy(out + (size_t)at * row, result.logits + skip, (size_t)n * row * sizeof *out);
-        rig_step_end(&t);
-        rig_step_end(&other);
-    }
-    return out;
-}
-
-static void arrangements_compare(struct rig_options o, const struct arrangement *all, size_t n)
-{
-    struct rig r;
-    int32_t *tokens = rig_tokens(TEXT_TOKENS + 20, o.shape.vocab_size, 9);
-    size_t size = (size_t)TEXT_TOKENS * (size_t)o.shape.vocab_size * sizeof(float);
-    float *expected = NULL;
-    o.rows_max = TEXT_TOKENS + 2 * COMPANY;
-    o.slices_max = 2;
-    for (size_t i = 0; i < n; i++) {
-        emulator_set(orders[i % 3]);
-        rig_open(&r, &kernels_cuda, &o);
-        float *found = arranged(&r, &all[i], tokens);
-        if (!expected) {
-            expected = found;
-        } else {
-            if (memcmp(found, expected, size) != 0) fail_msg("%s: not the same bits", all[i].name);
-            free(found);
-        }
-        rig_close(&r);
-    }
-    free(expected);
-    free(tokens);
-}
-
-/* Within one regime: fp32 has the vector kernels alone, and attention folds its chunks in one way
- * whether blocks share them or not. */
-static void same_bits_in_any_arrangement(void **state)
-{
-    static const struct arrangement exact[] = {
-        {"all at once", 300, false, false, false},
-        {"by sevens", 7, true, false, false},
-        {"by 40, company", 40, false, true, false},
-        {"layer by layer, company", 100, true, true, true},
-    };
-    static const struct arrangement narrow[] = {
-        {"by 64", 60, false, false, false},
-        {"by fives", 5, true, false, false},
-        {"one by one", 1, true, false, false},
-        {"by 20, company, layer by layer", 20, true, true, true},
-    };
-    (void)state;
-    struct rig_options o = rig_defaults();
-    o.format = WEIGHT_BF16;
-    o.kv = KV_E4M3;
-    arrangements_compare(o, exact, sizeof exact / sizeof *exact);
-    o.shape.activations = ACTIVATION_E4M3;
-    o.format = WEIGHT_FP8_ROW;
-    arrangements_compare(o, narrow, sizeof narrow / sizeof *narrow);
-}
-
 static void slot_takes_what_was_sampled(void **state)
 {
     (void)state;
@@ -550,7 +459,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(operations_on_tensor_cores),
         cmocka_unit_test(wide_heads),
         cmocka_unit_test(whole_models),
-        cmocka_unit_test(same_bits_in_any_arrangement),
         cmocka_unit_test(slot_takes_what_was_sampled),
         cmocka_unit_test(forced_routes_are_taken),
         cmocka_unit_test(nan_stays_in_its_sequence),

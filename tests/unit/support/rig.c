@@ -171,6 +171,7 @@ void rig_open(struct rig *r, const struct kernels *k, const struct rig_options *
                                      .seqs_max = o->seqs_max,
                                      .outs_max = o->rows_max,
                                      .slices_max = o->slices_max,
+                                     .deterministic = o->deterministic,
                                      .variant = o->variant};
     if (k->open(&r->d, &options, &err) != OK) fail_msg("%s", err.message);
     enum weight_format f = o->format;

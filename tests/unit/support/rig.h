@@ -24,7 +24,7 @@ struct rig_options {
     enum kv_type kv;
     const char *variant;
     int32_t n_threads, rows_max, seqs_max, slices_max, n_pages;
-    bool mirror;
+    bool mirror, deterministic;
     double wte_deviation; /* of the embedding; 0 means 1 */
 };
 
