@@ -537,7 +537,7 @@ FAULTS = [
     ("warm_useful_twice", "lsp/assistant/warm_ledger.c",
      [("        r->useful_from = n;\n", "")], "test_warm_ledger", None),
     ("warm_worth_whatever_it_costs", "lsp/assistant/warm_ledger.c",
-     [("SPENT_PER_USEFUL = 3,", "SPENT_PER_USEFUL = 30,")], "test_warm_ledger", None),
+     [("spent_per_useful = 2.5;", "spent_per_useful = 30;")], "test_warm_ledger", None),
     ("warm_leaves_its_anchors", "lsp/assistant/warm.c",
      [("    prompt_session_load(s->prompts, saved);\n    if (code == OK && proposed && change",
        "    prompt_memory_free(saved);\n    if (code == OK && proposed && change")], "warm.test.js", None),

@@ -23,6 +23,7 @@ struct warm_call {
     struct prompt prompt;
     size_t n_ids;        /* of its tokens that are warmed */
     size_t n_known;      /* of its tokens, before it began */
+    bool tries;          /* its kind is not worth it as far as is known */
     prompt_memory *plan; /* to adopt when it is complete; NULL: none */
 };
 
@@ -302,6 +303,10 @@ static status call_send(struct warm_call *c, assistant *a, error *err)
     c->n_known = n_known > c->prompt.n_reused ? n_known : c->prompt.n_reused;
     if (c->n_ids < c->n_known + TOKENS_MIN && !c->plan)
         return fail(err, ERR_LIMIT, "nothing to gain");
+    size_t n_more = c->n_ids > c->n_known ? c->n_ids - c->n_known : 0;
+    if (c->tries ? n_more > WARM_TRY_TOKENS_MAX
+                 : !warm_ledger_affords(&a->warmer.ledger, c->kind, n_more))
+        return fail(err, ERR_LIMIT, "not worth it");
     const struct engine_request request = {
         .prompt = c->prompt.ids.ids,
         .n_prompt = c->n_ids,
@@ -318,11 +323,13 @@ static void wish_begin(assistant *a, const struct warm_wish *wish)
     int32_t answer_tokens;
     error err;
     struct session *s = session_of(a, wish->question->query.document_key);
-    if (!s || !warm_ledger_worth(&a->warmer.ledger, wish->kind)) return;
+    bool tries = !warm_ledger_affords(&a->warmer.ledger, wish->kind, TOKENS_MIN);
+    if (!s || (tries && !warm_ledger_tries(&a->warmer.ledger, wish->kind))) return;
     struct warm_call *c = memory_take(1, sizeof *c);
     if (!c) return;
     c->assistant = a;
     c->kind = wish->kind;
+    c->tries = tries;
     c->question = wish->question;
     c->question->n_references++;
     status code = call_build(c, a, s, &answer_tokens, &err);

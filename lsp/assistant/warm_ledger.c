@@ -5,15 +5,16 @@
 #include "base/memory.h"
 
 enum {
-    TRIAL_TOKENS = 160, /* spent before a kind is judged */
+    KIND_CREDIT = 96, /* tokens that may be lost before a kind has shown anything */
+    ALL_CREDIT = 160, /* of all kinds */
     TRY_EVERY = 32,
-    SPENT_PER_USEFUL = 3,
-    PRIOR_WEIGHT = 4
+    PRIOR_WEIGHT = 4, /* places, and tokens, that the first belief counts for */
+    PRIOR_TOKENS = 64
 };
 
 /* What is believed before anything is known: how often such a place is asked about next. */
 static const double prior[N_WARM_KINDS] = {
-    [WARM_OPEN] = 0.3,     [WARM_CHANGE] = 0.5,   [WARM_REST] = 0.4,
+    [WARM_OPEN] = 0.5,     [WARM_CHANGE] = 0.5,   [WARM_REST] = 0.4,
     [WARM_ACCEPTED] = 0.4, [WARM_NEWLINE] = 0.25, [WARM_SWITCH] = 0.1,
 };
 
@@ -106,9 +107,43 @@ double warm_ledger_hit_rate(const struct warm_ledger *l, enum warm_kind kind)
     return ((double)c->n_hits + PRIOR_WEIGHT * prior[kind]) / (double)(c->n_sent + PRIOR_WEIGHT);
 }
 
-bool warm_ledger_worth(struct warm_ledger *l, enum warm_kind kind)
+/* Three is the limit of what one useful token may cost; what is under way is not counted yet. */
+static const double spent_per_useful = 2.5;
+
+/* Of a kind's tokens, the share that is likely to be found. */
+static double useful_share(const struct warm_kind_counts *c, enum warm_kind kind)
 {
-    struct warm_kind_counts *c = &l->kinds[kind];
-    if (c->n_spent < TRIAL_TOKENS || c->n_spent <= SPENT_PER_USEFUL * c->n_useful) return true;
-    return ++c->n_tries % TRY_EVERY == 0;
+    return ((double)c->n_useful + PRIOR_TOKENS * prior[kind]) / ((double)c->n_spent + PRIOR_TOKENS);
+}
+
+static bool bears(int64_t n_spent, int64_t n_useful, double credit, double loss)
+{
+    return (double)n_spent + loss <= spent_per_useful * (double)n_useful + credit;
+}
+
+/* What an opened document's prompt begins with is found by the first question about it, or about
+ * another one; until there was one it is no loss. */
+static int64_t opened_pending(const struct warm_ledger *l)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < WARM_RECORDS_MAX; i++) {
+        const struct warm_record *r = &l->records[i];
+        if (r->kind == WARM_OPEN && !r->hit) n += (int64_t)(r->n_ids - r->useful_from);
+    }
+    return n;
+}
+
+bool warm_ledger_affords(const struct warm_ledger *l, enum warm_kind kind, size_t n_tokens)
+{
+    const struct warm_kind_counts *c = &l->kinds[kind];
+    double loss = (double)n_tokens * (1 - spent_per_useful * useful_share(c, kind));
+    if (loss < 0) loss = 0;
+    double worst = kind == WARM_OPEN ? loss : (double)n_tokens;
+    return bears(c->n_spent, c->n_useful, KIND_CREDIT, loss) &&
+           bears(l->n_spent - opened_pending(l), l->n_useful, ALL_CREDIT, worst);
+}
+
+bool warm_ledger_tries(struct warm_ledger *l, enum warm_kind kind)
+{
+    return ++l->kinds[kind].n_tries % TRY_EVERY == 0;
 }

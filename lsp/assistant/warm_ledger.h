@@ -59,9 +59,15 @@ size_t warm_ledger_known(const struct warm_ledger *l, const int32_t *ids, size_t
 /* Of what was sent of this kind, how much came true; from a guess, until there is more. */
 double warm_ledger_hit_rate(const struct warm_ledger *l, enum warm_kind kind);
 
-/* False while a kind has spent more than three tokens per useful one, but for a try now and then.
- * Counts the tries. */
-bool warm_ledger_worth(struct warm_ledger *l, enum warm_kind kind);
+/* Whether n_tokens more may be spent on a kind: what is likely to be useful of them, and what was of
+ * those before, must bear what they cost; and what was useful of all kinds, that none of them is (but for a document that
+ * was opened: the first question finds that). */
+bool warm_ledger_affords(const struct warm_ledger *l, enum warm_kind kind, size_t n_tokens);
+
+/* What cannot be afforded is tried now and then with a few tokens, because people change: true for one
+ * of many calls. */
+bool warm_ledger_tries(struct warm_ledger *l, enum warm_kind kind);
+enum { WARM_TRY_TOKENS_MAX = 64 };
 
 /* Nothing that is not counted yet will be of use: it is wasted. */
 void warm_ledger_end(struct warm_ledger *l);

@@ -83,30 +83,80 @@ static void test_ranks_by_what_came_true(void **state)
     warm_ledger_free(&l);
 }
 
-static void test_worth(void **state)
+static void test_affords(void **state)
 {
     (void)state;
     struct warm_ledger l = {0};
-    warm_ledger_put(&l, WARM_NEWLINE, ids(0, 0), 159, 0);
-    assert_true(warm_ledger_worth(&l, WARM_NEWLINE)); /* too few tokens to judge by */
-    warm_ledger_put(&l, WARM_NEWLINE, ids(1, 0), 441, 0);
+    assert_true(warm_ledger_affords(&l, WARM_CHANGE, 160));  /* half of them: 2.5 * 0.5 > 1 */
+    assert_false(warm_ledger_affords(&l, WARM_CHANGE, 161)); /* were they all lost */
+    assert_true(warm_ledger_affords(&l, WARM_OPEN, 900));
+    warm_ledger_put(&l, WARM_OPEN, ids(2, 0), 900, 0);
+    warm_ledger_use(&l, ids(2, 0), 900); /* 2.5 * 900 + 160 - 900 */
+    assert_true(warm_ledger_affords(&l, WARM_CHANGE, 1510));
+    assert_false(warm_ledger_affords(&l, WARM_CHANGE, 1511));
+    assert_true(warm_ledger_affords(&l, WARM_NEWLINE, 256)); /* a loss of 0.375 each: 96 */
+    assert_false(warm_ledger_affords(&l, WARM_NEWLINE, 257));
+    warm_ledger_put(&l, WARM_NEWLINE, ids(0, 0), 96, 0); /* useful so far: 16 of 160 */
+    assert_false(warm_ledger_affords(&l, WARM_NEWLINE, 16));
+    assert_true(warm_ledger_affords(&l, WARM_ACCEPTED, 96)); /* each kind for itself */
+    warm_ledger_use(&l, ids(0, 0), 96);
+    assert_true(warm_ledger_affords(&l, WARM_NEWLINE, 96));
+    warm_ledger_free(&l);
+}
+
+static void test_opened_is_no_loss_yet(void **state)
+{
+    (void)state;
+    struct warm_ledger l = {0};
+    warm_ledger_put(&l, WARM_OPEN, ids(0, 0), 900, 0);
+    assert_true(warm_ledger_affords(&l, WARM_CHANGE, 100));
+    assert_false(warm_ledger_affords(&l, WARM_OPEN, 100)); /* another one: after a question */
+    warm_ledger_use(&l, ids(1, 0), 500);                   /* which finds nothing of it */
+    assert_true(warm_ledger_affords(&l, WARM_CHANGE, 100));
+    warm_ledger_use(&l, ids(0, 0), 10); /* or nearly nothing: 890 were for nothing */
+    assert_false(warm_ledger_affords(&l, WARM_CHANGE, 100));
+    warm_ledger_free(&l);
+}
+
+static void test_never_more_than_three(void **state)
+{
+    (void)state;
+    struct warm_ledger l = {0};
+    /* Of every five of any kind one is found: a share of 0.2 is not worth it. */
+    for (size_t i = 0; i < 6000; i++) {
+        enum warm_kind kind = (enum warm_kind)(i % N_WARM_KINDS);
+        size_t n = 16 + i % 7;
+        bool affords = warm_ledger_affords(&l, kind, n);
+        if (!affords && !warm_ledger_tries(&l, kind)) continue;
+        warm_ledger_put(&l, kind, ids(i % 5 == 0 ? 1 : 0, i % 90), 100 + n, 100);
+        if (i % 5 == 0) warm_ledger_use(&l, ids(1, i % 90), 100 + n);
+    }
+    assert_true(l.n_useful > 0);
+    assert_true(l.n_spent <= 3 * l.n_useful + 192 + 6000 / 32 * 22);
+    warm_ledger_free(&l);
+}
+
+static void test_tries(void **state)
+{
+    (void)state;
+    struct warm_ledger l = {0};
     int n_tries = 0;
-    for (int i = 0; i < 64; i++) n_tries += warm_ledger_worth(&l, WARM_NEWLINE);
-    assert_int_equal(n_tries, 2);                      /* one of thirty-two */
-    assert_true(warm_ledger_worth(&l, WARM_ACCEPTED)); /* each kind for itself */
-    warm_ledger_use(&l, ids(1, 0), 199);               /* 600 spent, 199 useful */
-    assert_false(warm_ledger_worth(&l, WARM_NEWLINE));
-    warm_ledger_use(&l, ids(1, 0), 200);
-    assert_true(warm_ledger_worth(&l, WARM_NEWLINE));
+    for (int i = 0; i < 64; i++) n_tries += warm_ledger_tries(&l, WARM_NEWLINE);
+    assert_int_equal(n_tries, 2);
     warm_ledger_free(&l);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_useful_once), cmocka_unit_test(test_wasted),
-        cmocka_unit_test(test_known),       cmocka_unit_test(test_ranks_by_what_came_true),
-        cmocka_unit_test(test_worth),
+        cmocka_unit_test(test_useful_once),
+        cmocka_unit_test(test_wasted),
+        cmocka_unit_test(test_known),
+        cmocka_unit_test(test_ranks_by_what_came_true),
+        cmocka_unit_test(test_affords),
+        cmocka_unit_test(test_opened_is_no_loss_yet),
+        cmocka_unit_test(test_never_more_than_three),
+        cmocka_unit_test(test_tries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
