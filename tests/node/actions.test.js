@@ -122,6 +122,11 @@ test('a client without literals gets commands, one without tags no tags', async 
         assert.deepEqual(Object.keys(first).sort(), ['arguments', 'command', 'title']);
         assert.equal(first.command, 'dbrx-ls.explain');
     });
+    textDocument.codeAction = { codeActionLiteralSupport: { codeActionKind: { valueSet: [''] } } };
+    await session({ capabilities: { textDocument }, script: '' }, async (client, engine, uri) => {
+        const [first] = await client.actions(uri, rangeOf(SUM, LOOP));
+        assert.deepEqual(Object.keys(first).sort(), ['command', 'kind', 'title']);
+    });
 });
 
 test('an edit: prompt, progress with tokens, versioned edit, the reply after the change', async () => {
