@@ -259,6 +259,7 @@ static void can_read(struct client_can *out, const json_t *can, const json_t *op
 void initialize_read(struct initialize_params *out, const json_t *params)
 {
     const json_t *can = json_object_get(params, "capabilities");
+    *out = (struct initialize_params){0};
     out->process_id = json_integer_at(params, "processId", 0);
     out->encoding = encoding_choose(json_path(can, "general.positionEncodings"));
     out->has_inline_completion = json_is_object(json_path(can, "textDocument.inlineCompletion"));
