@@ -2,7 +2,7 @@
 """The corpus of the embedded model: source files under permissive licences, and what stays of them.
 
 Reads sources.txt, writes DIR/train.jsonl.xz and DIR/heldout.jsonl.xz (one file a line: project,
-path, language, text), DIR/commits.jsonl.xz (diff and message) and, beside this program,
+path, language, text), DIR/commits.jsonl.xz (commit and message) and, beside this program,
 manifest.json: which version of what, under which licence. The corpus itself is never committed.
 
 A file stays when its project's licence is known and permissive, it names no other licence, it is
@@ -293,7 +293,7 @@ def commits(repository, project):
         "--no-merges",
         "-n",
         str(4 * COMMITS_PER_PROJECT),
-        "--format=%x01%s%n%n%b%x02",
+        "--format=%x01%H%x03%s%n%n%b%x02",
         "-p",
         "-U2",
         "--no-color",
@@ -308,6 +308,7 @@ def commits(repository, project):
         if "\2" not in entry or n == COMMITS_PER_PROJECT:
             continue
         message, diff = (part.strip("\n") for part in entry.split("\2", 1))
+        commit, message = message.split("\3", 1)
         message = re.sub(
             r"(?im)^(signed-off-by|co-authored-by|closes|fixes|ref|reviewed|git-svn|reported|bug|"
             r"pull|"
@@ -323,7 +324,7 @@ def commits(repository, project):
         ):
             continue
         n += 1
-        yield {"project": project, "message": message, "diff": diff}
+        yield {"project": project, "commit": commit, "message": message}
 
 
 def files_kept(files, similar, counts):

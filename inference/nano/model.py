@@ -101,6 +101,43 @@ class FakeInt8(torch.autograd.Function):
         return grad
 
 
+class CrossEntropy(torch.autograd.Function):
+    """Sum of w times the cross-entropy of each row in nats. The gradient is made at once, from the
+    same exponentials: three times as fast on a CPU as log_softmax and its backward."""
+
+    @staticmethod
+    def forward(ctx, logits, targets, w):
+        p = logits.float()
+        p.sub_(p.amax(-1, keepdim=True))
+        right = p.gather(1, targets[:, None])[:, 0]
+        total = p.exp_().sum(-1)
+        each = total.log() - right
+        p.mul_((w / total)[:, None]).scatter_add_(1, targets[:, None], -w[:, None])
+        ctx.save_for_backward(p.to(logits.dtype))
+        return (each * w).sum()
+
+    @staticmethod
+    def backward(ctx, grad):
+        (p,) = ctx.saved_tensors
+        return p * grad.to(p.dtype), None, None
+
+
+QUERIES = 256  # of one product on a CPU: what they cannot see is not computed
+
+
+def attend(q, k, v):
+    """Causal attention, [rows, heads, tokens, head_dim]. On a CPU PyTorch's own takes twice as long."""
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    out, t = [], q.shape[2]
+    for at in range(0, t, QUERIES):
+        end = min(t, at + QUERIES)
+        scores = (q[:, :, at:end] @ k[:, :, :end].mT).float() / math.sqrt(q.shape[-1])
+        later = torch.full((end - at, end), -torch.inf).triu(1 + at)
+        out.append((scores + later).softmax(-1).to(v.dtype) @ v[:, :, :end])
+    return torch.cat(out, 2)
+
+
 def rope_tables(shape, n, device):
     half = shape.head_dim // 2
     theta = shape.rope_theta ** (
@@ -149,7 +186,7 @@ class Block(torch.nn.Module):
         q, k = rope(q, cos, sin).to(cast.dtype), rope(k, cos, sin).to(cast.dtype)
         groups = s.n_heads // s.kv_n_heads
         k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-        o = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        o = attend(q, k, v)
         return F.linear(o.transpose(1, 2).reshape(n, t, d), cast(self.out_proj)).float()
 
     def experts(self, x, cast):
@@ -228,10 +265,10 @@ class Model(torch.nn.Module):
         h, balance, z, shares = self.hidden(ids)
         keep = weights.reshape(-1).nonzero()[:, 0]
         h = h.reshape(-1, h.shape[-1]).index_select(0, keep)
-        logits = F.linear(h.to(cast.dtype), cast(self.lm_head)).float()
-        each = F.cross_entropy(logits, targets.reshape(-1)[keep], reduction="none")
+        logits = F.linear(h.to(cast.dtype), cast(self.lm_head))
         w = weights.reshape(-1)[keep]
-        return (each * w).sum() / w.sum(), balance, z, shares
+        loss = CrossEntropy.apply(logits, targets.reshape(-1)[keep], w / w.sum())
+        return loss, balance, z, shares
 
 
 def zeropower(g, steps=5):

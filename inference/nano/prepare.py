@@ -2,8 +2,9 @@
 """From the corpus to tokens: what train.py reads, in one file that travels.
 
 DIR/tokens.npz.xz holds `plain` (files one after another, each ended by endoftext), and two sets of
-rows, `layout` (the server's own prompts with the right answers) and `messages` (diffs with what was
-said of them): ids, where each row begins, and which ids are the answer (the others are context)."""
+rows, `layout` (the server's own prompts for completions, with the right answers) and `tasks` (its
+prompts for commit messages and for doc comments): ids, where each row begins, and which ids are the
+answer (the others are context)."""
 
 import argparse
 import collections
@@ -16,6 +17,7 @@ import shutil
 
 import numpy as np
 
+import tasks
 import vocabulary
 from gaps import Project, rolled_back
 
@@ -94,24 +96,6 @@ def layout_rows(rows, encoder, options, rng):
     return out
 
 
-def message_rows(commits, encoder):
-    out = Rows()
-    for row in commits:
-        context = (
-            encoder.encode_prompt(
-                "<|im_start|>user\nTask: write the commit message of this change to "
-                + row["project"].split("/")[-1]
-                + ".\n```diff\n"
-            )
-            + encoder.encode(row["diff"])
-            + encoder.encode_prompt("\n```<|im_end|>\n<|im_start|>assistant\n")
-        )
-        answer = encoder.encode(row["message"]) + [encoder.ids["<|im_end|>"]]
-        if len(context) + len(answer) <= 1024:
-            out.add(context, answer)
-    return out
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--corpus", default="build/nano/corpus")
@@ -122,10 +106,15 @@ def main():
     parser.add_argument("--program", default=os.path.abspath("build/dbrx-ls"))
     parser.add_argument("--vocab", type=int, default=4096)
     parser.add_argument("--prompts", type=int, default=6000)
+    parser.add_argument("--messages", type=int, default=3000)
+    parser.add_argument("--documents", type=int, default=3000)
+    parser.add_argument("--git", metavar="PATTERN", help="bare clones, as for corpus.py")
     parser.add_argument("--max-layout-tokens", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--parts", default="plain,layout,messages")
+    parser.add_argument("--parts", default="plain,layout,tasks")
     options = parser.parse_args()
+    if "tasks" in options.parts and not options.git:
+        parser.error("--git says where the commits are (or leave out tasks: --parts plain,layout)")
     options.tokenizer = os.path.abspath(os.path.join(options.out, "tokenizer"))
     options.work = os.path.abspath(options.work)
     vocabulary.write(options.tokenizer, options.vocab)
@@ -146,10 +135,12 @@ def main():
         arrays["heldout"] = plain_tokens(held, encoder, rng)
         arrays["heldout_bytes"] = np.array(sum(len(row["text"].encode()) for row in held))
         print("plain", len(arrays["plain"]), "tokens", flush=True)
-    if "messages" in options.parts:
-        messages = message_rows(rows_read(options.corpus, "commits"), encoder)
-        arrays.update(messages.arrays("messages"))
-        print("messages", len(messages.ids), "tokens", flush=True)
+    if "tasks" in options.parts:
+        out = Rows()
+        tasks.message_rows(out, rows_read(options.corpus, "commits"), encoder, options, rng)
+        tasks.document_rows(out, train, encoder, options, rng)
+        arrays.update(out.arrays("tasks"))
+        print("tasks", len(out.ids), "tokens in", len(out.starts) - 1, "rows", flush=True)
     if "layout" in options.parts:
         layout = layout_rows(train, encoder, options, rng)
         arrays.update(layout.arrays("layout"))

@@ -29,6 +29,7 @@ from model import Model, Muon, Shape
 from vocabulary import special_ids
 
 PLAIN_TOKENS = 512
+TASKS_SHARE = 0.25  # of the prompts
 WARM_UP = 0.01
 FINAL = 0.02
 
@@ -40,7 +41,7 @@ def arrays_read(path):
 
 
 class Rows:
-    """Rows of layout or messages, shuffled again when all were used; short and long ones apart."""
+    """Rows of layout or tasks, shuffled again when all were used; short and long ones apart."""
 
     def __init__(self, arrays, name, rng):
         self.ids, self.answers = arrays[name + "_ids"], arrays[name + "_answers"]
@@ -66,7 +67,11 @@ class Batches:
         self.rng = random.Random(options.seed * 1000 + rank + 7 * int(time.time()))
         self.plain, self.options = self.arrays["plain"], options
         self.turn = special_ids(options.vocab_size)["<|im_start|>"]
-        self.sets = {name: Rows(self.arrays, name, self.rng) for name in ("layout", "messages")}
+        self.sets = {
+            name: Rows(self.arrays, name, self.rng)
+            for name in ("layout", "tasks")
+            if name + "_ids" in self.arrays  # files alone do for the first part of a run
+        }
         self.places, self.rank, self.workers = [], rank, workers
 
     def plain_place(self):
@@ -89,7 +94,7 @@ class Batches:
         """Prompts one after another; what is left of the row is plain text."""
         ids, weights, o = [], [], self.options
         while True:
-            name = "messages" if not long and self.rng.random() < 0.25 else "layout"
+            name = "tasks" if self.rng.random() < TASKS_SHARE else "layout"
             one, answer = self.sets[name].next(long)
             if sum(map(len, ids)) + len(one) > size + 1:
                 break
@@ -155,11 +160,12 @@ class Worker:
         self.batches = Batches(options.tokens, options, rank, options.workers)
         self.optimizers, self.mine = optimizers(model, options, rank, options.workers)
         self.elapsed, self.step, self.tokens = 0.0, 0, 0
-        path = self.checkpoint_path()
-        if os.path.exists(path):
-            saved = torch.load(path, map_location=self.device)
+        paths = [p for p in map(self.checkpoint_path, (rank, 0)) if os.path.exists(p)]
+        if paths:
+            saved = torch.load(paths[0], map_location=self.device)
             self.elapsed, self.step, self.tokens = saved["elapsed"], saved["step"], saved["tokens"]
-            for o, state in zip(self.optimizers, saved["optimizers"]):
+            same = saved["workers"] == options.workers  # else each has other weights than before
+            for o, state in zip(self.optimizers, saved["optimizers"] if same else []):
                 rates = [g["base_lr"] for g in o.param_groups]
                 o.load_state_dict(state)
                 for g, rate in zip(o.param_groups, rates):
@@ -169,20 +175,22 @@ class Worker:
             self.offsets[p] = slice(at, at + p.numel())
             at += p.numel()
 
-    def checkpoint_path(self):
-        return os.path.join(self.o.out, f"checkpoint{self.rank}.pt")
+    def checkpoint_path(self, rank):
+        return os.path.join(self.o.out, f"checkpoint{rank}.pt")
 
     def save(self):
         state = {
             "elapsed": self.elapsed,
             "step": self.step,
             "tokens": self.tokens,
+            "workers": self.o.workers,
             "optimizers": [o.state_dict() for o in self.optimizers],
         }
         if self.rank == 0:
             state.update(shape=self.model.shape.as_dict(), model=self.model.state_dict())
-        torch.save(state, self.checkpoint_path() + ".new")
-        os.replace(self.checkpoint_path() + ".new", self.checkpoint_path())
+        path = self.checkpoint_path(self.rank)
+        torch.save(state, path + ".new")
+        os.replace(path + ".new", path)
 
     def parts(self, done):
         """(name, share of the loss, rows): prompts come once the language is half known."""
@@ -262,7 +270,8 @@ class Worker:
         """Rank 0's clock decides for all: `shared["done"]` is the part of the time that is over."""
         o, done = self.o, self.shared["done"]
         last, saved, since = time.monotonic(), time.monotonic(), (self.elapsed, self.tokens)
-        while True:
+        parent = os.getppid()
+        while os.getppid() == parent:  # killed alone, it leaves no worker behind
             if self.rank == 0:
                 now = time.monotonic()
                 self.elapsed, last = self.elapsed + now - last, now
@@ -280,7 +289,7 @@ class Worker:
             if self.rank == 0 and self.step % o.log_every == 0:
                 self.log(seen, since)
                 since = (self.elapsed, self.tokens)
-        if self.rank == 0:
+        if self.rank == 0 and done[0] >= 1:
             self.log({}, since, True)
             torch.save(
                 {"shape": self.model.shape.as_dict(), "model": self.model.state_dict()},
