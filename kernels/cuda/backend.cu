@@ -17,6 +17,8 @@ void EXPORT(launch_combine)(const struct cuda_combine *, void *);
 void EXPORT(launch_sample)(const struct cuda_sample *, void *);
 void EXPORT(launch_transpose)(const struct cuda_transpose *, void *);
 void EXPORT(launch_nan_scan)(const struct cuda_nan_scan *, void *);
+void EXPORT(launch_widen)(const struct cuda_widen *, void *);
+void EXPORT(launch_scale)(const struct cuda_scale *, void *);
 
 extern "C" {
 extern const struct cuda_launch EXPORT(cuda_launch);
@@ -29,5 +31,6 @@ const struct cuda_launch EXPORT(cuda_launch) = {
     EXPORT(launch_norm_route),          EXPORT(launch_sort),
     EXPORT(launch_combine),        EXPORT(launch_sample),
     EXPORT(launch_transpose),      EXPORT(launch_nan_scan),
+    EXPORT(launch_widen),          EXPORT(launch_scale),
 };
 }

@@ -56,6 +56,20 @@ struct cuda_upload {
     bool failed;
 };
 
+/* cuBLASLt for dense products of more than CUDA_TILE_ROWS rows; see cuda_dense.c. */
+enum {
+    CUDA_DENSE_WORKSPACE = 32 * 1024 * 1024, /* as its manual advises for Hopper */
+    CUDA_DENSE_WIDENED = 64 * 1024 * 1024
+};
+struct cuda_dense {
+    struct cuda_blas *blas; /* NULL: our own kernels multiply */
+    void *workspace;
+    uint16_t *widened; /* weights of 8 bits as bf16, as many rows at once as there is room for */
+    size_t widened_bytes;
+    bool wanted;  /* the shape and the options have use for it */
+    bool no_e4m3; /* it has refused to multiply E4M3 */
+};
+
 /* What a step costs: a roof from a measured rate, and how steps went beside it. */
 struct cuda_cost {
     double bytes_per_us, weight_bytes_per_element;
@@ -131,6 +145,7 @@ struct device {
     int32_t *nan_found;
     struct cuda_upload upload;
     struct cuda_graphs graphs;
+    struct cuda_dense dense;
     struct cuda_cost cost;
 
     /* the step that runs */
@@ -191,6 +206,13 @@ void cuda_pages_load(kv_pool *kv, const int32_t *pages, const void *host, int32_
 enum { CUDA_STAGE_BYTES = 4 * 1024 * 1024 };
 struct cuda_stage *cuda_stage_next(device *d);
 void cuda_stage_sent(device *d, struct cuda_stage *stage);
+
+/* cuda_dense.c. open: without the library nothing is wanted of it from then on. multiply: true when the
+ * library's kernels will have made out[rows][stride] of all rows; else `out` is anybody's. */
+void cuda_dense_open(device *d);
+void cuda_dense_close(device *d);
+bool cuda_dense_multiply(device *d, const weight *w, struct cuda_operand x, float *out,
+                         int64_t out_stride, int32_t rows);
 
 /* cuda_step.c: the operations */
 void cuda_embed(device *d, const weight *wte);

@@ -6,7 +6,7 @@ extern const struct cuda_launch cuda_launch_nvidia;
 extern const struct cuda_runtime cuda_runtime_nvidia;
 extern const struct cuda_probe cuda_probe_nvidia;
 static const struct cuda_backend nvidia = {&cuda_runtime_nvidia, &cuda_launch_nvidia,
-                                           &cuda_probe_nvidia};
+                                           &cuda_probe_nvidia, NULL};
 static const struct cuda_backend *in_use = &nvidia;
 #else
 static const struct cuda_backend *in_use;

@@ -55,6 +55,7 @@ static void cuda_close(device *d)
     cuda_graphs_drop(d);
     cuda_upload_close(d);
     cuda_memory_close(d);
+    cuda_dense_close(d);
     if (d->stream) d->run->stream_close(d->stream);
     cuda_leave(d);
     memory_free(d);
@@ -78,6 +79,7 @@ static void shape_take(device *d, const struct device_options *o)
     d->words = (d->s.vocab_size + 31) / 32;
     d->chunks_max = (d->s.max_seq_len + ATTENTION_CHUNK - 1) / ATTENTION_CHUNK;
     d->narrow = d->s.activations != ACTIVATION_F32;
+    d->dense.wanted = d->narrow && !o->deterministic && o->rows_max > CUDA_TILE_ROWS;
 }
 
 static status cuda_open(device **out, const struct device_options *o, error *err)
@@ -102,8 +104,11 @@ static status cuda_open(device **out, const struct device_options *o, error *err
     d->launch = cuda_backend_get()->launch;
     d->info = info;
     shape_take(d, o);
-    snprintf(d->description, sizeof d->description, "cuda %s", info.name);
     cuda_enter(d, "opening the GPU");
+    bool wanted = d->dense.wanted;
+    if (wanted) cuda_dense_open(d);
+    snprintf(d->description, sizeof d->description, "cuda %s%s", info.name,
+             wanted && !d->dense.blas ? ", without cuBLASLt" : "");
     bool opened = cuda_ok(d, d->run->stream_open(&d->stream), "a stream") && cuda_memory_open(d) &&
                   cuda_ok(d, d->run->wait(d->stream), "open");
     if (opened) cuda_cost_measure(d);

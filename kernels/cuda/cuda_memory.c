@@ -38,7 +38,7 @@ static void *take(device *d, size_t n, size_t width, size_t size, enum use use)
 }
 
 static struct cuda_operand operand_take(device *d, size_t rows, int32_t width, int32_t stride,
-                                        bool halves, bool scales)
+                                        bool halves, bool normed)
 {
     size_t columns = (size_t)stride;
     enum use use = width == stride ? POISONED : CLEARED;
@@ -46,8 +46,21 @@ static struct cuda_operand operand_take(device *d, size_t rows, int32_t width, i
     out.f32 = take(d, rows, columns, sizeof(float), use);
     if (d->narrow) out.hi = take(d, rows, columns, sizeof(uint16_t), use);
     if (d->narrow && halves) out.lo = take(d, rows, columns, sizeof(uint16_t), use);
-    if (d->narrow && scales) out.scale = take(d, rows, 1, sizeof(float), POISONED);
+    if (d->narrow && normed) out.scale = take(d, rows, 1, sizeof(float), POISONED);
+    if (d->dense.wanted && normed && d->s.activations == ACTIVATION_E4M3)
+        out.e4m3 = take(d, rows, columns, 1, use);
     return out;
+}
+
+/* What cuBLASLt works in, and the larger of a layer's two dense matrices widened, or a part of it. */
+static void dense_take(device *d)
+{
+    size_t qkv = (size_t)d->qkv_width * (size_t)d->model_stride * sizeof(uint16_t);
+    size_t out = (size_t)d->s.d_model * (size_t)d->heads_stride * sizeof(uint16_t);
+    size_t larger = qkv > out ? qkv : out;
+    d->dense.widened_bytes = larger < CUDA_DENSE_WIDENED ? larger : CUDA_DENSE_WIDENED;
+    d->dense.widened = take(d, d->dense.widened_bytes, 1, 1, POISONED);
+    d->dense.workspace = take(d, CUDA_DENSE_WORKSPACE, 1, 1, PLAIN);
 }
 
 static void activations_take(device *d)
@@ -69,6 +82,7 @@ static void activations_take(device *d)
     d->turn = take(d, rows, (size_t)s->head_dim, sizeof(float), POISONED);
     d->projected = take(d, rows, (size_t)s->d_model, sizeof(float), POISONED);
     d->down = take(d, entries, (size_t)s->d_model, sizeof(float), POISONED);
+    if (d->dense.wanted) dense_take(d);
 }
 
 static void choices_take(device *d)

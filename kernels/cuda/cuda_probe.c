@@ -191,7 +191,7 @@ static status mma_measure(device *d, const struct cuda_probe *probe, int32_t rou
 static status blas_measure(device *d, cuda_blas *blas, const struct cuda_blas_product *p,
                            int32_t passes, double *rate, error *err)
 {
-    double flop = 2.0 * p->n * p->n * p->n;
+    double flop = 2.0 * p->n * p->k * p->rows;
     status s = OK;
     for (int round = 0; round < 2 && s == OK; round++) { /* the first warms up */
         int64_t begun_us = clock_us();
@@ -209,12 +209,18 @@ static void blas_both(device *d, cuda_blas *blas, const struct cuda_probe *probe
                       int32_t n, int32_t passes, struct cuda_matrix_rates *out)
 {
     const size_t matrix = (size_t)n * (size_t)n * sizeof(uint16_t);
-    struct cuda_blas_product p = {.a = memory,
-                                  .b = memory + matrix,
-                                  .c = memory + 2 * matrix,
+    struct cuda_blas_product p = {.w = memory,
+                                  .x = memory + matrix,
+                                  .out = memory + 2 * matrix,
+                                  .w_stride = n,
+                                  .x_stride = n,
+                                  .out_stride = n,
                                   .workspace = memory + 3 * matrix,
                                   .workspace_bytes = matrix,
-                                  .n = n};
+                                  .n = n,
+                                  .k = n,
+                                  .rows = n,
+                                  .out_bf16 = true};
     for (int e4m3 = 0; e4m3 < 2; e4m3++) {
         error why = {0};
         struct cuda_random random = {.to = (unsigned char *)memory,
@@ -247,9 +253,8 @@ status cuda_matrix_measure(device *d, int32_t n, int32_t passes, struct cuda_mat
     char *memory = s == OK ? cuda_take(d, bytes, "large matrices", err) : NULL;
     if (!memory) return s == OK ? ERR_MEMORY : s;
     s = mma_measure(d, probe, ROUNDS_PER_N * n, memory, &out->mma_flop_per_s, err);
-    if (s == OK && (d->run->poisons || cuda_blas_open(&blas, &why) != OK))
-        snprintf(out->without, sizeof out->without, "%.127s",
-                 d->run->poisons ? "cuBLASLt needs a GPU" : why.message);
+    if (s == OK && cuda_blas_open(&blas, cuda_backend_get()->blas, &why) != OK)
+        snprintf(out->without, sizeof out->without, "%.127s", why.message);
     else if (s == OK)
         blas_both(d, blas, probe, memory, n, passes, out);
     if (d->failure.code != OK) s = fail(err, d->failure.code, "%s", d->failure.message);

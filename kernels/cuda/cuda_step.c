@@ -33,11 +33,11 @@ static void product(device *d, struct cuda_product p, const char *what)
     cuda_launched(d, what);
 }
 
-/* The product of a whole matrix with n_bound rows: where a library's product would stand for many
- * rows, there is our own kernel. */
+/* The product of a whole matrix with n_bound rows, of many by the library where there is one. */
 static void gemm_dense(device *d, const weight *w, struct cuda_operand x, float *out,
                        int64_t out_stride, const int32_t *n_live, int32_t n_bound, const char *what)
 {
+    if (n_bound > CUDA_TILE_ROWS && cuda_dense_multiply(d, w, x, out, out_stride, n_bound)) return;
     product(d,
             (struct cuda_product){.w = w->matrix,
                                   .x = x,

@@ -51,9 +51,10 @@ struct cuda_matrix {
  * read it, (hi + lo) * scale in bf16 with lo absent when hi is exact. */
 struct cuda_operand {
     float *f32;
-    uint16_t *hi, *lo; /* NULL: not wanted */
-    float *scale;      /* [rows]; NULL: 1 */
-    int64_t stride;    /* elements */
+    uint16_t *hi, *lo;   /* NULL: not wanted */
+    float *scale;        /* [rows]; NULL: 1 */
+    int64_t stride;      /* elements */
+    unsigned char *e4m3; /* the codes that hi stands for, where activations are E4M3; or NULL */
 };
 
 struct cuda_embed {
@@ -187,6 +188,22 @@ struct cuda_nan_scan {
     int32_t *found;
 };
 
+/* Rows [row, row + n) of a matrix as bf16, without their scales, [n][k]. */
+struct cuda_widen {
+    struct cuda_matrix from;
+    int64_t row;
+    uint16_t *to;
+    int32_t n;
+};
+
+/* out[row][i] *= w_scale[i] * x_scale[row], where there are such. */
+struct cuda_scale {
+    float *out; /* [rows][stride] */
+    const float *w_scale, *x_scale;
+    int64_t stride;
+    int32_t n, rows;
+};
+
 struct cuda_launch {
     void (*embed)(const struct cuda_embed *, void *stream);
     void (*turns)(const struct cuda_turns *, void *stream);
@@ -204,6 +221,8 @@ struct cuda_launch {
     void (*sample)(const struct cuda_sample *, void *stream);
     void (*transpose)(const struct cuda_transpose *, void *stream);
     void (*nan_scan)(const struct cuda_nan_scan *, void *stream);
+    void (*widen)(const struct cuda_widen *, void *stream);
+    void (*scale)(const struct cuda_scale *, void *stream);
 };
 
 struct cuda_device_info {
@@ -242,12 +261,14 @@ struct cuda_runtime {
     bool poisons; /* buffers that a step writes are filled with NaN before it */
 };
 
-struct cuda_probe; /* probe_launch.h */
+struct cuda_probe;          /* probe_launch.h */
+struct cuda_blas_functions; /* cuda_blas.h */
 
 struct cuda_backend {
     const struct cuda_runtime *runtime;
     const struct cuda_launch *launch;
-    const struct cuda_probe *probe; /* for benches, or NULL */
+    const struct cuda_probe *probe;         /* for benches, or NULL */
+    const struct cuda_blas_functions *blas; /* NULL: of the library, where it is found */
 };
 
 #endif

@@ -93,6 +93,7 @@ DEVICE void norm_row(const struct cuda_norm &a, int out, float *held)
         int64_t at = out * a.y.stride + i;
         a.y.f32[at] = code * scale;
         if (a.y.hi) a.y.hi[at] = (uint16_t)float_to_bf16(code);
+        if (a.y.e4m3) a.y.e4m3[at] = (unsigned char)float_to_e4m3(code);
     }
     if (a.y.scale && thread_index() == 0) a.y.scale[out] = scale;
 }

@@ -3,7 +3,7 @@
 CUDA_HOST_SOURCES := $(wildcard kernels/cuda/*.cu)
 CUDA_HOST_SOURCES := $(filter-out kernels/cuda/runtime.cu kernels/cuda/probe.cu,$(CUDA_HOST_SOURCES))
 CUDA_HOST_OBJECTS := $(CUDA_HOST_SOURCES:kernels/cuda/%.cu=$(BUILD)/obj/cuda-host/%.o) \
-                     $(addprefix $(BUILD)/obj/cuda-host/,emulator.o fiber.o host_runtime.o device_memory.o)
+                     $(addprefix $(BUILD)/obj/cuda-host/,emulator.o fiber.o host_blas.o host_runtime.o device_memory.o)
 CXX ?= g++
 CUDA_HOST_FLAGS := -std=c++17 -D_GNU_SOURCE -DKERNEL_HOST_LAYER='"tests/cuda/host_layer.h"' \
                    -fno-exceptions -fno-rtti -Wall -Wextra -Wno-unknown-pragmas -Werror -ffp-contract=off -I.
@@ -44,6 +44,20 @@ $(BUILD)/tests/test_cuda_bench: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/prob
 $(BUILD)/tests/test_cuda_bench: $(BUILD)/obj/cuda-host/probe.o
 $(BUILD)/tests/test_cuda_wrappers: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/wrappers.o
 $(BUILD)/tests/test_cuda_wrappers: $(BUILD)/obj/cuda-host/wrappers.o
+
+# What is called of cuBLASLt, held against its header where that is found: CUBLAS_HOME names where the
+# library was unpacked, else it lies beside CUDA's own headers.
+CUBLAS_HOME   ?=
+CUBLAS_CUDA   := $(CUDA_HOME)/include
+CUBLAS_HEADER := $(firstword $(wildcard $(addsuffix /cublasLt.h,$(if $(CUBLAS_HOME),$(CUBLAS_HOME)/include) $(CUBLAS_CUDA))))
+ifneq ($(and $(CUBLAS_HEADER),$(CUDA_HOME)),)
+tests: $(BUILD)/tests/blas_interface.o
+endif
+$(BUILD)/tests/blas_interface.o: tests/cuda/blas_interface.c kernels/cuda/cuda_blas.h
+	@mkdir -p $(@D)
+	@echo "cc $<"
+	$(Q)$(CC) -std=c11 -Wall -Wextra -Werror -Wno-missing-prototypes -I. -isystem $(dir $(CUBLAS_HEADER)) \
+	  -isystem $(CUBLAS_CUDA) -c -o $@ $<
 
 # The program itself over an emulated GPU, for tests of what happens when that fails.
 EMULATED_PARTS := $(CUDA_HOST_OBJECTS) $(addprefix $(BUILD)/obj/cuda-host/,probe.o emulated_backend.o)

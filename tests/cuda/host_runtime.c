@@ -8,6 +8,7 @@
 
 #include "tests/cuda/device_memory.h"
 #include "tests/cuda/emulator.h"
+#include "tests/cuda/host_blas.h"
 
 extern const struct cuda_launch cuda_launch_host;
 
@@ -261,4 +262,4 @@ static const struct cuda_runtime runtime = {
     .poisons = true,
 };
 
-const struct cuda_backend host_backend = {&runtime, &cuda_launch_host, NULL};
+const struct cuda_backend host_backend = {&runtime, &cuda_launch_host, NULL, &host_blas};

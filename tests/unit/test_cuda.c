@@ -11,6 +11,7 @@
 #include "kernels/sampling.h"
 #include "tests/cuda/backend_choice.h"
 #include "tests/cuda/emulator.h"
+#include "tests/cuda/host_blas.h"
 
 static const enum weight_format formats[] = {WEIGHT_F32, WEIGHT_BF16, WEIGHT_FP8_ROW,
                                              WEIGHT_INT8_ROW, WEIGHT_INT4_G128};
@@ -180,6 +181,24 @@ static void operations_on_tensor_cores(void **state)
         operations_by_rows(o, counts, c == 5 ? 2 : 4, cases[c].bound);
         operations_by_rows(o, many, c == 5 ? 1 : 2, cases[c].bound_many);
     }
+}
+
+/* Many rows with dense products by a library that has bf16 alone: weights are widened for it, and what
+ * comes out is scaled. On a GPU it is the library of the machine, or none. */
+static void operations_with_a_library(void **state)
+{
+    static const int32_t counts[] = {70};
+    static const enum weight_format widened[] = {WEIGHT_FP8_ROW, WEIGHT_INT8_ROW};
+    (void)state;
+    host_blas_use(HOST_BLAS_BF16);
+    for (int i = 0; i < 2; i++) {
+        struct rig_options o = tiny();
+        o.shape.activations = ACTIVATION_E4M3;
+        o.format = widened[i];
+        o.kv = KV_BF16;
+        operations_by_rows(o, counts, 1, 6e-2);
+    }
+    host_blas_use(HOST_BLAS_NONE);
 }
 
 /* Heads as wide as DBRX's. */
@@ -457,6 +476,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(operations_in_fp32),
         cmocka_unit_test(long_contexts),
         cmocka_unit_test(operations_on_tensor_cores),
+        cmocka_unit_test(operations_with_a_library),
         cmocka_unit_test(wide_heads),
         cmocka_unit_test(whole_models),
         cmocka_unit_test(slot_takes_what_was_sampled),
