@@ -23,6 +23,20 @@ check "the summary names every part" \
            grep -q '^bench-int4-quick *ok.*cells measured' $out/run/summary.txt"
 check "a second call has nothing to do" \
     sh -c "python3 tests/cuda/gpu_check.py --emulate --out $out/run wrappers products | grep -qv 'wrappers \.\.\.'"
+# Told to end in the middle of a part: what was finished has been brought home, and it is said what was not.
+told_to_end() {
+    python3 tests/cuda/gpu_check.py --emulate --out "$out/ended" --copy "$out/home" wrappers products &
+    script=$!
+    for _ in $(seq 600); do
+        [ -s "$out/ended/products.log" ] && break
+        sleep 0.1
+    done
+    kill -TERM $script
+    ! wait $script && grep -q '^wrappers *ok' "$out/home/summary.txt" && grep -q '^products *cut off' "$out/home/summary.txt"
+}
+check "told to end: finished parts are at home" told_to_end
+check "without the vendor's checker: a line" sh -c "COMPUTE_SANITIZER=/none python3 tests/cuda/gpu_check.py --emulate \
+    --out $out/run memcheck | grep -q 'memcheck skipped: /none is no program'"
 if ! command -v nvidia-smi >/dev/null; then
     check "without a GPU: one line" refused python3 tests/cuda/gpu_check.py --out "$out/none"
 fi

@@ -3,8 +3,10 @@
 telling first: build, wrappers alone (writes tests/cuda/wrappers.golden), kernels beside the reference,
 the bench, the vendor's checkers, the bench in full. A part that fails or is cut off stops no other.
 
-State and logs are kept in one folder after every part, so a second call goes on where the first was
-ended; --again repeats what has an answer. Needs nvcc, gcc, g++ and python3, nothing else.
+State and logs are kept in one folder after every part, and when the script is told to end, so a second
+call goes on where the first was ended; --again repeats what has an answer. Needs nvcc, gcc, g++ and
+python3, nothing else. The vendor's checker is compute-sanitizer on the PATH, or what COMPUTE_SANITIZER
+names, the program or its folder; without it these parts are skipped.
 
 usage: gpu_check.py [--out DIR] [--copy DIR] [--budget-s N] [--again] [--emulate] [PART...]
 """
@@ -21,8 +23,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 GOLDEN = ROOT / "tests/cuda/wrappers.golden"
-PROGRAMS = ["test_cuda_wrappers", "test_cuda", "test_cuda_arrangements", "test_cuda_products", "test_cuda_attention", "test_cuda_graphs",
-            "test_cuda_large", "bench-cuda"]
+PROGRAMS = ["test_cuda_wrappers", "test_cuda", "test_cuda_arrangements", "test_cuda_products",
+            "test_cuda_attention", "test_cuda_graphs", "test_cuda_large", "bench-cuda"]
 # Small enough for a checker that makes kernels fifty times slower.
 CHECKED = [("test_cuda_wrappers", "gpu_as_defined"), ("test_cuda", "forced_routes_are_taken"),
            ("test_cuda", "slot_takes_what_was_sampled"), ("test_cuda", "samples_as_the_host_does"),
@@ -31,6 +33,18 @@ CHECKED = [("test_cuda_wrappers", "gpu_as_defined"), ("test_cuda", "forced_route
 LEFT = "LEFT"  # stands for the seconds after which a program should end by itself
 EACH = "EACH"  # stands for each test of a program: a fault of the GPU poisons its process
 TOOLS = ["memcheck", "racecheck", "synccheck", "initcheck"]
+
+
+class Ended(Exception):
+    """The script was told to end."""
+
+
+def checker():
+    """compute-sanitizer, as it is called here."""
+    named = os.environ.get("COMPUTE_SANITIZER", "")
+    if named and os.path.isdir(named):
+        named = os.path.join(named, "compute-sanitizer")
+    return named or "compute-sanitizer"
 
 
 def parts(o, programs):
@@ -47,13 +61,14 @@ def parts(o, programs):
     found = [("device", [["nvidia-smi"], ["nvidia-smi", "-q", "-d", "CLOCK,POWER,ECC"], ["nvcc", "--version"]], 20),
              ("wrappers", [program("test_cuda_wrappers")], 40),
              ("kernels", [program("test_cuda", EACH)], 120),
+             ("arrangements", [program("test_cuda_arrangements", EACH)], 40),
              ("products", [program("test_cuda_products", EACH)], 60),
              ("attention", [program("test_cuda_attention", EACH)], 60),
              ("graphs", [program("test_cuda_graphs", EACH)], 60),
              ("large", [program("test_cuda_large", EACH)], 40),
              bench("int4", 75, "--quick"), bench("fp8", 75, "--quick")]
     for tool in TOOLS:
-        found.append((tool, [["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", "--print-limit", "20",
+        found.append((tool, [[checker(), "--tool", tool, "--error-exitcode", "9", "--print-limit", "20",
                               *program(*test)] for test in CHECKED], 60))
     found += [bench("int4", 150), bench("fp8", 150)]
     return found
@@ -77,9 +92,11 @@ def one(command, log, seconds, env):
                                stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         code = process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, Ended) as end:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        if isinstance(end, Ended):
+            raise
         return "cut off"
     if code < 0:
         return f"failed ({signal.Signals(-code).name})"
@@ -163,8 +180,13 @@ def arguments():
     return o
 
 
+def told_to_end(*_):
+    raise Ended
+
+
 def main():
     o = arguments()
+    signal.signal(signal.SIGTERM, told_to_end)
     begun = time.monotonic()
     folder = ROOT / ("build/gpu-emulated" if o.emulate else "build/gpu")
     if not o.emulate and not shutil.which("nvidia-smi"):
@@ -183,8 +205,17 @@ def main():
         if left < 10:
             print(f"gpu-check: {name} and what follows: no time left")
             break
+        if name in TOOLS and not shutil.which(checker()):
+            print(f"gpu-check: {name} skipped: {checker()} is no program (COMPUTE_SANITIZER names another)")
+            continue
         print(f"gpu-check: {name} ...", flush=True)
-        state[name] = run(name, commands, min(seconds, left - 5), o)
+        try:
+            state[name] = run(name, commands, min(seconds, left - 5), o)
+        except Ended:
+            state[name] = {"end": "cut off", "all": [], "seconds": 0.0, "at": time.strftime("%F %T")}
+            keep(state, o)
+            print(f"gpu-check: {name} and what follows: told to end", flush=True)
+            return 1
         print(f"gpu-check: {name}: {state[name]['end']}, {state[name]['seconds']} s  {facts(name, o)}", flush=True)
         keep(state, o)
     print((o.out / "summary.txt").read_text(), end="")
