@@ -87,15 +87,22 @@ struct cuda_graph {
         bool samples;
     } key;
     void *graph;
+    size_t bytes;     /* of device memory that went with it */
     uint64_t used_at; /* the one used longest ago makes room */
 };
+
+/* What is kept free for them: so much for each launch of so many whole steps. An estimate: what they
+ * take is measured as they are made, and they keep to it. */
+enum { CUDA_LAUNCH_BYTES = 4096, CUDA_GRAPHS_PLANNED = 16 };
 
 struct cuda_graphs {
     struct cuda_graph all[CUDA_GRAPHS_MAX];
     int n;
     uint64_t clock;
     struct cuda_graph *capturing;
-    bool off; /* for tests that look between two operations */
+    size_t bytes, bytes_max, free_before;
+    bool full; /* one alone takes more than there is for all: none are made */
+    bool off;  /* for tests that look between two operations */
 };
 
 /* A buffer that steps write, for poisoning. */
@@ -185,6 +192,7 @@ void cuda_upload_close(device *d);
 bool cuda_graph_begin(device *d);
 void cuda_graph_end(device *d);
 void cuda_graphs_drop(device *d);
+size_t cuda_graphs_bytes(const struct model_shape *s);
 
 /* cuda_weight.c */
 status cuda_weight_begin(weight **out, device *d, const struct weight_spec *spec, error *err);

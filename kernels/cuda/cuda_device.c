@@ -78,6 +78,7 @@ static void shape_take(device *d, const struct device_options *o)
     d->ffn_stride = padded(d->s.ffn_hidden_size);
     d->words = (d->s.vocab_size + 31) / 32;
     d->chunks_max = (d->s.max_seq_len + ATTENTION_CHUNK - 1) / ATTENTION_CHUNK;
+    d->graphs.bytes_max = cuda_graphs_bytes(&d->s);
     d->narrow = d->s.activations != ACTIVATION_F32;
     d->dense.wanted = d->narrow && !o->deterministic && o->rows_max > CUDA_TILE_ROWS;
 }
@@ -125,7 +126,7 @@ static size_t cuda_workspace(const struct device_options *o)
     device counted = {.counting = true};
     shape_take(&counted, o);
     cuda_memory_count(&counted);
-    return counted.workspace_bytes;
+    return counted.workspace_bytes + counted.graphs.bytes_max;
 }
 
 static status cuda_host_take(void **out, device *d, size_t bytes, error *err)
@@ -143,7 +144,7 @@ static void cuda_host_give(device *d, void *memory) { d->run->host_give(memory);
 
 static status cuda_plan(device *d, enum kv_type kv, struct memory_plan *out, error *err)
 {
-    *out = (struct memory_plan){.workspace_bytes = d->workspace_bytes,
+    *out = (struct memory_plan){.workspace_bytes = d->workspace_bytes + d->graphs.bytes_max,
                                 .kv_bytes_per_page = pages_bytes(&d->s, kv)};
     status rc = cuda_kv_check(kv, err);
     if (rc != OK) return rc;

@@ -17,7 +17,7 @@ enum { FAILED = 999, NO_MEMORY = 2, NO_DEVICE = 100, IN_CAPTURE = 900 };
 static struct {
     int64_t n_calls, fail_at, held;
     bool lost, capturing, sparse;
-    size_t bytes_free;
+    size_t bytes_free, graph_bytes;
     int32_t capability;
 } r = {.bytes_free = (size_t)1 << 30, .capability = 80};
 
@@ -52,6 +52,7 @@ static bool fault_asked(const char *fault)
 
 int64_t host_runtime_held(void) { return r.held; }
 void host_runtime_memory(size_t bytes) { r.bytes_free = bytes; }
+void host_runtime_graph_bytes(size_t each) { r.graph_bytes = each; }
 void host_runtime_sparse(bool sparse) { r.sparse = sparse; }
 void host_runtime_capability(int32_t capability) { r.capability = capability; }
 
@@ -206,6 +207,7 @@ static int capture_end(void *stream, void **graph)
     r.capturing = false;
     *graph = emulator_capture_end();
     if (!fails()) {
+        r.bytes_free -= r.graph_bytes;
         r.held++;
         return 0;
     }
@@ -225,6 +227,7 @@ static int graph_launch(void *graph, void *stream)
 static int graph_close(void *graph)
 {
     emulator_graph_free(graph);
+    r.bytes_free += r.graph_bytes;
     r.held--;
     return fails() ? FAILED : 0;
 }

@@ -26,6 +26,9 @@ int64_t host_runtime_held(void);
 /* Memory the device says is free, and beyond which taking fails. */
 void host_runtime_memory(size_t bytes);
 
+/* What a captured step takes of it, from now until all are closed. */
+void host_runtime_graph_bytes(size_t each);
+
 /* What is taken from now on is not filled with NaN but zero, and takes no memory until it is written. */
 void host_runtime_sparse(bool sparse);
 

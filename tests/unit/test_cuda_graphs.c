@@ -252,11 +252,60 @@ static void old_graphs_make_room(void **state)
     world_close(&w);
 }
 
+/* A step of n rows, one by one into the same sequence, in both devices. */
+static void step_of(struct world *w, int32_t n)
+{
+    struct rig_step t;
+    rig_step_begin(&t, n, 1, PAGES);
+    rig_add(&t, w->tokens, 0, n, w->pages[0], true);
+    step_compare(w, &t, 0, 2);
+    rig_step_end(&t);
+}
+
+/* Captured steps keep to the memory planned for them: the one used longest ago goes, and when one alone
+ * is too large none are made any more. */
+static void graphs_keep_to_their_memory(void **state)
+{
+    enum { EACH = 100000 };
+    (void)state;
+    struct world w;
+    if (cuda_backend_get() != &host_backend) skip(); /* what a GPU's take is its own affair */
+    size_t before, after;
+    world_open(&w, tiny(ACTIVATION_BF16), 5);
+    struct cuda_graphs *g = &w.replaying.d->graphs;
+    assert_int_equal(g->bytes_max, (2 * 12 + 8) * 4096 * 16);
+    host_runtime_graph_bytes(EACH);
+    g->bytes_max = 2 * EACH + EACH / 2;
+    step_of(&w, 1);
+    step_of(&w, 2);
+    assert_int_equal(g->n, 2);
+    assert_int_equal(g->bytes, 2 * EACH);
+    step_of(&w, 1); /* used again: the step of two is the older one */
+    w.replaying.d->run->memory(&before);
+    step_of(&w, 4);
+    w.replaying.d->run->memory(&after);
+    assert_int_equal(before, after);
+    assert_int_equal(g->n, 2);
+    assert_int_equal(g->bytes, 2 * EACH);
+    for (int i = 0; i < 2; i++) assert_int_not_equal(g->all[i].key.rows, 2);
+    g->bytes_max = EACH - 1;
+    step_of(&w, 2);
+    assert_true(g->full);
+    assert_int_equal(g->n, 0);
+    assert_int_equal(g->bytes, 0);
+    step_of(&w, 2);
+    step_of(&w, 4);
+    assert_int_equal(g->n, 0);
+    world_close(&w);
+    host_runtime_graph_bytes(0);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     backend_choose();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(graphs_keep_to_their_memory),
         cmocka_unit_test(replays_in_fp32),
         cmocka_unit_test(replays_on_tensor_cores),
         cmocka_unit_test(ranges_and_slices_are_kept_apart),
