@@ -13,10 +13,14 @@ $(MODEL): $(wildcard $(NANO_DIR)/model/*)
 	@cp $^ $(MODEL_DIR)/
 	@touch $@
 
-.PHONY: nano-setup bench-nano
+.PHONY: nano-setup bench-nano bench-sure
 nano-setup:
 	python3 -m venv $(BUILD)/nano/venv
 	$(BUILD)/nano/venv/bin/pip install -r $(NANO_DIR)/requirements.txt
 
 bench-nano: build
 	$(NANO_PYTHON) $(NANO_DIR)/evaluate.py --corpus $(NANO_CORPUS) --program $(BUILD)/dbrx-ls
+
+# SOURCES: folders of projects the model never saw.
+bench-sure: build
+	$(NANO_PYTHON) $(NANO_DIR)/sure.py --program $(BUILD)/dbrx-ls --model $(MODEL_DIR) $(SOURCES)

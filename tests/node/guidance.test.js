@@ -82,7 +82,7 @@ test('of other candidates the one the text below follows best comes first', asyn
 });
 
 test('what the model does not believe itself is shown to nobody who has not asked', async () => {
-    for (const [logprob, shows] of [[-0.2, true], [-2.0, true], [-2.2, false], [-5, false]]) {
+    for (const [logprob, shows] of [[-0.2, true], [-2.9, true], [-3.1, false], [-5, false]]) {
         await session({ engine: { script: line, handshake: FEATURES } }, async (client, engine) => {
             engine.logprob = logprob;
             const { text, position } = upTo('return first');
