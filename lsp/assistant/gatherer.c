@@ -429,6 +429,13 @@ const struct excerpts *gatherer_take(gatherer *g, uint64_t key)
     return NULL;
 }
 
+bool gatherer_has(const gatherer *g, uint64_t key)
+{
+    for (size_t i = 0; i < g->n_answers; i++)
+        if (g->answers[i].key == key && !g->answers[i].taken) return true;
+    return false;
+}
+
 const struct repository_map *gatherer_map(gatherer *g, text path)
 {
     const struct folder *f = folder_of(g, path);

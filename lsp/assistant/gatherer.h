@@ -46,6 +46,8 @@ void gatherer_note(gatherer *g, const struct gather_query *q);
 /* The newest answer for this document that was not taken yet, or NULL. Lives until the next call of
  * any of these functions, or the next turn of the loop. */
 const struct excerpts *gatherer_take(gatherer *g, uint64_t key);
+/* Whether there is one to take. */
+bool gatherer_has(const gatherer *g, uint64_t key);
 /* The map of the repository that the file lies in, or NULL while none is known. Lives as above. */
 const struct repository_map *gatherer_map(gatherer *g, text path);
 /* The newest answer for this document, taken or not, for who does not complete. Lives as long. */

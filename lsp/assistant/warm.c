@@ -21,9 +21,11 @@ struct warm_call {
     struct question *question;
     enum warm_kind kind;
     struct prompt prompt;
-    size_t n_ids;        /* of its tokens that are warmed */
-    size_t n_known;      /* of its tokens, before it began */
-    bool tries;          /* its kind is not worth it as far as is known */
+    size_t n_ids;   /* of its tokens that are warmed */
+    size_t n_known; /* of its tokens, before it began */
+    bool tries;     /* its kind is not worth it as far as is known */
+    bool only_plan; /* and is not tried this time: a better plan alone is worth a request */
+    int64_t begun_us;
     prompt_memory *plan; /* to adopt when it is complete; NULL: none */
 };
 
@@ -52,6 +54,14 @@ static void wish_remove(struct warmer *w, size_t i)
 
 static unsigned bit(enum warm_kind kind) { return 1U << kind; }
 
+static const unsigned ALL_KINDS = ~0U;
+
+/* A new plan, and what stands before the file's own text, wherever the cursor goes. */
+static bool is_of_use_anywhere(const struct warm_call *c)
+{
+    return c->plan || c->kind == WARM_OPEN;
+}
+
 /* Wishes and work of these kinds for a document no longer help. */
 static void warm_drop(assistant *a, uint64_t document_key, unsigned kinds)
 {
@@ -60,8 +70,8 @@ static void warm_drop(assistant *a, uint64_t document_key, unsigned kinds)
     for (size_t i = w->n_wishes; i-- > 0;)
         if ((kinds & bit(w->wishes[i].kind)) && is_of(w->wishes[i].question, document_key))
             wish_remove(w, i);
-    /* A new plan is of use wherever the cursor goes. */
-    if (c && c->call && (kinds & bit(c->kind)) && is_of(c->question, document_key) && !c->plan)
+    if (c && c->call && (kinds & bit(c->kind)) && is_of(c->question, document_key) &&
+        !(kinds != ALL_KINDS && is_of_use_anywhere(c)))
         engine_call_cancel(c->call);
 }
 
@@ -188,6 +198,7 @@ void warm_real_begins(assistant *a, const struct run *r)
 {
     struct warmer *w = &a->warmer;
     struct warm_call *c = w->running;
+    warm_ledger_ask(&w->ledger);
     warm_ledger_use(&w->ledger, r->prompt.ids.ids, r->prompt.ids.n);
     w->last_real.n = 0;
     token_list_put_all(&w->last_real, r->prompt.ids.ids, r->prompt.ids.n);
@@ -213,6 +224,35 @@ static void call_free(struct warm_call *c)
     memory_free(c);
 }
 
+/* What one that was ended has cost: the engine does not say, so by its time and the others' pace. */
+static size_t tokens_lost(const struct warmer *w, const struct warm_call *c)
+{
+    size_t n_more = c->n_ids > c->n_known ? c->n_ids - c->n_known : 0;
+    if (w->computed_us == 0) return n_more;
+    double pace = (double)w->n_computed / (double)w->computed_us;
+    double n = pace * (double)(clock_us() - c->begun_us);
+    return n < (double)n_more ? (size_t)n : n_more;
+}
+
+static void lost_note(struct warmer *w, const struct warm_call *c)
+{
+    size_t n = tokens_lost(w, c);
+    log_line(LOG_DEBUG, "warming for %s ended: about %zu of %zu tokens", warm_kind_name(c->kind), n,
+             c->n_ids);
+    warm_ledger_lose(&w->ledger, c->kind, n);
+}
+
+static void done_note(struct warmer *w, const struct warm_call *c, size_t n_cached)
+{
+    log_line(LOG_DEBUG, "warmed for %s: %zu tokens, %zu of them were there",
+             warm_kind_name(c->kind), c->n_ids, n_cached);
+    warm_ledger_put(&w->ledger, c->kind, c->prompt.ids.ids, c->n_ids, n_cached);
+    warm_ledger_use(&w->ledger, w->last_real.ids, w->last_real.n);
+    if (n_cached >= c->n_ids) return;
+    w->n_computed += (int64_t)(c->n_ids - n_cached);
+    w->computed_us += clock_us() - c->begun_us;
+}
+
 static void on_text(void *context, text piece)
 {
     (void)context; /* a foreign engine says at least one token */
@@ -228,13 +268,10 @@ static void on_done(void *context, const struct engine_answer *answer)
         struct session *s = session_of(a, c->question->query.document_key);
         bool done = answer->code == OK && !answer->cut;
         w->running = NULL;
-        if (done) {
-            log_line(LOG_DEBUG, "warmed for %s: %zu tokens, %lld of them were there",
-                     warm_kind_name(c->kind), c->n_ids, (long long)answer->n_cached);
-            warm_ledger_put(&w->ledger, c->kind, c->prompt.ids.ids, c->n_ids,
-                            (size_t)answer->n_cached);
-            warm_ledger_use(&w->ledger, w->last_real.ids, w->last_real.n);
-        }
+        if (done)
+            done_note(w, c, (size_t)answer->n_cached);
+        else
+            lost_note(w, c);
         if (done && c->plan && s) prompt_session_adopt_plan(s->prompts, c->plan);
         assistant_wake(a, 0);
     }
@@ -295,18 +332,25 @@ static size_t tokens_before_file(const struct prompt *p)
     return n;
 }
 
+static bool call_is_worth(const struct warm_call *c, const struct warm_ledger *l, size_t n_more)
+{
+    if (c->plan || !c->tries) return warm_ledger_affords(l, c->kind, n_more);
+    return !c->only_plan && n_more <= WARM_TRY_TOKENS_MAX && warm_ledger_bears(l, c->kind, n_more);
+}
+
 static status call_send(struct warm_call *c, assistant *a, error *err)
 {
     bool ours = engine_client_status(a->options.client)->ours;
-    c->n_ids = c->kind == WARM_OPEN ? tokens_before_file(&c->prompt) : c->prompt.ids.n;
+    size_t n_open = tokens_before_file(&c->prompt);
+    c->n_ids = c->kind == WARM_OPEN ? n_open : c->prompt.ids.n;
+    if (c->plan) c->kind = WARM_PLAN;
     size_t n_known = warm_ledger_known(&a->warmer.ledger, c->prompt.ids.ids, c->n_ids);
     c->n_known = n_known > c->prompt.n_reused ? n_known : c->prompt.n_reused;
     if (c->n_ids < c->n_known + TOKENS_MIN && !c->plan)
         return fail(err, ERR_LIMIT, "nothing to gain");
     size_t n_more = c->n_ids > c->n_known ? c->n_ids - c->n_known : 0;
-    if (c->tries ? n_more > WARM_TRY_TOKENS_MAX
-                 : !warm_ledger_affords(&a->warmer.ledger, c->kind, n_more))
-        return fail(err, ERR_LIMIT, "not worth it");
+    if (!call_is_worth(c, &a->warmer.ledger, n_more)) return fail(err, ERR_LIMIT, "not worth it");
+    c->begun_us = clock_us();
     const struct engine_request request = {
         .prompt = c->prompt.ids.ids,
         .n_prompt = c->n_ids,
@@ -324,20 +368,26 @@ static void wish_begin(assistant *a, const struct warm_wish *wish)
     error err;
     struct session *s = session_of(a, wish->question->query.document_key);
     bool tries = !warm_ledger_affords(&a->warmer.ledger, wish->kind, TOKENS_MIN);
-    if (!s || (tries && !warm_ledger_tries(&a->warmer.ledger, wish->kind))) return;
+    bool not_now = tries && !warm_ledger_tries(&a->warmer.ledger, wish->kind);
+    gatherer *g = a->options.gatherer;
+    if (!s || (not_now && !(g && gatherer_has(g, s->document_key)))) return;
     struct warm_call *c = memory_take(1, sizeof *c);
     if (!c) return;
     c->assistant = a;
     c->kind = wish->kind;
     c->tries = tries;
+    c->only_plan = not_now;
     c->question = wish->question;
     c->question->n_references++;
     status code = call_build(c, a, s, &answer_tokens, &err);
     if (code == OK) code = call_send(c, a, &err);
-    if (code == OK)
+    if (code == OK) {
         a->warmer.running = c;
-    else
-        call_free(c);
+        return;
+    }
+    /* What cannot be paid beforehand is paid by the next question, as without warming. */
+    if (c->plan) prompt_session_adopt_plan(s->prompts, c->plan);
+    call_free(c);
 }
 
 /* Real work first: while a run of ours is under way, nothing is warmed. */
@@ -389,7 +439,7 @@ void warm_step(assistant *a)
 
 void warm_forget(assistant *a, uint64_t document_key)
 {
-    warm_drop(a, document_key, ~0U);
+    warm_drop(a, document_key, ALL_KINDS);
     if (a->warmer.active_key == document_key) a->warmer.active_key = 0;
 }
 

@@ -37,6 +37,8 @@ struct warmer {
     bool foreign_caches;  /* a foreign engine has said so of a second request */
     uint64_t active_key;  /* the document of the last event */
     token_list last_real; /* the newest real prompt */
+    int64_t computed_us;  /* that the complete warm requests took, for how many tokens */
+    int64_t n_computed;
 };
 
 /* What happened. `question` is the document's newest state; it is kept in the session. */

@@ -5,8 +5,10 @@
 #include "base/memory.h"
 
 enum {
-    KIND_CREDIT = 96, /* tokens that may be lost before a kind has shown anything */
-    ALL_CREDIT = 160, /* of all kinds */
+    KIND_CREDIT = 64, /* tokens that may be lost before a kind has shown anything */
+    ALL_CREDIT = 160, /* of all kinds; and as many again with so many questions, as people change */
+    CREDIT_QUESTIONS = 1024,
+    FREE_REQUESTS = 2, /* before the first question: how its prompt begins, and its excerpts */
     TRY_EVERY = 32,
     PRIOR_WEIGHT = 4, /* places, and tokens, that the first belief counts for */
     PRIOR_TOKENS = 64
@@ -14,8 +16,8 @@ enum {
 
 /* What is believed before anything is known: how often such a place is asked about next. */
 static const double prior[N_WARM_KINDS] = {
-    [WARM_OPEN] = 0.5,     [WARM_CHANGE] = 0.5,   [WARM_REST] = 0.4,
-    [WARM_ACCEPTED] = 0.4, [WARM_NEWLINE] = 0.25, [WARM_SWITCH] = 0.1,
+    [WARM_OPEN] = 0.5,     [WARM_CHANGE] = 0.5, [WARM_REST] = 0.4, [WARM_ACCEPTED] = 0.4,
+    [WARM_NEWLINE] = 0.25, [WARM_SWITCH] = 0.1, [WARM_PLAN] = 0.6,
 };
 
 const char *warm_kind_name(enum warm_kind kind)
@@ -27,6 +29,7 @@ const char *warm_kind_name(enum warm_kind kind)
         [WARM_ACCEPTED] = "the suggestion taken over",
         [WARM_NEWLINE] = "the line behind it",
         [WARM_SWITCH] = "a document left",
+        [WARM_PLAN] = "other excerpts",
     };
     return names[kind];
 }
@@ -68,6 +71,16 @@ void warm_ledger_put(struct warm_ledger *l, enum warm_kind kind, const int32_t *
     *r = (struct warm_record){copy, n_ids, n_ids - n_spent, kind, false};
 }
 
+void warm_ledger_lose(struct warm_ledger *l, enum warm_kind kind, size_t n_tokens)
+{
+    l->n_spent += (int64_t)n_tokens;
+    l->n_wasted += (int64_t)n_tokens;
+    l->kinds[kind].n_spent += (int64_t)n_tokens;
+    l->kinds[kind].n_sent++;
+}
+
+void warm_ledger_ask(struct warm_ledger *l) { l->n_asked++; }
+
 static size_t common(const int32_t *a, size_t n_a, const int32_t *b, size_t n_b)
 {
     size_t n = 0;
@@ -107,8 +120,8 @@ double warm_ledger_hit_rate(const struct warm_ledger *l, enum warm_kind kind)
     return ((double)c->n_hits + PRIOR_WEIGHT * prior[kind]) / (double)(c->n_sent + PRIOR_WEIGHT);
 }
 
-/* Three is the limit of what one useful token may cost; what is under way is not counted yet. */
-static const double spent_per_useful = 2.5;
+/* Three is the limit of what one useful token may cost; credits and what is under way come on top. */
+static const double spent_per_useful = 2.0;
 
 /* Of a kind's tokens, the share that is likely to be found. */
 static double useful_share(const struct warm_kind_counts *c, enum warm_kind kind)
@@ -116,31 +129,42 @@ static double useful_share(const struct warm_kind_counts *c, enum warm_kind kind
     return ((double)c->n_useful + PRIOR_TOKENS * prior[kind]) / ((double)c->n_spent + PRIOR_TOKENS);
 }
 
-static bool bears(int64_t n_spent, int64_t n_useful, double credit, double loss)
-{
-    return (double)n_spent + loss <= spent_per_useful * (double)n_useful + credit;
-}
+static bool is_before_text(enum warm_kind kind) { return kind == WARM_OPEN || kind == WARM_PLAN; }
 
-/* What an opened document's prompt begins with is found by the first question about it, or about
- * another one; until there was one it is no loss. */
+/* What the first document's prompt begins with, and its excerpts, are found by the first question;
+ * until there was one they are no loss. */
 static int64_t opened_pending(const struct warm_ledger *l)
 {
     int64_t n = 0;
-    for (size_t i = 0; i < WARM_RECORDS_MAX; i++) {
+    for (size_t i = 0; i < WARM_RECORDS_MAX && l->n_asked == 0; i++) {
         const struct warm_record *r = &l->records[i];
-        if (r->kind == WARM_OPEN && !r->hit) n += (int64_t)(r->n_ids - r->useful_from);
+        if (is_before_text(r->kind)) n += (int64_t)(r->n_ids - r->useful_from);
     }
     return n;
+}
+
+static bool is_free(const struct warm_ledger *l, enum warm_kind kind)
+{
+    return l->n_asked == 0 && is_before_text(kind) &&
+           l->kinds[WARM_OPEN].n_sent + l->kinds[WARM_PLAN].n_sent < FREE_REQUESTS;
+}
+
+bool warm_ledger_bears(const struct warm_ledger *l, enum warm_kind kind, size_t n_tokens)
+{
+    if (is_free(l, kind)) return true;
+    int64_t credit = ALL_CREDIT * (1 + l->n_asked / CREDIT_QUESTIONS);
+    double spent = (double)(l->n_spent - opened_pending(l)) + (double)n_tokens;
+    return spent <= spent_per_useful * (double)l->n_useful + (double)credit;
 }
 
 bool warm_ledger_affords(const struct warm_ledger *l, enum warm_kind kind, size_t n_tokens)
 {
     const struct warm_kind_counts *c = &l->kinds[kind];
     double loss = (double)n_tokens * (1 - spent_per_useful * useful_share(c, kind));
-    if (loss < 0) loss = 0;
-    double worst = kind == WARM_OPEN ? loss : (double)n_tokens;
-    return bears(c->n_spent, c->n_useful, KIND_CREDIT, loss) &&
-           bears(l->n_spent - opened_pending(l), l->n_useful, ALL_CREDIT, worst);
+    if (is_free(l, kind)) return true;
+    return warm_ledger_bears(l, kind, n_tokens) &&
+           (double)c->n_spent + (loss > 0 ? loss : 0) <=
+               spent_per_useful * (double)c->n_useful + KIND_CREDIT;
 }
 
 bool warm_ledger_tries(struct warm_ledger *l, enum warm_kind kind)

@@ -18,6 +18,7 @@ enum warm_kind {
     WARM_ACCEPTED, /* a shown suggestion taken over */
     WARM_NEWLINE,  /* and a new line behind it */
     WARM_SWITCH,   /* a document that was worked on before */
+    WARM_PLAN,     /* a better choice of excerpts, which every question would begin with */
     N_WARM_KINDS
 };
 
@@ -42,6 +43,7 @@ struct warm_ledger {
     size_t n_put;                                 /* ever */
     struct warm_kind_counts kinds[N_WARM_KINDS];
     int64_t n_spent, n_useful, n_wasted;
+    int64_t n_asked; /* real requests so far */
 };
 
 void warm_ledger_free(struct warm_ledger *l);
@@ -49,6 +51,12 @@ void warm_ledger_free(struct warm_ledger *l);
 /* A warm prompt is in the engine's cache now; n_cached of its tokens were there before. */
 void warm_ledger_put(struct warm_ledger *l, enum warm_kind kind, const int32_t *ids, size_t n_ids,
                      size_t n_cached);
+
+/* A warm request ended before its prompt was complete; about n_tokens were computed for nothing. */
+void warm_ledger_lose(struct warm_ledger *l, enum warm_kind kind, size_t n_tokens);
+
+/* A real request was sent. */
+void warm_ledger_ask(struct warm_ledger *l);
 
 /* A request begins with these. */
 void warm_ledger_use(struct warm_ledger *l, const int32_t *ids, size_t n_ids);
@@ -59,13 +67,17 @@ size_t warm_ledger_known(const struct warm_ledger *l, const int32_t *ids, size_t
 /* Of what was sent of this kind, how much came true; from a guess, until there is more. */
 double warm_ledger_hit_rate(const struct warm_ledger *l, enum warm_kind kind);
 
-/* Whether n_tokens more may be spent on a kind: what is likely to be useful of them, and what was of
- * those before, must bear what they cost; and what was useful of all kinds, that none of them is (but for a document that
- * was opened: the first question finds that). */
+/* Whether n_tokens more may be spent though none of them should be useful: what was useful of all kinds
+ * must bear it. Before the first question the beginning of a prompt and its excerpts are free, once: every
+ * question finds them. */
+bool warm_ledger_bears(const struct warm_ledger *l, enum warm_kind kind, size_t n_tokens);
+
+/* And whether its kind is worth it: what is likely to be useful of them, and what was of those before,
+ * must bear what they cost. */
 bool warm_ledger_affords(const struct warm_ledger *l, enum warm_kind kind, size_t n_tokens);
 
-/* What cannot be afforded is tried now and then with a few tokens, because people change: true for one
- * of many calls. */
+/* A kind that is not worth it is tried now and then with a few tokens that the ledger bears, because
+ * people change: true for one of many calls. */
 bool warm_ledger_tries(struct warm_ledger *l, enum warm_kind kind);
 enum { WARM_TRY_TOKENS_MAX = 64 };
 

@@ -96,18 +96,36 @@ test('nothing is warmed beside a real request', async () => {
     });
 });
 
+const LONG = '#define LONG_ENOUGH_TO_BE_WARMED (1 + 2 + 3 + 4 + 5)\n';
+
 test('warm work ends when the text says otherwise, and when something else is asked', async () => {
     const held = [];
-    const warm = (request) => new Promise((done) => { held.push(done); request.done = done; });
+    const warm = (request) => (tailOf(request) ? new Promise((done) => { held.push(done); }) : undefined);
     await session({ engine: { script: line, warm } }, async (client, engine) => {
         const { text, position } = upTo('return first');
         const uri = client.open('a.c', text);
-        await engine.until(() => engine.warms.length === 1, 'the first');
-        client.change(uri, { start: BLANK, end: BLANK }, '#define LONG_ENOUGH_TO_BE_WARMED (1 + 2 + 3 + 4 + 5)\n');
-        await engine.until(() => engine.warms[0].closedBy === 'client', 'its end');
-        const moved = { line: position.line + 1, character: position.character };
+        await engine.until(() => engine.warms.some((r) => r.closedBy), 'the opened document');
+        client.change(uri, { start: BLANK, end: BLANK }, LONG);
+        await engine.until(() => engine.warms.some(tailOf), 'the change');
+        const first = engine.warms.find(tailOf);
+        client.change(uri, { start: BLANK, end: BLANK }, '#define X 1\n');
+        await engine.until(() => first.closedBy === 'client', 'its end');
+        const moved = { line: position.line + 2, character: position.character };
         await shown(client, uri, moved);
         assert.equal(engine.warms.filter((r) => !r.closedBy).length <= 1, true);
+        held.forEach((done) => done());
+    });
+});
+
+test('what every question begins with is not ended by a change', async () => {
+    const held = [];
+    const warm = () => new Promise((done) => { held.push(done); });
+    await session({ engine: { script: HANG, handshake: HEALING, warm } }, async (client, engine) => {
+        const uri = client.open('a.c', TRUTH);
+        await engine.until(() => engine.warms.length === 1, 'the opened document');
+        client.change(uri, { start: BLANK, end: BLANK }, LONG);
+        await sleep(PAUSE);
+        assert.equal(engine.warms[0].closedBy, null);
         held.forEach((done) => done());
     });
 });
