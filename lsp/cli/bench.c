@@ -6,8 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/limits.h"
+#include "context/repository.h"
 #include "inference/mapping_guard.h"
 #include "lsp/cli/bench.h"
 #include "lsp/cli/command.h"
@@ -194,8 +196,17 @@ static status session_run(const struct bench_request *request, struct bench_repo
 static status lsp_run(const struct bench_request *request, struct bench_report *report, error *err)
 {
     struct typing_session session = {0};
+    struct bench_request rooted = *request;
+    repository *of = NULL;
+    error none;
+    struct stat about;
     status s = session_get(&session, request, err);
-    if (s == OK) s = bench_lsp(request, &session, report, err);
+    bool builtin = !request->session || strcmp(request->session, "builtin") == 0;
+    if (builtin && stat(request->sources, &about) == 0 && S_ISDIR(about.st_mode) &&
+        repository_open(&of, request->sources, &none) == OK)
+        rooted.root = repository_root(of);
+    if (s == OK) s = bench_lsp(&rooted, &session, report, err);
+    repository_close(of);
     typing_session_free(&session);
     return s;
 }

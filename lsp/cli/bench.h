@@ -27,6 +27,7 @@ struct bench_request {
     /* Typing sessions. */
     const char *session; /* "builtin" or a file; NULL: another mode */
     const char *sources; /* a file or directory to type from */
+    const char *root;    /* the repository it lies in; NULL: none */
     const char *save;    /* where to write the session; NULL: nowhere */
     bool prompts_only, lsp;
     int64_t n_prompts, n_documents, seed, budget_tokens;
@@ -93,7 +94,7 @@ status bench_engine(const struct bench_request *request, struct bench_report *r,
 status bench_session(const struct bench_request *request, const struct typing_session *session,
                      struct bench_report *r, error *err);
 
-/* bench_lsp.c: one typing session in an editor, warmed and not. */
+/* bench_lsp.c: one typing session in an editor, warmed and not, turn by turn. */
 status bench_lsp(const struct bench_request *request, const struct typing_session *session,
                  struct bench_report *r, error *err);
 

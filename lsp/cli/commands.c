@@ -15,7 +15,7 @@ const struct command commands[] = {
     {"logits", command_logits, "print all logits of a text given as token ids"},
     {"quantize", command_quantize, "write a checkpoint with smaller weights"},
     {"compare", command_compare, "how far a quantised model or KV is from its source, on a text"},
-    {"prompt", command_prompt, "show what the model would be asked for a completion"},
+    {"prompt", command_prompt, "show what the model would be asked for a completion, a task"},
     {"bench", command_bench, "measure the engine, and a typing session on it"},
     {"doctor", command_doctor, "check settings, model, memory, directories and engine"},
     {"index", command_index, "bring a repository's index up to date; look up a definition"},
