@@ -247,6 +247,30 @@ static void few_entries(void **state)
             }
 }
 
+/* Rows so long that a warp of the tensor-core kernel comes round for the fourth time in every format:
+ * what it loads ahead is what it multiplies then. One width of each kind of it, and both halves of x. */
+static void long_rows(void **state)
+{
+    static const int32_t counts[] = {1, 9, 20};
+    (void)state;
+    for (int f = WEIGHT_BF16; f <= WEIGHT_INT4_G128; f++)
+        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+            struct problem p = {.format = (enum weight_format)f,
+                                .n = 16,
+                                .k = 6144 + 128,
+                                .n_groups = 1,
+                                .n_entries = counts[c],
+                                .halves = c == 0,
+                                .first = {0, counts[c]}};
+            for (int i = 0; i < p.n_entries; i++) p.x_row[i] = i;
+            matrix_make(&p, 0, 500);
+            activations_make(&p);
+            double by = apart(&p, launch->product_mma, counts[c]);
+            if (!(by < 3e-6)) fail_msg("format %d, %d entries: %g", f, counts[c], by);
+            problem_free(&p);
+        }
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
@@ -259,6 +283,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(plain),
         cmocka_unit_test(gated),
         cmocka_unit_test(few_entries),
+        cmocka_unit_test(long_rows),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     run->stream_close(stream);
