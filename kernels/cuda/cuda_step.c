@@ -74,10 +74,25 @@ static struct cuda_norm norm_of(const device *d, const weight *gain, const float
                               .activations = d->s.activations};
 }
 
+/* What the experts of a layer add to the residual. */
+static struct cuda_combine combine_of(const device *d)
+{
+    return (struct cuda_combine){.live = d->live,
+                                 .slot = d->slot,
+                                 .gate = d->gate,
+                                 .down = d->down,
+                                 .x = cuda_residual(d),
+                                 .stride = d->s.d_model,
+                                 .d = d->s.d_model,
+                                 .top_k = d->s.moe_top_k,
+                                 .rows_bound = d->rows_bound};
+}
+
 void cuda_attn_in(device *d, int32_t layer, const struct layer_weights *w)
 {
     if (!runs(d)) return;
     struct cuda_norm n = norm_of(d, w->norm_1, NULL);
+    if (layer > d->layer_from) n.experts = combine_of(d);
     d->launch->norm(&n, d->stream);
     cuda_launched(d, "norm");
     gemm_dense(d, w->qkv, d->y, d->qkv, d->qkv_width, &d->live->n_rows, d->rows_bound, "qkv");
@@ -167,7 +182,6 @@ void cuda_attn_out(device *d, int32_t layer, const struct layer_weights *w)
 
 void cuda_experts(device *d, int32_t layer, const struct layer_weights *w)
 {
-    (void)layer;
     if (!runs(d)) return;
     struct cuda_product p = {.w = w->w1->matrix,
                              .up = w->v1->matrix,
@@ -186,15 +200,8 @@ void cuda_experts(device *d, int32_t layer, const struct layer_weights *w)
     p.x_row = NULL;
     p.n = d->s.d_model;
     product(d, p, "w2");
-    struct cuda_combine c = {.live = d->live,
-                             .slot = d->slot,
-                             .gate = d->gate,
-                             .down = d->down,
-                             .x = cuda_residual(d),
-                             .stride = d->s.d_model,
-                             .d = d->s.d_model,
-                             .top_k = d->s.moe_top_k,
-                             .rows_bound = d->rows_bound};
+    if (layer + 1 < d->layer_to) return; /* the next norm adds them up */
+    struct cuda_combine c = combine_of(d);
     d->launch->combine(&c, d->stream);
     cuda_launched(d, "combine");
 }

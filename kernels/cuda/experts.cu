@@ -1,6 +1,6 @@
 /* Around the experts: rows sorted by expert on the device, and the combine. Nothing here
  * adds in an order that depends on timing. */
-#include "kernels/cuda/number.cuh"
+#include "kernels/cuda/experts.cuh"
 
 enum { SORT_THREADS = 512, COMBINE_THREADS = 256, EXPERTS_AT_MOST = 64 };
 
@@ -47,18 +47,15 @@ void EXPORT(launch_sort)(const struct cuda_sort *a, void *stream)
     LAUNCH(sort_kernel, g, SORT_THREADS, stream, *a);
 }
 
-/* x += sum over ranks, in their order, of gate * down: gathered, so no two blocks write one value. */
+/* Gathered, so no two blocks write one value. Only behind the last layer of a step's range: between
+ * layers the norm adds as it reads. */
 KERNEL(COMBINE_THREADS) combine_kernel(struct cuda_combine a)
 {
     int row = block_x();
     if (row >= a.live->n_rows || a.live->seq[row] < 0) return;
     for (int i = thread_index(); i < a.d; i += COMBINE_THREADS) {
-        float sum = a.x[(int64_t)row * a.d + i];
-        for (int j = 0; j < a.top_k; j++) {
-            int64_t at = (int64_t)row * a.top_k + j;
-            sum += a.gate[at] * a.down[a.slot[at] * a.stride + i];
-        }
-        a.x[(int64_t)row * a.d + i] = sum;
+        int64_t at = (int64_t)row * a.d + i;
+        a.x[at] = experts_added(a, row, i, a.x[at]);
     }
 }
 

@@ -72,7 +72,18 @@ struct cuda_turns {
     int32_t half, rows_bound;
 };
 
-/* x += add, then y = LN(x) * gain rounded to the checkpoint's activations. */
+/* Adds the experts' outputs to the residual, in the order of ranks. */
+struct cuda_combine {
+    const struct cuda_live *live;
+    const int32_t *slot;
+    const float *gate, *down; /* down: [entries][stride]; NULL: nothing to add */
+    float *x;
+    int64_t stride;
+    int32_t d, top_k, rows_bound;
+};
+
+/* x += add, or what the experts of the layer before gave, then y = LN(x) * gain rounded to the checkpoint's
+ * activations. */
 struct cuda_norm {
     const struct cuda_live *live;
     float *x;          /* [rows][d] */
@@ -82,6 +93,7 @@ struct cuda_norm {
     int32_t d, rows_bound;
     enum activation_type activations;
     bool of_outs; /* y's rows are the step's outputs, else its rows */
+    struct cuda_combine experts;
 };
 
 /* K and V of one pool. A page: [layer][K|V][kv_head][16][head_dim]. */
@@ -144,15 +156,6 @@ struct cuda_sort {
     int32_t *entry_row; /* [entries] */
     int32_t *first;     /* [n_experts + 1] */
     int32_t n_experts, top_k;
-};
-
-struct cuda_combine {
-    const struct cuda_live *live;
-    const int32_t *slot;
-    const float *gate, *down; /* down: [entries][stride] */
-    float *x;
-    int64_t stride;
-    int32_t d, top_k, rows_bound;
 };
 
 /* A sample_row with addresses of the device: bitmaps of ids that stand in for host pointers. */

@@ -1,5 +1,6 @@
 /* The steps between products: embedding, norm, choice of experts, angles, RoPE with the KV write. One block owns one
  * row; bytes are those of the row, read and written once. */
+#include "kernels/cuda/experts.cuh"
 #include "kernels/cuda/product.cuh"
 
 enum { ROW_THREADS = CUDA_NORM_THREADS, EXPERTS_AT_MOST = 64 };
@@ -68,15 +69,17 @@ DEVICE float activation_code(enum activation_type type, float v, float scale)
     return v;
 }
 
-/* y = (x - mean) / sqrt(variance + 1e-5) * gain of x + add, which stays in x. By a whole block; `held` has
+/* y = (x - mean) / sqrt(variance + 1e-5) * gain of x with what is added to it, which stays in x. By a whole block; `held` has
  * room for one value a warp. */
 DEVICE void norm_row(const struct cuda_norm &a, int out, float *held)
 {
     int row = a.of_outs ? a.live->out_row[out] : out;
     float *x = a.x + (int64_t)row * a.d;
     float sum = 0, squares = 0, largest = 0;
+    bool gathers = a.experts.down && a.live->seq[row] >= 0;
     for (int i = thread_index(); i < a.d; i += ROW_THREADS) {
         if (a.add) x[i] += a.add[(int64_t)row * a.d + i];
+        if (gathers) x[i] = experts_added(a.experts, row, i, x[i]);
         sum += x[i];
     }
     float mean = block_sum(sum, held) / (float)a.d;

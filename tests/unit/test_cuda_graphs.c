@@ -262,6 +262,31 @@ static void step_of(struct world *w, int32_t n)
     rig_step_end(&t);
 }
 
+static int64_t launches(int32_t n_layers)
+{
+    const struct emulator_kernel *kernels;
+    struct rig_options o = tiny(ACTIVATION_BF16);
+    struct rig r;
+    int64_t n = 0;
+    o.shape.n_layers = n_layers;
+    rig_open(&r, &kernels_cuda, &o);
+    int32_t *tokens = rig_tokens(3, o.shape.vocab_size, 1);
+    for (size_t i = 0; i < emulator_kernels(&kernels); i++) n -= kernels[i].n_launches;
+    free(rig_logits(&r, tokens, 3));
+    for (size_t i = 0; i < emulator_kernels(&kernels); i++) n += kernels[i].n_launches;
+    free(tokens);
+    rig_close(&r);
+    return n;
+}
+
+static void a_layer_is_ten_launches(void **state)
+{
+    (void)state;
+    if (cuda_backend_get() != &host_backend) skip();
+    assert_int_equal(launches(3) - launches(2), 10);
+    assert_true(launches(1) <= 10 + 8);
+}
+
 /* Captured steps keep to the memory planned for them: the one used longest ago goes, and when one alone
  * is too large none are made any more. */
 static void graphs_keep_to_their_memory(void **state)
@@ -273,7 +298,7 @@ static void graphs_keep_to_their_memory(void **state)
     size_t before, after;
     world_open(&w, tiny(ACTIVATION_BF16), 5);
     struct cuda_graphs *g = &w.replaying.d->graphs;
-    assert_int_equal(g->bytes_max, (2 * 12 + 8) * 4096 * 16);
+    assert_int_equal(g->bytes_max, (2 * 10 + 8) * 4096 * 16);
     host_runtime_graph_bytes(EACH);
     g->bytes_max = 2 * EACH + EACH / 2;
     step_of(&w, 1);
@@ -305,6 +330,7 @@ int main(int argc, char **argv)
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     backend_choose();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_layer_is_ten_launches),
         cmocka_unit_test(graphs_keep_to_their_memory),
         cmocka_unit_test(replays_in_fp32),
         cmocka_unit_test(replays_on_tensor_cores),
