@@ -207,7 +207,8 @@ test('a document that was left is warmed where it was left', async () => {
     await session({ engine: { script: '```' } }, async (client, engine) => {
         const { text, position } = upTo('return first');
         const uri = client.open('a.c', text);
-        client.change(uri, { start: position, end: position }, ` + ${'other_name + '.repeat(12)}`);
+        await settledWarms(engine);
+        client.change(uri, { start: position, end: position }, ` + ${'other_name + '.repeat(4)}`);
         client.open('b.c', 'int other;\n'); // at once: nothing of the change was warmed
         await engine.until(() => engine.warms.some((r) => tailOf(r).includes('other_name')),
             'the place that was left');
