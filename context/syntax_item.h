@@ -34,8 +34,9 @@ void syntax_code_put(const syntax *s, size_t from, size_t to, buffer *out);
 /* Begins of errors and missing tokens inside [from, to), in order; returns how many of n_max. */
 size_t syntax_faults(const syntax *s, size_t from, size_t to, size_t *at, size_t n_max);
 
-/* Names that [from, to) itself declares or assigns, each once; with_parameters: those of its functions
- * too, which in some languages callers may name. Returns how many of n_max; views of the parse. */
+/* Names that [from, to) itself declares or assigns, each once, and that stand for nothing else there: no
+ * member, no argument's name, nothing global; none where variables are found by their spelling.
+ * with_parameters: those of its functions too, which in some languages callers may name. Returns how many of n_max; views of the parse. */
 size_t syntax_bound_names(const syntax *s, size_t from, size_t to, bool with_parameters,
                           text *names, size_t n_max);
 

@@ -3,8 +3,10 @@
 import assert from 'node:assert/strict';
 import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { startActing } from './support/acting_client.js';
 import { faultsOf, playCommits } from './support/commit_oracle.js';
 import { program } from './support/modules.js';
@@ -392,16 +394,111 @@ test('the hook never fails a commit, and gives up on an engine that says nothing
     await scene({ script: { hang: true } }, async (s) => {
         await s.commit('--install-hook');
         stage(s, { 'a.c': 'int a;\n' });
-        const { code, text } = await commitWith(s, ['--allow-empty-message']);
+        const { code, text, stderr } = await commitWith(s, ['--allow-empty-message']);
         assert.ok(text.startsWith('\n# Please enter'), 'the file is as git made it');
         assert.equal(s.engine.requests[0].closedBy, 'client');
         assert.equal(code, 0);
+        assert.match(stderr, /no message: no whole answer within 7\.5 s/); // its own end, before the alarm's
         const gone = await commitWith(s, ['--allow-empty', '--allow-empty-message'], { endpoint: 'http://127.0.0.1:1' });
         assert.ok(gone.text.startsWith('\n# Please enter'));
         const odd = await run(s.sandbox, s.engine, ['--hook']);
         assert.equal(odd.code, 0);
         assert.equal((await run(s.sandbox, s.engine, ['--hook', '/nowhere/at/all'])).code, 0);
         assert.equal((await run(s.sandbox, s.engine, ['--hook', '--no-such-option'])).code, 0);
+    });
+});
+
+test('the hook ends in time where the loop cannot: a file that never opens', async () => {
+    await scene({ script: 'Add a file' }, async (s) => {
+        stage(s, { 'a.c': 'int a;\n' });
+        fs.mkdirSync(path.join(s.sandbox.work, '.git/info'), { recursive: true });
+        execFileSync('mkfifo', [path.join(s.sandbox.work, '.git/info/attributes')]);
+        const file = path.join(s.sandbox.work, '.git/COMMIT_EDITMSG');
+        fs.writeFileSync(file, '\n# as git made it\n');
+        const env = s.sandbox.env({ DBRX_ENDPOINT: s.engine.endpoint });
+        const options = { cwd: s.sandbox.work, env, encoding: 'utf8', timeout: 120e3 };
+        const { status, stderr } = spawnSync(program, ['commit-message', '--hook', file], options);
+        assert.equal(status, 0);
+        assert.match(stderr, /nothing was ready in time/);
+        assert.equal(fs.readFileSync(file, 'utf8'), '\n# as git made it\n');
+    });
+});
+
+// What stands in the editor, what is committed, how often the engine is asked.
+test('git commits whatever the engine does, and however the commit is made', async () => {
+    const words = Array.from({ length: 3000 }, (_, i) => `word${i}`).join(' ');
+    await scene({ script: { text: words, pieceMs: 50, pieceBytes: 4 } }, async (s) => {
+        await s.commit('--install-hook');
+        const dead = await startScriptedEngine({ script: 'x' });
+        await dead.close();
+        const noHttp = net.createServer((socket) => socket.end('SSH-2.0-other\r\n'));
+        await new Promise((done) => { noHttp.listen(0, '127.0.0.1', done); });
+        const other = `http://127.0.0.1:${noHttp.address().port}`;
+        const rows = [
+            [dead.endpoint, 'nobody listens'], [other, 'another service'], ['http://127.0.0.1:99999', 'no port'],
+            ['nonsense', 'no address'], [`unix:${s.sandbox.directory}/no.sock`, 'no socket'],
+        ];
+        try {
+            for (const [endpoint, what] of rows) {
+                s.sandbox.write({ 'a.c': `// ${what}\n` });
+                s.git('add', '-A');
+                const { code, text, stderr } = await commitWith(s, ['--allow-empty-message'], { endpoint });
+                assert.equal(code, 0, `${what}: ${stderr}`);
+                assert.ok(text.startsWith('\n# Please enter'), what);
+                assert.match(stderr, /dbrx-ls: no message: /, what);
+            }
+        } finally {
+            noHttp.close();
+        }
+        assert.equal(s.engine.requests.length, 0);
+
+        // An engine that never ends its answer: the time is up, and half a message is none.
+        stage(s, { 'a.c': 'int slow;\n' });
+        const late = await commitWith(s, ['--allow-empty-message']);
+        assert.equal(late.code, 0);
+        assert.ok(late.text.startsWith('\n# Please enter'), late.text);
+        assert.equal(s.engine.requests.length, 1);
+
+        // Ways to commit that have their words: nobody is asked.
+        const count = () => Number(s.git('rev-list', '--count', 'HEAD'));
+        const env = { ...s.env, DBRX_ENDPOINT: s.engine.endpoint, GIT_EDITOR: 'true', GIT_SEQUENCE_EDITOR: 'true' };
+        const git = (...args) => spawnSync('git', args, { cwd: s.sandbox.work, env, encoding: 'utf8' });
+        const ok = (...args) => {
+            const { status, stderr } = git(...args);
+            assert.equal(status, 0, `${args.join(' ')}: ${stderr}`);
+        };
+        ok('commit', '--amend', '-m', 'First');
+        stage(s, { 'f.c': 'int f;\n' });
+        fs.writeFileSync(path.join(s.sandbox.directory, 'words'), 'From a file\n');
+        ok('commit', '-F', path.join(s.sandbox.directory, 'words'));
+        stage(s, { 'g.c': 'int g;\n' });
+        ok('commit', '-C', 'HEAD');
+        stage(s, { 'h.c': 'int h;\n' });
+        ok('commit', '--fixup', 'HEAD');
+        ok('rebase', '-q', '-i', '--autosquash', 'HEAD~2');
+        ok('revert', '--no-edit', 'HEAD');
+        ok('checkout', '-q', '-b', 'other', 'HEAD~1');
+        stage(s, { 'f.c': 'int other;\n' });
+        ok('commit', '-m', 'Other');
+        stage(s, { 'i.c': 'int i;\n' });
+        ok('commit', '-m', 'More');
+        ok('checkout', '-q', 'main');
+        stage(s, { 'f.c': 'int ours;\n' });
+        ok('commit', '-m', 'Ours');
+        // Each of these stops at a conflict and is gone on with.
+        for (const [args, on] of [[['merge', 'other'], ['commit']], [['cherry-pick', 'other~1'], ['commit']],
+            [['rebase', 'other'], ['rebase', '--continue']]]) {
+            const before = s.git('rev-parse', 'HEAD').trim();
+            assert.notEqual(git(...args).status, 0, `${args.join(' ')} conflicts`);
+            stage(s, { 'f.c': 'int both;\n' });
+            ok(...on, ...(on[0] === 'commit' ? ['--allow-empty'] : []));
+            assert.ok(count() > 0 && s.git('log', '-1', '--format=%s').trim() !== '', args.join(' '));
+            s.git('reset', '-q', '--hard', before);
+        }
+        assert.equal(s.engine.requests.length, 1, 'nobody was asked again');
+        const stream = spawnSync('git', ['commit', '--allow-empty', '-F', '-'], { cwd: s.sandbox.work, env, input: 'Piped\n' });
+        assert.equal(stream.status, 0);
+        assert.equal(s.engine.requests.length, 1);
     });
 });
 

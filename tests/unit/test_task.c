@@ -169,6 +169,22 @@ static void test_names_that_a_function_binds(void **state)
          "n a c d i"},
         {"A.java", "class A { int f(int n) { int a = b, c; for (int i : x) {} return a; } }\n",
          "n a c i"},
+        {"a.php",
+         "<?php\nfunction f($n) {\n  $a = \"$b\";\n  foreach ($x as $i => $v) { g($v); }\n}\n",
+         "n a b x i v"},
+        /* The same words elsewhere are others' names. */
+        {"a.c", "int f(int n)\n{\n    int a = p->n, size = 0;\n    goto a;\n}\n", "size"},
+        {"a.go", "package p\nfunc f(n int) T {\n\ta := T{n: n}\n\treturn a\n}\n", "a"},
+        {"a.js", "function f(n) {\n  const a = {n}, b = c.a;\n}\n", "b"},
+        {"a.py", "def f(n):\n    global g\n    g = a = h(n=n)\n    b = x.a\n", "b"},
+        {"a.py", "def f(n):\n    a = locals()\n", ""},
+        {"a.rs", "fn f(n: u8) -> T {\n    let a = b.c;\n    T { n, d: a }\n}\n", "a"},
+        {"A.java", "class A { int f(int n) { int a = n(), c = this.a; return c; } }\n", "c"},
+        {"a.php",
+         "<?php\nclass A { function f($n) {\n  global $g;\n  $g = $this->a;\n  $a = $_GET;\n"
+         "  $b = A::$c; $c = g(d: 1); $d = $e;\n} }\n",
+         "n b e"},
+        {"a.php", "<?php\nfunction f() {\n  $a = 1;\n  return compact('a');\n}\n", ""},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         text names[64], content = text_of(rows[i].content);
@@ -181,6 +197,23 @@ static void test_names_that_a_function_binds(void **state)
         }
         assert_text(buffer_text(&all), rows[i].names);
         buffer_free(&all);
+        syntax_free(s);
+    }
+}
+
+/* Callers may name it, so it stays even where it is assigned again. */
+static void test_parameters_that_are_assigned(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {"a.py", "def f(n):\n    n = a = n + 1\n"},
+        {"a.php", "<?php\nfunction f($n) {\n  $n = $a = $n + 1;\n}\n"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        text names[8], content = text_of(rows[i][1]);
+        syntax *s = parse(rows[i][0], content);
+        assert_int_equal(syntax_bound_names(s, 0, content.size, false, names, 8), 1);
+        assert_text(names[0], "a");
         syntax_free(s);
     }
 }
@@ -394,6 +427,7 @@ int main(void)
         cmocka_unit_test(test_selections_become_pieces),
         cmocka_unit_test(test_code_without_documentation),
         cmocka_unit_test(test_names_that_a_function_binds),
+        cmocka_unit_test(test_parameters_that_are_assigned),
         cmocka_unit_test(test_prose_can_do_nothing),
         cmocka_unit_test(test_a_fence_line_without_end_is_cut),
         cmocka_unit_test(test_languages_of_prose),

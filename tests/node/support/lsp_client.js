@@ -25,6 +25,7 @@ const LANGUAGES = {
     '.lua': 'lua',
     '.go': 'go',
     '.rs': 'rust',
+    '.php': 'php',
     '.java': 'java',
     '.md': 'markdown',
     '.sh': 'shellscript',
