@@ -103,12 +103,14 @@ int main(void) { pthread_t t; pthread_create(&t, 0, add, 0); n++; return pthread
 # is missing. Emulated threads are slow here: the tests of operations stand for all.
 run_kernels() {
     build tsan -fsanitize=thread "$BUILD/tsan/tests/test_cuda" "$BUILD/tsan/tests/test_cuda_products" \
-        "$BUILD/tsan/tests/test_cuda_attention" "$BUILD/tsan/tests/test_cuda_emulator" || return
+        "$BUILD/tsan/tests/test_cuda_attention" "$BUILD/tsan/tests/test_cuda_graphs" \
+        "$BUILD/tsan/tests/test_cuda_dense" "$BUILD/tsan/tests/test_cuda_emulator" || return
     $prefix "$BUILD/tsan/tests/test_cuda_emulator" a_missing_barrier_shows >"$work/said" 2>&1
     grep -q 'WARNING: ThreadSanitizer: data race' "$work/said" && echo 'ok finds a missing barrier of a kernel' ||
         not_ok 'finds a missing barrier of a kernel'
     for words in 'products few_entries' 'products plain' 'attention few_rows' 'attention many_rows' ' long_contexts' ' operations_on_tensor_cores' \
-        ' samples_as_the_host_does'; do
+        ' operations_with_a_library' ' samples_as_the_host_does' 'graphs a_layer_is_ten_launches' \
+        'graphs ranges_and_slices_are_kept_apart' 'dense who_multiplies'; do
         test=${words%% *} filter=${words#* }
         $prefix "$BUILD/tsan/tests/test_cuda${test:+_$test}" "$filter" >"$work/said" 2>&1 &&
             echo "ok tsan kernels $filter" || { show "$work/said"; not_ok "tsan kernels $filter"; }
