@@ -10,6 +10,10 @@
 #include "lsp/cli/bench_ask.h"
 #include "lsp/cli/bench_replay.h"
 
+/* Two best ids whose logits are closer than this: where other kernels, for another number of rows, may
+ * choose the other one (kernels/cuda/README.md). */
+#define CLOSE_CALL 0.25f
+
 enum { PROMPT_TOKENS = 2048, NEW_TOKENS = 16, ANSWER_TOKENS = 64, STREAMS_MAX = 4, REPEATS = 5 };
 
 struct engine_bench {
@@ -24,6 +28,7 @@ struct engine_bench {
     bool answer_differs;             /* with drafts: that must not be */
     struct samples alone, predicted; /* its rate without drafts, and with all of it foretold */
     int64_t drafted, accepted;       /* of the foretold ones */
+    int64_t n_chosen, n_close;       /* ids of one greedy answer, and close calls among them */
 };
 
 static const int n_streams[2] = {1, STREAMS_MAX};
@@ -140,6 +145,30 @@ static status drafts_measure(struct engine_bench *b, error *err)
     return s;
 }
 
+/* One greedy answer once more, not timed, with the two best of every id. */
+static status close_calls_count(struct engine_bench *b, error *err)
+{
+    generation *g;
+    struct generation_piece piece = {0};
+    struct generation_spec spec = spec_of(b, b->n_ids / 4, ANSWER_TOKENS);
+    spec.draft_max = -1;
+    spec.n_logprobs = 2;
+    status s = engine_submit(b->e, &spec, &g, err);
+    if (s != OK) return s;
+    while (s == OK && piece.finish == FINISH_NONE) {
+        if (atomic_load(&bench_stop)) s = fail(err, ERR_CANCELLED, "stopped");
+        if (s != OK || !generation_next(g, &piece, 100)) continue;
+        for (size_t i = 0; piece.details && i < piece.n_ids; i++) {
+            const float *best = piece.details[i].top_logprob;
+            b->n_chosen++;
+            b->n_close += best[0] - best[1] < CLOSE_CALL;
+        }
+    }
+    if (piece.finish == FINISH_ERROR) s = fail(err, ERR_DEVICE, "%s", generation_error(g));
+    generation_free(g);
+    return s;
+}
+
 static status engine_measure(struct engine_bench *b, error *err)
 {
     status s = prompts_measure(b, err);
@@ -148,7 +177,8 @@ static status engine_measure(struct engine_bench *b, error *err)
             bench_progress("through the engine: %d streams", n_streams[j]);
             s = streams_measure(b, n_streams[j], &b->rates[j], err);
         }
-    return s == OK ? drafts_measure(b, err) : s;
+    if (s == OK) s = drafts_measure(b, err);
+    return s == OK ? close_calls_count(b, err) : s;
 }
 
 static void engine_report(struct engine_bench *b, struct bench_report *r)
@@ -166,6 +196,9 @@ static void engine_report(struct engine_bench *b, struct bench_report *r)
                          figure_json(samples_median(&b->alone)), "tokens_per_s",
                          figure_json(samples_median(&b->predicted)), "drafted_tokens",
                          (json_int_t)b->drafted, "accepted_tokens", (json_int_t)b->accepted));
+    report_set(r, "close_calls",
+               json_pack("{s:f, s:I, s:I}", "under_nats", (double)CLOSE_CALL, "tokens",
+                         (json_int_t)b->n_chosen, "close", (json_int_t)b->n_close));
     if (b->answer_differs) report_fault(r, "drafts: the answer is another one than without them");
     report_engine_stats(r, b->e);
     if (b->cold.n_cached)
@@ -191,6 +224,8 @@ static void engine_print(struct engine_bench *b)
         "drafted tokens accepted)\n",
         figure_text(samples_median(&b->alone), 0), figure_text(samples_median(&b->predicted), 0),
         (long long)b->accepted, (long long)b->drafted);
+    printf("%lld of %lld ids were chosen by less than %.2f nats\n", (long long)b->n_close,
+           (long long)b->n_chosen, (double)CLOSE_CALL);
 }
 
 status bench_engine(const struct bench_request *request, struct bench_report *r, error *err)

@@ -77,6 +77,8 @@ test('the steps and the engine', () => {
     checkFigures(all.prompt_cached);
     assert.equal(all.prompt_cached.computed_tokens, 16 * all.prompt_cached.prompts);
     assert.ok(all.cache.cached_tokens <= all.cache.prompt_tokens);
+    const { close, tokens, under_nats } = all.close_calls;
+    assert.ok(under_nats === 0.25 && tokens > 0 && close >= 0 && close <= tokens);
     const foretold = all.foretold_answer;
     assert.ok(foretold.accepted_tokens > 0 && foretold.accepted_tokens <= foretold.drafted_tokens);
     assert.ok(foretold.drafted_tokens <= all.drafts.drafted_tokens);
