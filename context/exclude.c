@@ -128,6 +128,14 @@ void exclude_set_globs(text lines)
     pthread_mutex_unlock(&globs_lock);
 }
 
+void exclude_put_globs(buffer *out)
+{
+    pthread_mutex_lock(&globs_lock);
+    if (!globs_known) globs_store(text_of(getenv("DBRX_EXCLUDE")));
+    buffer_put_text(out, globs_too_long ? TEXT("*") : text_of(globs));
+    pthread_mutex_unlock(&globs_lock);
+}
+
 /* `path` and what stands behind each of its slashes, against the pattern. */
 static bool glob_matches(const char *pattern, const char *path)
 {

@@ -16,6 +16,10 @@ const char *exclude_reason(text path);
  * excludes everything. */
 void exclude_set_globs(text lines);
 
+/* Appends the patterns as they are now, for a process that is to leave out the same: what
+ * exclude_set_globs takes, or what excludes everything. */
+void exclude_put_globs(buffer *out);
+
 /* One row of the table: a shell pattern without regard to case, over the file name or, where it
  * holds a "/", over any run of whole parts that ends the path. */
 struct exclude_rule {

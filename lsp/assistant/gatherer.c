@@ -140,6 +140,11 @@ void gatherer_close(gatherer *g)
     if (!g->running) gatherer_free(g);
 }
 
+void gatherer_exclude(gatherer *g)
+{
+    for (size_t i = 0; i < g->n_folders; i++) indexer_exclude(g->folders[i].indexer);
+}
+
 static bool is_folder(const struct folder *f, text folder)
 {
     return text_is(folder, indexer_folder(f->indexer));

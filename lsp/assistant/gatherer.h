@@ -33,6 +33,9 @@ void gatherer_saved(gatherer *g, text path);
 /* Anything may have changed: the user came back to the editor. */
 void gatherer_refresh(gatherer *g);
 
+/* Other patterns of the user's may exclude files now (exclude.h): their rows leave the indexes. */
+void gatherer_exclude(gatherer *g);
+
 struct gather_query {
     uint64_t key;                  /* of the document */
     text path;                     /* absolute */

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/paths.h"
+#include "context/exclude.h"
 
 enum { RESTART_MS = 5000, RESTARTS_MAX = 6, LINE_BYTES_MAX = 65536 };
 
@@ -20,7 +21,7 @@ struct indexer {
     uv_pipe_t input, output;
     uv_timer_t restart;
     char *folder, *path, *root, *database;
-    buffer line;
+    buffer line, globs; /* globs: as the process knows them */
     char staged[24];
     void (*changed)(void *context, const indexer *x);
     void *context;
@@ -44,6 +45,7 @@ static void indexer_free(indexer *x)
     memory_free(x->root);
     memory_free(x->database);
     buffer_free(&x->line);
+    buffer_free(&x->globs);
     memory_free(x);
 }
 
@@ -139,8 +141,31 @@ static void on_output(uv_stream_t *stream, ssize_t n, const uv_buf_t *said)
     }
 }
 
+/* The environment with the user's patterns as they are now; NULL without memory. Freed by the caller:
+ * the list and its first entry. */
+static char **environment_make(indexer *x)
+{
+    static const char name[] = "DBRX_EXCLUDE=";
+    size_t n = 0, kept = 1;
+    buffer_clear(&x->globs);
+    exclude_put_globs(&x->globs);
+    while (environ[n]) n++;
+    char **list = memory_take(n + 2, sizeof *list);
+    buffer entry = {0};
+    buffer_print(&entry, "%s%s", name, x->globs.bytes ? x->globs.bytes : "");
+    if (list && !entry.failed && !x->globs.failed) list[0] = memory_copy(entry.bytes, entry.size);
+    buffer_free(&entry);
+    for (size_t i = 0; list && i < n; i++)
+        if (strncmp(environ[i], name, sizeof name - 1) != 0) list[kept++] = environ[i];
+    if (list && list[0]) return list;
+    memory_free(list);
+    return NULL;
+}
+
 static int spawn(indexer *x, char *program)
 {
+    char **environment = environment_make(x);
+    if (!environment) return UV_ENOMEM;
     char *args[] = {(char[]){"dbrx-ls"}, (char[]){"index"}, (char[]){"--follow"}, x->folder, NULL};
     uv_stdio_container_t stdio[] = {
         {.flags = UV_CREATE_PIPE | UV_READABLE_PIPE, .data.stream = (uv_stream_t *)&x->input},
@@ -149,10 +174,14 @@ static int spawn(indexer *x, char *program)
     };
     const uv_process_options_t options = {.file = program,
                                           .args = args,
+                                          .env = environment,
                                           .stdio = stdio,
                                           .stdio_count = 3,
                                           .exit_cb = on_process_exit};
-    return uv_spawn(x->loop, &x->process, &options);
+    int rc = uv_spawn(x->loop, &x->process, &options);
+    memory_free(environment[0]);
+    memory_free(environment);
+    return rc;
 }
 
 static void process_start(indexer *x)
@@ -217,6 +246,24 @@ void indexer_tell(indexer *x, const char *command, text argument)
     uv_buf_t out = uv_buf_init(t->bytes.bytes, (unsigned)t->bytes.size);
     if (t->bytes.failed || uv_write(&t->request, (uv_stream_t *)&x->input, &out, 1, on_told) != 0)
         on_told(&t->request, -1);
+}
+
+/* In JSON, as patterns stand on lines. */
+void indexer_exclude(indexer *x)
+{
+    buffer now = {0};
+    exclude_put_globs(&now);
+    if (now.failed || text_equal(buffer_text(&now), buffer_text(&x->globs))) {
+        buffer_free(&now);
+        return;
+    }
+    json_t *lines = json_stringn_nocheck(now.bytes ? now.bytes : "", now.size);
+    char *words = lines ? json_dumps(lines, JSON_ENCODE_ANY | JSON_ENSURE_ASCII) : NULL;
+    indexer_tell(x, "exclude", words ? text_of(words) : TEXT("\"*\""));
+    free(words);
+    json_decref(lines);
+    buffer_free(&x->globs);
+    x->globs = now;
 }
 
 const char *indexer_folder(const indexer *x) { return x->folder; }

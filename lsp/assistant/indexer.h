@@ -17,6 +17,10 @@ void indexer_close(indexer *x);
 /* A command; lost while no process runs, because a new one looks at everything. */
 void indexer_tell(indexer *x, const char *command, text argument);
 
+/* The process learns which files the user excludes now (exclude.h), when that is another list than it
+ * was started with or told. */
+void indexer_exclude(indexer *x);
+
 const char *indexer_folder(const indexer *x);
 /* As the indexer said, or NULL while it has not yet: the folder with links resolved, the root of the
  * repository it lies in, the database. */

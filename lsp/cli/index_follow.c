@@ -19,13 +19,14 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "context/diff.h"
+#include "context/exclude.h"
 #include "context/index.h"
 
 enum {
     RESCAN_MS = 60000,
     SETTLE_MS = 50,
     SAVED_MS = 2,
-    LINE_MAX_BYTES = 8192,
+    LINE_MAX_BYTES = 256 * 1024, /* all patterns that a user may exclude by, in JSON */
     PENDING_MAX = 64,
     NICENESS = 10
 };
@@ -180,11 +181,24 @@ static void on_git_file(uv_fs_event_t *handle, const char *name, int events, int
     if (wanted && code == 0) want_whole(f);
 }
 
+/* What cannot be read excludes everything. */
+static void exclude_take(const char *words)
+{
+    json_t *lines = json_loads(words, JSON_DECODE_ANY, NULL);
+    exclude_set_globs(json_is_string(lines)
+                          ? (text){json_string_value(lines), json_string_length(lines)}
+                          : TEXT("*"));
+    json_decref(lines);
+}
+
 static void command_take(struct follower *f, const char *line)
 {
-    static const char changed[] = "changed ";
+    static const char changed[] = "changed ", exclude[] = "exclude ";
     size_t n = sizeof changed - 1;
     if (strcmp(line, "head") == 0) {
+        f->whole = true;
+    } else if (strncmp(line, exclude, sizeof exclude - 1) == 0) {
+        exclude_take(line + sizeof exclude - 1);
         f->whole = true;
     } else if (strncmp(line, changed, n) == 0 && f->n_pending < PENDING_MAX) {
         char *path = memory_copy(line + n, strlen(line + n));

@@ -121,6 +121,7 @@ void settings_recompute(struct server *s)
     settings_apply(&s->settings, s->init_options, SETTING_FROM_USER, &refused);
     settings_apply(&s->settings, s->workspace_settings, SETTING_FROM_WORKSPACE, &refused);
     settings_exclude(&s->settings);
+    if (s->gatherer) gatherer_exclude(s->gatherer);
     if (refused.size && !refused.failed) {
         log_line(LOG_WARN, "settings not taken: %s", refused.bytes);
         status_note(s, "settings not taken", refused.bytes);

@@ -103,8 +103,7 @@ void settings_exclude(const struct settings *s)
         buffer_put_char(&lines, '\n');
         buffer_put(&lines, json_string_value(item), json_string_length(item));
     }
-    if (lines.failed) buffer_clear(&lines);
-    exclude_set_globs(buffer_text(&lines));
+    exclude_set_globs(lines.failed ? TEXT("*") : buffer_text(&lines));
     buffer_free(&lines);
 }
 

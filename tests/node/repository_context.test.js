@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
+import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { positionOf, startServer } from './support/lsp_client.js';
 import { program } from './support/modules.js';
@@ -151,6 +152,43 @@ test('secrets and ignored files never come', () =>
         'out/basket.c': 'struct basket { int build_output; };\n',
     }));
 
+/** The paths that the sandbox's index knows, as another program reads them. */
+function pathsIndexed(sandbox) {
+    const folder = path.join(sandbox.env().XDG_CACHE_HOME, 'dbrx-ls/index');
+    return fs.readdirSync(folder).filter((name) => name.endsWith('.db')).flatMap((name) => {
+        const database = new DatabaseSync(path.join(folder, name), { readOnly: true });
+        try {
+            return database.prepare('select path from files').all()
+                .map((row) => Buffer.from(row.path).toString());
+        } finally {
+            database.close();
+        }
+    });
+}
+
+test('what the user excludes leaves the index, and comes back', () =>
+    session(async ({ client, sandbox }) => {
+        const exclude = (...patterns) => client.connection.sendNotification(
+            'workspace/didChangeConfiguration', { settings: { dbrx: { exclude: patterns } } });
+        const becomes = (...expected) => until(() => {
+            try {
+                return pathsIndexed(sandbox).sort().join() === expected.join();
+            } catch {
+                return false; // not there yet, or being written
+            }
+        }, `the index never held ${expected} alone`);
+        await becomes('lib/basket.h', 'main.c');
+        exclude('lib/*');
+        await becomes('main.c');
+        const [pid] = indexers(sandbox.work);
+        process.kill(pid, 'SIGKILL'); // another one is started with the same patterns
+        await until(() => indexers(sandbox.work).some((p) => p !== pid), 'it was not started again');
+        sandbox.write({ 'lib/more.h': 'int more;\n', 'more.c': 'int more;\n' });
+        await becomes('main.c', 'more.c');
+        exclude();
+        await becomes('lib/basket.h', 'lib/more.h', 'main.c', 'more.c');
+    }));
+
 test('the indexer ends with its editor, and is started again when it dies', () =>
     session(async ({ client, engine, sandbox }) => {
         await until(() => indexers(sandbox.work).length === 1, 'no indexer runs');
@@ -184,6 +222,13 @@ test('index --follow keeps an index up to date until its input ends', async () =
         const found = execFileSync(program, ['index', '--find', 'second_function', sandbox.work],
             { env: sandbox.env(), encoding: 'utf8' });
         assert.match(found, /^sub\/b\.c:1: int second_function\(void\)/);
+        child.stdin.write('exclude what is no JSON\n'); // in doubt everything
+        await until(() => {
+            const database = new DatabaseSync(lines().at(-1).database, { readOnly: true });
+            const { n } = database.prepare('select count(*) n from files').get();
+            database.close();
+            return n === 0;
+        }, 'something stayed');
         const ended = new Promise((resolve) => child.on('exit', resolve));
         child.stdin.end();
         assert.equal(await ended, 0);
