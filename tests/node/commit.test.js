@@ -631,7 +631,7 @@ test('nothing is read ahead where the user does not want it, or a foreign engine
     for (const options of [{ settings: { warm: false } }, { engineOptions: { foreign: true } }]) {
         await served({ script: 'Add a file', ...options }, async (s) => {
             stage(s, { 'a.c': 'int a;\n' });
-            await new Promise((done) => { setTimeout(done, 2500); }); // longer than a stage is waited for
+            await new Promise((done) => { setTimeout(done, 4000); }); // longer than a stage is waited for
             assert.equal(s.engine.warms.length + s.engine.requests.length, 0);
         });
     }
