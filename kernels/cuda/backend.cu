@@ -11,6 +11,8 @@ void EXPORT(launch_attention_tiles)(const struct cuda_attention *, void *);
 void EXPORT(launch_product_vector)(const struct cuda_product *, void *);
 void EXPORT(launch_product_mma)(const struct cuda_product *, void *);
 void EXPORT(launch_product_tile)(const struct cuda_product *, void *);
+void EXPORT(launch_pack)(const struct cuda_pack *, void *);
+void EXPORT(launch_product_wide)(const struct cuda_wide *, void *);
 void EXPORT(launch_norm_route)(const struct cuda_route *, void *);
 void EXPORT(launch_sort)(const struct cuda_sort *, void *);
 void EXPORT(launch_combine)(const struct cuda_combine *, void *);
@@ -28,6 +30,7 @@ const struct cuda_launch EXPORT(cuda_launch) = {
     EXPORT(launch_attention),      EXPORT(launch_attention_rows),
     EXPORT(launch_attention_tiles), EXPORT(launch_product_vector),
     EXPORT(launch_product_mma),    EXPORT(launch_product_tile),
+    EXPORT(launch_pack),           EXPORT(launch_product_wide),
     EXPORT(launch_norm_route),          EXPORT(launch_sort),
     EXPORT(launch_combine),        EXPORT(launch_sample),
     EXPORT(launch_transpose),      EXPORT(launch_nan_scan),

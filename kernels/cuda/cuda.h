@@ -127,7 +127,8 @@ struct device {
     int32_t model_stride, heads_stride, ffn_stride; /* padded to CUDA_K_MULTIPLE */
     int32_t words;                                  /* of a bitmap over the vocabulary */
     int32_t chunks_max;
-    bool narrow; /* activations are exact in bf16: tensor cores may read them */
+    bool tiles_only; /* for benches and tests: many rows by mma.sync on every card */
+    bool narrow;     /* activations are exact in bf16: tensor cores may read them */
 
     struct cuda_buffer buffers[CUDA_BUFFERS_MAX];
     int n_buffers;
@@ -230,6 +231,10 @@ void cuda_attn_out(device *d, int32_t layer, const struct layer_weights *w);
 void cuda_experts(device *d, int32_t layer, const struct layer_weights *w);
 void cuda_head(device *d, const weight *norm_f, const weight *lm_head);
 void cuda_sample(device *d);
+
+/* cuda_wide.c: whether warpgroups multiply a product of many rows, and the launches. */
+bool cuda_wide_can(const device *d, const struct cuda_product *p);
+void cuda_product_wide(device *d, const struct cuda_product *p);
 
 /* cuda_cost.c */
 void cuda_cost_measure(device *d);

@@ -28,6 +28,8 @@ static void product(device *d, struct cuda_product p, const char *what)
         d->launch->product_vector(&p, d->stream);
     else if (p.rows_bound <= CUDA_TILE_ROWS || d->o.deterministic)
         d->launch->product_mma(&p, d->stream);
+    else if (cuda_wide_can(d, &p))
+        cuda_product_wide(d, &p);
     else
         d->launch->product_tile(&p, d->stream);
     cuda_launched(d, what);

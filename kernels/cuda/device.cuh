@@ -4,7 +4,8 @@
  * Under nvcc these are the GPU's own. Otherwise KERNEL_HOST_LAYER names a header that gives the same
  * operations to threads run as fibers on the host. Three rules make the second stand for the first:
  * collectives are called by all 32 lanes of a warp, barriers by all threads of a block, and a kernel
- * returns early only for whole blocks. */
+ * returns early only for whole blocks. What only compute capability 9.0 has stands in
+ * device_hopper.cuh. */
 #ifndef KERNELS_CUDA_DEVICE_CUH
 #define KERNELS_CUDA_DEVICE_CUH
 
@@ -183,6 +184,8 @@ template <int PENDING> DEVICE void cp_async_wait(void)
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
+
+#include "kernels/cuda/device_hopper.cuh"
 
 /* Sums of integers: the same in any order. */
 DEVICE void shared_add(unsigned long long *to, unsigned long long n) { atomicAdd(to, n); }

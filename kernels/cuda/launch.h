@@ -14,10 +14,13 @@ enum {
     CUDA_K_MULTIPLE = 128, /* rows of weights and activations are padded to this many values */
     CUDA_VECTOR_ROWS = 2,  /* that a warp of the vector kernel takes at once, for steps of as few */
     CUDA_TILE_ROWS = 64,   /* products of more rows than this run in tiles through shared memory */
-    CUDA_GRAPH_ROWS = 64,  /* steps up to here are captured once per bucket and replayed */
-    CUDA_HEADS_PACKED = 8, /* query heads of a KV head that share one pass over K and V */
-    CUDA_COLUMNS = 24,     /* heads times rows of one sequence that share it: few rows ... */
-    CUDA_QUERIES = 128,    /* ... and many */
+    CUDA_WIDE_M = 64,      /* weight rows of a warpgroup's product, and entries */
+    CUDA_WIDE_N = 128,
+    CUDA_WIDE_BYTES = 128,  /* of an entry per step of k: one swizzled row */
+    CUDA_GRAPH_ROWS = 64,   /* steps up to here are captured once per bucket and replayed */
+    CUDA_HEADS_PACKED = 8,  /* query heads of a KV head that share one pass over K and V */
+    CUDA_COLUMNS = 24,      /* heads times rows of one sequence that share it: few rows ... */
+    CUDA_QUERIES = 128,     /* ... and many */
     CUDA_NORM_THREADS = 256 /* of the kernels that own a row */
 };
 
@@ -56,6 +59,12 @@ struct cuda_operand {
     int64_t stride;      /* elements */
     unsigned char *e4m3; /* the codes that hi stands for, where activations are E4M3; or NULL */
 };
+
+/* How the copy engine of compute capability 9.0 finds tiles of a matrix: made by the runtime, read by
+ * the device alone, handed to kernels by value. */
+struct cuda_map {
+    unsigned char words[128];
+} __attribute__((aligned(64)));
 
 struct cuda_embed {
     const struct cuda_live *live;
@@ -140,6 +149,24 @@ struct cuda_product {
     int32_t rows_bound;    /* most entries of one group */
 };
 
+/* Rows of activations laid down in the order of a product's entries, as E4M3 codes or bf16, so that the
+ * copy engine finds them: to[entry][k] = x.hi[x_row[entry]][k]. */
+struct cuda_pack {
+    struct cuda_operand x;
+    unsigned char *to;                     /* [entries][k], rows of k * element_bytes */
+    const int32_t *x_row, *first, *n_live; /* as in cuda_product */
+    int32_t n_groups, k, element_bytes, entries_bound;
+};
+
+/* A product by warpgroups: p, and where the copy engine finds its operands. `x` holds the entries in
+ * their order, in E4M3 or in bf16; x_row of p serves its scales alone. */
+struct cuda_wide {
+    struct cuda_product p;
+    struct cuda_map w, up, x, x_lo;
+    int32_t x_bytes; /* of an element: 1 E4M3, 2 bf16 */
+    int32_t blocks;  /* that take tiles by turns */
+};
+
 /* The norm before the experts and the choice of them. */
 struct cuda_route {
     struct cuda_norm norm;
@@ -218,6 +245,8 @@ struct cuda_launch {
     void (*product_vector)(const struct cuda_product *, void *stream);
     void (*product_mma)(const struct cuda_product *, void *stream);
     void (*product_tile)(const struct cuda_product *, void *stream);
+    void (*pack)(const struct cuda_pack *, void *stream);
+    void (*product_wide)(const struct cuda_wide *, void *stream);
     void (*norm_route)(const struct cuda_route *, void *stream);
     void (*sort)(const struct cuda_sort *, void *stream);
     void (*combine)(const struct cuda_combine *, void *stream);
@@ -248,6 +277,10 @@ struct cuda_runtime {
     int (*stream_close)(void *stream);
     int (*copy)(void *to, const void *from, size_t bytes, void *stream);
     int (*fill)(void *memory, int byte, size_t bytes, void *stream);
+    /* A map of [n_rows][row_bytes] for boxes of box_rows by box_bytes (32, 64 or 128), which lie in shared
+     * memory with the swizzle of their width. Compute capability 9.0 alone. */
+    int (*map)(struct cuda_map *out, const void *at, int64_t row_bytes, int64_t n_rows,
+               int32_t box_bytes, int32_t box_rows);
     int (*launched)(void); /* the launch just made */
     int (*mark_open)(void **out);
     int (*mark_close)(void *mark);

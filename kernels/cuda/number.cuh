@@ -101,6 +101,16 @@ template <int FORMAT> DEVICE uint32_t chunk_pair(const struct quad &q, int i)
     return bf16x2_multiply_add(biased, 0x3F803F80u, less);
 }
 
+/* Four codes of INT4 in the lower half of `codes`, the first in the lowest bits, as four of E4M3, in which
+ * -8 to 7 are exact: one table for codes below 8, one for the others. */
+DEVICE uint32_t int4_to_e4m3(uint32_t codes)
+{
+    uint32_t low = codes & 0x7777u;
+    uint32_t positive = bytes_pick(0x44403800u, 0x4E4C4A48u, low);
+    uint32_t negative = bytes_pick(0xCACCCED0u, 0xB8C0C4C8u, low);
+    return bytes_pick(positive, negative, 0x3210u | (codes >> 1 & 0x4444u));
+}
+
 /* The scale of row `row` at column k. */
 template <int FORMAT> DEVICE float matrix_scale(const struct cuda_matrix &w, int64_t row, int k)
 {

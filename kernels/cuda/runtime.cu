@@ -1,4 +1,5 @@
 /* The CUDA runtime behind the seam of launch.h: the only file that calls it. */
+#include <cuda.h>
 #include <cuda_runtime.h>
 #include <stdio.h>
 
@@ -63,6 +64,40 @@ static int fill(void *device, int byte, size_t bytes, void *stream)
     return cudaMemsetAsync(device, byte, bytes, (cudaStream_t)stream);
 }
 
+/* The driver's own function, found at run time: a binary without a driver still starts. */
+static CUresult (*encode_find(void))(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
+                                     const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
+                                     const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
+                                     CUtensorMapL2promotion, CUtensorMapFloatOOBfill)
+{
+    void *found = NULL;
+    cudaDriverEntryPointQueryResult result;
+    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault,
+                                         &result) != cudaSuccess ||
+        result != cudaDriverEntryPointSuccess)
+        return NULL;
+    return (decltype(encode_find()))found;
+}
+
+static int map(struct cuda_map *out, const void *at, int64_t row_bytes, int64_t n_rows,
+               int32_t box_bytes, int32_t box_rows)
+{
+    static auto encode = encode_find();
+    const cuuint64_t size[2] = {(cuuint64_t)row_bytes, (cuuint64_t)n_rows};
+    const cuuint64_t stride[1] = {(cuuint64_t)row_bytes};
+    const cuuint32_t box[2] = {(cuuint32_t)box_bytes, (cuuint32_t)box_rows}, every[2] = {1, 1};
+    CUtensorMapSwizzle swizzle = box_bytes == 128  ? CU_TENSOR_MAP_SWIZZLE_128B
+                                 : box_bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
+                                                   : CU_TENSOR_MAP_SWIZZLE_32B;
+    static_assert(sizeof(CUtensorMap) == sizeof *out && alignof(CUtensorMap) <= 64, "one map");
+    if (!encode) return cudaErrorNotSupported;
+    CUresult code =
+        encode((CUtensorMap *)out, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, (void *)at, size, stride, box,
+               every, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+               CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    return code == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+}
+
 static int launched(void) { return cudaGetLastError(); }
 
 static int mark_open(void **out)
@@ -106,7 +141,7 @@ extern "C" {
 extern const struct cuda_runtime cuda_runtime_nvidia;
 const struct cuda_runtime cuda_runtime_nvidia = {
     open_device, memory, take,      give,       host_take,   host_give, stream_open, stream_close,
-    copy,        fill,   launched,  mark_open,  mark_close,  mark,      mark_wait,   wait_stream,
+    copy,        fill,   map,     launched,  mark_open,  mark_close,  mark,      mark_wait,   wait_stream,
     capture_begin, capture_end, graph_launch, graph_close,
     error_text,  false,
 };

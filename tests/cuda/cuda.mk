@@ -3,10 +3,11 @@
 CUDA_HOST_SOURCES := $(wildcard kernels/cuda/*.cu)
 CUDA_HOST_SOURCES := $(filter-out kernels/cuda/runtime.cu kernels/cuda/probe.cu,$(CUDA_HOST_SOURCES))
 CUDA_HOST_OBJECTS := $(CUDA_HOST_SOURCES:kernels/cuda/%.cu=$(BUILD)/obj/cuda-host/%.o) \
-                     $(addprefix $(BUILD)/obj/cuda-host/,emulator.o fiber.o host_blas.o host_runtime.o device_memory.o)
+                     $(addprefix $(BUILD)/obj/cuda-host/,emulator.o emulator_hopper.o fiber.o host_blas.o host_runtime.o \
+                       device_memory.o)
 CXX ?= g++
 CUDA_HOST_FLAGS := -std=c++17 -D_GNU_SOURCE -DKERNEL_HOST_LAYER='"tests/cuda/host_layer.h"' \
-                   -fno-exceptions -fno-rtti -Wall -Wextra -Wno-unknown-pragmas -Werror -ffp-contract=off -I.
+                   -fno-exceptions -fno-rtti -Wno-psabi -Wall -Wextra -Wno-unknown-pragmas -Werror -ffp-contract=off -I.
 
 # Switches of fibers are told to ThreadSanitizer by a file that it does not look into.
 FIBER_SANITIZE = $(if $(findstring thread,$(SANITIZE)),-DEMULATOR_TSAN,$(SANITIZE))

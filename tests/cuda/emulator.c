@@ -11,17 +11,21 @@
 #include <sys/mman.h>
 
 #include "base/random.h"
+#include "tests/cuda/emulator_block.h"
+#include "tests/cuda/emulator_hopper.h"
 #include "tests/cuda/fiber.h"
 
 enum {
-    THREADS_MAX = 1024,
+    THREADS_MAX = EMULATOR_THREADS_MAX,
     STACK_BYTES = 256 * 1024,
-    SHARED_MAX = 48 * 1024,
+    SHARED_MAX = 48 * 1024, /* of arrays with names */
     /* Behind shared memory: words that stand for what orders the threads of a block. */
-    BLOCK_SYNC = SHARED_MAX,
-    BLOCK_BEGUN = SHARED_MAX + 8,
-    BLOCK_ENDED = SHARED_MAX + 16,
-    WARP_SYNC = SHARED_MAX + 24,
+    BLOCK_SYNC = EMULATOR_SHARED_MAX,
+    BLOCK_BEGUN = BLOCK_SYNC + 8,
+    BLOCK_ENDED = BLOCK_SYNC + 16,
+    WARPS_SYNC = BLOCK_SYNC + 24,
+    NAMED_SYNCS = 16,
+    WARP_SYNC = WARPS_SYNC + NAMED_SYNCS * 8,
     SHARED_BYTES = WARP_SYNC + THREADS_MAX / 32 * 8,
     ARRAYS_MAX = 16,
     COPIES_MAX = 256,
@@ -41,6 +45,7 @@ struct thread {
     bool done;
     const uint32_t *in;
     uint32_t *out;
+    const void *ask;     /* of what emulator_block.h names */
     struct copy *copies; /* [COPIES_MAX], apart: what is scanned at every turn stays small */
     int n_copies, group, next_due;
 };
@@ -48,6 +53,7 @@ struct thread {
 struct captured {
     struct emulator_kernel *kernel;
     int grid[3], threads;
+    size_t shared_large;
     void (*run)(const void *);
     void *context;
 };
@@ -75,20 +81,22 @@ static struct {
         size_t at, bytes;
     } arrays[ARRAYS_MAX];
     int n_arrays;
-    size_t shared_used;
+    size_t shared_used, shared_large, large_next; /* of the block, and of the next launch */
     uint64_t n_choices;
     char kernel_begun, kernel_ended; /* addresses that ThreadSanitizer orders by */
 } e;
 
 struct emulator_place emulator_now;
 
-static _Noreturn void broken(const char *what)
+_Noreturn void emulator_broken(const char *what)
 {
     fprintf(stderr, "emulator: %s: block %d %d %d, thread %d: %s\n",
             e.running ? e.running->place : "", emulator_now.block[0], emulator_now.block[1],
             emulator_now.block[2], emulator_now.thread, what);
     abort();
 }
+
+static _Noreturn void broken(const char *what) { emulator_broken(what); }
 
 void emulator_set(struct emulator_options options) { e.options = options; }
 
@@ -183,7 +191,9 @@ void *emulator_shared(const char *name, int line, size_t bytes)
             return e.shared + e.arrays[i].at;
         }
     size_t at = (e.shared_used + 15) / 16 * 16;
-    if (e.n_arrays == ARRAYS_MAX || at + bytes > SHARED_MAX) broken("more than 48 KiB shared");
+    if (e.n_arrays == ARRAYS_MAX || at + bytes - e.shared_large > SHARED_MAX ||
+        at + bytes > EMULATOR_SHARED_MAX)
+        broken("more than 48 KiB shared");
     e.arrays[e.n_arrays].name = name;
     e.arrays[e.n_arrays].line = line;
     e.arrays[e.n_arrays].at = at;
@@ -230,6 +240,34 @@ bool emulator_copy_due(int pending, void **to, const void **from)
     *to = t->copies[t->next_due].to;
     *from = t->copies[t->next_due++].from;
     return true;
+}
+
+unsigned char *emulator_shared_base(void) { return e.shared; }
+size_t emulator_shared_used(void) { return e.shared_used; }
+const struct emulator_options *emulator_options_now(void) { return &e.options; }
+uint64_t emulator_random(void) { return random_at(e.options.seed, e.n_choices++); }
+void emulator_shared_large_set(size_t bytes) { e.large_next = bytes; }
+
+void *emulator_shared_large(void)
+{
+    if (e.shared_large == 0) broken("the launch asked for no more than 48 KiB");
+    return e.shared;
+}
+
+void emulator_await(enum emulator_operation operation, const void *ask)
+{
+    self()->ask = ask;
+    wait_for(operation);
+}
+
+void emulator_warps_sync(int id, int threads)
+{
+    struct hopper_sync ask = {id, threads};
+    if (id < 1 || id >= NAMED_SYNCS || threads % 32 != 0)
+        broken("a barrier of some warps: its number or its threads");
+    fiber_release(e.shared + WARPS_SYNC + 8 * (size_t)id);
+    emulator_await(EMULATOR_WARPS_SYNC, &ask);
+    fiber_acquire(e.shared + WARPS_SYNC + 8 * (size_t)id);
 }
 
 static float word_float(uint32_t u)
@@ -320,6 +358,11 @@ static void fold(struct thread *warp, bool sum)
     for (int lane = 0; lane < 32; lane++) warp[lane].out[0] = float_word(v[lane]);
 }
 
+static void asks_of(const struct thread *warp, const void *asks[32])
+{
+    for (int lane = 0; lane < 32; lane++) asks[lane] = warp[lane].ask;
+}
+
 static void collective(struct thread *warp)
 {
     uint32_t ballot = 0, word[32];
@@ -342,8 +385,16 @@ static void collective(struct thread *warp)
         break;
     case EMULATOR_MMA_BF16: mma(warp, half_value); break;
     case EMULATOR_MMA_F16: mma(warp, f16_half); break;
+    case EMULATOR_WGMMA: {
+        const void *asks[32];
+        asks_of(warp, asks);
+        hopper_wgmma((int)(warp - e.threads) / 32, asks);
+        break;
+    }
     case EMULATOR_NONE:
     case EMULATOR_BLOCK_SYNC:
+    case EMULATOR_WARPS_SYNC:
+    case EMULATOR_BARRIER_WAIT:
     case EMULATOR_WARP_SYNC: break;
     }
     for (int lane = 0; lane < 32; lane++) warp[lane].waits = EMULATOR_NONE;
@@ -360,7 +411,23 @@ static void order_make(int *out, int n)
     }
 }
 
-/* Runs one warp until its lanes wait for the block or have ended. */
+static void resume(struct thread *warp)
+{
+    for (int lane = 0; lane < 32; lane++) warp[lane].waits = EMULATOR_NONE;
+}
+
+/* Whether a warp need not wait any longer: then it no longer does. */
+static bool warp_freed(struct thread *warp)
+{
+    const void *asks[32];
+    if (warp[0].waits != EMULATOR_BARRIER_WAIT) return false;
+    asks_of(warp, asks);
+    if (!hopper_barrier_open(asks)) return false;
+    resume(warp);
+    return true;
+}
+
+/* Runs one warp until its lanes wait for others or have ended. */
 static void warp_run(int first)
 {
     struct thread *warp = e.threads + first;
@@ -376,17 +443,21 @@ static void warp_run(int first)
         for (int lane = 0; lane < 32; lane++)
             if (warp[lane].done != warp[0].done || warp[lane].waits != warp[0].waits)
                 broken("lanes of a warp reach different collectives");
-        if (warp[0].done || warp[0].waits == EMULATOR_BLOCK_SYNC) return;
-        collective(warp);
+        if (warp[0].done || (!warp_freed(warp) && warp[0].waits >= EMULATOR_BLOCK_SYNC &&
+                             warp[0].waits <= EMULATOR_BARRIER_WAIT))
+            return;
+        if (warp[0].waits != EMULATOR_NONE) collective(warp);
     }
 }
 
 static void block_begin(int n)
 {
     e.n_arrays = 0;
-    e.shared_used = 0;
+    e.shared_used = e.shared_large;
     e.shared = fiber_shared_renew(e.shared, e.shared ? e.shared + BLOCK_ENDED : NULL, SHARED_BYTES);
     if (!e.shared) broken("out of memory");
+    poison(e.shared, e.shared_large);
+    hopper_block_begin();
     fiber_release(e.shared + BLOCK_BEGUN);
     for (int i = 0; i < n; i++) {
         struct thread *t = &e.threads[i];
@@ -396,19 +467,63 @@ static void block_begin(int n)
     }
 }
 
+/* Opens the barrier of some warps that all of them have reached. */
+static bool some_warps_meet(int n)
+{
+    for (int id = 1; id < NAMED_SYNCS; id++) {
+        int threads = 0, n_there = 0;
+        for (int i = 0; i < n; i++) {
+            const struct hopper_sync *ask = e.threads[i].ask;
+            if (e.threads[i].done || e.threads[i].waits != EMULATOR_WARPS_SYNC || ask->id != id)
+                continue;
+            if (threads != 0 && ask->threads != threads) broken("a barrier of two sizes");
+            threads = ask->threads;
+            n_there++;
+        }
+        if (n_there == 0 || n_there < threads) continue;
+        for (int i = 0; i < n; i++) {
+            const struct hopper_sync *ask = e.threads[i].ask;
+            if (e.threads[i].waits == EMULATOR_WARPS_SYNC && ask->id == id)
+                e.threads[i].waits = EMULATOR_NONE;
+        }
+        return true;
+    }
+    return false;
+}
+
+/* What lets some warp go on when all wait. */
+static void block_unlock(int n)
+{
+    bool all = true;
+    for (int i = 0; i < n; i++) all = all && e.threads[i].waits == EMULATOR_BLOCK_SYNC;
+    if (all)
+        for (int i = 0; i < n; i++) e.threads[i].waits = EMULATOR_NONE;
+    if (all || some_warps_meet(n) || hopper_copy_one()) return;
+    for (int i = 0; i < n; i++)
+        if (e.threads[i].waits == EMULATOR_BLOCK_SYNC)
+            broken("a barrier is not reached by all threads");
+    broken("all wait for each other, and nothing is under way");
+}
+
 static void block_run(int n)
 {
     int order[THREADS_MAX / 32], n_warps = n / 32;
     block_begin(n);
     for (bool ended = false; !ended;) {
+        bool went_on = false;
+        ended = true;
         order_make(order, n_warps);
-        for (int i = 0; i < n_warps; i++) warp_run(32 * order[i]);
-        ended = e.threads[0].done;
-        for (int i = 0; i < n; i++) {
-            if (e.threads[i].done != ended) broken("a barrier is not reached by all threads");
-            e.threads[i].waits = EMULATOR_NONE;
+        for (int i = 0; i < n_warps; i++) {
+            struct thread *warp = e.threads + 32 * order[i];
+            if (!warp->done && (warp->waits == EMULATOR_NONE || warp_freed(warp))) {
+                warp_run(32 * order[i]);
+                went_on = true;
+            }
+            ended = ended && warp->done;
         }
+        if (!ended && !went_on) block_unlock(n);
     }
+    hopper_block_end(n);
 }
 
 static void launch(const struct captured *l)
@@ -419,6 +534,8 @@ static void launch(const struct captured *l)
     threads_make(l->threads);
     e.run = l->run;
     e.context = l->context;
+    e.shared_large = (l->shared_large + 15) / 16 * 16;
+    if (e.shared_large > EMULATOR_SHARED_MAX) broken("more than 227 KiB shared");
     emulator_now = (struct emulator_place){.threads = l->threads, .grid = {x, y, z}};
     l->kernel->n_launches++;
     l->kernel->n_blocks += (int64_t)x * y * z;
@@ -456,7 +573,8 @@ void emulator_launch(struct emulator_kernel *kernel, int x, int y, int z, int th
 {
     void *arguments;
     memcpy(&arguments, &context, sizeof arguments);
-    struct captured l = {kernel, {x, y, z}, threads, run, arguments};
+    struct captured l = {kernel, {x, y, z}, threads, e.large_next, run, arguments};
+    e.large_next = 0;
     if (e.capturing)
         capture(&l, context_bytes);
     else

@@ -5,7 +5,7 @@
  * forward, reverse or random, so a kernel that lacks a barrier gives other numbers in one of them.
  * Shared memory is filled with NaN before each block. What CUDA forbids ends the process with a
  * message: a collective without all lanes, a barrier without all threads, shared memory beyond 48
- * KiB, an address that is not aligned. Under ThreadSanitizer every GPU thread is a fiber of its own
+ * KiB (227 where the launch asks for it), an address that is not aligned. Under ThreadSanitizer every GPU thread is a fiber of its own
  * and only barriers order them, so a race is reported even when the numbers are right. */
 #ifndef TESTS_CUDA_EMULATOR_H
 #define TESTS_CUDA_EMULATOR_H
@@ -60,6 +60,9 @@ void emulator_warp_sync(void);
 enum emulator_operation {
     EMULATOR_NONE,
     EMULATOR_BLOCK_SYNC,
+    EMULATOR_WARPS_SYNC,   /* of some warps of the block */
+    EMULATOR_BARRIER_WAIT, /* this and the next: emulator_hopper.h */
+    EMULATOR_WGMMA,
     EMULATOR_WARP_SYNC,
     EMULATOR_SHUFFLE_XOR,
     EMULATOR_SUM,

@@ -129,5 +129,5 @@ void *fiber_shared_renew(void *old, void *ended, size_t bytes)
     (void)ended;
     if (old) return old;
 #endif
-    return aligned_alloc(64, (bytes + 63) / 64 * 64);
+    return aligned_alloc(1024, (bytes + 1023) / 1024 * 1024); /* as far as any swizzle repeats */
 }

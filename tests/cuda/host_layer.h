@@ -223,6 +223,8 @@ template <int PENDING> DEVICE void cp_async_wait(void)
     while (emulator_copy_due(PENDING, &to, &from)) memcpy(to, from, 16);
 }
 
+#include "tests/cuda/host_layer_hopper.h"
+
 DEVICE void shared_add(unsigned long long *to, unsigned long long n)
 {
     __atomic_fetch_add(to, n, __ATOMIC_RELAXED);

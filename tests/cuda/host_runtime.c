@@ -8,6 +8,7 @@
 
 #include "tests/cuda/device_memory.h"
 #include "tests/cuda/emulator.h"
+#include "tests/cuda/emulator_hopper.h"
 #include "tests/cuda/host_blas.h"
 
 extern const struct cuda_launch cuda_launch_host;
@@ -172,6 +173,14 @@ static int fill(void *at, int byte, size_t bytes, void *stream)
     return 0;
 }
 
+/* Makes nothing on the device, so a capture does not mind. */
+static int map(struct cuda_map *out, const void *at, int64_t row_bytes, int64_t n_rows,
+               int32_t box_bytes, int32_t box_rows)
+{
+    bool makes = emulator_map_make(out, at, row_bytes, n_rows, box_bytes, box_rows);
+    return !fails() && makes ? 0 : FAILED;
+}
+
 static int launched(void) { return fault_asked("launch") || fails() ? FAILED : 0; }
 
 static int mark(void *at, void *stream)
@@ -251,6 +260,7 @@ static const struct cuda_runtime runtime = {
     .stream_close = object_close,
     .copy = copy,
     .fill = fill,
+    .map = map,
     .launched = launched,
     .mark_open = object_open,
     .mark_close = object_close,

@@ -37,8 +37,8 @@ static void *there(const void *host, size_t bytes)
 struct problem {
     enum weight_format format;
     int32_t n, k, n_groups, n_entries; /* k: padded */
-    int32_t first[8], x_row[200];
-    bool gated, halves;
+    int32_t first[8], x_row[700];
+    bool gated, halves, e4m3, positive; /* e4m3: activations that it holds */
     unsigned char *codes[2];
     unsigned char *scales[2];
     double *meaning[2]; /* [groups * n][k] */
@@ -63,6 +63,7 @@ static void matrix_make(struct problem *p, int which, uint64_t key)
         for (size_t i = 0; i < row_bytes; i++) {
             row[i] = (unsigned char)random_at(key, (uint64_t)r * row_bytes + i);
             if (p->format == WEIGHT_FP8_ROW && (row[i] & 0x7F) == 0x7F) row[i] ^= 1;
+            if (p->positive) row[i] = (row[i] & 0x0F) | 0x30;
         }
         for (int i = 0; p->format == WEIGHT_BF16 && i < p->k; i++) {
             uint16_t half = bf16_from((float)random_unit(key, (uint64_t)(r * p->k + i)) - 0.5f);
@@ -94,6 +95,8 @@ static void activations_make(struct problem *p)
     for (size_t i = 0; i < n; i++) {
         float scale = p->halves ? 1 : 0.5f + (float)(i / (size_t)p->k) / 64, v;
         v = (float)random_unit(77, i) - 0.5f;
+        if (p->positive) v = 0.5f + fabsf(v);
+        if (p->e4m3) v = e4m3_value(e4m3_from(v * 400));
         p->hi[i] = bf16_from(v);
         p->lo[i] = p->halves ? bf16_from(v - bf16_value(p->hi[i])) : 0;
         p->x[i] = (bf16_value(p->hi[i]) + bf16_value(p->lo[i])) * scale;
@@ -207,6 +210,118 @@ static void product_check(enum weight_format format, bool gated, bool halves)
     problem_free(&p);
 }
 
+static bool x_in_e4m3;
+static int32_t wide_blocks;
+
+/* Activations in the entries' order and the maps, as the step makes them. */
+static void product_wide(const struct cuda_product *p, void *on)
+{
+    struct cuda_wide a = {.p = *p, .x_bytes = x_in_e4m3 ? 1 : 2, .blocks = wide_blocks};
+    int32_t entries = p->rows_bound, x_row = p->w.k * a.x_bytes;
+    int32_t box = (int32_t)(CUDA_WIDE_BYTES / a.x_bytes * p->w.row_bytes / p->w.k);
+    int64_t rows = (int64_t)p->n_groups * p->n;
+    void *packed[2] = {NULL, NULL};
+    struct cuda_map *maps[2] = {&a.x, &a.x_lo};
+    for (int i = 0; i < (p->x.lo ? 2 : 1); i++) {
+        struct cuda_pack pack = {.x = p->x,
+                                 .x_row = p->x_row,
+                                 .first = p->first,
+                                 .n_groups = p->n_groups,
+                                 .k = p->w.k,
+                                 .element_bytes = a.x_bytes,
+                                 .entries_bound = entries};
+        if (i == 1) pack.x.hi = p->x.lo;
+        assert_int_equal(run->take(&packed[i], (size_t)entries * (size_t)x_row), 0);
+        pack.to = packed[i];
+        launch->pack(&pack, on);
+        assert_int_equal(run->map(maps[i], packed[i], x_row, entries, CUDA_WIDE_BYTES, CUDA_WIDE_N),
+                         0);
+    }
+    assert_int_equal(run->map(&a.w, p->w.codes, p->w.row_bytes, rows, box, CUDA_WIDE_M), 0);
+    if (p->up.codes)
+        assert_int_equal(run->map(&a.up, p->up.codes, p->up.row_bytes, rows, box, CUDA_WIDE_M), 0);
+    launch->product_wide(&a, on);
+    assert_int_equal(run->wait(on), 0);
+    for (int i = 0; i < 2; i++)
+        if (packed[i]) run->give(packed[i]);
+}
+
+/* Groups of 129, none, one and the rest, the last output tile cut off, by one block and by three. */
+static void wide_check(enum weight_format format, bool e4m3, bool gated, bool halves, int32_t n,
+                       int32_t k, int32_t n_entries)
+{
+    struct problem p = {.format = format,
+                        .n = n,
+                        .k = k,
+                        .n_groups = 4,
+                        .n_entries = n_entries,
+                        .gated = gated,
+                        .halves = halves,
+                        .e4m3 = e4m3};
+    for (int g = 0; g < 5; g++)
+        p.first[g] = g == 0   ? 0
+                     : g < 3  ? (129 < n_entries ? 129 : n_entries)
+                     : g == 3 ? (130 < n_entries ? 130 : n_entries)
+                              : n_entries;
+    for (int i = 0; i < n_entries; i++) p.x_row[i] = (i * 37 + 11) % X_ROWS;
+    matrix_make(&p, 0, 500);
+    if (gated) matrix_make(&p, 1, 600);
+    activations_make(&p);
+    x_in_e4m3 = e4m3;
+    for (int order = 0; order < 3; order++) {
+        wide_blocks = order == 2 ? 3 : 1;
+        emulator_set((struct emulator_options){(enum emulator_order)order, 7, order > 0});
+        double by = apart(&p, product_wide, n_entries);
+        if (!(by < (e4m3 ? 1e-3 : 3e-6)))
+            fail_msg("format %d, e4m3 %d, gated %d, order %d: %g", format, e4m3, gated, order, by);
+    }
+    problem_free(&p);
+}
+
+static void wide_e4m3(void **state)
+{
+    (void)state;
+    for (int gated = 0; gated < 2; gated++) {
+        wide_check(WEIGHT_FP8_ROW, true, gated, false, 100, 640, 200);
+        wide_check(WEIGHT_INT4_G128, true, gated, false, 100, 640, 200);
+    }
+    wide_check(WEIGHT_FP8_ROW, true, true, false, 100, 128, 200);
+    wide_check(WEIGHT_FP8_ROW, true, false, false, 37, 128, 1);
+}
+
+/* Sums that only grow, where 14 bits lose the most: not more over 2048 of k than over 128, for every
+ * 128 they go to fp32. */
+static void wide_promotes(void **state)
+{
+    (void)state;
+    struct problem p = {.format = WEIGHT_FP8_ROW,
+                        .n = 8,
+                        .k = 2048,
+                        .n_groups = 1,
+                        .n_entries = 3,
+                        .first = {0, 3},
+                        .x_row = {0, 1, 2},
+                        .e4m3 = true,
+                        .positive = true};
+    matrix_make(&p, 0, 700);
+    activations_make(&p);
+    x_in_e4m3 = true;
+    wide_blocks = 1;
+    double by = apart(&p, product_wide, 3);
+    if (!(by > 1e-5 && by < 4e-3)) fail_msg("apart by %g", by);
+    problem_free(&p);
+}
+
+static void wide_bf16(void **state)
+{
+    (void)state;
+    for (int f = WEIGHT_BF16; f <= WEIGHT_INT4_G128; f++) {
+        wide_check((enum weight_format)f, false, true, false, 70, 256, 140);
+        wide_check((enum weight_format)f, false, false, true, 70, 256, 140);
+        wide_check((enum weight_format)f, false, false, false, 70, 128, 70);
+    }
+}
+
 static void plain(void **state)
 {
     (void)state;
@@ -284,6 +399,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(gated),
         cmocka_unit_test(few_entries),
         cmocka_unit_test(long_rows),
+        cmocka_unit_test(wide_e4m3),
+        cmocka_unit_test(wide_promotes),
+        cmocka_unit_test(wide_bf16),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     run->stream_close(stream);
