@@ -43,8 +43,9 @@ $(BUILD)/tests/test_cuda_emulator: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/b
 $(BUILD)/tests/test_cuda_emulator: $(BUILD)/obj/cuda-host/broken.o
 $(BUILD)/tests/test_cuda_bench: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/probe.o
 $(BUILD)/tests/test_cuda_bench: $(BUILD)/obj/cuda-host/probe.o
-$(BUILD)/tests/test_cuda_wrappers: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/wrappers.o
-$(BUILD)/tests/test_cuda_wrappers: $(BUILD)/obj/cuda-host/wrappers.o
+WRAPPERS := $(addprefix $(BUILD)/obj/cuda-host/,wrappers.o wrappers_hopper.o)
+$(BUILD)/tests/test_cuda_wrappers: CUDA_HOST_OBJECTS += $(WRAPPERS)
+$(BUILD)/tests/test_cuda_wrappers: $(WRAPPERS)
 
 # What is called of cuBLASLt, held against its header where that is found: CUBLAS_HOME names where the
 # library was unpacked, else it lies beside CUDA's own headers.

@@ -108,8 +108,8 @@ class Builder:
             return found
         found += emulated + [(f"tests/unit/{name}.c", "c"), ("tests/unit/support/rig.c", "c")]
         if name == "test_cuda_wrappers":
-            found += [("tests/cuda/wrappers.cu", "host")]
-            found += [] if self.emulate else [("tests/cuda/wrappers.cu", "gpu")]
+            for source in ("tests/cuda/wrappers.cu", "tests/cuda/wrappers_hopper.cu"):
+                found += [(source, "host")] + ([] if self.emulate else [(source, "gpu")])
         return found
 
     def libraries(self):

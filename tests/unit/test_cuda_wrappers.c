@@ -22,11 +22,19 @@
 #include "tests/cuda/backend_choice.h"
 #include "tests/cuda/emulator.h"
 #include "tests/cuda/wrappers.h"
+#include "tests/cuda/wrappers_hopper.h"
 
 enum { LANES = 32, WORDS = N_WRAPPERS * LANES * WRAPPER_OUT };
 
 static const char golden_path[] = "tests/cuda/wrappers.golden";
 static uint32_t in[LANES][WRAPPER_IN], out[N_WRAPPERS][LANES][WRAPPER_OUT];
+
+/* Of compute capability 9.0. */
+static struct {
+    unsigned char a[HOPPER_M][HOPPER_ROW], b[HOPPER_N][HOPPER_ROW];
+    unsigned char bytes[HOPPER_BYTES];
+    float sums[HOPPER_PRODUCTS][128][64];
+} hopper;
 
 static float number(uint32_t word)
 {
@@ -186,6 +194,118 @@ static void halves_check(void)
     }
 }
 
+/* Bytes that are neither zero nor large, as E4M3 and in pairs as bf16. */
+static void hopper_operands_make(void)
+{
+    unsigned char *all[2] = {hopper.a[0], hopper.b[0]};
+    size_t sizes[2] = {sizeof hopper.a, sizeof hopper.b};
+    for (uint64_t i = 0; i < 2; i++)
+        for (size_t j = 0; j < sizes[i]; j++) {
+            uint64_t r = random_at(12 + i, j);
+            all[i][j] = (unsigned char)((r & 0x80) | (0x38 + r % 12));
+        }
+}
+
+static void hopper_run(const struct cuda_backend *backend,
+                       void (*wrappers)(const struct wrappers_hopper *, void *))
+{
+    const struct cuda_runtime *r = backend->runtime;
+    struct wrappers_hopper w = {0};
+    void *stream = NULL, *there[4] = {NULL};
+    size_t sizes[4] = {sizeof hopper.a, sizeof hopper.b, sizeof hopper.bytes, sizeof hopper.sums};
+    assert_int_equal(r->stream_open(&stream), 0);
+    for (int i = 0; i < 4; i++) assert_int_equal(r->take(&there[i], sizes[i]), 0);
+    assert_int_equal(r->copy(there[0], hopper.a, sizes[0], stream), 0);
+    assert_int_equal(r->copy(there[1], hopper.b, sizes[1], stream), 0);
+    w.a = there[0];
+    w.b = there[1];
+    w.bytes = there[2];
+    w.sums = there[3];
+    assert_int_equal(r->map(&w.map_a, w.a, HOPPER_ROW, HOPPER_M, 128, HOPPER_M), 0);
+    assert_int_equal(r->map(&w.map_b, w.b, HOPPER_ROW, HOPPER_N, 128, HOPPER_N), 0);
+    assert_int_equal(r->map(&w.map_64, w.b, HOPPER_ROW, HOPPER_N, 64, HOPPER_N), 0);
+    assert_int_equal(r->map(&w.map_32, w.b, HOPPER_ROW, HOPPER_N, 32, HOPPER_N), 0);
+    wrappers(&w, stream);
+    assert_int_equal(r->launched(), 0);
+    assert_int_equal(r->copy(hopper.bytes, w.bytes, sizes[2], stream), 0);
+    assert_int_equal(r->copy(hopper.sums, w.sums, sizes[3], stream), 0);
+    assert_int_equal(r->wait(stream), 0);
+    for (int i = 0; i < 4; i++) r->give(there[i]);
+    r->stream_close(stream);
+}
+
+/* A box of `width` bytes of b, first column x, first row y: 16 bytes lie at a place of their row that
+ * changes with the row, every row (128 bytes wide), every other (64), every fourth (32). */
+static void box_check(const unsigned char *found, int width, int x, int y)
+{
+    for (int row = 0; row < HOPPER_N; row++)
+        for (int c = 0; c < width; c++) {
+            int at = (c / 16 ^ row * width / 128 % (width / 16)) * 16 + c % 16;
+            bool inside = row + y >= 0 && row + y < HOPPER_N;
+            assert_int_equal(found[row * width + at], inside ? hopper.b[row + y][x + c] : 0);
+        }
+}
+
+static double hopper_term(int row, int column, int at, bool e4m3)
+{
+    const unsigned char *a = hopper.a[row] + at, *b = hopper.b[column] + at;
+    if (e4m3) return (double)e4m3_value(*a) * (double)e4m3_value(*b);
+    return (double)bf16_value((uint16_t)(a[0] | a[1] << 8)) *
+           (double)bf16_value((uint16_t)(b[0] | b[1] << 8));
+}
+
+static void hopper_sums_check(int which, int from, int to, bool e4m3)
+{
+    for (int thread = 0; thread < 128; thread++)
+        for (int i = 0; i < 64; i++) {
+            int row = thread / 32 * 16 + thread % 32 / 4 + i / 2 % 2 * 8;
+            int column = i / 4 * 8 + thread % 4 * 2 + i % 2;
+            double sum = which == 0 ? thread % 7 : 0, all = fabs(sum);
+            for (int at = from; at < to; at += e4m3 ? 1 : 2) {
+                double term = hopper_term(row, column, at, e4m3);
+                sum += term;
+                all += fabs(term);
+            }
+            double by = fabs((double)hopper.sums[which][thread][i] - sum);
+            if (!(by <= (e4m3 ? 2e-3 : 1e-6) * all))
+                fail_msg("product %d, row %d, column %d: %g, expected %g", which, row, column,
+                         (double)hopper.sums[which][thread][i], sum);
+        }
+}
+
+enum { HOPPER_WORDS = HOPPER_BYTES / 4 + HOPPER_SUMS };
+
+static uint32_t hopper_word(int i)
+{
+    uint32_t word;
+    if (i < HOPPER_BYTES / 4)
+        memcpy(&word, hopper.bytes + 4 * i, 4);
+    else
+        memcpy(&word, &hopper.sums[0][0][i - HOPPER_BYTES / 4], 4);
+    return word;
+}
+
+/* Sums of up to 64 products below 8 in 14 bits; of 16 below 2^16 in 24. */
+static double hopper_bound(int i) { return (i - HOPPER_BYTES / 4) / (128 * 64) == 2 ? 1 : 0.25; }
+
+static void hopper_check(void)
+{
+    const unsigned char *at = hopper.bytes;
+    for (int row = 0; row < HOPPER_M; row++)
+        for (int c = 0; c < HOPPER_ROW; c++)
+            assert_int_equal(at[row * HOPPER_ROW + (c / 16 ^ row % 8) * 16 + c % 16],
+                             hopper.a[row][c]);
+    at += sizeof hopper.a;
+    box_check(at, 128, 0, 0);
+    at += sizeof hopper.b;
+    box_check(at, 64, 64, 2);
+    box_check(at + HOPPER_N * 64, 32, 32, -1);
+    hopper_sums_check(0, 0, 64, true);
+    hopper_sums_check(1, 64, 128, true);
+    hopper_sums_check(2, 64, 96, false);
+    hopper_sums_check(3, 0, 32, true);
+}
+
 static void emulated_as_defined(void **state)
 {
     (void)state;
@@ -197,19 +317,24 @@ static void emulated_as_defined(void **state)
         collectives_check();
         lanes_check();
         halves_check();
+        hopper_run(&host_backend, wrappers_hopper_run_host);
+        hopper_check();
     }
 }
 
-/* The file: a line that names the device and the day, then the words. */
-static void golden_write(const char *device_name)
+/* The file: a line that names the device and the day, then the words; of compute capability 9.0 those of
+ * `hopper`, too. */
+static void golden_write(const struct cuda_device_info *info)
 {
     char day[32];
     time_t now = time(NULL);
     strftime(day, sizeof day, "%Y-%m-%d", gmtime(&now));
     FILE *f = fopen(golden_path, "w");
     assert_non_null(f);
-    fprintf(f, "# %s, %s\n", device_name, day);
+    fprintf(f, "# %s, %s\n", info->name, day);
     for (int i = 0; i < WORDS; i++) fprintf(f, "%08x\n", ((uint32_t *)out)[i]);
+    for (int i = 0; i < HOPPER_WORDS && info->capability == 90; i++)
+        fprintf(f, "%08x\n", hopper_word(i));
     assert_int_equal(fclose(f), 0);
 }
 
@@ -222,7 +347,12 @@ static void gpu_as_defined(void **state)
     assert_true(wrappers_run_nvidia != NULL);
     assert_int_equal(backend->runtime->open(0, &info), 0);
     wrappers_run(backend, wrappers_run_nvidia);
-    golden_write(info.name);
+    if (info.capability == 90) {
+        assert_true(wrappers_hopper_run_nvidia != NULL);
+        hopper_run(backend, wrappers_hopper_run_nvidia);
+    }
+    golden_write(&info);
+    if (info.capability == 90) hopper_check();
     mma_check(WRAPPER_MMA);
     mma_check(WRAPPER_MMA_F16);
     collectives_check();
@@ -251,6 +381,16 @@ static void emulated_as_a_gpu_said(void **state)
         else
             assert_int_equal(mine, word);
     }
+    /* Sums of E4M3 are cut where a GPU cuts them, which the emulator only takes for granted. */
+    hopper_run(&host_backend, wrappers_hopper_run_host);
+    for (int i = 0; i < HOPPER_WORDS && fgets(line, sizeof line, f); i++) {
+        uint32_t word = (uint32_t)strtoul(line, NULL, 16);
+        if (i < HOPPER_BYTES / 4)
+            assert_int_equal(hopper_word(i), word);
+        else if (!(fabs((double)number(hopper_word(i)) - (double)number(word)) <= hopper_bound(i)))
+            fail_msg("word %d of sums: %g, a GPU said %g", i, (double)number(hopper_word(i)),
+                     (double)number(word));
+    }
     fclose(f);
 }
 
@@ -258,6 +398,7 @@ int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     operands_make();
+    hopper_operands_make();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(emulated_as_defined),
         cmocka_unit_test(gpu_as_defined),
