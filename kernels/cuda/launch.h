@@ -64,7 +64,7 @@ struct cuda_operand {
  * the device alone, handed to kernels by value. */
 struct cuda_map {
     unsigned char words[128];
-} __attribute__((aligned(64)));
+} __attribute__((aligned(128)));
 
 struct cuda_embed {
     const struct cuda_live *live;

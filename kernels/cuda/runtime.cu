@@ -89,7 +89,7 @@ static int map(struct cuda_map *out, const void *at, int64_t row_bytes, int64_t 
     CUtensorMapSwizzle swizzle = box_bytes == 128  ? CU_TENSOR_MAP_SWIZZLE_128B
                                  : box_bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
                                                    : CU_TENSOR_MAP_SWIZZLE_32B;
-    static_assert(sizeof(CUtensorMap) == sizeof *out && alignof(CUtensorMap) <= 64, "one map");
+    static_assert(sizeof(CUtensorMap) == sizeof *out && alignof(CUtensorMap) <= alignof(cuda_map), "one map");
     if (!encode) return cudaErrorNotSupported;
     CUresult code =
         encode((CUtensorMap *)out, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, (void *)at, size, stride, box,
