@@ -1,6 +1,8 @@
 /* The life of a device, the frame of a step, and the table. Nothing is asked of the GPU after its
  * first failure; collect reports it. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/limits.h"
 #include "base/memory.h"
@@ -80,6 +82,8 @@ static void shape_take(device *d, const struct device_options *o)
     d->chunks_max = (d->s.max_seq_len + ATTENTION_CHUNK - 1) / ATTENTION_CHUNK;
     d->graphs.bytes_max = cuda_graphs_bytes(&d->s);
     d->narrow = d->s.activations != ACTIVATION_F32;
+    const char *variant = o->variant ? o->variant : getenv("DBRX_CUDA");
+    d->tiles_only = variant && strcmp(variant, "tiles") == 0;
     d->dense.wanted = d->narrow && !o->deterministic && o->rows_max > CUDA_TILE_ROWS;
 }
 

@@ -98,7 +98,8 @@ class Builder:
         if not self.emulate:
             found += [(s, "gpu") for s in cu]
         emulated = [(s, "host") for s in cu if not s.endswith(("runtime.cu", "probe.cu"))]
-        emulated += [(f"tests/cuda/{f}.c", "c") for f in ("emulator", "fiber", "host_blas", "host_runtime", "device_memory")]
+        emulated += [(f"tests/cuda/{f}.c", "c") for f in ("emulator", "emulator_hopper", "fiber", "host_blas",
+                                                                "host_runtime", "device_memory")]
         if name == "bench-cuda":
             found += [(s, "c") for s in self.room("inference/bench/synthetic*.c")]
             found += [("inference/forward.c", "c"), ("inference/bench/samples.c", "c"),
