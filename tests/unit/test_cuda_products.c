@@ -399,12 +399,8 @@ int main(int argc, char **argv)
     if (run->open(0, &info) != 0 || run->stream_open(&stream) != 0) return 1;
     on_hopper = backend == &host_backend || info.capability == 90;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain),
-        cmocka_unit_test(gated),
-        cmocka_unit_test(few_entries),
-        cmocka_unit_test(long_rows),
-        cmocka_unit_test(wide_e4m3),
-        cmocka_unit_test(wide_promotes),
+        cmocka_unit_test(plain),     cmocka_unit_test(gated),     cmocka_unit_test(few_entries),
+        cmocka_unit_test(long_rows), cmocka_unit_test(wide_e4m3), cmocka_unit_test(wide_promotes),
         cmocka_unit_test(wide_bf16),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
