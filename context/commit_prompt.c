@@ -1,4 +1,6 @@
-/* Patches get a fair share: the longest are cut first, all to the same length, until everything fits. */
+/* Patches get a fair share: the longest are cut first, all to the same length, until everything fits. What
+ * stands around them has shares of the budget: files a half, subjects an eighth, omissions a sixteenth,
+ * and what was said of the parts the rest. */
 #include "context/commit_prompt.h"
 
 #include <string.h>
@@ -14,7 +16,6 @@ enum {
     SUBJECTS_SHOWN = 12, /* of the repository */
     OWN_SHOWN = 5,
     SUBJECT_BYTES = 120,
-    OMITTED_SHOWN = 40,
     TEMPLATE_BYTES = 2048,
     PATCH_TOKENS_MIN = 48 /* less says nothing: the file is named only */
 };
@@ -52,21 +53,25 @@ static void file_line_put(buffer *out, const struct diff_file *f)
     buffer_print(out, " +%zu -%zu\n", f->n_added, f->n_removed);
 }
 
-static text folder_of(text path)
+/* So many levels of it. */
+static text folder_of(text path, int n_levels)
 {
-    size_t slash = text_find(path, TEXT("/"), 0);
-    if (slash == SIZE_MAX) return TEXT("");
-    size_t next = text_find(path, TEXT("/"), slash + 1);
-    return text_slice(path, 0, next == SIZE_MAX ? slash + 1 : next + 1);
+    size_t end = 0;
+    for (int i = 0; i < n_levels; i++) {
+        size_t slash = text_find(path, TEXT("/"), end);
+        if (slash == SIZE_MAX) break;
+        end = slash + 1;
+    }
+    return text_slice(path, 0, end);
 }
 
 /* Files lie in the order of their paths, so a folder's stand together. */
-static void folders_put(buffer *out, const struct diff *d)
+static void folders_put(buffer *out, const struct diff *d, int n_levels)
 {
     for (size_t i = 0; i < d->n;) {
-        text folder = folder_of(d->files[i].path);
+        text folder = folder_of(d->files[i].path, n_levels);
         size_t n = 0, added = 0, removed = 0;
-        for (; i < d->n && text_equal(folder_of(d->files[i].path), folder); i++, n++) {
+        for (; i < d->n && text_equal(folder_of(d->files[i].path, n_levels), folder); i++, n++) {
             added += d->files[i].n_added;
             removed += d->files[i].n_removed;
         }
@@ -77,15 +82,48 @@ static void folders_put(buffer *out, const struct diff *d)
 
 static size_t count(const tokenizer *t, text words) { return tokenizer_count(t, words); }
 
+/* The first lines that fit; returns how many do not. */
+static size_t lines_put(buffer *out, const tokenizer *t, const char *before, text lines,
+                        size_t tokens)
+{
+    size_t n_left = 0, used = 0;
+    text line;
+    while (text_next_line(&lines, &line)) {
+        if (n_left == 0) used += count(t, line) + count(t, text_of(before)) + 1;
+        if (used > tokens)
+            n_left++;
+        else
+            line_put(out, before, line);
+    }
+    return n_left;
+}
+
+/* By folders, as deep as there is room; the last way out is to leave folders out. */
+static void folders_make(struct commit_plan *p, size_t tokens)
+{
+    enum { LEVELS = 2 };
+    const struct diff *d = &p->facts->diff;
+    buffer all = {0};
+    for (int n_levels = LEVELS; n_levels > 0; n_levels--) {
+        buffer_clear(&all);
+        folders_put(&all, d, n_levels);
+        if (count(p->tokenizer, buffer_text(&all)) <= tokens) break;
+    }
+    buffer_clear(&p->files);
+    size_t n_left = lines_put(&p->files, p->tokenizer, "", buffer_text(&all), tokens);
+    if (n_left) buffer_print(&p->files, "and %zu more folders\n", n_left);
+    buffer_print(&p->omitted, "%zu files are listed by their folders\n", d->n);
+    if (n_left) buffer_print(&p->omitted, "%zu folders are not listed\n", n_left);
+    if (all.failed) p->files.failed = true;
+    buffer_free(&all);
+}
+
 static void files_make(struct commit_plan *p)
 {
     const struct diff *d = &p->facts->diff;
+    size_t tokens = p->budget_tokens / 2;
     for (size_t i = 0; i < d->n; i++) file_line_put(&p->files, &d->files[i]);
-    if (count(p->tokenizer, buffer_text(&p->files)) > p->budget_tokens / 2) {
-        buffer_clear(&p->files);
-        folders_put(&p->files, d);
-        buffer_print(&p->omitted, "%zu files are listed by their folders\n", d->n);
-    }
+    if (count(p->tokenizer, buffer_text(&p->files)) > tokens) folders_make(p, tokens);
     if (d->n_left_out) {
         buffer_print(&p->files, "and %zu more files\n", d->n_left_out);
         buffer_print(&p->omitted, "%zu more files are not listed\n", d->n_left_out);
@@ -194,19 +232,32 @@ static void parts_make(struct commit_plan *p, size_t *tokens, size_t room, size_
     p->n_parts = used ? part : 0;
 }
 
-static void style_put(buffer *out, const struct commit_facts *f)
+static void subjects_put(buffer *out, const struct commit_plan *p, const struct commits *h,
+                         size_t n_max, size_t tokens)
 {
-    if (f->branch && f->branch[0]) line_put(out, "Branch: ", text_of(f->branch));
+    buffer lines = {0};
+    for (size_t i = 0; i < h->n && i < n_max; i++)
+        line_put(&lines, "", bounded(h->commits[i].subject, SUBJECT_BYTES));
+    lines_put(out, p->tokenizer, "- ", buffer_text(&lines), tokens);
+    if (lines.failed) out->failed = true;
+    buffer_free(&lines);
+}
+
+static void style_put(buffer *out, const struct commit_plan *p)
+{
+    const struct commit_facts *f = p->facts;
+    size_t tokens = p->budget_tokens / 8, bytes = p->budget_tokens / 4;
+    if (f->branch && f->branch[0])
+        line_put(out, "Branch: ", bounded(text_of(f->branch), SUBJECT_BYTES));
     if (f->recent.n)
         buffer_put_text(out, TEXT("Subjects of this repository, for style and language only:\n"));
-    for (size_t i = 0; i < f->recent.n && i < SUBJECTS_SHOWN; i++)
-        line_put(out, "- ", bounded(f->recent.commits[i].subject, SUBJECT_BYTES));
+    subjects_put(out, p, &f->recent, SUBJECTS_SHOWN, tokens / 3 * 2);
     if (f->own.n) buffer_put_text(out, TEXT("Subjects of this author, for style only:\n"));
-    for (size_t i = 0; i < f->own.n && i < OWN_SHOWN; i++)
-        line_put(out, "- ", bounded(f->own.commits[i].subject, SUBJECT_BYTES));
+    subjects_put(out, p, &f->own, OWN_SHOWN, tokens / 3);
     if (f->template.size) {
         char fence[PROMPT_FENCE_MAX + 1];
-        text form = bounded(buffer_text(&f->template), TEMPLATE_BYTES);
+        text form =
+            bounded(buffer_text(&f->template), bytes < TEMPLATE_BYTES ? bytes : TEMPLATE_BYTES);
         prompt_fence_make(fence, prompt_backticks(form));
         prompt_fenced_put(out, "The form that messages have here:\n", text_of(fence), "text", form);
     }
@@ -215,16 +266,14 @@ static void style_put(buffer *out, const struct commit_facts *f)
 static void header_put(buffer *out, const struct commit_plan *p)
 {
     const struct commit_facts *f = p->facts;
-    style_put(out, f);
+    style_put(out, p);
     buffer_print(out, "Staged: %zu files, +%zu -%zu lines:\n", f->diff.n + f->diff.n_left_out,
                  f->n_added, f->n_removed);
     buffer_put_text(out, buffer_text(&p->files));
-    text omitted = buffer_text(&p->omitted), line;
-    size_t n = 0;
+    text omitted = buffer_text(&p->omitted);
     if (omitted.size) buffer_put_text(out, TEXT("Not shown below, or not whole:\n"));
-    for (; text_next_line(&omitted, &line); n++)
-        if (n < OMITTED_SHOWN) line_put(out, "- ", line);
-    if (n > OMITTED_SHOWN) buffer_print(out, "- and %zu more\n", n - OMITTED_SHOWN);
+    size_t n_left = lines_put(out, p->tokenizer, "- ", omitted, p->budget_tokens / 16);
+    if (n_left) buffer_print(out, "- and %zu more\n", n_left);
 }
 
 static void task_put(buffer *out, const struct commit_facts *f)
@@ -252,6 +301,17 @@ static void turns_put(token_list *out, const tokenizer *t, buffer *user)
     chatml_begin(t, out, TEXT("assistant"));
 }
 
+/* Of the budget, beside what every prompt about the message holds as far as it is known. */
+static size_t room_left(const struct commit_plan *p)
+{
+    buffer header = {0};
+    header_put(&header, p);
+    size_t used = count(p->tokenizer, buffer_text(&header)) + count(p->tokenizer, text_of(SYSTEM)) +
+                  SLACK_TOKENS;
+    buffer_free(&header);
+    return used < p->budget_tokens ? p->budget_tokens - used : 0;
+}
+
 status commit_plan_make(struct commit_plan *out, const struct commit_facts *facts,
                         const tokenizer *t, size_t budget_tokens, error *err)
 {
@@ -267,14 +327,14 @@ status commit_plan_make(struct commit_plan *out, const struct commit_facts *fact
     size_t *tokens = arena_take(&out->memory, d->n + 1, sizeof *tokens);
     if (out->memory.failed) return fail(err, ERR_MEMORY, "out of memory for a commit message");
     files_make(out);
-    for (size_t i = 0; i < d->n; i++)
+    size_t n_hidden = 0;
+    for (size_t i = 0; i < d->n; i++) {
         tokens[i] = hidden_reason(&d->files[i]) ? 0 : patch_tokens(out, &d->files[i]);
-    buffer header = {0};
-    header_put(&header, out);
-    size_t used = count(t, buffer_text(&header)) + count(t, text_of(SYSTEM)) + SLACK_TOKENS;
-    size_t room = used < budget_tokens ? budget_tokens - used : 0;
-    buffer_free(&header);
-    parts_make(out, tokens, room, budget_tokens - SLACK_TOKENS - count(t, text_of(SYSTEM)));
+        if (tokens[i] == 0) n_hidden++;
+    }
+    size_t room = room_left(out), later = n_hidden ? budget_tokens / 16 : 0;
+    parts_make(out, tokens, room > later ? room - later : 0,
+               budget_tokens - SLACK_TOKENS - count(t, text_of(SYSTEM)));
     cuts_tell(out, tokens);
     if (out->files.failed || out->omitted.failed)
         return fail(err, ERR_MEMORY, "out of memory for a commit message");
@@ -312,10 +372,11 @@ status commit_prompt_final(token_list *out, const struct commit_plan *p, const t
     buffer user = {0};
     header_put(&user, p);
     if (p->n_parts == 0) patches_put(&user, p, 1);
+    size_t share = p->n_parts ? room_left(p) / p->n_parts : 0;
     for (size_t i = 0; i < p->n_parts; i++) {
         buffer_print(&user, "What was said of part %zu:\n", i + 1);
-        buffer_put_text(&user, text_trim(summaries[i]));
-        buffer_put_char(&user, '\n');
+        size_t n_left = lines_put(&user, p->tokenizer, "", text_trim(summaries[i]), share);
+        if (n_left) buffer_print(&user, "[%zu more lines of this are left out]\n", n_left);
     }
     task_put(&user, p->facts);
     turns_put(out, p->tokenizer, &user);

@@ -235,6 +235,31 @@ test('a model of 2,048 tokens writes messages, too: prompt and answer fit', asyn
     });
 });
 
+test('hundreds of files and long names: every prompt keeps to its budget, and says what it leaves out', async () => {
+    const subjects = Array.from({ length: 12 }, (_, i) => `Change ${i}: ${'x9 '.repeat(60)}`);
+    const long = Array.from({ length: 40 }, (_, i) => `line ${i}: ${'what is said '.repeat(6)}`).join('\n');
+    const script = (request) => (request.prompt.includes('Task: say') ? long : 'Add files');
+    for (const folders of [500, 40]) {
+        const files = { 'big.c': 'int big;\n'.repeat(2000) };
+        for (let i = 0; i < 500; i++) files[`top${i % folders}/f${i}.c`] = `int v${i};\n`;
+        await scene({ script, subjects, handshake: { max_model_len: 2048 } }, async (s) => {
+            s.sandbox.write({ form: `${'A form of many words. '.repeat(200)}\n` });
+            s.git('config', 'commit.template', 'form');
+            stage(s, files);
+            const { code, stdout, stderr } = await s.commit('--json');
+            assert.equal(code, 0, stderr);
+            const { omitted, files: listed } = JSON.parse(stdout);
+            assert.equal(listed.length, 502);
+            assert.ok(omitted.includes('502 files are listed by their folders'));
+            assert.equal(omitted.some((line) => /^[0-9]+ folders are not listed$/.test(line)), folders === 500);
+            for (const { ids } of s.engine.requests) assert.ok(ids.length <= 1536, `${ids.length} tokens`);
+            const { prompt } = s.engine.requests.at(-1);
+            assert.match(prompt, /Staged: 502 files, \+[0-9]+ -0 lines:\n/);
+            assert.match(prompt, folders === 500 ? /and [0-9]+ more folders\n/ : /\ntop39\/: 12 files, \+12 -0\n/);
+        });
+    }
+});
+
 test('--again is warm and another', async () => {
     await scene({ script: 'Add a file' }, async (s) => {
         stage(s, { 'a.c': 'int a;\n' });
