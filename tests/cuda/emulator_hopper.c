@@ -84,6 +84,8 @@ static struct {
     struct issued issued[WARPS_MAX / 4][LOG_MAX];
 } h;
 
+/* A NaN that becomes another by any arithmetic. */
+static const uint32_t under_way_word = 0xFFBFFFFF;
 static const uint64_t map_magic = 0x6D61702D64627278;
 
 void hopper_block_begin(void) { h.used = false; }
@@ -403,7 +405,7 @@ static bool under_way(const float *d, int n)
     for (int i = 0; i < n; i++) {
         uint32_t word;
         memcpy(&word, d + i, sizeof word);
-        if (word != UINT32_MAX) return false;
+        if (word != under_way_word) return false;
     }
     return true;
 }
@@ -428,7 +430,7 @@ static int sums_take(struct warp *w, const struct emulator_wgmma *const asks[32]
             emulator_broken("sums were touched between their fence and the product");
         s->d[lane] = asks[lane]->d;
         memcpy(s->value[lane], asks[lane]->d, bytes);
-        memset(asks[lane]->d, 0xFF, bytes);
+        for (int i = 0; i < n; i++) memcpy(asks[lane]->d + i, &under_way_word, sizeof(float));
     }
     return empty;
 }

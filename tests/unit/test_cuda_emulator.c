@@ -59,7 +59,7 @@ static const char *said(enum broken_fault fault)
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
-        _Alignas(16) float out[64] = {0};
+        _Alignas(16) float out[128] = {0};
         struct rlimit none = {0, 0};
         setrlimit(RLIMIT_CORE, &none);
         signal(SIGABRT, SIG_DFL);
@@ -83,9 +83,13 @@ static void what_cuda_forbids_is_said(void **state)
         enum broken_fault fault;
         const char *words;
     } cases[] = {
-        {BROKEN_LANES, "different collectives"}, {BROKEN_BARRIER, "not reached by all"},
-        {BROKEN_ALIGNMENT, "not aligned"},       {BROKEN_SHARED, "48 KiB"},
-        {BROKEN_COPY, "never waited for"},
+        {BROKEN_LANES, "different collectives"},    {BROKEN_BARRIER, "not reached by all"},
+        {BROKEN_ALIGNMENT, "not aligned"},          {BROKEN_SHARED, "48 KiB"},
+        {BROKEN_COPY, "never waited for"},          {BROKEN_PARITY, "nothing is under way"},
+        {BROKEN_BARRIER_FENCE, "before its fence"}, {BROKEN_PRODUCT_FENCE, "without its fence"},
+        {BROKEN_PRODUCT_WAIT, "never waited for"},  {BROKEN_SUMS, "touched before their wait"},
+        {BROKEN_DESCRIPTOR, "swizzle pattern"},     {BROKEN_WARPS_DIFFER, "different products"},
+        {BROKEN_REGISTERS, "multiple of 8"},        {BROKEN_HALF_WARPGROUP, "whole warpgroup"},
     };
     (void)state;
     assert_null(said(BROKEN_NONE));
@@ -93,6 +97,20 @@ static void what_cuda_forbids_is_said(void **state)
         const char *words = said(cases[i].fault);
         assert_non_null(words);
         assert_non_null(strstr(words, cases[i].words));
+    }
+}
+
+/* 32 ones times ones; without the fence tensor cores see what shared memory held before: NaN. */
+static void tensor_cores_see_what_a_fence_showed(void **state)
+{
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        _Alignas(16) float out[128];
+        emulator_set((struct emulator_options){EMULATOR_FORWARD, 0, late});
+        broken_launch(BROKEN_WARPGROUP, out);
+        for (int i = 0; i < 128; i++) assert_true(out[i] == 32);
+        broken_launch(BROKEN_PROXY, out);
+        for (int i = 0; i < 128; i++) assert_false(out[i] == out[i]);
     }
 }
 
@@ -111,6 +129,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(barriers_hold_in_every_order),
         cmocka_unit_test(a_missing_barrier_shows),
         cmocka_unit_test(what_cuda_forbids_is_said),
+        cmocka_unit_test(tensor_cores_see_what_a_fence_showed),
         cmocka_unit_test(bf16_pairs_multiply),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
