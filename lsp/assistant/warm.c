@@ -346,8 +346,7 @@ static status call_send(struct warm_call *c, assistant *a, error *err)
     if (c->plan) c->kind = WARM_PLAN;
     size_t n_known = warm_ledger_known(&a->warmer.ledger, c->prompt.ids.ids, c->n_ids);
     c->n_known = n_known > c->prompt.n_reused ? n_known : c->prompt.n_reused;
-    if (c->n_ids < c->n_known + TOKENS_MIN && !c->plan)
-        return fail(err, ERR_LIMIT, "nothing to gain");
+    if (c->n_ids < c->n_known + TOKENS_MIN) return fail(err, ERR_LIMIT, "nothing to gain");
     size_t n_more = c->n_ids > c->n_known ? c->n_ids - c->n_known : 0;
     if (!call_is_worth(c, &a->warmer.ledger, n_more)) return fail(err, ERR_LIMIT, "not worth it");
     c->begun_us = clock_us();
@@ -385,7 +384,7 @@ static void wish_begin(assistant *a, const struct warm_wish *wish)
         a->warmer.running = c;
         return;
     }
-    /* What cannot be paid beforehand is paid by the next question, as without warming. */
+    /* What costs nothing, or cannot be paid beforehand, the next question pays. */
     if (c->plan) prompt_session_adopt_plan(s->prompts, c->plan);
     call_free(c);
 }

@@ -148,6 +148,7 @@ async function replay(warm) {
     await session({ engine: { script: '```', handshake: HEALING }, settings: { warm } }, async (client, engine) => {
         const { text, position } = upTo('return first');
         const uri = client.open('a.c', text);
+        if (warm) await engine.until(() => engine.warms.some((r) => r.closedBy), 'the opened document');
         let at = position;
         for (const [i, key] of [...' - 1;'].entries()) {
             at = client.type(uri, at, key);
