@@ -207,7 +207,10 @@ static void report_blob(struct index_report *report, const struct blob_row *blob
 static status file_skip(struct update *u, const struct known_file *old, enum index_skip reason)
 {
     u->report->n_skipped[reason]++;
-    return old ? file_forget(u, old) : OK;
+    status code = old ? file_forget(u, old) : OK;
+    if (code == OK && old && reason == SKIP_EXCLUDED)
+        code = blob_forget(u->x, old->blob.id, u->err);
+    return code;
 }
 
 /* The id git vouches for speaks of the bytes on disk only when no filter changed their number. */

@@ -225,6 +225,14 @@ static status first_number(int64_t *out, code_index *x, sqlite3_stmt *s, error *
     return code;
 }
 
+status blob_forget(code_index *x, int64_t blob, error *err)
+{
+    int64_t oldest = 0; /* of those unused: this one, if it is unused */
+    status code = index_run(x, SQL_WITH(x, SQL_BLOB_LEFT, blob, (int64_t)0), err);
+    if (code == OK) code = first_number(&oldest, x, SQL(x, SQL_BLOB_UNUSED), err);
+    return code == OK && oldest == blob ? blob_drop(x, blob, err) : code;
+}
+
 /* At most as large as the source it speaks of. */
 static status is_over(bool *over, code_index *x, error *err)
 {

@@ -154,6 +154,8 @@ status index_update_map(code_index *x, repository *r, int64_t tree, size_t n_fil
 /* Whatever finds a name among symbols: stored with it, so that the index of names is one of numbers. */
 int64_t name_hash(text name);
 /* Deletes contents no tree has, the longest unused first, while the database is over its bound. */
+/* Drops what was known of a content that no file has any more. Inside a transaction. */
+status blob_forget(code_index *x, int64_t blob, error *err);
 status blobs_evict(code_index *x, error *err);
 
 #endif

@@ -21,6 +21,19 @@ TEST_LIMIT_S = 240
 
 # (name, file, [(what stands there, what stands there instead)...], test program, its argument)
 FAULTS = [
+    ("attributes_of_an_open_document_are_not_asked", "lsp/server/judge.c",
+     [("    return c->verdict == VERDICT_ALLOWED ? NULL", "    return 1 ? NULL")], "exclusion.test.js", None),
+    ("attributes_that_cannot_be_read_allow", "lsp/server/judge.c",
+     [("signal == 0 && exit_status == 0 ? NULL : why", "signal || exit_status == 0 ? NULL : why")],
+     "exclusion.test.js", None),
+    ("changed_attributes_are_not_asked_again", "lsp/server/methods_text.c",
+     [("        judge_ask_all(s);", "        judge_ask(s, d);")], "exclusion.test.js", None),
+    ("a_link_hides_a_secret", "lsp/cli/judge.c",
+     [("if (!reason && real) reason", "if (0 && real) reason")], "exclusion.test.js", None),
+    ("the_indexer_does_not_know_what_the_user_excludes", "lsp/assistant/environment.c",
+     [("    exclude_put_globs(&patterns);", "    (void)exclude_put_globs;")], "exclusion.test.js", None),
+    ("rows_of_excluded_files_stay", "context/index.c",
+     [("old && reason == SKIP_EXCLUDED)", "old && reason == SKIP_LARGE)")], "exclusion.test.js", None),
     ("edit_without_its_closing_fence", "context/task_answer.c",
      [("    if (!a->closed)\n        return fail(err, ERR_FORMAT, \"the answer was cut off",
        "    if (0)\n        return fail(err, ERR_FORMAT, \"the answer was cut off")], "actions.test.js", None),
@@ -120,8 +133,6 @@ FAULTS = [
     ("patterns_do_not_reach_the_indexer", "lsp/assistant/gatherer.c",
      [("indexer_exclude(g->folders[i].indexer);", "(void)g->folders[i].indexer;")],
      "repository_context.test.js", None),
-    ("an_indexer_started_again_forgets_the_patterns", "lsp/assistant/indexer.c",
-     [("    exclude_put_globs(&x->globs);\n", "")], "repository_context.test.js", None),
     ("what_was_sent_away_is_offered_again", "lsp/server/methods_completion.c",
      [("    if (s->assistant && d) assistant_dismissed(s->assistant, d->key);\n", "    (void)d;\n")],
      "typing.test.js", None),

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/paths.h"
 #include "context/exclude.h"
+#include "lsp/assistant/environment.h"
 
 enum { RESTART_MS = 5000, RESTARTS_MAX = 6, LINE_BYTES_MAX = 65536 };
 
@@ -141,30 +142,11 @@ static void on_output(uv_stream_t *stream, ssize_t n, const uv_buf_t *said)
     }
 }
 
-/* The environment with the user's patterns as they are now; NULL without memory. Freed by the caller:
- * the list and its first entry. */
-static char **environment_make(indexer *x)
-{
-    static const char name[] = "DBRX_EXCLUDE=";
-    size_t n = 0, kept = 1;
-    buffer_clear(&x->globs);
-    exclude_put_globs(&x->globs);
-    while (environ[n]) n++;
-    char **list = memory_take(n + 2, sizeof *list);
-    buffer entry = {0};
-    buffer_print(&entry, "%s%s", name, x->globs.bytes ? x->globs.bytes : "");
-    if (list && !entry.failed && !x->globs.failed) list[0] = memory_copy(entry.bytes, entry.size);
-    buffer_free(&entry);
-    for (size_t i = 0; list && i < n; i++)
-        if (strncmp(environ[i], name, sizeof name - 1) != 0) list[kept++] = environ[i];
-    if (list && list[0]) return list;
-    memory_free(list);
-    return NULL;
-}
-
 static int spawn(indexer *x, char *program)
 {
-    char **environment = environment_make(x);
+    buffer_clear(&x->globs);
+    exclude_put_globs(&x->globs);
+    char **environment = x->globs.failed ? NULL : environment_take();
     if (!environment) return UV_ENOMEM;
     char *args[] = {(char[]){"dbrx-ls"}, (char[]){"index"}, (char[]){"--follow"}, x->folder, NULL};
     uv_stdio_container_t stdio[] = {
@@ -179,8 +161,7 @@ static int spawn(indexer *x, char *program)
                                           .stdio_count = 3,
                                           .exit_cb = on_process_exit};
     int rc = uv_spawn(x->loop, &x->process, &options);
-    memory_free(environment[0]);
-    memory_free(environment);
+    environment_free(environment);
     return rc;
 }
 

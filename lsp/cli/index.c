@@ -1,8 +1,10 @@
 /* `dbrx-ls index`: brings the repository's index up to date, and looks a name up in it. */
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -13,11 +15,14 @@
 #include "context/repository.h"
 #include "lsp/cli/command.h"
 #include "lsp/cli/index_follow.h"
+#include "lsp/cli/judge.h"
 
 /* Definitions of one name that are worth printing. */
 #define PLACES_MAX 1000
 /* Files that change with one, as many. */
 #define TOGETHER_MAX 20
+/* Seconds for what git attributes say of one file: milliseconds, unless somebody means harm. */
+#define JUDGE_S 5
 
 static const char usage[] =
     "usage: dbrx-ls index [PATH] [OPTIONS]\n\n"
@@ -27,7 +32,7 @@ static const char usage[] =
 
 struct index_request {
     bool json, follow, map;
-    const char *path, *find, *together;
+    const char *path, *find, *together, *judge;
     int64_t map_tokens; /* 0: all of the map */
 };
 
@@ -253,6 +258,15 @@ out:
     return code;
 }
 
+/* Hostile attribute files must not keep an editor waiting. */
+static int judge(const char *path)
+{
+    error err;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    alarm(JUDGE_S);
+    return path_judge(path, &err) == OK ? EXIT_DONE : command_fail("index", &err);
+}
+
 int command_index(int argc, char **argv)
 {
     struct index_request q = {.path = "."};
@@ -260,6 +274,8 @@ int command_index(int argc, char **argv)
         {"json", OPTION_FLAG, &q.json, NULL, "counters as one JSON object", 0, 0},
         {"follow", OPTION_FLAG, &q.follow, NULL, "stay, take commands on stdin (for editors)", 0,
          0},
+        {"judge", OPTION_TEXT, &q.judge, "FILE",
+         "whether names, patterns and git attributes let a model see FILE; exit 1: no", 0, 0},
         {"find", OPTION_TEXT, &q.find, "NAME", "print the definitions of NAME", 0, 0},
         {"map", OPTION_FLAG, &q.map, NULL, "print the repository map: the most used definitions", 0,
          0},
@@ -278,6 +294,7 @@ int command_index(int argc, char **argv)
     }
     if (n_rest == 1) q.path = argv[1];
     limit_memory();
+    if (q.judge) return judge(q.judge);
     if (q.follow) return index_follow(q.path, &err) == OK ? EXIT_DONE : command_fail("index", &err);
     return index_answer(&q, &err) == OK ? EXIT_DONE : command_fail("index", &err);
 }

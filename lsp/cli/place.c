@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/limits.h"
-#include "context/exclude.h"
+#include "lsp/cli/judge.h"
 
 /* The number behind the last colon of path, which is cut off there; 0 when there is none. */
 static uint32_t number_cut(char *path)
@@ -20,17 +20,6 @@ static uint32_t number_cut(char *path)
     if (errno || *end || n > UINT32_MAX) return 0;
     *colon = 0;
     return (uint32_t)n;
-}
-
-/* A harmless name may be a link to a secret, and "config" is one where it lies in ~/.ssh. */
-static status exclude_check(const char *path, error *err)
-{
-    char *real = realpath(path, NULL);
-    const char *reason = exclude_reason(text_of(path));
-    if (!reason && real) reason = exclude_reason(text_of(real));
-    free(real);
-    if (!reason) return OK;
-    return fail(err, ERR_UNSUPPORTED, "%s never reaches a model: %s", path, reason);
 }
 
 static text without_line_end(text line)
@@ -58,7 +47,7 @@ static size_t cursor_find(const struct place *p, uint32_t line, uint32_t column)
 static status place_read(struct place *p, error *err)
 {
     int64_t from_us = clock_us();
-    status s = exclude_check(p->path, err);
+    status s = path_judge(p->path, err);
     if (s == OK) s = file_read(&p->content, p->path, DOCUMENT_MODEL_MAX, err);
     if (s == OK) s = line_index_reset(&p->lines, buffer_text(&p->content), err);
     p->read_us = clock_us() - from_us;

@@ -20,7 +20,7 @@ struct place {
 };
 
 /* Reads the file that `word` names. ERR_USAGE when it names no place, ERR_UNSUPPORTED for files
- * that never reach a model, by the name given or the one behind its links; ERR_IO, ERR_LIMIT and
+ * that never reach a model, by name, pattern or git attribute, as given or behind its links; ERR_IO, ERR_LIMIT and
  * ERR_FORMAT from reading. place_close frees, also after a failure. */
 status place_open(struct place *out, const char *word, error *err);
 /* The same for FILE:START-END or FILE:LINE, whole lines from 1: cursor_byte is where they begin, end_byte

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "lsp/assistant/environment.h"
 #include "lsp/server/state.h"
 #include "lsp/server/uri.h"
 
@@ -180,12 +181,18 @@ static int process_start(struct commit_job *c, bool again)
         {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&c->words},
     };
     arguments_make(args, c, again);
-    const uv_process_options_t options = {
-        .file = program, .args = args, .stdio = stdio, .stdio_count = 3, .exit_cb = on_exit_status};
+    char **environment = environment_take();
+    const uv_process_options_t options = {.file = program,
+                                          .args = args,
+                                          .env = environment,
+                                          .stdio = stdio,
+                                          .stdio_count = 3,
+                                          .exit_cb = on_exit_status};
     uv_pipe_init(&s->loop, &c->output, 0);
     uv_pipe_init(&s->loop, &c->words, 0);
     c->process.data = c->output.data = c->words.data = c;
-    int rc = uv_spawn(&s->loop, &c->process, &options);
+    int rc = environment ? uv_spawn(&s->loop, &c->process, &options) : UV_ENOMEM;
+    environment_free(environment);
     c->n_handles = 3;
     c->exited = rc != 0;
     if (rc == 0) rc = uv_read_start((uv_stream_t *)&c->output, on_alloc, on_said);

@@ -122,6 +122,7 @@ void settings_recompute(struct server *s)
     settings_apply(&s->settings, s->workspace_settings, SETTING_FROM_WORKSPACE, &refused);
     settings_exclude(&s->settings);
     if (s->gatherer) gatherer_exclude(s->gatherer);
+    judge_ask_all(s);
     if (refused.size && !refused.failed) {
         log_line(LOG_WARN, "settings not taken: %s", refused.bytes);
         status_note(s, "settings not taken", refused.bytes);

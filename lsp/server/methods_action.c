@@ -86,6 +86,7 @@ void method_code_action(struct server *s, const struct message *m)
 {
     const json_t *identifier = json_object_get(m->params, "textDocument");
     const document *d = documents_find(s->documents, json_text_at(identifier, "uri"));
+    if (judge_holds(s, d, m, method_code_action)) return;
     const char *reason = document_refusal(s, d);
     const struct action_row *row;
     struct action_context c;
@@ -106,6 +107,7 @@ static void action_execute(struct server *s, const struct message *m, const stru
     const json_t *identifier = json_object_get(argument, "textDocument");
     const document *d = documents_find(s->documents, json_text_at(identifier, "uri"));
     const json_t *version = json_object_get(identifier, "version");
+    if (judge_holds(s, d, m, method_execute_command)) return;
     const char *reason = document_refusal(s, d);
     if (reason)
         server_reply_error(s, m->id, RPC_REQUEST_FAILED, reason);

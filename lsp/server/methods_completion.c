@@ -51,7 +51,7 @@ const char *document_refusal(struct server *s, const document *d)
     if ((reason = settings_refusal(&s->settings, d->language_id, path_shown(s, d)))) return reason;
     if (!document_in_step(d)) return d->out_of_step;
     if (d->content.size > DOCUMENT_MODEL_MAX) return "it is larger than 16 MiB";
-    return NULL;
+    return judge_refusal(d);
 }
 
 void document_gather(struct server *s, const document *d, size_t cursor_byte)
@@ -155,6 +155,7 @@ static void pending_cancel(struct pending *p)
 void completions_cancel(struct server *s, uint64_t document_key)
 {
     struct pending *next;
+    judge_drop(s, document_key);
     for (struct pending *p = s->pending; p; p = next) {
         next = p->next;
         if (document_key == 0 || p->document_key == document_key) pending_cancel(p);
@@ -168,7 +169,7 @@ void method_cancel(struct server *s, const struct message *m)
     while (p && (p->replied || !json_equal(p->id, id))) p = p->next;
     if (p)
         pending_cancel(p);
-    else if (!popup_cancel(s, id))
+    else if (!judge_cancel(s, id) && !popup_cancel(s, id))
         job_cancel(s, id);
 }
 
@@ -375,6 +376,7 @@ void method_inline_completion(struct server *s, const struct message *m)
     struct completion_params q;
     bool readable = completion_read(&q, m->params);
     const document *d = documents_find(s->documents, q.uri);
+    if (readable && !m->repaired && judge_holds(s, d, m, method_inline_completion)) return;
     const char *reason = readable ? document_refusal(s, d) : "the request names no place";
     if (m->repaired) reason = "the request is no Unicode";
     if (!reason && s->n_pending < LSP_PENDING_MAX) {

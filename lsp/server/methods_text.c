@@ -8,9 +8,17 @@
 static void document_note(struct server *s, const document *d)
 {
     char name[100];
+    if (judge_waits(s, d)) return; /* what it will be is soon known */
     text file = path_file_name(d->path);
     snprintf(name, sizeof name, "%.*s", (int)(file.size < 99 ? file.size : 99), file.bytes);
     status_note(s, name, document_refusal(s, d));
+}
+
+void document_judged(struct server *s, const document *d)
+{
+    document_note(s, d);
+    document_gather(s, d, 0);
+    document_opened(s, d);
 }
 
 void document_gone(struct server *s, document *d)
@@ -45,9 +53,8 @@ void method_did_open(struct server *s, const struct message *m)
     if (!d->companion) document_put_out_of_step(d, "out of memory for the document");
     if (!json_is_string(content)) document_put_out_of_step(d, "it was opened without its text");
     if (m->repaired) document_put_out_of_step(d, "its text is no Unicode");
-    document_note(s, d);
-    document_gather(s, d, 0);
-    document_opened(s, d);
+    judge_ask(s, d);
+    if (!judge_waits(s, d)) document_judged(s, d);
 }
 
 static document *document_named(const struct server *s, const struct message *m)
@@ -145,6 +152,10 @@ void method_did_save(struct server *s, const struct message *m)
     document *d = document_named(s, m);
     const json_t *content = json_object_get(m->params, "text");
     if (d && s->gatherer) gatherer_saved(s->gatherer, d->path);
+    if (d && text_is(path_file_name(d->path), ".gitattributes"))
+        judge_ask_all(s);
+    else if (d)
+        judge_ask(s, d);
     if (!d || !document_in_step(d) || !json_is_string(content)) return;
     if (m->repaired || !text_equal(document_text(d), json_text_at(m->params, "text"))) {
         document_put_out_of_step(d, "the text that was saved differs");

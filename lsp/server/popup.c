@@ -240,6 +240,7 @@ void method_completion(struct server *s, const struct message *m)
     struct completion_params q;
     bool readable = completion_read(&q, m->params);
     const document *d = documents_find(s->documents, q.uri);
+    if (readable && judge_holds(s, d, m, method_completion)) return;
     const char *reason = readable ? document_refusal(s, d) : "the request names no place";
     struct popup *p = reason ? NULL : popup_of(s, d);
     if (!p) {

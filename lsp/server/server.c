@@ -250,6 +250,7 @@ static void on_end_timer(uv_timer_t *timer)
     stage_close(s);
     requests_close(s);
     views_close(s);
+    judges_close(s);
     for (size_t i = 0; (d = documents_at(s->documents, i)); i++) document_gone(s, d);
     if (s->actions) actions_close(s->actions);
     s->actions = NULL;

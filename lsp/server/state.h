@@ -68,6 +68,9 @@ struct server {
     struct status_sender status;
     struct tally tally;
     struct stage stage;
+    struct judge *judges; /* processes under way */
+    struct held *held;    /* requests that wait for one, oldest first */
+    size_t n_judges, n_held;
     struct pending *pending; /* completions under way, newest first */
     size_t n_pending;
     actions *actions;   /* NULL without an engine's client */
@@ -120,6 +123,7 @@ void method_did_change(struct server *s, const struct message *m);
 void method_did_close(struct server *s, const struct message *m);
 void method_did_save(struct server *s, const struct message *m);
 void document_gone(struct server *s, document *d); /* before it is removed */
+void document_judged(struct server *s, const document *d);
 
 /* methods_life.c */
 void method_initialize(struct server *s, const struct message *m);
@@ -204,6 +208,19 @@ json_t *view_finish(struct view *v,
 void method_document_content(struct server *s, const struct message *m);
 void views_close(struct server *s);
 
+/* judge.c: what the disk says about a document's file, by a process of its own. */
+typedef void method_handler(struct server *s, const struct message *m);
+void judge_ask(struct server *s, document *d);         /* until then nothing is done with it */
+void judge_ask_all(struct server *s);                  /* attributes or patterns have changed */
+const char *judge_refusal(const document *d);          /* as document_refusal */
+bool judge_waits(struct server *s, const document *d); /* nothing else refuses it */
+/* The request is handled when the document has been judged. False: it need not wait, or cannot. */
+bool judge_holds(struct server *s, const document *d, const struct message *m,
+                 method_handler *handle);
+bool judge_cancel(struct server *s, const json_t *id);    /* false: no such request waits */
+void judge_drop(struct server *s, uint64_t document_key); /* what waits is cancelled; 0: all */
+void judges_close(struct server *s);
+
 /* popup.c */
 void method_completion(struct server *s, const struct message *m);
 bool popup_cancel(struct server *s, const json_t *id);
@@ -212,8 +229,15 @@ void popup_changed(document *d, size_t at, text typed);
 bool popup_waits(const document *d); /* there is a generation a change could agree with */
 void popup_close(document *d);
 
+/* Whether a document's file may reach a model. */
+enum verdict { VERDICT_NONE, VERDICT_ALLOWED, VERDICT_EXCLUDED };
+
 /* What the server keeps with a document. */
 struct companion {
+    enum verdict verdict;
+    const char *why; /* it is excluded; static */
+    bool wanted;     /* it is to be judged, again or for the first time */
+    bool judging;
     json_t *last_prompt; /* dbrx/prompt's result */
     struct popup *popup;
 };
