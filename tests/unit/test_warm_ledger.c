@@ -108,7 +108,9 @@ static void test_affords(void **state)
 static void test_before_the_first_question(void **state)
 {
     (void)state;
-    struct warm_ledger l = {0};
+    struct warm_ledger l = {0}, later = {0};
+    warm_ledger_ask(&later);
+    assert_false(warm_ledger_affords(&later, WARM_OPEN, 161)); /* the question had to compute it */
     warm_ledger_put(&l, WARM_OPEN, ids(0, 0), 900, 0);
     assert_true(warm_ledger_affords(&l, WARM_PLAN, 3000)); /* its excerpts */
     warm_ledger_put(&l, WARM_PLAN, ids(0, 0), 1000, 900);
