@@ -328,6 +328,7 @@ static status run_open(struct run *r, error *err)
     const struct synthetic_options *o = r->o;
     const struct synthetic_model *sized = synthetic_model_find(o->model);
     struct memory_plan plan;
+    size_t left;
     if (!sized) return fail(err, ERR_USAGE, "--synthetic: found \"%s\", expected dbrx", o->model);
     if (o->format != WEIGHT_FP8_ROW && o->format != WEIGHT_INT4_G128)
         return fail(err, ERR_USAGE, "--format: expected fp8 or int4");
@@ -344,9 +345,10 @@ static status run_open(struct run *r, error *err)
     r->machine.format = o->format;
     r->machine.kv_type = KV_E4M3;
     if (s == OK) s = r->world.k->plan(r->world.d, KV_E4M3, &plan, err);
+    if (s == OK) s = cuda_free_bytes(r->world.d, &left, err);
     if (s != OK) return s;
     r->machine.workspace_bytes = plan.workspace_bytes;
-    r->machine.weight_bytes = r->machine.free_bytes + plan.workspace_bytes - plan.free_bytes;
+    r->machine.weight_bytes = r->machine.free_bytes - left;
     s = bench_world_pages_open(&r->world, KV_E4M3, tokens_wanted(sized), err);
     r->machine.kv_tokens = (int64_t)r->world.n_pages * KV_PAGE_TOKENS;
     return s;
