@@ -81,12 +81,13 @@ test('nothing is warmed beside a real request', async () => {
     const late = gate(line);
     await session({ engine: { script: late.script } }, async (client, engine) => {
         const { text, position } = upTo('return first');
+        const other = client.open('b/a.c', TRUTH.replaceAll('first', 'other'));
         const uri = client.open('a.c', text);
         await settledWarms(engine);
+        await sleep(PAUSE); // both are known to be no excluded files by now
         const answer = client.complete(uri, position, { invoked: true });
         await engine.until(() => engine.requests.length === 1, 'the request');
         const n = engine.warms.length;
-        const other = client.open('b/a.c', TRUTH.replaceAll('first', 'other'));
         client.type(other, BLANK, 'int x;');
         await sleep(PAUSE);
         assert.equal(engine.warms.length, n);
