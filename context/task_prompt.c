@@ -1,6 +1,6 @@
 /* The piece and the task must fit; the rest of the budget is shared: excerpts at most two fifths, then
- * the lines above the piece twice as much as those below. Every text begins with a visible character
- * and ends in a line end, so ids do not depend on neighbours. */
+ * the lines above the piece twice as much as those below, and what one side leaves is the other's. Every
+ * text begins with a visible character and ends in a line end, so ids do not depend on neighbours. */
 #include <string.h>
 
 #include "base/utf.h"
@@ -120,27 +120,29 @@ static size_t excerpts_put(struct layout *l, size_t budget)
 }
 
 /* Where the last lines before `end` begin that take no more than the budget. */
-static size_t above_start(struct layout *l, text content, size_t end, size_t budget)
+static size_t above_start(struct layout *l, text content, size_t end, size_t budget, size_t *used)
 {
-    size_t at = end, used = 0;
-    while (at > 0) {
+    size_t at = end;
+    for (*used = 0; at > 0;) {
         size_t from = unit_start_before(content, at);
         if (from == SIZE_MAX) break;
-        used += unit_cache_count(l->units, text_slice(content, from, at));
-        if (used > budget) break;
+        size_t n = unit_cache_count(l->units, text_slice(content, from, at));
+        if (*used + n > budget) break;
+        *used += n;
         at = from;
     }
     return at;
 }
 
-static size_t below_end(struct layout *l, text content, size_t from, size_t budget)
+static size_t below_end(struct layout *l, text content, size_t from, size_t budget, size_t *used)
 {
-    size_t at = from, used = 0;
-    while (at < content.size) {
+    size_t at = from;
+    for (*used = 0; at < content.size;) {
         size_t end = unit_end_after(content, at);
         if (end - at > budget * 64) break; /* a line that cannot fit is not worth counting */
-        used += unit_cache_count(l->units, text_slice(content, at, end));
-        if (used > budget) break;
+        size_t n = unit_cache_count(l->units, text_slice(content, at, end));
+        if (*used + n > budget) break;
+        *used += n;
         at = end;
     }
     return at;
@@ -153,8 +155,10 @@ static void around_put(struct layout *l, size_t budget)
     size_t below = q->to_byte < content.size ? q->to_byte + 1 : content.size;
     if (below < content.size && content.bytes[below - 1] == '\r' && content.bytes[below] == '\n')
         below++;
-    size_t from = above_start(l, content, q->from_byte, budget / 3 * 2);
-    size_t end = below_end(l, content, below, budget / 3);
+    size_t n_above, n_below;
+    size_t end = below_end(l, content, below, budget / 3, &n_below);
+    size_t from = above_start(l, content, q->from_byte, budget - n_below, &n_above);
+    if (from == 0) end = below_end(l, content, below, budget - n_above, &n_below);
     const struct {
         const char *heading;
         text content;

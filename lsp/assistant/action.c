@@ -54,6 +54,7 @@ struct action {
 struct actions {
     struct actions_options options;
     struct unit_cache units;
+    size_t completion_tokens;
     action *running;
     size_t n_alive;
     bool closing;
@@ -64,7 +65,13 @@ status actions_open(actions **out, const struct actions_options *options, error 
     *out = memory_take(1, sizeof **out);
     if (!*out) return fail(err, ERR_MEMORY, "out of memory for actions");
     (*out)->options = *options;
+    (*out)->completion_tokens = COMPLETION_TOKENS;
     return OK;
+}
+
+void actions_budget(actions *a, size_t completion_tokens)
+{
+    a->completion_tokens = completion_tokens;
 }
 
 static void actions_free(actions *a)
@@ -307,9 +314,9 @@ static void action_ask(action *x)
 
 static size_t prompt_budget(const action *x)
 {
-    const struct actions_options *o = &x->owner->options;
-    size_t budget = o->budget_tokens ? o->budget_tokens : PROMPT_TOKENS;
-    int32_t length = engine_client_status(o->client)->max_model_len;
+    size_t asked = x->owner->completion_tokens;
+    size_t budget = asked > PROMPT_TOKENS ? asked : PROMPT_TOKENS;
+    int32_t length = engine_client_status(x->owner->options.client)->max_model_len;
     if (length > 0 && budget > (size_t)length / 2) budget = (size_t)length / 2;
     return budget;
 }
@@ -325,8 +332,7 @@ static void action_prompt(action *x)
     struct task_request request = x->request;
     request.excerpts = o->gatherer ? gatherer_peek(o->gatherer, x->document_key) : o->excerpts;
     request.map = o->gatherer ? gatherer_map(o->gatherer, x->path) : o->map;
-    request.map_tokens =
-        prompt_map_tokens(o->completion_tokens ? o->completion_tokens : COMPLETION_TOKENS);
+    request.map_tokens = prompt_map_tokens(x->owner->completion_tokens);
     request.budget_tokens = prompt_budget(x);
     if (request.task == TASK_TESTS) {
         text file = buffer_text(&x->place.new_file);

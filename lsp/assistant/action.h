@@ -22,14 +22,15 @@ struct actions_options {
     gatherer *gatherer;               /* borrowed; NULL: nothing is gathered */
     const struct excerpts *excerpts;  /* for who has gathered beforehand; NULL: nothing */
     const struct repository_map *map; /* likewise */
-    size_t completion_tokens; /* budget of completions, whose system turn is shared; 0: 8192 */
-    size_t budget_tokens;     /* of a prompt; 0: 16384. Less where the model is short. */
 };
 
 status actions_open(actions **out, const struct actions_options *options, error *err);
 /* Cancels all that run: their callbacks come from inside this call. Freed when the last thread that
  * works for one has ended. */
 void actions_close(actions *a);
+/* From now on: completions, whose system turn is shared, have so many tokens (8192 until it is said). A
+ * prompt of an action has as many or 16384, whichever is more; less where the model is short. */
+void actions_budget(actions *a, size_t completion_tokens);
 
 struct action_query { /* all copied */
     const struct action_row *row;

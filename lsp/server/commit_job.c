@@ -14,7 +14,7 @@
 #include "lsp/server/state.h"
 #include "lsp/server/uri.h"
 
-enum { OUTPUT_MAX = 4 * 1024 * 1024, WORDS_MAX = 4096, ARGS_MAX = 16 };
+enum { OUTPUT_MAX = 4 * 1024 * 1024, WORDS_MAX = 4096, ARGS_MAX = 24, BUDGET_TOKENS = 8192 };
 
 struct commit_job {
     struct server *server;
@@ -26,7 +26,7 @@ struct commit_job {
     int n_reading;       /* pipes that have not ended */
     bool exited, killed, warm;
     int64_t exit_status;
-    char threads[24];
+    char threads[24], budget[24]; /* empty: the program's own */
     buffer folder;
 };
 
@@ -151,9 +151,13 @@ static void arguments_make(char *args[ARGS_MAX + 1], struct commit_job *c, bool 
     const struct engine_client_options *e = &c->server->engine;
     const struct {
         const char *name, *value;
-    } rows[] = {{"--folder", c->folder.bytes}, {"--endpoint", e->endpoint},
-                {"--model", e->model_dir},     {"--ca-file", e->ca_file},
-                {"--backend", e->backend},     {"--threads", c->threads[0] ? c->threads : NULL}};
+    } rows[] = {{"--folder", c->folder.bytes},
+                {"--endpoint", e->endpoint},
+                {"--model", e->model_dir},
+                {"--ca-file", e->ca_file},
+                {"--backend", e->backend},
+                {"--threads", c->threads[0] ? c->threads : NULL},
+                {"--budget", c->budget[0] ? c->budget : NULL}};
     static const char *const fixed[] = {"dbrx-ls", "commit-message", "--json", "--with-parent"};
     size_t n = 0;
     for (size_t i = 0; i < 4; i++) args[n++] = (char *)(uintptr_t)fixed[i];
@@ -171,7 +175,8 @@ static int process_start(struct commit_job *c, bool again)
 {
     if (c->server->engine.n_threads > 0)
         snprintf(c->threads, sizeof c->threads, "%d", (int)c->server->engine.n_threads);
-
+    if (c->server->settings.budget_tokens > BUDGET_TOKENS)
+        snprintf(c->budget, sizeof c->budget, "%lld", (long long)c->server->settings.budget_tokens);
     static char program[] = "/proc/self/exe";
     char *args[ARGS_MAX + 1];
     struct server *s = c->server;

@@ -48,12 +48,11 @@ static void assistant_start(struct server *s)
 static void actions_start(struct server *s)
 {
     error err;
-    const struct actions_options options = {.loop = &s->loop,
-                                            .client = s->client,
-                                            .gatherer = s->gatherer,
-                                            .completion_tokens = (size_t)s->settings.budget_tokens};
+    const struct actions_options options = {
+        .loop = &s->loop, .client = s->client, .gatherer = s->gatherer};
     if (s->client && actions_open(&s->actions, &options, &err) != OK)
         log_line(LOG_WARN, "%s", err.message);
+    if (s->actions) actions_budget(s->actions, (size_t)s->settings.budget_tokens);
 }
 
 /* Without it prompts show the open file alone. */
@@ -131,5 +130,6 @@ void settings_recompute(struct server *s)
     bool differs =
         s->settings.budget_tokens != before.budget_tokens || s->settings.warm != before.warm;
     if (s->client && differs) assistant_reopen(s);
+    if (s->actions) actions_budget(s->actions, (size_t)s->settings.budget_tokens);
     status_changed(s);
 }

@@ -3,77 +3,12 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { rangeOf, startActing } from './support/acting_client.js';
+import { rangeOf } from './support/acting_client.js';
+import {
+    answer, CANCELLED, CONTENT_MODIFIED, LOOP, names, refused, REQUEST_FAILED, session, SHORT_LOOP, SUM,
+} from './support/acting.js';
 import { Sandbox } from './support/sandbox.js';
-import { startScriptedEngine } from './support/scripted_engine.js';
 import { hostile } from './support/scripts.js';
-
-const FEATURES = ['token_ids', 'lease', 'priority', 'deadline', 'must_start_with', 'predicted'];
-const REQUEST_FAILED = -32803;
-const CONTENT_MODIFIED = -32801;
-const CANCELLED = -32800;
-
-const SUM = `#include <stdio.h>
-
-/* Adds all up. */
-int sum(const int *values, int n)
-{
-    int total = 0;
-    for (int i = 0; i < n; i++) {
-        total = total + values[i];
-    }
-    return total;
-}
-
-int main(void)
-{
-    int values[] = {1, 2, 3};
-    printf("%d\\n", sum(values, 3));
-    return 0;
-}
-`;
-const LOOP = `    for (int i = 0; i < n; i++) {
-        total = total + values[i];
-    }`;
-const SHORT_LOOP = `    for (int i = 0; i < n; i++)
-        total += values[i];`;
-
-/** An answer that begins as it was told to and ends with its fence. */
-const answer = (code, end = '\n```') => (request) => {
-    const must = Buffer.from(request.body.dbrx?.must_start_with ?? '', 'base64').toString();
-    const open = request.prompt.slice(request.prompt.lastIndexOf('<|im_start|>assistant\n') + 22);
-    const whole = `${open}${must}`;
-    const said = whole.slice(whole.indexOf('\n') + 1); // the first indentation
-    assert.ok(code.startsWith(said), `the code begins as the prompt does: ${JSON.stringify(said)}`);
-    return must + code.slice(said.length) + end;
-};
-
-/** Runs `body(client, engine, uri, name)` with files in the workspace, the first of them open. */
-async function session({ files = { 'sum.c': SUM }, script, ...options }, body) {
-    const sandbox = options.sandbox ?? new Sandbox();
-    sandbox.write(files);
-    const engine = await startScriptedEngine({
-        script,
-        handshake: { features: FEATURES, ...options.handshake },
-    });
-    let client = null;
-    try {
-        client = await startActing({ sandbox, endpoint: engine.endpoint, ...options });
-        await client.waitForStatus('ready');
-        const name = options.open ?? Object.keys(files)[0];
-        const uri = client.open(name, options.text);
-        await body(client, engine, uri, name);
-        if (!options.mayShow) assert.deepEqual(client.messages, [], 'nothing pops up');
-    } finally {
-        await client?.close();
-        await engine.close();
-        sandbox.close();
-    }
-    assert.ok(!/runtime error|Sanitizer/.test(client.stderr), client.stderr);
-}
-
-const names = (list) => list.map((action) => action.command.command.replace('dbrx-ls.', ''));
 
 test('the list: what is offered when, with commands and no edits', async () => {
     await session({ script: 'never asked' }, async (client, engine, uri) => {
@@ -195,24 +130,6 @@ test('a change elsewhere moves the target, one inside cancels', async () => {
     });
 });
 
-// What comes back, and what becomes of it. `said` is the whole answer, or a function of the request.
-const fenced = (code) => answer(code);
-
-async function refused(said, pattern, { name = 'simplify', requests, text = LOOP, ...options } = {}) {
-    await session({ script: said, ...options }, async (client, engine, uri) => {
-        const before = client.text(uri);
-        const range = options.range ?? rangeOf(before, text);
-        const { result, error } = await client.act(name, uri, range, { more: options.more });
-        assert.equal(result, undefined, JSON.stringify(result));
-        assert.equal(error.code, options.code ?? REQUEST_FAILED);
-        assert.match(error.message, pattern);
-        assert.equal(client.text(uri), before);
-        assert.deepEqual(client.edits, [], 'nothing was asked of the editor');
-        if (requests) assert.equal(engine.requests.length, requests);
-        for (const request of engine.requests) assert.ok(request.closedBy, 'no stream stays open');
-    });
-}
-
 test('no closing fence: cut off, refused, not asked again', () =>
     refused((request) => answer(SHORT_LOOP, '')(request), /cut off/, { requests: 1 }));
 
@@ -227,8 +144,8 @@ test('an answer that ends by its length is refused', () =>
 
 test('code that does not parse: one repair round with the fault shown, then refused', async () => {
     const broken = '    for (int i = 0; i < n; i++ {\n        total += ];';
-    await refused(fenced(broken), /does not parse/, { requests: 2 });
-    const script = [fenced(broken), fenced(SHORT_LOOP)];
+    await refused(answer(broken), /does not parse/, { requests: 2 });
+    const script = [answer(broken), answer(SHORT_LOOP)];
     await session({ script }, async (client, engine, uri) => {
         const { result } = await client.act('simplify', uri, rangeOf(SUM, LOOP));
         assert.equal(result.outcome, 'applied');
@@ -242,7 +159,7 @@ test('code that does not parse: one repair round with the fault shown, then refu
 });
 
 test('nothing changed, and nothing said, are refusals', async () => {
-    await refused(fenced(LOOP), /would change nothing/, { requests: 1 });
+    await refused(answer(LOOP), /would change nothing/, { requests: 1 });
     await refused('```', /empty|cut off/);
     await refused('\n```', /empty/);
 });
@@ -288,7 +205,7 @@ test('the engine away is said', () =>
     refused({ status: 500, message: 'scripted failure' }, /scripted failure/));
 
 test('a list that is old is not acted on', async () => {
-    await session({ script: fenced(SHORT_LOOP) }, async (client, engine, uri) => {
+    await session({ script: answer(SHORT_LOOP) }, async (client, engine, uri) => {
         const [, action] = await client.actions(uri, rangeOf(SUM, LOOP));
         client.change(uri, rangeOf(SUM, 'Adds'), 'Sums');
         const { command } = action;
@@ -302,7 +219,7 @@ test('a list that is old is not acted on', async () => {
 
 test('applied is not trusted: the document is', async () => {
     const lie = { onEdit: () => ({ applied: true }) };
-    await session({ script: fenced(SHORT_LOOP), ...lie }, async (client, engine, uri) => {
+    await session({ script: answer(SHORT_LOOP), ...lie }, async (client, engine, uri) => {
         const { error } = await client.act('simplify', uri, rangeOf(SUM, LOOP));
         assert.equal(error.code, REQUEST_FAILED);
         assert.match(error.message, /says the edit was applied, but/);
@@ -313,14 +230,14 @@ test('applied is not trusted: the document is', async () => {
             return { applied: false };
         },
     };
-    await session({ script: fenced(SHORT_LOOP), ...modest }, async (client, engine, uri) => {
+    await session({ script: answer(SHORT_LOOP), ...modest }, async (client, engine, uri) => {
         const { result } = await client.act('simplify', uri, rangeOf(SUM, LOOP));
         assert.equal(result.outcome, 'applied');
     });
 });
 
 test('an editor that refuses is believed', () =>
-    session({ script: fenced(SHORT_LOOP), onEdit: () => ({ applied: false, failureReason: 'read-only' }) },
+    session({ script: answer(SHORT_LOOP), onEdit: () => ({ applied: false, failureReason: 'read-only' }) },
         async (client, engine, uri) => {
             const { error } = await client.act('simplify', uri, rangeOf(SUM, LOOP));
             assert.match(error.message, /did not apply the edit: read-only/);
@@ -328,13 +245,13 @@ test('an editor that refuses is believed', () =>
 
 test('a client without documentChanges gets changes; one without applyEdit a refusal', async () => {
     const workspace = { applyEdit: true, workspaceEdit: {} };
-    await session({ script: fenced(SHORT_LOOP), workspace }, async (client, engine, uri) => {
+    await session({ script: answer(SHORT_LOOP), workspace }, async (client, engine, uri) => {
         const { result } = await client.act('simplify', uri, rangeOf(SUM, LOOP));
         assert.equal(result.outcome, 'applied');
         assert.deepEqual(Object.keys(client.edits[0].edit), ['changes']);
     });
-    await refused(fenced(SHORT_LOOP), /does not let servers edit/, { workspace: { applyEdit: false } });
-    await refused(fenced('int x;'), /does not let servers create files/,
+    await refused(answer(SHORT_LOOP), /does not let servers edit/, { workspace: { applyEdit: false } });
+    await refused(answer('int x;'), /does not let servers create files/,
         { name: 'tests', workspace: { applyEdit: true, workspaceEdit: { documentChanges: true } } });
 });
 
@@ -346,14 +263,14 @@ test.after(() => outside.close());
 test('only inside the workspace, after all links', async () => {
     outside.write({ 'sum.c': SUM });
     const target = path.join(outside.work, 'sum.c');
-    await refused(fenced(SHORT_LOOP), /outside the workspace/, { open: target });
+    await refused(answer(SHORT_LOOP), /outside the workspace/, { open: target });
     const sandbox = new Sandbox();
     fs.symlinkSync(target, path.join(sandbox.work, 'link.c'));
     fs.symlinkSync(outside.work, path.join(sandbox.work, 'folder'));
-    await refused(fenced(SHORT_LOOP), /outside the workspace/, { sandbox, open: 'link.c' });
+    await refused(answer(SHORT_LOOP), /outside the workspace/, { sandbox, open: 'link.c' });
     const again = new Sandbox();
     fs.symlinkSync(outside.work, path.join(again.work, 'folder'));
-    await refused(fenced(SHORT_LOOP), /outside the workspace/, { sandbox: again, open: 'folder/sum.c' });
+    await refused(answer(SHORT_LOOP), /outside the workspace/, { sandbox: again, open: 'folder/sum.c' });
     assert.equal(fs.readFileSync(target, 'utf8'), SUM);
 });
 
@@ -362,7 +279,7 @@ for (const [file, why] of [['.github/labels.json', 'dotfile'], ['.vscode/setting
     ['settings.json', 'settings'], ['deep/tasks.json', 'settings'], ['x.code-workspace', 'settings']]) {
     test(`${file} is changed only after a yes`, async () => {
         const changed = JSON_TEXT.replace('1', '2');
-        const options = { files: { [file]: JSON_TEXT }, script: fenced(changed.trimEnd()) };
+        const options = { files: { [file]: JSON_TEXT }, script: answer(changed.trimEnd()) };
         const range = { start: { line: 0, character: 0 }, end: { line: 2, character: 1 } };
         const act = (client, uri) => client.act('rewrite', uri, range, { more: { instruction: 'two' } });
         await session({ ...options, answer: 'Change It' }, async (client, engine, uri) => {
@@ -382,7 +299,7 @@ test('a link with a harmless name to a dotfile is asked about, one to a secret r
     sandbox.write({ '.hidden.c': SUM, '.env': 'PASSWORD=canary\n' });
     fs.symlinkSync('.hidden.c', path.join(sandbox.work, 'plain.c'));
     fs.symlinkSync('.env', path.join(sandbox.work, 'plain.sh'));
-    await session({ sandbox, open: 'plain.c', script: fenced(SHORT_LOOP) }, async (client, engine, uri) => {
+    await session({ sandbox, open: 'plain.c', script: answer(SHORT_LOOP) }, async (client, engine, uri) => {
         await client.act('simplify', uri, rangeOf(SUM, LOOP));
         assert.equal(client.questions.length, 1);
     });
@@ -398,110 +315,13 @@ test('a link with a harmless name to a dotfile is asked about, one to a secret r
     });
 });
 
-// Explanations.
-
-const PROSE = ' adds up.\n\n**How** See [the docs](http://evil.example/x) and ![pic](http://evil.example/p.png)\n' +
-    '<img src=x onerror=alert(1)> [ref]: http://evil.example\n\n```c\na[i](b) < c;\n```\nand `v[0](x)`\u202e.\n';
-const SAFE = ' adds up.\n\n**How** See [the docs] (http://evil.example/x) and ![pic] (http://evil.example/p.png)\n' +
-    '&lt;img src=x onerror=alert(1)> [ref] : http://evil.example\n\n```c\na[i](b) < c;\n```\nand `v[0](x)`.\n';
-
-test('explain: its prompt, and a document that streams to a client that can show one', async () => {
-    const script = { text: PROSE, pieceBytes: 7, pieceMs: 25 };
-    await session({ script, capabilities: undefined }, async (client, engine, uri) => {
-        const { result } = await client.act('explain', uri, rangeOf(SUM, 'int sum(', 'return total;\n}'));
-        assert.equal(result.outcome, 'explained');
-        assert.match(result.uri, /^dbrx-doc:\/explain\/sumc-[0-9]+\.md$/);
-        assert.equal(result.cut, false);
-        const { text } = await client.content(result.uri);
-        assert.ok(text.endsWith(SAFE), text);
-        assert.equal(client.shown.filter(({ uri: shown }) => shown === result.uri).length, 1);
-        assert.ok(client.refreshed.length >= 2 && client.refreshed.every((one) => one === result.uri));
-        const { prompt } = engine.requests[0];
-        assert.ok(prompt.includes('The piece, lines 4 to 11:\n```c\n   4  int sum(const int *values, int n)\n   5  {\n'));
-        assert.match(prompt, /three parts: \*\*What\*\* .*\*\*How\*\* .*\*\*What to watch\*\*/);
-        assert.equal((await client.settled(client.content('dbrx-doc:/explain/none.md'))).error.code, REQUEST_FAILED);
-    });
-});
-
-test('explain begins with the name of the thing, in the language of the user', async () => {
-    await session({ script: ' x', locale: 'de-AT' }, async (client, engine, uri) => {
-        const at = rangeOf(SUM, 'total + values').start;
-        const { result } = await client.act('explain', uri, { start: at, end: at });
-        assert.match((await client.content(result.uri)).text, /^`sum`/);
-        assert.match(engine.requests[0].prompt, /Answer in German\./);
-        assert.ok(engine.requests[0].prompt.includes('The piece, lines 3 to 11'), 'with the comment above it');
-    });
-});
-
-test('explain for Neovim: a notification with all of the text, at most four a second, done at last', async () => {
-    const script = { text: PROSE, pieceBytes: 7, pieceMs: 25 };
-    await session({ script, shows: 'notes' }, async (client, engine, uri) => {
-        const { result } = await client.act('explain', uri, rangeOf(SUM, LOOP));
-        await client.until(() => client.notes.at(-1)?.done, 'the last note');
-        assert.ok(client.notes.at(-1).text.endsWith(SAFE));
-        assert.ok(client.notes.slice(0, -1).every((note) => !note.done && client.notes.at(-1).text.startsWith(note.text)));
-        assert.ok(client.notes.length < PROSE.length / 7, 'not one for each piece');
-        assert.ok(client.notes.every((note) => note.uri === result.uri));
-        assert.equal(client.shown.length, 0);
-    });
-});
-
-test('explain for others: a file in the cache, shown or named', async () => {
-    await session({ script: PROSE, shows: 'file' }, async (client, engine, uri) => {
-        const { result } = await client.act('explain', uri, rangeOf(SUM, LOOP));
-        const file = new URL(result.uri).pathname;
-        assert.ok(file.startsWith(`${client.sandbox.cache}/dbrx-ls/explain/`), file);
-        assert.ok(fs.readFileSync(file, 'utf8').endsWith(SAFE));
-        assert.equal(fs.statSync(file).mode & 0o777, 0o600);
-        await client.until(() => client.shown.length === 1, 'it to be shown');
-        assert.equal(client.shown[0].uri, result.uri);
-        assert.deepEqual(fs.readdirSync(client.sandbox.work), ['sum.c']);
-    });
-    await session({ script: PROSE, shows: 'nothing', mayShow: true }, async (client, engine, uri) => {
-        const { result } = await client.act('explain', uri, rangeOf(SUM, LOOP));
-        await client.until(() => client.messages.length === 1, 'the message');
-        assert.ok(client.messages[0].message.includes(result.uri));
-    });
-});
-
-test('prose that is cut says so', async () => {
-    await session({ script: { text: PROSE, finish: 'length' } }, async (client, engine, uri) => {
-        const { result } = await client.act('explain', uri, rangeOf(SUM, LOOP));
-        assert.equal(result.cut, true);
-        assert.match((await client.content(result.uri)).text, /cut off/);
-    });
-});
-
-test('prose that runs in a circle is ended, and says so', async () => {
-    for (const circle of ['9..', 'It adds the values of the list, one after the other.\n']) {
-        const script = { text: ' adds up. ' + circle.repeat(200), pieceBytes: 40, pieceMs: 2 };
-        await session({ script }, async (client, engine, uri) => {
-            const { result } = await client.act('explain', uri, rangeOf(SUM, LOOP));
-            assert.equal(result.cut, true);
-            const { text } = await client.content(result.uri);
-            assert.match(text, /ends here: the model began to repeat itself/);
-            assert.ok(text.length < 1000, `${text.length} characters`);
-            assert.equal(engine.requests[0].closedBy, 'client');
-        });
-    }
-});
-
-test('endless prose is bounded', async () => {
-    await session({ script: hostile.huge }, async (client, engine, uri) => {
-        const { result } = await client.act('explain', uri, rangeOf(SUM, LOOP));
-        assert.equal(result.cut, true);
-        assert.ok((await client.content(result.uri)).text.length < 400 * 1024);
-        assert.equal(engine.requests[0].closedBy, 'client');
-    });
-});
-
 // Each action on its rules.
 
 test('rename: names of the function alone, consistently, and nothing else', async () => {
     const renamed = (text) => text.replaceAll('total', 'running');
     const body = SUM.slice(SUM.indexOf('/* Adds'), SUM.indexOf('\n\nint main'));
     const at = rangeOf(SUM, 'total + values');
-    await session({ script: fenced(renamed(body)) }, async (client, engine, uri) => {
+    await session({ script: answer(renamed(body)) }, async (client, engine, uri) => {
         const { result } = await client.act('rename', uri, at);
         assert.equal(result.outcome, 'applied');
         assert.equal(client.text(uri), renamed(SUM));
@@ -515,7 +335,7 @@ test('rename: names of the function alone, consistently, and nothing else', asyn
         [renamed(body).replace(' + values[i]', ''), /more than names|two new names/],
         [renamed(body).replace('i++', '++i'), /more than names/],
     ];
-    for (const [code, pattern] of cases) await refused(fenced(code), pattern, { name: 'rename', range: at, requests: 2 });
+    for (const [code, pattern] of cases) await refused(answer(code), pattern, { name: 'rename', range: at, requests: 2 });
     await refused('never asked', /there is no function here/, { name: 'rename', range: rangeOf(SUM, '#include'), requests: 0 });
 });
 
@@ -523,29 +343,29 @@ test('document changes comments alone', async () => {
     const body = SUM.slice(SUM.indexOf('/* Adds'), SUM.indexOf('\n\nint main'));
     const documented = body.replace('/* Adds all up. */', '/* The sum of n values; 0 for none. */').replace('total = 0;', 'total = 0; /* so far */');
     const at = rangeOf(SUM, 'int total');
-    await session({ script: fenced(documented) }, async (client, engine, uri) => {
+    await session({ script: answer(documented) }, async (client, engine, uri) => {
         const { result } = await client.act('document', uri, at);
         assert.equal(result.outcome, 'applied');
         assert.equal(client.text(uri), SUM.replace(body, documented));
     });
-    await refused(fenced(documented.replace('n; i++', 'n; ++i')), /only comments may change/, { name: 'document', range: at, requests: 2 });
+    await refused(answer(documented.replace('n; i++', 'n; ++i')), /only comments may change/, { name: 'document', range: at, requests: 2 });
 });
 
 test('translate: the comment that is touched, into the language asked for', async () => {
-    await session({ script: fenced('/* Zählt alles zusammen. */') }, async (client, engine, uri) => {
+    await session({ script: answer('/* Zählt alles zusammen. */') }, async (client, engine, uri) => {
         const { result } = await client.act('translate', uri, rangeOf(SUM, 'Adds'), { more: { language: 'German' } });
         assert.equal(result.outcome, 'applied');
         assert.equal(client.text(uri), SUM.replace('/* Adds all up. */', '/* Zählt alles zusammen. */'));
         assert.match(engine.requests[0].prompt, /They are to be in German\./);
     });
-    await refused(fenced('int sneaky;'), /only comments may change/, { name: 'translate', text: 'Adds', requests: 2 });
+    await refused(answer('int sneaky;'), /only comments may change/, { name: 'translate', text: 'Adds', requests: 2 });
     await refused('never asked', /no comment here/, { name: 'translate', text: 'return total', requests: 0 });
 });
 
 test('extract: the whole function with the selected lines named', async () => {
     const body = SUM.slice(SUM.indexOf('/* Adds'), SUM.indexOf('\n\nint main'));
     const extracted = `static int next(int total, int value)\n{\n    return total + value;\n}\n\n${body}`;
-    await session({ script: fenced(extracted) }, async (client, engine, uri) => {
+    await session({ script: answer(extracted) }, async (client, engine, uri) => {
         const { result } = await client.act('extract', uri, rangeOf(SUM, '        total = total', ';\n'));
         assert.equal(result.outcome, 'applied');
         assert.match(engine.requests[0].prompt, /Selected: lines 8 to 8\.\n/);
@@ -557,7 +377,7 @@ test('fix: what is reported stands in the prompt, with its line', async () => {
     const wrong = SUM.replace('int total = 0;', 'int total;');
     const body = wrong.slice(wrong.indexOf('/* Adds'), wrong.indexOf('\n\nint main'));
     const fixed = body.replace('int total;', 'int total = 0;');
-    await session({ files: { 'sum.c': wrong }, script: fenced(fixed) }, async (client, engine, uri) => {
+    await session({ files: { 'sum.c': wrong }, script: answer(fixed) }, async (client, engine, uri) => {
         const range = rangeOf(wrong, 'int total');
         const diagnostics = [{ range, message: "'total' is used uninitialized", source: 'cc', severity: 1 }];
         const [action] = await client.actions(uri, range, { diagnostics, triggerKind: 2 });
@@ -595,7 +415,7 @@ test('tests: a new file, never one that is there', async () => {
 test('a document with CRLF and tabs keeps them', async () => {
     const text = SUM.replaceAll('    ', '\t').replaceAll('\n', '\r\n');
     const tabbed = SHORT_LOOP.replaceAll('    ', '\t');
-    await session({ files: { 'sum.c': text }, script: fenced(tabbed) }, async (client, engine, uri) => {
+    await session({ files: { 'sum.c': text }, script: answer(tabbed) }, async (client, engine, uri) => {
         const { result } = await client.act('simplify', uri, rangeOf(text, '\tfor (', 'values[i];'));
         assert.equal(result.outcome, 'applied');
         const expected = SUM.replace(LOOP, SHORT_LOOP).replaceAll('    ', '\t').replaceAll('\n', '\r\n');

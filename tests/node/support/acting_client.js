@@ -3,7 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { LspClient, offsetOf } from './lsp_client.js';
+import { LspClient, offsetOf, protocol } from './lsp_client.js';
 
 const TEXT_DOCUMENT = {
     synchronization: {},
@@ -24,7 +24,8 @@ const WORKSPACE = {
  * Options beside those of startServer:
  *   shows      'content' (dbrx-doc by workspace/textDocumentContent), 'notes' (dbrx/document),
  *              'file' (window/showDocument alone) or 'nothing'
- *   answer     the title picked when the server asks the user; absent: the question is dismissed
+ *   answer     the title picked when the server asks the user, or a function (client, params) that says
+ *              it; absent: the question is dismissed
  *   onEdit     function (client, params) instead of applying the edit; its value is the response
  *   workspace  replaced capabilities of the workspace
  */
@@ -77,7 +78,9 @@ export class ActingClient extends LspClient {
         on('workspace/applyEdit', (params) => this.#edit(params));
         on('window/showMessageRequest', (params) => {
             this.questions.push(params);
-            const picked = params.actions.find((action) => action.title === this.options.answer);
+            const { answer } = this.options;
+            const title = typeof answer === 'function' ? answer(this, params) : answer;
+            const picked = params.actions.find((action) => action.title === title);
             return picked ?? null;
         });
         on('window/showDocument', (params) => {
@@ -143,8 +146,13 @@ export class ActingClient extends LspClient {
         });
     }
 
+    /** The promise has a cancel(), which sends $/cancelRequest. */
     execute(command, ...args) {
-        return this.connection.sendRequest('workspace/executeCommand', { command, arguments: args });
+        const source = new protocol.CancellationTokenSource();
+        const params = { command, arguments: args };
+        const answer = this.connection.sendRequest('workspace/executeCommand', params, source.token);
+        answer.cancel = () => source.cancel();
+        return answer;
     }
 
     /** Lists, picks by command name and runs: { result } or { error }. `more` goes into the argument. */

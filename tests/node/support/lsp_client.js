@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { load, program } from './modules.js';
 import { Sandbox } from './sandbox.js';
 
-const protocol = load('vscode-languageserver-protocol/node');
+export const protocol = load('vscode-languageserver-protocol/node');
 
 const CAPABILITIES = {
     general: { positionEncodings: ['utf-16'] },
