@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
+#include "base/memory.h"
 #include "inference/service/keys.h"
 #include "lsp/cli/command.h"
 
@@ -43,6 +45,16 @@ static status key_list(const char *path, error *err)
     return s;
 }
 
+/* Who adds the first key has no directory for it yet. */
+static status directory_of_keys(const char *path, error *err)
+{
+    char *directory = memory_copy(path, (size_t)(strrchr(path, '/') - path));
+    if (!directory) return fail(err, ERR_MEMORY, "%s: out of memory", path);
+    status s = directory_exists(directory) ? OK : directory_make_private(directory, err);
+    memory_free(directory);
+    return s;
+}
+
 static status key_run(const char *path, int n_words, char **words, bool admin, error *err)
 {
     const char *verb = n_words > 0 ? words[0] : "";
@@ -72,6 +84,8 @@ int command_key(int argc, char **argv)
     error err;
     if (!command_parse(argc, argv, options, usage, &n_rest, &exit_code)) return exit_code;
     status s = path ? OK : keys_path(&found, &err);
+    if (s == OK && !path && n_rest == 2 && strcmp(argv[1], "add") == 0)
+        s = directory_of_keys(found.bytes, &err);
     if (s == OK) s = key_run(path ? path : found.bytes, n_rest, argv + 1, admin, &err);
     exit_code = s == OK ? EXIT_DONE : command_fail(argv[0], &err);
     buffer_free(&found);

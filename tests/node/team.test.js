@@ -238,6 +238,22 @@ describe('access keys', () => {
         }
     });
 
+    test('the first key of a user who has no directory for settings yet', () => {
+        const sandbox = new Sandbox();
+        const run = (...args) => spawnSync(program, ['key', ...args], { env: sandbox.env(), encoding: 'utf8' });
+        const directory = path.join(sandbox.config, 'dbrx-ls');
+        try {
+            assert.deepEqual([run('list').status, fs.existsSync(directory)], [0, false]);
+            const added = run('add', 'alice');
+            assert.equal(added.status, 0, added.stderr);
+            assert.match(added.stdout, /^dbrx-\S{40,}\n$/);
+            assert.equal(fs.statSync(directory).mode & 0o777, 0o700);
+            assert.match(run('list').stdout, /^alice +user /);
+        } finally {
+            sandbox.close();
+        }
+    });
+
     const wrong = [[[], /expected add, list or revoke/], [['drop', 'x'], /"drop"/], [['add'], /one NAME/],
         [['add', 'a', 'b'], /one NAME/], [['list', 'a'], /no name/], [['add', '../x'], /NAME/],
         [['revoke', 'x'], /no key of the name x/], [['list', '--admin'], /--admin/]];
