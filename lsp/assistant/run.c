@@ -68,7 +68,6 @@ void run_report(const struct run *r, struct completion_report *out)
 {
     struct engine_answer now = r->numbers;
     if (r->call) engine_call_snapshot(r->call, &now);
-    int64_t decode_us = now.total_us - now.ttft_us;
     *out = (struct completion_report){
         .layout_us = r->prompt.layout_us,
         .tokenize_us = r->prompt.tokenize_us,
@@ -77,9 +76,8 @@ void run_report(const struct run *r, struct completion_report *out)
         .n_prompt = now.n_prompt > 0 ? now.n_prompt : (int64_t)r->prompt.ids.n,
         .n_cached = now.n_cached,
         .n_output = now.n_output,
+        .tokens_per_s = now.tokens_per_s,
     };
-    if (now.ttft_us > 0 && now.n_output > 1 && decode_us > 0)
-        out->tokens_per_s = (double)(now.n_output - 1) * 1e6 / (double)decode_us;
 }
 
 static bool run_is_wanted(const struct run *r)

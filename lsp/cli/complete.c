@@ -58,7 +58,8 @@ static status print_json(const struct place *p, const struct completion_answer *
     const struct completion_report *report = &a->report;
     json_t *items = json_array();
     if (a->insert.size) json_array_append_new(items, item_json(p, a));
-    json_t *all = json_pack("{s:o, s:f, s:I, s:I}", "items", items, "ttft_ms",
+    json_t *why = a->insert.size ? json_null() : text_json(text_of(a->reason));
+    json_t *all = json_pack("{s:o, s:o, s:f, s:I, s:I}", "items", items, "reason", why, "ttft_ms",
                             (double)report->ttft_us / 1e3, "tokens", (json_int_t)report->n_prompt,
                             "tokens_reused", (json_int_t)report->n_cached);
     char *line = all ? json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;

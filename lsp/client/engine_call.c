@@ -30,6 +30,7 @@ struct engine_call {
     bool cut;
     char reason[256], finish[16];
     int64_t n_prompt, n_cached, n_output;
+    int64_t n_with_first; /* tokens that came together with the first text */
     struct engine_candidate choices[ENGINE_CHOICES_MAX];
     int32_t n_choices, n_finished;
 };
@@ -169,7 +170,9 @@ static void bytes_came(void *context, const struct http_head *head, text bytes)
         buffer_put_text(&call->whole, bytes);
         return;
     }
+    bool is_first = !call->first_us;
     status s = sse_put(&call->events, bytes, event_came, call, &err);
+    if (is_first) call->n_with_first = call->n_output > 1 ? call->n_output : 1;
     if (s != OK) call_answer(call, s, true, err.message);
 }
 
@@ -380,6 +383,9 @@ void engine_call_snapshot(const engine_call *call, struct engine_answer *out)
                                   .n_output = call->n_output,
                                   .total_us = clock_us() - call->begun_us};
     if (call->first_us) out->ttft_us = call->first_us - call->begun_us;
+    int64_t behind = call->n_output - call->n_with_first, took_us = call->heard_us - call->first_us;
+    if (call->first_us && behind > 0 && took_us > 0)
+        out->tokens_per_s = (double)behind * 1e6 / (double)took_us;
     memcpy(out->choices, call->choices, sizeof out->choices);
 }
 

@@ -110,6 +110,7 @@ struct engine_answer {
     const char *finish; /* "stop", "length", "deadline", "" */
     int64_t n_prompt, n_cached, n_output; /* 0 where the engine does not say */
     int64_t ttft_us, total_us;            /* from sending; ttft_us 0: no text came */
+    double tokens_per_s; /* of what came behind the first bytes; 0: it all came at once */
     struct engine_candidate choices[ENGINE_CHOICES_MAX];
 };
 

@@ -295,6 +295,7 @@ static void test_what_is_sent_and_told(void **state)
     assert_int_equal(f.n_prompt, 2);
     assert_int_equal(f.n_cached, 1);
     assert_int_equal(f.n_output, 7);
+    assert_true(f.tokens_per_s == 0); /* one write of the peer: nothing to tell a rate from */
     /* Written by hand from the API's description; must_start_with is no feature of this peer. */
     assert_string_equal(
         f.server.last_body,

@@ -81,6 +81,7 @@ void done_came(void *context, const struct engine_answer *a)
     f->n_prompt = a->n_prompt;
     f->n_cached = a->n_cached;
     f->n_output = a->n_output;
+    f->tokens_per_s = a->tokens_per_s;
     snprintf(f->reason, sizeof f->reason, "%s", a->reason);
     snprintf(f->finish, sizeof f->finish, "%s", a->finish);
 }

@@ -35,6 +35,7 @@ struct fixture {
     bool cut;
     char reason[256], finish[16];
     int64_t n_prompt, n_cached, n_output;
+    double tokens_per_s;
 };
 
 /* Before fixture_open: an engine of ours that is ready and answers "ab". */
