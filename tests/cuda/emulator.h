@@ -26,6 +26,7 @@ struct emulator_options {
     bool copy_late; /* asynchronous copies at the last moment allowed, else at once */
 };
 
+/* EMULATOR_ORDER of the environment wins: so that all kernels are executed in an order of its own. */
 void emulator_set(struct emulator_options options);
 
 /* Kernels by the place that launches them, and how often each was executed. */

@@ -4,10 +4,17 @@
 
 #include "tests/cuda/emulator.h"
 
+struct fiber;
+
 enum { EMULATOR_SHARED_MAX = 227 * 1024, EMULATOR_THREADS_MAX = 1024 };
 
 /* The block that runs. */
 _Noreturn void emulator_broken(const char *what);
+/* Bytes that nobody wrote, and that nobody is seen to write. */
+void emulator_poison(unsigned char *at, size_t bytes);
+const struct fiber *emulator_fiber(int thread);
+/* What orders the lanes of the running thread's warp: behind shared memory. */
+void *emulator_warp_word(void);
 unsigned char *emulator_shared_base(void);
 size_t emulator_shared_used(void);
 const struct emulator_options *emulator_options_now(void);

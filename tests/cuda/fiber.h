@@ -40,4 +40,24 @@ static inline void fiber_acquire(void *at)
     SANITIZER_ACQUIRE(at);
 }
 
+/* Between the two all counts as done by this fiber, whichever runs; `as` returns what `end` takes. */
+static inline void *fiber_as(const struct fiber *f) { return SANITIZER_AS(f->sanitizer); }
+static inline void fiber_as_end(void *before) { (void)SANITIZER_AS(before); }
+
+/* Accesses that stand for another's: of a copy engine, of tensor cores. */
+static inline void fiber_reads(const void *at, size_t bytes)
+{
+    (void)at, (void)bytes;
+    SANITIZER_READS(at, bytes);
+}
+
+static inline void fiber_writes(void *at, size_t bytes)
+{
+    (void)at, (void)bytes;
+    SANITIZER_WRITES(at, bytes);
+}
+
+/* A copy that no sanitizer of races hears of: the emulator's own. */
+void fiber_copy_unseen(void *to, const void *from, size_t bytes);
+
 #endif

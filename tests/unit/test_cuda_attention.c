@@ -17,14 +17,10 @@
 #include "base/random.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/format.h"
-#include "tests/cuda/backend_choice.h"
+#include "tests/cuda/alone.h"
 #include "tests/cuda/emulator.h"
 
 enum { SEQUENCES = 4, ROWS_MAX = 160, PAGES_MAX = 40 };
-
-static const struct cuda_runtime *run;
-static const struct cuda_launch *launch;
-static void *stream;
 
 /* Sequences of given length whose last rows are in the step, some rows of padding between. */
 struct problem {
@@ -127,15 +123,6 @@ static void expected_row(const struct problem *p, const struct arrays *a, int32_
     free(share);
 }
 
-static void *there(const void *host, size_t bytes)
-{
-    void *at = NULL;
-    assert_int_equal(run->take(&at, bytes), 0);
-    assert_int_equal(run->copy(at, host, bytes, stream), 0);
-    assert_int_equal(run->wait(stream), 0);
-    return at;
-}
-
 enum { LIVE, POSITION, SEQ, TILE, TABLE, QUERY, POOL, OUT, PART, N_HELD };
 
 /* What the kernel makes of it, [rows][heads * head_dim]; NaN where it wrote nothing. */
@@ -146,14 +133,14 @@ static float *attended(const struct problem *p, const struct arrays *a,
     size_t parts = (size_t)(a->n_rows * p->heads * 3 * (p->head_dim + 2));
     float *out = malloc((parts > n ? parts : n) * sizeof *out);
     memset(out, 0xFF, (parts > n ? parts : n) * sizeof *out);
-    void *held[N_HELD] = {[POSITION] = there(a->position, sizeof a->position),
-                          [SEQ] = there(a->seq, sizeof a->seq),
-                          [TILE] = there(a->tile, sizeof a->tile),
-                          [TABLE] = there(a->page_table, sizeof a->page_table),
-                          [QUERY] = there(a->q, n * sizeof *a->q),
-                          [POOL] = there(a->pool, a->pool_bytes),
-                          [OUT] = there(out, n * sizeof *out),
-                          [PART] = there(out, parts * sizeof *out)};
+    void *held[N_HELD] = {[POSITION] = alone_there(a->position, sizeof a->position),
+                          [SEQ] = alone_there(a->seq, sizeof a->seq),
+                          [TILE] = alone_there(a->tile, sizeof a->tile),
+                          [TABLE] = alone_there(a->page_table, sizeof a->page_table),
+                          [QUERY] = alone_there(a->q, n * sizeof *a->q),
+                          [POOL] = alone_there(a->pool, a->pool_bytes),
+                          [OUT] = alone_there(out, n * sizeof *out),
+                          [PART] = alone_there(out, parts * sizeof *out)};
     struct cuda_live live = {.n_rows = a->n_rows,
                              .pages_max = PAGES_MAX,
                              .n_tiles = a->n_tiles,
@@ -162,7 +149,7 @@ static float *attended(const struct problem *p, const struct arrays *a,
                              .seq = held[SEQ],
                              .tile = held[TILE],
                              .page_table = held[TABLE]};
-    held[LIVE] = there(&live, sizeof live);
+    held[LIVE] = alone_there(&live, sizeof live);
     struct cuda_attention arguments = {
         .live = held[LIVE],
         .q = held[QUERY],
@@ -176,11 +163,9 @@ static float *attended(const struct problem *p, const struct arrays *a,
         .blocks = 5,
         .chunks_max = 3,
         .factor = 1 / sqrtf((float)p->head_dim)};
-    kernel(&arguments, stream);
-    assert_int_equal(run->launched(), 0);
-    assert_int_equal(run->copy(out, held[OUT], n * sizeof *out, stream), 0);
-    assert_int_equal(run->wait(stream), 0);
-    for (int i = 0; i < N_HELD; i++) run->give(held[i]);
+    kernel(&arguments, alone.stream);
+    alone_result(out, held[OUT], n * sizeof *out);
+    for (int i = 0; i < N_HELD; i++) alone.run->give(held[i]);
     return out;
 }
 
@@ -211,7 +196,7 @@ static void problem_check(const struct problem *p, bool few)
     pool_make(p, &a);
     rows_make(p, &a);
     void (*const tensor)(const struct cuda_attention *, void *) =
-        few ? launch->attention_rows : launch->attention_tiles;
+        few ? alone.launch->attention_rows : alone.launch->attention_tiles;
     for (int order = 0; order < 3; order++) {
         emulator_set((struct emulator_options){(enum emulator_order)order, 3, order > 0});
         float *found = attended(p, &a, tensor);
@@ -220,7 +205,7 @@ static void problem_check(const struct problem *p, bool few)
             fail_msg("kv %d, head_dim %d, order %d: %g", p->kv, p->head_dim, order, by);
         free(found);
     }
-    float *exact = attended(p, &a, launch->attention);
+    float *exact = attended(p, &a, alone.launch->attention);
     assert_true(apart(p, &a, exact) < 1e-5);
     free(exact);
     free(a.q);
@@ -272,7 +257,8 @@ static void nan_in_a_page_is_seen(void **state)
     a.pool[element_at(&p, &a, 0, 21, 0, 0) + 37] = 0x7F;
     a.pool[element_at(&p, &a, 2, 3, 1, 0) + 11] = 0xFF;
     for (int few = 0; few < 2; few++) {
-        float *found = attended(&p, &a, few ? launch->attention_rows : launch->attention_tiles);
+        float *found =
+            attended(&p, &a, few ? alone.launch->attention_rows : alone.launch->attention_tiles);
         for (int32_t row = 0; row < a.n_rows; row++)
             for (int32_t i = 0; i < 6 * 64 && a.seq[row] >= 0; i++) {
                 bool nan = a.seq[row] == 0 || (a.seq[row] == 2 && i % 64 == 11);
@@ -287,17 +273,11 @@ static void nan_in_a_page_is_seen(void **state)
 int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
-    const struct cuda_backend *backend = backend_choose();
-    struct cuda_device_info info;
-    run = backend->runtime;
-    launch = backend->launch;
-    if (run->open(0, &info) != 0 || run->stream_open(&stream) != 0) return 1;
+    if (alone_open() != 0) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(few_rows),
         cmocka_unit_test(many_rows),
         cmocka_unit_test(nan_in_a_page_is_seen),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    run->stream_close(stream);
-    return failed;
+    return alone_close(cmocka_run_group_tests(tests, NULL, NULL));
 }

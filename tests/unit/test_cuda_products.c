@@ -17,26 +17,14 @@
 #include "base/random.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/format.h"
-#include "tests/cuda/backend_choice.h"
+#include "tests/cuda/alone.h"
 #include "tests/cuda/emulator.h"
-
-static const struct cuda_runtime *run;
-static const struct cuda_launch *launch;
-static void *stream;
-
-static void *there(const void *host, size_t bytes)
-{
-    void *at = NULL;
-    assert_int_equal(run->take(&at, bytes), 0);
-    assert_int_equal(run->copy(at, host, bytes, stream), 0);
-    assert_int_equal(run->wait(stream), 0);
-    return at;
-}
 
 /* One product and what it should give. */
 struct problem {
     enum weight_format format;
-    int32_t n, k, n_groups, n_entries; /* k: padded */
+    int32_t n, k, n_groups, n_entries;
+    int32_t n_padding; /* of k: zeros behind every row */
     int32_t first[8], x_row[700];
     bool gated, halves, e4m3, positive; /* e4m3: activations that it holds */
     unsigned char *codes[2];
@@ -77,6 +65,8 @@ static void matrix_make(struct problem *p, int which, uint64_t key)
             uint16_t half = bf16_from(0.02f + (float)random_unit(key ^ 5, (uint64_t)r * 64 + i));
             memcpy(scale + i, &half, 2);
         }
+        memset(row + row_bytes - format_row_bytes(p->format, p->n_padding), 0,
+               format_row_bytes(p->format, p->n_padding));
         float row_scale = 0.01f + (float)random_unit(key ^ 9, (uint64_t)r);
         if (scale_bytes == 4 && p->format != WEIGHT_INT4_G128) memcpy(scale, &row_scale, 4);
         format_decode(decoded, p->format, row, scale, p->k);
@@ -97,6 +87,7 @@ static void activations_make(struct problem *p)
         v = (float)random_unit(77, i) - 0.5f;
         if (p->positive) v = 0.5f + fabsf(v);
         if (p->e4m3) v = e4m3_value(e4m3_from(v * 400));
+        if ((int32_t)(i % (size_t)p->k) >= p->k - p->n_padding) v = 0;
         p->hi[i] = bf16_from(v);
         p->lo[i] = p->halves ? bf16_from(v - bf16_value(p->hi[i])) : 0;
         p->x[i] = (bf16_value(p->hi[i]) + bf16_value(p->lo[i])) * scale;
@@ -133,20 +124,20 @@ static double apart(const struct problem *p, void (*product)(const struct cuda_p
     size_t codes = (size_t)(p->n_groups * p->n) * format_row_bytes(p->format, p->k);
     size_t scales = (size_t)(p->n_groups * p->n) * format_row_scale_bytes(p->format, p->k);
     size_t n_x = (size_t)X_ROWS * (size_t)p->k, n_out = (size_t)(p->n_entries * p->n);
-    void *held[11] = {there(p->codes[0], codes),
-                      there(p->scales[0], scales + 1),
-                      p->gated ? there(p->codes[1], codes) : NULL,
-                      p->gated ? there(p->scales[1], scales + 1) : NULL,
-                      there(p->hi, 2 * n_x),
-                      there(p->lo, 2 * n_x),
-                      there(p->x, 4 * n_x),
-                      there(p->x_scale, sizeof(float) * X_ROWS),
-                      there(p->x_row, sizeof p->x_row),
-                      there(p->first, sizeof p->first),
+    void *held[11] = {alone_there(p->codes[0], codes),
+                      alone_there(p->scales[0], scales + 1),
+                      p->gated ? alone_there(p->codes[1], codes) : NULL,
+                      p->gated ? alone_there(p->scales[1], scales + 1) : NULL,
+                      alone_there(p->hi, 2 * n_x),
+                      alone_there(p->lo, 2 * n_x),
+                      alone_there(p->x, 4 * n_x),
+                      alone_there(p->x_scale, sizeof(float) * X_ROWS),
+                      alone_there(p->x_row, sizeof p->x_row),
+                      alone_there(p->first, sizeof p->first),
                       NULL};
     float *out = calloc(n_out, sizeof *out);
     memset(out, 0xFF, n_out * sizeof *out);
-    held[10] = there(out, n_out * sizeof *out);
+    held[10] = alone_there(out, n_out * sizeof *out);
     struct cuda_matrix w = {held[0], held[1], (int64_t)format_row_bytes(p->format, p->k), p->k,
                             p->format};
     struct cuda_product a = {
@@ -159,10 +150,8 @@ static double apart(const struct problem *p, void (*product)(const struct cuda_p
         .n = p->n,
         .rows_bound = rows_bound};
     if (p->gated) a.up = (struct cuda_matrix){held[2], held[3], w.row_bytes, p->k, p->format};
-    product(&a, stream);
-    assert_int_equal(run->launched(), 0);
-    assert_int_equal(run->copy(out, held[10], n_out * sizeof *out, stream), 0);
-    assert_int_equal(run->wait(stream), 0);
+    product(&a, alone.stream);
+    alone_result(out, held[10], n_out * sizeof *out);
     double largest = 0, by = 0;
     for (int group = 0; group < p->n_groups; group++)
         for (int entry = p->first[group]; entry < p->first[group + 1]; entry++)
@@ -173,7 +162,7 @@ static double apart(const struct problem *p, void (*product)(const struct cuda_p
                 if (!(difference <= by)) by = difference;
             }
     for (int i = 0; i < 11; i++)
-        if (held[i]) run->give(held[i]);
+        if (held[i]) alone.run->give(held[i]);
     free(out);
     return by / largest;
 }
@@ -197,10 +186,10 @@ static void product_check(enum weight_format format, bool gated, bool halves)
     const struct {
         void (*product)(const struct cuda_product *, void *);
         int32_t rows_bound;
-    } all[] = {{launch->product_vector, p.n_entries},
-               {launch->product_mma, p.n_entries},
-               {launch->product_tile, p.n_entries},
-               {launch->product_tile, 300}}; /* a device may know less than the host fears */
+    } all[] = {{alone.launch->product_vector, p.n_entries},
+               {alone.launch->product_mma, p.n_entries},
+               {alone.launch->product_tile, p.n_entries},
+               {alone.launch->product_tile, 300}}; /* a device may know less than the host fears */
     for (int i = 0; i < (format == WEIGHT_F32 ? 1 : 4); i++)
         for (int order = 0; order < 3; order++) {
             emulator_set((struct emulator_options){(enum emulator_order)order, 3, order > 0});
@@ -210,7 +199,7 @@ static void product_check(enum weight_format format, bool gated, bool halves)
     problem_free(&p);
 }
 
-static bool x_in_e4m3, on_hopper;
+static bool x_in_e4m3;
 static int32_t wide_blocks;
 
 /* Activations in the entries' order and the maps, as the step makes them. */
@@ -231,49 +220,43 @@ static void product_wide(const struct cuda_product *p, void *on)
                                  .element_bytes = a.x_bytes,
                                  .entries_bound = entries};
         if (i == 1) pack.x.hi = p->x.lo;
-        assert_int_equal(run->take(&packed[i], (size_t)entries * (size_t)x_row), 0);
+        assert_int_equal(alone.run->take(&packed[i], (size_t)entries * (size_t)x_row), 0);
         pack.to = packed[i];
-        launch->pack(&pack, on);
-        assert_int_equal(run->map(maps[i], packed[i], x_row, entries, CUDA_WIDE_BYTES, CUDA_WIDE_N),
-                         0);
+        alone.launch->pack(&pack, on);
+        assert_int_equal(
+            alone.run->map(maps[i], packed[i], x_row, entries, CUDA_WIDE_BYTES, CUDA_WIDE_N), 0);
     }
-    assert_int_equal(run->map(&a.w, p->w.codes, p->w.row_bytes, rows, box, CUDA_WIDE_M), 0);
+    assert_int_equal(alone.run->map(&a.w, p->w.codes, p->w.row_bytes, rows, box, CUDA_WIDE_M), 0);
     if (p->up.codes)
-        assert_int_equal(run->map(&a.up, p->up.codes, p->up.row_bytes, rows, box, CUDA_WIDE_M), 0);
-    launch->product_wide(&a, on);
-    assert_int_equal(run->wait(on), 0);
+        assert_int_equal(
+            alone.run->map(&a.up, p->up.codes, p->up.row_bytes, rows, box, CUDA_WIDE_M), 0);
+    alone.launch->product_wide(&a, on);
+    assert_int_equal(alone.run->wait(on), 0);
     for (int i = 0; i < 2; i++)
-        if (packed[i]) run->give(packed[i]);
+        if (packed[i]) alone.run->give(packed[i]);
 }
 
 /* Groups of 129, none, one and the rest, the last output tile cut off, by one block and by three. */
-static void wide_check(enum weight_format format, bool e4m3, bool gated, bool halves, int32_t n,
-                       int32_t k, int32_t n_entries)
+static void wide_check(struct problem p)
 {
-    struct problem p = {.format = format,
-                        .n = n,
-                        .k = k,
-                        .n_groups = 4,
-                        .n_entries = n_entries,
-                        .gated = gated,
-                        .halves = halves,
-                        .e4m3 = e4m3};
-    for (int g = 0; g < 5; g++)
-        p.first[g] = g == 0   ? 0
-                     : g < 3  ? (129 < n_entries ? 129 : n_entries)
-                     : g == 3 ? (130 < n_entries ? 130 : n_entries)
-                              : n_entries;
-    for (int i = 0; i < n_entries; i++) p.x_row[i] = (i * 37 + 11) % X_ROWS;
+    if (!alone.hopper) skip();
+    p.n_groups = 4;
+    for (int g = 1; g < 5; g++) {
+        int32_t before = g == 1 || g == 2 ? 129 : g == 3 ? 130 : p.n_entries;
+        p.first[g] = before < p.n_entries ? before : p.n_entries;
+    }
+    for (int i = 0; i < p.n_entries; i++) p.x_row[i] = (i * 37 + 11) % X_ROWS;
     matrix_make(&p, 0, 500);
-    if (gated) matrix_make(&p, 1, 600);
+    if (p.gated) matrix_make(&p, 1, 600);
     activations_make(&p);
-    x_in_e4m3 = e4m3;
+    x_in_e4m3 = p.e4m3;
     for (int order = 0; order < 3; order++) {
         wide_blocks = order == 2 ? 3 : 1;
         emulator_set((struct emulator_options){(enum emulator_order)order, 7, order > 0});
-        double by = apart(&p, product_wide, n_entries);
-        if (!(by < (e4m3 ? 1e-3 : 3e-6)))
-            fail_msg("format %d, e4m3 %d, gated %d, order %d: %g", format, e4m3, gated, order, by);
+        double by = apart(&p, product_wide, p.n_entries);
+        if (!(by < (p.e4m3 ? 1e-3 : 3e-6)))
+            fail_msg("format %d, e4m3 %d, gated %d, order %d: %g", p.format, p.e4m3, p.gated, order,
+                     by);
     }
     problem_free(&p);
 }
@@ -281,13 +264,41 @@ static void wide_check(enum weight_format format, bool e4m3, bool gated, bool ha
 static void wide_e4m3(void **state)
 {
     (void)state;
-    if (!on_hopper) skip();
     for (int gated = 0; gated < 2; gated++) {
-        wide_check(WEIGHT_FP8_ROW, true, gated, false, 100, 640, 200);
-        wide_check(WEIGHT_INT4_G128, true, gated, false, 100, 640, 200);
+        struct problem p = {.e4m3 = true, .gated = gated, .n = 100, .k = 640, .n_entries = 200};
+        p.format = WEIGHT_FP8_ROW;
+        wide_check(p);
+        p.format = WEIGHT_INT4_G128;
+        wide_check(p);
     }
-    wide_check(WEIGHT_FP8_ROW, true, true, false, 100, 128, 200);
-    wide_check(WEIGHT_FP8_ROW, true, false, false, 37, 128, 1);
+    struct problem p = {.format = WEIGHT_FP8_ROW, .e4m3 = true, .n = 100, .k = 128};
+    p.n_entries = 1;
+    wide_check(p);
+    p.gated = true;
+    p.n_entries = 200;
+    wide_check(p);
+}
+
+/* Groups of up to 470 entries, four tiles, and rows whose last group of 128 ends early: 32 values, then
+ * padding. INT4 in both forms that activations have, FP8 beside it. */
+static void wide_many_entries(void **state)
+{
+    static const struct {
+        enum weight_format format;
+        bool e4m3, gated, halves;
+    } cases[] = {{WEIGHT_INT4_G128, true, true, false},
+                 {WEIGHT_INT4_G128, false, false, true},
+                 {WEIGHT_FP8_ROW, true, false, false}};
+    (void)state;
+    for (int c = 0; c < 3; c++)
+        wide_check((struct problem){.format = cases[c].format,
+                                    .e4m3 = cases[c].e4m3,
+                                    .gated = cases[c].gated,
+                                    .halves = cases[c].halves,
+                                    .n = 70,
+                                    .k = 256,
+                                    .n_padding = 96,
+                                    .n_entries = 600});
 }
 
 /* Sums that only grow, where 14 bits lose the most: not more over 2048 of k than over 128, for every
@@ -295,7 +306,7 @@ static void wide_e4m3(void **state)
 static void wide_promotes(void **state)
 {
     (void)state;
-    if (!on_hopper) skip();
+    if (!alone.hopper) skip();
     struct problem p = {.format = WEIGHT_FP8_ROW,
                         .n = 8,
                         .k = 2048,
@@ -317,11 +328,17 @@ static void wide_promotes(void **state)
 static void wide_bf16(void **state)
 {
     (void)state;
-    if (!on_hopper) skip();
     for (int f = WEIGHT_BF16; f <= WEIGHT_INT4_G128; f++) {
-        wide_check((enum weight_format)f, false, true, false, 70, 256, 140);
-        wide_check((enum weight_format)f, false, false, true, 70, 256, 140);
-        wide_check((enum weight_format)f, false, false, false, 70, 128, 70);
+        struct problem p = {
+            .format = (enum weight_format)f, .gated = true, .n = 70, .k = 256, .n_entries = 140};
+        wide_check(p);
+        p.gated = false;
+        p.halves = true;
+        wide_check(p);
+        p.halves = false;
+        p.k = 128;
+        p.n_entries = 70;
+        wide_check(p);
     }
 }
 
@@ -359,8 +376,8 @@ static void few_entries(void **state)
                 matrix_make(&p, 0, 300);
                 if (with_gate) matrix_make(&p, 1, 400);
                 activations_make(&p);
-                assert_true(apart(&p, launch->product_mma, counts[c]) < 3e-6);
-                assert_true(apart(&p, launch->product_vector, counts[c]) < 3e-6);
+                assert_true(apart(&p, alone.launch->product_mma, counts[c]) < 3e-6);
+                assert_true(apart(&p, alone.launch->product_vector, counts[c]) < 3e-6);
                 problem_free(&p);
             }
 }
@@ -383,7 +400,7 @@ static void long_rows(void **state)
             for (int i = 0; i < p.n_entries; i++) p.x_row[i] = i;
             matrix_make(&p, 0, 500);
             activations_make(&p);
-            double by = apart(&p, launch->product_mma, counts[c]);
+            double by = apart(&p, alone.launch->product_mma, counts[c]);
             if (!(by < 3e-6)) fail_msg("format %d, %d entries: %g", f, counts[c], by);
             problem_free(&p);
         }
@@ -392,18 +409,12 @@ static void long_rows(void **state)
 int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
-    const struct cuda_backend *backend = backend_choose();
-    struct cuda_device_info info;
-    run = backend->runtime;
-    launch = backend->launch;
-    if (run->open(0, &info) != 0 || run->stream_open(&stream) != 0) return 1;
-    on_hopper = backend == &host_backend || info.capability == 90;
+    if (alone_open() != 0) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain),     cmocka_unit_test(gated),     cmocka_unit_test(few_entries),
-        cmocka_unit_test(long_rows), cmocka_unit_test(wide_e4m3), cmocka_unit_test(wide_promotes),
-        cmocka_unit_test(wide_bf16),
+        cmocka_unit_test(plain),       cmocka_unit_test(gated),
+        cmocka_unit_test(few_entries), cmocka_unit_test(long_rows),
+        cmocka_unit_test(wide_e4m3),   cmocka_unit_test(wide_promotes),
+        cmocka_unit_test(wide_bf16),   cmocka_unit_test(wide_many_entries),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    run->stream_close(stream);
-    return failed;
+    return alone_close(cmocka_run_group_tests(tests, NULL, NULL));
 }
