@@ -68,6 +68,13 @@
 /* Documents larger than this are not parsed in the front. */
 #define DOCUMENT_PARSE_MAX (2 * MIB)
 #define PARSE_MAX_US       20000
+/* Parses of open documents go on between messages, a little at a time; 2 MiB of C take 0.3 s in all,
+ * and what takes longer than this is hostile. */
+#define LIVE_PARSE_STEP_US 2000
+#define LIVE_PARSE_MAX_US  2000000
+/* Text of all open documents that have a tree, which is some ten times as large; the documents that
+ * were looked at longest ago lose theirs. */
+#define LIVE_PARSE_BYTES_MAX (8 * MIB)
 
 /* Prompts. Ids kept per document so that a keystroke encodes one line: 4 MiB hold some 40,000 lines,
  * more than the largest prompt window. */
@@ -83,6 +90,9 @@
 #define TASK_ANSWER_MAX (256 * KIB)
 /* Brackets are matched this far on both sides of the gap: 1 ms of scanning. */
 #define TRIM_SCAN_MAX (512 * KIB)
+
+/* A document that nobody keeps a tree of is parsed for each answer, if it is no larger: 20 ms. */
+#define TRIM_PARSE_MAX (192 * KIB)
 
 /* Patterns of files that the user excludes. */
 #define GLOBS_MAX (16 * KIB)

@@ -6,10 +6,13 @@
 
 #include "base/text.h"
 
+struct syntax;
+
 struct document_view {
     text path;        /* as the user would say it: relative to the workspace, else the file name */
     text language_id; /* the editor's id ("c", "python", ...); empty: decided by the path */
     text content;     /* UTF-8 as the editor has it, line ends included */
+    const struct syntax *tree; /* the parse of content (context/syntax.h); NULL: nobody keeps one */
 };
 
 struct language;

@@ -11,17 +11,20 @@
 #include "base/memory.h"
 #include "context/syntax_private.h"
 
-struct reading {
-    text content;
-    int64_t deadline_us;
-};
-
 static const char *read_text(void *payload, uint32_t at, TSPoint point, uint32_t *n)
 {
     const struct reading *r = payload;
+    size_t from = at;
     (void)point;
-    *n = at < r->content.size ? (uint32_t)r->content.size - at : 0;
-    return *n ? r->content.bytes + at : "";
+    for (size_t i = 0; i < COUNT(r->pieces); i++) {
+        if (from < r->pieces[i].size) {
+            *n = (uint32_t)(r->pieces[i].size - from);
+            return r->pieces[i].bytes + from;
+        }
+        from -= r->pieces[i].size;
+    }
+    *n = 0;
+    return "";
 }
 
 static bool time_is_up(TSParseState *state)
@@ -30,20 +33,52 @@ static bool time_is_up(TSParseState *state)
     return clock_us() > r->deadline_us;
 }
 
-/* Parses s->content; `known` is the tree of the text before, edited, or NULL. */
-static status parse(syntax *s, TSParser *parser, const TSTree *known, error *err)
+TSTree *syntax_read(TSParser *parser, const TSTree *known, struct reading *r)
 {
-    struct reading reading = {{s->content, s->size}, clock_us() + PARSE_MAX_US};
-    TSInput input = {.payload = &reading, .read = read_text, .encoding = TSInputEncodingUTF8};
-    TSParseOptions options = {.payload = &reading, .progress_callback = time_is_up};
-    if (!ts_parser_set_language(parser, s->language->grammar()))
-        return fail(err, ERR_UNSUPPORTED, "syntax: the grammar of %s has another ABI",
-                    s->language->name);
-    s->tree = ts_parser_parse_with_options(parser, known, input, options);
-    if (!s->tree)
-        return fail(err, ERR_LIMIT, "syntax: %zu bytes of %s took longer than %d ms to parse",
-                    s->size, s->language->name, PARSE_MAX_US / 1000);
-    return OK;
+    TSInput input = {.payload = r, .read = read_text, .encoding = TSInputEncodingUTF8};
+    TSParseOptions options = {.payload = r, .progress_callback = time_is_up};
+    return ts_parser_parse_with_options(parser, known, input, options);
+}
+
+TSPoint syntax_point_behind(TSPoint at, text t)
+{
+    const char *end = t.bytes + t.size;
+    for (const char *p = t.bytes; p < end;) {
+        const char *line_end = memchr(p, '\n', (size_t)(end - p));
+        at.column += (uint32_t)((line_end ? line_end + 1 : end) - p);
+        p = line_end ? line_end + 1 : end;
+        if (line_end) at = (TSPoint){at.row + 1, 0};
+    }
+    return at;
+}
+
+TSInputEdit syntax_input_edit(text before, size_t from, size_t to, text with, TSPoint start)
+{
+    return (TSInputEdit){.start_byte = (uint32_t)from,
+                         .old_end_byte = (uint32_t)to,
+                         .new_end_byte = (uint32_t)(from + with.size),
+                         .start_point = start,
+                         .old_end_point = syntax_point_behind(start, text_slice(before, from, to)),
+                         .new_end_point = syntax_point_behind(start, with)};
+}
+
+static status read_whole(TSTree **out, const struct language *l, const TSTree *known,
+                         struct reading *r, error *err)
+{
+    TSParser *parser = ts_parser_new();
+    status code = OK;
+    size_t size = r->pieces[0].size + r->pieces[1].size + r->pieces[2].size;
+    *out = NULL;
+    r->deadline_us = clock_us() + PARSE_MAX_US;
+    if (!parser)
+        code = fail(err, ERR_MEMORY, "syntax: no memory for a parser");
+    else if (!ts_parser_set_language(parser, l->grammar()))
+        code = fail(err, ERR_UNSUPPORTED, "syntax: the grammar of %s has another ABI", l->name);
+    else if (!(*out = syntax_read(parser, known, r)))
+        code = fail(err, ERR_LIMIT, "syntax: %zu bytes of %s took longer than %d ms to parse", size,
+                    l->name, PARSE_MAX_US / 1000);
+    ts_parser_delete(parser);
+    return code;
 }
 
 /* Takes `content`, which is NULL when there was no memory for it. */
@@ -51,12 +86,14 @@ static status make(syntax **out, const struct language *language, char *content,
                    const TSTree *known, error *err)
 {
     syntax *s = memory_take(1, sizeof *s);
-    TSParser *parser = ts_parser_new();
-    if (s) *s = (syntax){.language = language, .content = content, .size = size};
-    status code = s && content && parser ? parse(s, parser, known, err)
-                                         : fail(err, ERR_MEMORY, "syntax: no memory for a parser");
-    if (!s) memory_free(content);
-    ts_parser_delete(parser);
+    struct reading reading = {.pieces = {{content, size}}};
+    if (!s || !content) {
+        memory_free(content);
+        memory_free(s);
+        return fail(err, ERR_MEMORY, "syntax: no memory for a parse");
+    }
+    *s = (syntax){.language = language, .content = {content, size}, .owned = content};
+    status code = read_whole(&s->tree, language, known, &reading, err);
     if (code == OK)
         *out = s;
     else
@@ -74,41 +111,41 @@ status syntax_parse(syntax **out, const struct language *language, text content,
     return make(out, language, memory_copy(content.bytes, content.size), content.size, NULL, err);
 }
 
-/* Row and column (in bytes) behind `t`, which begins at `at`. */
-static TSPoint point_behind(TSPoint at, text t)
+syntax *syntax_share(const syntax *s, text content)
 {
-    for (size_t i = 0; i < t.size; i++) {
-        at.column++;
-        if (t.bytes[i] == '\n') at = (TSPoint){at.row + 1, 0};
-    }
-    return at;
+    syntax *other = s ? memory_take(1, sizeof *other) : NULL;
+    if (!other) return NULL;
+    *other = (syntax){.language = s->language, .tree = ts_tree_copy(s->tree), .content = content};
+    return other;
+}
+
+/* The tree of `old` as if its bytes [from, to) were `with`, not parsed yet. */
+static TSTree *edited_tree(const syntax *old, size_t from, size_t to, text with)
+{
+    TSTree *known = ts_tree_copy(old->tree);
+    TSPoint start = syntax_point_behind((TSPoint){0, 0}, text_slice(old->content, 0, from));
+    TSInputEdit edit = syntax_input_edit(old->content, from, to, with, start);
+    ts_tree_edit(known, &edit);
+    return known;
 }
 
 status syntax_edit(syntax **out, const syntax *old, size_t from, size_t to, text with, error *err)
 {
     *out = NULL;
     if (!old) return OK;
-    text before = {old->content, old->size};
+    text before = old->content;
     if (to > before.size) to = before.size;
     if (from > to) from = to;
     size_t size = before.size - (to - from) + with.size;
     if (with.size > DOCUMENT_PARSE_MAX || size > DOCUMENT_PARSE_MAX)
         return fail(err, ERR_LIMIT, "syntax: the text has %zu bytes, parsed are at most %zu", size,
                     DOCUMENT_PARSE_MAX);
-    TSPoint start = point_behind((TSPoint){0, 0}, text_slice(before, 0, from));
-    TSInputEdit edit = {.start_byte = (uint32_t)from,
-                        .old_end_byte = (uint32_t)to,
-                        .new_end_byte = (uint32_t)(from + with.size),
-                        .start_point = start,
-                        .old_end_point = point_behind(start, text_slice(before, from, to)),
-                        .new_end_point = point_behind(start, with)};
     char *content = memory_take(size + 1, 1);
-    TSTree *known = ts_tree_copy(old->tree);
     if (content && from) memcpy(content, before.bytes, from);
     if (content && with.size) memcpy(content + from, with.bytes, with.size);
     if (content && to < before.size)
         memcpy(content + from + with.size, before.bytes + to, before.size - to);
-    ts_tree_edit(known, &edit);
+    TSTree *known = edited_tree(old, from, to, with);
     status code = make(out, old->language, content, size, known, err);
     ts_tree_delete(known);
     return code;
@@ -118,7 +155,7 @@ void syntax_free(syntax *s)
 {
     if (!s) return;
     if (s->tree) ts_tree_delete(s->tree);
-    memory_free(s->content);
+    memory_free(s->owned);
     memory_free(s);
 }
 
@@ -129,11 +166,10 @@ bool syntax_step_over(TSTreeCursor *c)
     return true;
 }
 
-size_t syntax_error_count(const syntax *s, size_t from, size_t to)
+static size_t errors_of(const TSTree *tree, size_t from, size_t to)
 {
-    if (!s) return 0;
     size_t n = 0;
-    TSTreeCursor c = ts_tree_cursor_new(ts_tree_root_node(s->tree));
+    TSTreeCursor c = ts_tree_cursor_new(ts_tree_root_node(tree));
     for (bool more = true; more;) {
         TSNode node = ts_tree_cursor_current_node(&c);
         size_t begin = ts_node_start_byte(node), end = ts_node_end_byte(node);
@@ -143,6 +179,25 @@ size_t syntax_error_count(const syntax *s, size_t from, size_t to)
         more = (worth && ts_tree_cursor_goto_first_child(&c)) || syntax_step_over(&c);
     }
     ts_tree_cursor_delete(&c);
+    return n;
+}
+
+size_t syntax_error_count(const syntax *s, size_t from, size_t to)
+{
+    return s ? errors_of(s->tree, from, to) : 0;
+}
+
+size_t syntax_errors_with(const syntax *s, size_t from, size_t to, text with)
+{
+    text all = s->content;
+    struct reading reading = {
+        .pieces = {text_slice(all, 0, from), with, text_slice(all, to, all.size)}};
+    TSTree *known = edited_tree(s, from, to, with), *tree = NULL;
+    size_t n = SIZE_MAX;
+    if (read_whole(&tree, s->language, known, &reading, NULL) == OK)
+        n = errors_of(tree, 0, SIZE_MAX);
+    if (tree) ts_tree_delete(tree);
+    ts_tree_delete(known);
     return n;
 }
 
@@ -211,7 +266,7 @@ struct descent {
 /* A line comment still holds what is typed at its end; a block comment does not. */
 static bool open_ended(const syntax *s, size_t from, size_t to)
 {
-    text all = text_slice((text){s->content, s->size}, from, to);
+    text all = text_slice(s->content, from, to);
     return !text_ends(all, TEXT("*/")) && !text_ends(all, TEXT("]]")) &&
            !text_ends(all, TEXT("-->")) && !text_ends(all, TEXT("\n"));
 }

@@ -41,10 +41,15 @@ status syntax_parse(syntax **out, const struct language *language, text content,
  * something: a small change costs a fraction of the first parse. `old` stays as it is; NULL (no
  * grammar) gives NULL. ERR_LIMIT as above. */
 status syntax_edit(syntax **out, const syntax *old, size_t from, size_t to, text with, error *err);
+/* The same parse beside another copy of its text: `content` has the same bytes and stays the caller's.
+ * Nothing is parsed or copied. NULL for NULL, or when there is no memory. Freed by syntax_free. */
+syntax *syntax_share(const syntax *s, text content);
 void syntax_free(syntax *s); /* NULL is fine */
 
 /* Nodes with errors or missing tokens inside [from, to). */
 size_t syntax_error_count(const syntax *s, size_t from, size_t to);
+/* All of them, if the bytes [from, to) of the text were `with`; SIZE_MAX when that takes too long. */
+size_t syntax_errors_with(const syntax *s, size_t from, size_t to, text with);
 
 /* The smallest named multi-line block that contains byte `at`, as a byte range; false: none. */
 bool syntax_enclosing_block(const syntax *s, size_t at, size_t *from, size_t *to);

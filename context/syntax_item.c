@@ -63,8 +63,7 @@ static bool is_wrapper(TSNode node)
 
 static text node_text(const syntax *s, TSNode node)
 {
-    return text_slice((text){s->content, s->size}, ts_node_start_byte(node),
-                      ts_node_end_byte(node));
+    return text_slice(s->content, ts_node_start_byte(node), ts_node_end_byte(node));
 }
 
 static TSNode field(TSNode node, const char *name)
@@ -268,7 +267,7 @@ static void code_lines_put(buffer *out, text code)
 void syntax_code_put(const syntax *s, size_t from, size_t to, buffer *out)
 {
     buffer code = {0};
-    text all = {s->content, s->size};
+    text all = s->content;
     size_t at = from;
     TSTreeCursor c = ts_tree_cursor_new(ts_tree_root_node(s->tree));
     for (bool more = true; more;) {
@@ -279,7 +278,7 @@ void syntax_code_put(const syntax *s, size_t from, size_t to, buffer *out)
         if (skip && end > at) {
             if (begin > at) buffer_put_text(&code, text_slice(all, at, begin));
             /* What a comment that holds its line's end takes with it is put back. */
-            if (end > begin && end <= s->size && s->content[end - 1] == '\n')
+            if (end > begin && end <= all.size && all.bytes[end - 1] == '\n')
                 buffer_put_char(&code, '\n');
             at = end;
         }

@@ -191,7 +191,7 @@ size_t syntax_bound_names(const syntax *s, size_t from, size_t to, bool with_par
     struct name_list own = {.n = 0}, others = {.n = 0};
     size_t n = 0;
     if (!s) return 0;
-    text all = {s->content, s->size};
+    text all = s->content;
     TSTreeCursor c = ts_tree_cursor_new(ts_tree_root_node(s->tree));
     for (bool more = true; more;) {
         TSNode node = ts_tree_cursor_current_node(&c);

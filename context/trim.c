@@ -40,6 +40,9 @@ struct trim {
     bool windows_lines; /* "\r\n" in the document */
     const char *reason;
     buffer out;
+    text content; /* the caller's */
+    const syntax *tree;
+    size_t cursor_byte;
 };
 
 static enum trim_state over(trim *t, const char *reason)
@@ -108,6 +111,9 @@ static void place_make(trim *t, const struct trim_options *options)
     const struct document_view *d = &options->document;
     struct trim_place *p = &t->place;
     size_t cursor = utf8_floor(d->content, options->cursor_byte);
+    t->content = d->content;
+    t->tree = d->tree;
+    t->cursor_byte = cursor;
     copy_around(t, d->content, cursor);
     p->language = language_of_document(d);
     p->before = buffer_text(&t->before);
@@ -380,9 +386,12 @@ static text body_shown(const trim *t)
     text all = buffer_text(&t->body.accepted);
     if (n == 0) return TEXT("");
     size_t size = ends[n - 1];
+    const struct trim_around around = {
+        t->place.language,      t->tree, t->content, t->cursor_byte, buffer_text(&t->above),
+        buffer_text(&t->below),
+    };
     if (t->place.many_lines && t->place.rest.size == 0)
-        size = trim_syntax_end(t->place.language, buffer_text(&t->above), all,
-                               buffer_text(&t->below), ends, n);
+        size = trim_syntax_end(&around, all, ends, n);
     return text_slice(all, 0, size);
 }
 

@@ -20,7 +20,7 @@ struct trim_options {
     bool many_lines;      /* a block may be completed; else one line */
 };
 
-/* Copies what it needs of the options. Freed by trim_close. */
+/* The document's content and tree must live until trim_close; the rest is copied. */
 status trim_open(trim **out, const struct trim_options *options, error *err);
 void trim_close(trim *t);
 

@@ -399,10 +399,10 @@ static size_t line_of(text content, size_t at)
 static status piece_find(action *x, const struct action_query *q, error *err)
 {
     struct task_request *r = &x->request;
-    syntax *s = NULL;
     text name, content = r->document.content;
     size_t from = q->from_byte, to = q->to_byte;
-    syntax_parse(&s, x->language, content, NULL); /* what is too large or slow counts as text */
+    syntax *s = syntax_share(q->document.tree, content);
+    if (!s) syntax_parse(&s, x->language, content, NULL); /* too large or slow counts as text */
     status code = action_piece_find(q->row->piece, s, content, &from, &to, &name, err);
     if (code == OK) {
         r->from_byte = x->now_from = from;

@@ -268,7 +268,7 @@ static void run(uv_work_t *work)
         j->want_map = false;
     const struct retrieve_request request = {
         .document = {buffer_text(&j->q.shown), buffer_text(&j->q.language_id),
-                     buffer_text(&j->q.content)},
+                     buffer_text(&j->q.content), NULL},
         .cursor_byte = j->q.cursor_byte,
         .recent = j->recent,
         .n_recent = j->n_recent,

@@ -76,7 +76,7 @@ static size_t word_chars(text t)
 /* Where the text goes on below the gap; a bracket alone stands everywhere and stops nothing. */
 static void stop_make(struct guidance *g, const tokenizer *t, text below)
 {
-    text line;
+    text line = {0}; /* the text may end at the gap */
     while (text_next_line(&below, &line) && text_trim(line).size == 0) {}
     if (word_chars(line) < STOP_WORD_CHARS_MIN || line.size > STOP_BYTES_MAX) return;
     buffer_put_char(&g->stop, '\n');

@@ -8,6 +8,7 @@ struct question *question_new(const struct completion_query *query, bool many_li
     if (!q) return NULL;
     q->n_references = 1;
     q->query = *query;
+    q->query.document.tree = NULL;
     q->many_lines = many_lines;
     text *const views[] = {&q->query.document.path, &q->query.document.language_id,
                            &q->query.document.content, &q->query.path};
@@ -21,6 +22,8 @@ struct question *question_new(const struct completion_query *query, bool many_li
         views[i]->bytes = at;
         if (at) at += views[i]->size;
     }
+    q->tree = syntax_share(query->document.tree, q->query.document.content);
+    q->query.document.tree = q->tree;
     q->place = completion_place_of(q->query.document.content, query->cursor_byte);
     return q;
 }
@@ -28,6 +31,7 @@ struct question *question_new(const struct completion_query *query, bool many_li
 void question_release(struct question *q)
 {
     if (!q || --q->n_references > 0) return;
+    syntax_free(q->tree);
     buffer_free(&q->bytes);
     memory_free(q);
 }

@@ -17,6 +17,7 @@
 #ifndef LSP_ASSISTANT_STATE_H
 #define LSP_ASSISTANT_STATE_H
 
+#include "context/syntax.h"
 #include "context/trim.h"
 #include "lsp/assistant/assistant.h"
 #include "lsp/assistant/completion_cache.h"
@@ -46,6 +47,7 @@ struct session {
 struct question {
     int n_references;
     buffer bytes; /* what the views of `query` look at */
+    syntax *tree; /* likewise; NULL: none */
     struct completion_query query;
     struct completion_place place;
     bool many_lines;

@@ -145,6 +145,7 @@ static struct question *question_after(const struct question *q, const struct su
     next.cursor_byte = all.size;
     buffer_put_text(&all, text_slice(content, cursor + left->behind_bytes, content.size));
     next.document.content = buffer_text(&all);
+    next.document.tree = NULL; /* of the text before */
     next.invoked = false;
     struct question *made = all.failed ? NULL : question_new(&next, false);
     buffer_free(&all);

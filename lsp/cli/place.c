@@ -109,7 +109,7 @@ void place_close(struct place *p)
 
 struct document_view place_document(const struct place *p)
 {
-    return (struct document_view){text_of(p->path), TEXT(""), buffer_text(&p->content)};
+    return (struct document_view){text_of(p->path), TEXT(""), buffer_text(&p->content), NULL};
 }
 
 struct position place_position(const struct place *p, size_t byte)

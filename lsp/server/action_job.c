@@ -402,7 +402,7 @@ static status job_start(struct job *j, const document *d, const json_t *argument
     text language = json_text_at(argument, "language");
     struct action_query q = {
         .row = j->row,
-        .document = {path_shown(s, d), d->language_id, document_text(d)},
+        .document = {path_shown(s, d), d->language_id, document_text(d), document_tree(d)},
         .path = text_is(uri_scheme(d->uri), "file") ? d->path : TEXT(""),
         .document_key = d->key,
         .from_byte = document_byte(d, range.start, s->encoding),

@@ -30,6 +30,7 @@ static void document_free(document *d)
     buffer_free(&d->content);
     line_index_free(&d->lines);
     buffer_free(&d->names);
+    document_tree_close(d);
     memory_free(d);
 }
 
@@ -109,6 +110,7 @@ static status content_reset(document *d, text content, error *err)
         return fail(err, ERR_LIMIT, "the document has %zu MiB, more than can be kept",
                     content.size / MIB);
     all->total_bytes = others;
+    document_tree_reset(d);
     buffer_clear(&d->content);
     buffer_put_text(&d->content, content);
     if (d->content.failed) return fail(err, ERR_MEMORY, "out of memory for the document");
@@ -132,6 +134,7 @@ status documents_add(documents *all, document **out, text uri, text language_id,
     error why;
     d->version = version;
     if (content_reset(d, content, &why) != OK) document_put_out_of_step(d, why.message);
+    if (document_in_step(d)) document_tree_open(d);
     *out = d;
     return OK;
 }
@@ -156,6 +159,7 @@ void document_put_out_of_step(document *d, const char *reason)
     d->owner->total_bytes -= d->content.size;
     buffer_free(&d->content);
     line_index_free(&d->lines);
+    document_tree_reset(d);
     d->revision++;
 }
 
@@ -296,6 +300,7 @@ static status range_change(document *d, const struct range *range, text replacem
     if (replacement.size > DOCUMENT_TRACK_MAX - kept ||
         replacement.size + kept > DOCUMENTS_TOTAL_MAX - others)
         return fail(err, ERR_LIMIT, "the document grew larger than can be kept");
+    document_tree_edit(d, from, to, replacement);
     if (!content_splice(&d->content, from, to, replacement))
         return fail(err, ERR_MEMORY, "out of memory for the document");
     all->total_bytes = others + d->content.size;

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/utf.h"
+#include "context/syntax.h"
 #include "lsp/server/line_index.h"
 
 struct position {
@@ -32,7 +33,8 @@ typedef struct document {
     char out_of_step[200]; /* why; "" while in step */
     uint64_t uri_hash;
     documents *owner;
-    void *companion; /* the server's; not touched here */
+    void *companion;            /* the server's; not touched here */
+    struct document_tree *tree; /* document_tree.c's; NULL: the language has no grammar */
 } document;
 
 status documents_open(documents **out, error *err);
@@ -59,6 +61,19 @@ status document_change(document *d, const struct range *range, text replacement,
                        enum position_encoding encoding, error *err);
 
 text document_text(const document *d);
+
+/* The parse of the present text, or NULL: no grammar, too large, or not done yet, though this works on
+ * it for LIVE_PARSE_STEP_US. Until the document changes. */
+const syntax *document_tree(const document *d);
+const syntax *document_tree_now(const document *d); /* without working on it */
+/* Works as long where a tree is wanted, on the document looked at last. False: there was nothing to do. */
+bool documents_parse(const documents *all);
+
+/* document_tree.c, for documents.c */
+void document_tree_open(document *d);
+void document_tree_close(document *d);
+void document_tree_edit(document *d, size_t from, size_t to, text with); /* before it happens */
+void document_tree_reset(document *d);
 
 /* Byte of a position, clamped to its line's end and to the beginning of a character. */
 size_t document_byte(const document *d, struct position p, enum position_encoding encoding);

@@ -60,7 +60,9 @@ void document_gather(struct server *s, const document *d, size_t cursor_byte)
     const struct gather_query query = {
         .key = d->key,
         .path = d->path,
-        .document = {path_shown(s, d), d->language_id, document_text(d)},
+        .document = {.path = path_shown(s, d),
+                     .language_id = d->language_id,
+                     .content = document_text(d)},
         .cursor_byte = cursor_byte,
     };
     gatherer_note(s->gatherer, &query);
@@ -70,7 +72,7 @@ static struct completion_query query_of(const struct server *s, const document *
                                         size_t cursor_byte)
 {
     return (struct completion_query){
-        .document = {path_shown(s, d), d->language_id, document_text(d)},
+        .document = {path_shown(s, d), d->language_id, document_text(d), document_tree_now(d)},
         .path = d->path,
         .document_key = d->key,
         .version = d->revision,
@@ -108,6 +110,7 @@ status completion_ask(struct server *s, const document *d, text content, int64_t
     *out = NULL;
     if (!s->assistant) return fail(err, ERR_NETWORK, "%s", s->engine_error);
     struct completion_query query = query_of(s, d, cursor_byte);
+    query.document.tree = content.bytes == document_text(d).bytes ? document_tree(d) : NULL;
     query.document.content = content;
     query.version = version;
     query.invoked = invoked;

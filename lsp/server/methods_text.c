@@ -14,6 +14,15 @@ static void document_note(struct server *s, const document *d)
     status_note(s, name, document_refusal(s, d));
 }
 
+/* Between messages; stops itself when there is nothing more to parse. */
+static void on_idle(uv_idle_t *idle)
+{
+    const struct server *s = idle->data;
+    if (s->torn_down || !documents_parse(s->documents)) uv_idle_stop(idle);
+}
+
+void documents_parse_soon(struct server *s) { uv_idle_start(&s->parsing, on_idle); }
+
 void document_judged(struct server *s, const document *d)
 {
     document_note(s, d);
@@ -53,6 +62,7 @@ void method_did_open(struct server *s, const struct message *m)
     if (!d->companion) document_put_out_of_step(d, "out of memory for the document");
     if (!json_is_string(content)) document_put_out_of_step(d, "it was opened without its text");
     if (m->repaired) document_put_out_of_step(d, "its text is no Unicode");
+    documents_parse_soon(s);
     judge_ask(s, d);
     if (!judge_waits(s, d)) document_judged(s, d);
 }
@@ -132,6 +142,7 @@ void method_did_change(struct server *s, const struct message *m)
         popup_changed(d, SIZE_MAX, (text){0});
         jobs_changed(s, d->key, SIZE_MAX, SIZE_MAX, (text){0});
     }
+    documents_parse_soon(s);
     jobs_seen(s, d);
     document_changed(s, d, edit.cursor_byte, edit.n_inserted);
     document_note(s, d);

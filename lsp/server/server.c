@@ -267,6 +267,7 @@ static void on_end_timer(uv_timer_t *timer)
     status_close(s);
     lifetime_close(&s->lifetime);
     uv_close((uv_handle_t *)&s->end_timer, NULL);
+    uv_close((uv_handle_t *)&s->parsing, NULL);
     transport_close(s->wire, NULL, NULL);
     uv_timer_start(&s->guard_timer, on_guard, GUARD_MS, 0);
     uv_unref((uv_handle_t *)&s->guard_timer);
@@ -289,7 +290,8 @@ static status server_open(struct server *s, error *err)
     if (rc < 0) return fail(err, ERR_IO, "event loop: %s", uv_strerror(rc));
     uv_timer_init(&s->loop, &s->end_timer);
     uv_timer_init(&s->loop, &s->guard_timer);
-    s->end_timer.data = s->guard_timer.data = s;
+    uv_idle_init(&s->loop, &s->parsing);
+    s->end_timer.data = s->guard_timer.data = s->parsing.data = s;
     settings_default(&s->settings);
     s->folders = json_array();
     if (!s->folders) return fail(err, ERR_MEMORY, "server: out of memory");

@@ -47,6 +47,7 @@ struct server {
     uv_loop_t loop;
     struct lifetime lifetime;
     uv_timer_t end_timer, guard_timer;
+    uv_idle_t parsing; /* active while a document's tree is not up to date */
     transport *wire;
     documents *documents;
     engine_client *client;
@@ -124,6 +125,7 @@ void method_did_close(struct server *s, const struct message *m);
 void method_did_save(struct server *s, const struct message *m);
 void document_gone(struct server *s, document *d); /* before it is removed */
 void document_judged(struct server *s, const document *d);
+void documents_parse_soon(struct server *s);
 
 /* methods_life.c */
 void method_initialize(struct server *s, const struct message *m);

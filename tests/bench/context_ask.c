@@ -114,8 +114,8 @@ static struct retrieve_request question(const json_t *request, struct recent_pla
     struct retrieve_request q = {.recent = recent};
     const json_t *place;
     size_t i;
-    q.document =
-        (struct document_view){text_at(request, "path"), TEXT(""), text_at(request, "content")};
+    q.document = (struct document_view){text_at(request, "path"), TEXT(""),
+                                        text_at(request, "content"), NULL};
     q.cursor_byte = size_at(request, "cursor");
     q.without = (unsigned)size_at(request, "without");
     json_array_foreach(json_object_get(request, "recent"), i, place)

@@ -39,7 +39,7 @@ static buffer source(size_t i)
 
 static struct document_view view(const char *path, text content)
 {
-    return (struct document_view){text_of(path), TEXT(""), content};
+    return (struct document_view){text_of(path), TEXT(""), content, NULL};
 }
 
 static void build(struct prompt *p, prompt_session *s, const struct document_view *d, size_t cursor,

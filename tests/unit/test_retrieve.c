@@ -45,7 +45,7 @@ static void place_make(struct place *p, const char *path, const char *source)
     size_t at = (size_t)(cursor - source);
     snprintf(p->content, sizeof p->content, "%.*s%s", (int)at, source, cursor + 1);
     p->q = (struct retrieve_request){.cursor_byte = at};
-    p->q.document = (struct document_view){text_of(path), TEXT(""), text_of(p->content)};
+    p->q.document = (struct document_view){text_of(path), TEXT(""), text_of(p->content), NULL};
 }
 
 static void find(struct excerpts *out, const struct opened *o, const struct place *p)

@@ -69,7 +69,8 @@ static void test_first_lines_name_a_program(void **state)
                 {"# !/bin/sh\n", NULL},
                 {"", NULL}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct document_view d = {TEXT("bin/run"), TEXT("plaintext"), text_of(rows[i].content)};
+        struct document_view d = {TEXT("bin/run"), TEXT("plaintext"), text_of(rows[i].content),
+                                  NULL};
         const struct language *l = language_find_shebang(d.content);
         assert_ptr_equal(language_of_document(&d), l);
         assert_int_equal(l != NULL, rows[i].name != NULL);

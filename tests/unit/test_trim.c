@@ -218,7 +218,7 @@ static void check(const struct example *e, size_t piece)
     error err;
     struct trim_options options = {.fence = TEXT("```"), .many_lines = e->many};
     options.document = (struct document_view){text_of(e->path), TEXT(""),
-                                              document_of(e, &content, &options.cursor_byte)};
+                                              document_of(e, &content, &options.cursor_byte), NULL};
     options.must_start_with = text_of(e->must);
     trim *t;
     assert_int_equal(trim_open(&t, &options, &err), OK);
@@ -312,7 +312,7 @@ static bool closers_check(const char *path, text whole, size_t at, size_t closer
     buffer_put_text(&content, text_slice(whole, 0, at));
     buffer_put_text(&content, text_slice(whole, closers, whole.size));
     struct trim_options options = {.cursor_byte = at, .fence = TEXT("```")};
-    options.document = (struct document_view){text_of(path), TEXT(""), buffer_text(&content)};
+    options.document = (struct document_view){text_of(path), TEXT(""), buffer_text(&content), NULL};
     trim *t;
     error err;
     assert_int_equal(trim_open(&t, &options, &err), OK);
@@ -361,7 +361,7 @@ static void test_hostile_answers(void **state)
                                          "`",       "\n",   "x",  "\xff",    "```\n",
                                          "Sure:\n", "    ", "\r", "\xF0\x9F"};
     for (uint64_t round = 0; round < 400; round++) {
-        struct trim_options options = {.document = {TEXT("a.c"), TEXT(""), TEXT("f(\n\n)\n")},
+        struct trim_options options = {.document = {TEXT("a.c"), TEXT(""), TEXT("f(\n\n)\n"), NULL},
                                        .cursor_byte = 3,
                                        .fence = TEXT("```"),
                                        .many_lines = round % 2};
@@ -389,7 +389,7 @@ static void test_endless_answers(void **state)
         "x",     "a b\n", "if (x) {\n", "\"\\", "`", "{", "\n", "é", "Sure, here is the code:\n",
         "```c\n"};
     for (size_t i = 0; i < sizeof loops / sizeof *loops; i++) {
-        struct trim_options options = {.document = {TEXT("a.c"), TEXT(""), TEXT("\n")},
+        struct trim_options options = {.document = {TEXT("a.c"), TEXT(""), TEXT("\n"), NULL},
                                        .fence = TEXT("```"),
                                        .many_lines = true};
         trim *t;
@@ -411,7 +411,7 @@ static void check_place(const char *path, const char *marked, bool fit, bool man
     buffer content = {0};
     size_t cursor;
     const char *reason;
-    struct document_view d = {text_of(path), TEXT(""), document_of(&e, &content, &cursor)};
+    struct document_view d = {text_of(path), TEXT(""), document_of(&e, &content, &cursor), NULL};
     assert_int_equal(trim_place_is_fit(&d, cursor, false, &reason), fit);
     assert_true((reason[0] == 0) == fit);
     assert_int_equal(trim_wants_many_lines(&d, cursor, false), many);

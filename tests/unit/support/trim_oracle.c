@@ -191,7 +191,8 @@ void oracle_run(struct oracle_result *out, const struct oracle *o, enum wrapping
         buffer_put_text(&content, text_slice(o->whole, o->to, o->whole.size));
     }
     struct trim_options options = {.cursor_byte = before.size, .fence = TEXT("```")};
-    options.document = (struct document_view){text_of(o->path), TEXT(""), buffer_text(&content)};
+    options.document =
+        (struct document_view){text_of(o->path), TEXT(""), buffer_text(&content), NULL};
     options.many_lines = o->many;
     options.must_start_with = must;
     trim *t = NULL;
