@@ -8,6 +8,7 @@ it survived, or when its words are no longer in the source.
 usage: mutations.py [--list] [--said WORDS] [WORD...]   (only faults whose name contains one of these)
        --said: the test must also say WORDS, as one does that a sanitizer watches
 """
+import importlib
 import os
 import pathlib
 import re
@@ -17,8 +18,6 @@ import sys
 import tempfile
 import time
 
-from mutations_actions import FAULTS as FAULTS_OF_ACTIONS
-from mutations_cuda import FAULTS as FAULTS_OF_CUDA
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = os.environ.get("BUILD", "build")
@@ -410,7 +409,12 @@ FAULTS = [
     ("what_sounds_like_chatter_is_lost", "context/trim.c",
      [("t->stage == START && t->n_waited && t->prose_is_text", "t->stage == BODY && t->n_waited")],
      "test_trim", None),
-] + FAULTS_OF_ACTIONS + FAULTS_OF_CUDA
+]
+
+# The other rooms' faults have files of their own.
+HERE = pathlib.Path(__file__).resolve().parent
+for room in sorted(HERE.glob("mutations_*.py")):
+    FAULTS += importlib.import_module(room.stem).FAULTS
 
 
 class Copy:

@@ -103,8 +103,8 @@ status act_run(struct act *a, error *err)
                                  .ask = act_ask,
                                  .stop = act_stop,
                                  .context = a};
-    engine_settings_complete(&a->settings);
-    status s = engine_run_check(&a->settings, a->timeout_s, err);
+    status s = engine_settings_complete(&a->settings, err);
+    if (s == OK) s = engine_run_check(&a->settings, a->timeout_s, err);
     if (s == OK) s = place_open_lines(&a->place, a->word, err);
     if (s == OK) {
         a->document = place_document(&a->place);
@@ -116,6 +116,7 @@ status act_run(struct act *a, error *err)
     arena_reset(&memory);
     place_close(&a->place);
     buffer_free(&a->prose);
+    engine_settings_free(&a->settings);
     engine_run_pass_on(&a->run);
     return s;
 }

@@ -308,13 +308,17 @@ int command_bench(int argc, char **argv)
     int n_rest, exit_code;
     error err;
     if (!command_parse(argc, argv, options, usage, &n_rest, &exit_code)) return exit_code;
-    r.model_dir = model_find(r.model_dir, &found);
-    status s = request_check(&r, n_rest, argv, &err);
+    struct configuration files;
+    status s = configuration_read(&files, &err);
+    if (s == OK)
+        r.model_dir = model_find(r.model_dir ? r.model_dir : model_configured(&files), &found);
+    if (s == OK) s = request_check(&r, n_rest, argv, &err);
     if (s == OK && !r.model_dir && !r.simulate && !r.synthetic)
         s = fail(&err, ERR_USAGE, "no model: --model DIR or DBRX_MODEL is missing");
     signals_catch();
     if (s == OK) s = mapping_guard_install(&err);
     if (s == OK) s = r.synthetic ? bench_synthetic(&r, &err) : bench_run(&r, &err);
     buffer_free(&found);
+    configuration_free(&files);
     return s == OK ? EXIT_DONE : command_fail(argv[0], &err);
 }

@@ -152,13 +152,14 @@ static status message_make(struct commit_message *c, error *err)
                                  .ask = commit_ask,
                                  .stop = commit_stop,
                                  .context = c};
-    engine_settings_complete(&c->settings);
-    status code = engine_run_check(&c->settings, c->timeout_s, err);
+    status code = engine_settings_complete(&c->settings, err);
+    if (code == OK) code = engine_run_check(&c->settings, c->timeout_s, err);
     if (code == OK) code = repository_find(c, err);
     if (code == OK) code = commit_facts_read(&c->facts, c->repository, err);
     if (code == OK) code = engine_run(&c->run, &c->settings, err);
     commit_facts_free(&c->facts);
     repository_close(c->repository);
+    engine_settings_free(&c->settings);
     engine_run_pass_on(&c->run);
     return code;
 }

@@ -58,10 +58,11 @@ static status print_json(const struct place *p, const struct completion_answer *
     const struct completion_report *report = &a->report;
     json_t *items = json_array();
     if (a->insert.size) json_array_append_new(items, item_json(p, a));
-    json_t *why = a->insert.size ? json_null() : text_json(text_of(a->reason));
-    json_t *all = json_pack("{s:o, s:o, s:f, s:I, s:I}", "items", items, "reason", why, "ttft_ms",
+    json_t *all = json_pack("{s:o, s:f, s:I, s:I}", "items", items, "ttft_ms",
                             (double)report->ttft_us / 1e3, "tokens", (json_int_t)report->n_prompt,
                             "tokens_reused", (json_int_t)report->n_cached);
+    if (all && a->insert.size == 0)
+        json_object_set_new(all, "reason", text_json(text_of(a->reason)));
     char *line = all ? json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
     json_decref(all);
     if (!line) return fail(err, ERR_MEMORY, "out of memory for the answer");
@@ -220,8 +221,9 @@ int command_complete(int argc, char **argv)
     int n_rest, exit_code;
     error err;
     if (!command_parse(argc, argv, options, usage, &n_rest, &exit_code)) return exit_code;
-    engine_settings_complete(&r.settings);
-    status s = request_check(&r, n_rest, &err);
+    status s = engine_settings_complete(&r.settings, &err);
+    if (s == OK) s = request_check(&r, n_rest, &err);
     if (s == OK) s = complete(&r, argv[1], &err);
+    engine_settings_free(&r.settings);
     return s == OK ? EXIT_DONE : command_fail("complete", &err);
 }

@@ -2,6 +2,7 @@
 #include "lsp/cli/doctor.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lsp/cli/command.h"
@@ -11,7 +12,30 @@ static const char usage[] =
     "Shows every setting with its source, checks model, kernels, memory, directories and engine,\n"
     "and says what to do about what it finds. Starts nothing. Exit code 1 when something fails.";
 
-static const char *const source_names[] = {"default", "environment", "flag"};
+static const char *source_name(const struct engine_settings *s, enum engine_setting_source from)
+{
+    switch (from) {
+    case FROM_FLAG: return "flag";
+    case FROM_ENVIRONMENT: return "environment";
+    case FROM_USER: return s->configuration.user.path.bytes;
+    case FROM_SYSTEM: return s->configuration.system.path.bytes;
+    case FROM_DEFAULT: break;
+    }
+    return "default";
+}
+
+/* What is no setting of the engine, as a file has it; the nearer file's value counts, but for patterns. */
+static void doctor_taste(struct report *r, const struct configuration_file *f)
+{
+    static const char *const names[] = {"enabled", "languages",    "exclude",
+                                        "warm",    "budgetTokens", "popup"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const json_t *value = json_object_get(f->settings, names[i]);
+        char *words = value ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
+        if (words) report_put_setting(r, names[i], words, f->path.bytes);
+        free(words);
+    }
+}
 
 static void doctor_settings(struct report *r, const struct engine_settings *s)
 {
@@ -21,7 +45,7 @@ static void doctor_settings(struct report *r, const struct engine_settings *s)
     if (s->n_threads) snprintf(threads, sizeof threads, "%lld", (long long)s->n_threads);
     const struct {
         const char *name, *value;
-        enum setting_source from;
+        enum engine_setting_source from;
     } rows[] = {
         {"endpoint", endpoint ? endpoint : "none: the local engine", s->endpoint_from},
         {"model", model ? model : "the one beside the program", s->model_from},
@@ -31,7 +55,9 @@ static void doctor_settings(struct report *r, const struct engine_settings *s)
         {"API key", s->api_key ? "set" : "not set", s->api_key_from},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        report_put_setting(r, rows[i].name, rows[i].value, source_names[rows[i].from]);
+        report_put_setting(r, rows[i].name, rows[i].value, source_name(s, rows[i].from));
+    doctor_taste(r, &s->configuration.user);
+    doctor_taste(r, &s->configuration.system);
 }
 
 int command_doctor(int argc, char **argv)
@@ -57,20 +83,23 @@ int command_doctor(int argc, char **argv)
         fail(&err, ERR_USAGE, "unexpected argument \"%s\" (see --help)", argv[1]);
         return command_fail("doctor", &err);
     }
-    engine_settings_complete(&s);
     if (!fit.memory_bytes && (fit.weights || fit.kv_type)) {
         fail(&err, ERR_USAGE, "--weights and --kv-type belong to --gpu-memory");
         return command_fail("doctor", &err);
     }
-    if (fit.memory_bytes) {
+    if (engine_settings_complete(&s, &err) != OK) {
+        report_put(&report, "configuration", VERDICT_FAIL, "correct the file, or take it away",
+                   "%s", err.message);
+    } else if (fit.memory_bytes) {
         doctor_fit(&report, &s, &fit);
-        if (report_print(&report, json, &err) != OK) return command_fail("doctor", &err);
-        return report_failed(&report) ? EXIT_FAILED : EXIT_DONE;
+    } else {
+        doctor_settings(&report, &s);
+        if (!s.endpoint) doctor_model(&report, &s);
+        doctor_directories(&report);
+        doctor_engine(&report, &s);
     }
-    doctor_settings(&report, &s);
-    if (!s.endpoint) doctor_model(&report, &s);
-    doctor_directories(&report);
-    doctor_engine(&report, &s);
-    if (report_print(&report, json, &err) != OK) return command_fail("doctor", &err);
+    bool printed = report_print(&report, json, &err) == OK;
+    engine_settings_free(&s);
+    if (!printed) return command_fail("doctor", &err);
     return report_failed(&report) ? EXIT_FAILED : EXIT_DONE;
 }

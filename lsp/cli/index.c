@@ -14,6 +14,7 @@
 #include "context/map.h"
 #include "context/repository.h"
 #include "lsp/cli/command.h"
+#include "lsp/cli/configuration.h"
 #include "lsp/cli/index_follow.h"
 #include "lsp/cli/judge.h"
 
@@ -293,6 +294,9 @@ int command_index(int argc, char **argv)
         return command_fail("index", &err);
     }
     if (n_rest == 1) q.path = argv[1];
+    struct configuration files;
+    if (configuration_read(&files, &err) != OK) return command_fail("index", &err);
+    configuration_free(&files); /* what it excludes is known now */
     limit_memory();
     if (q.judge) return judge(q.judge);
     if (q.follow) return index_follow(q.path, &err) == OK ? EXIT_DONE : command_fail("index", &err);

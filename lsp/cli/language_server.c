@@ -10,16 +10,40 @@ static const char usage[] =
     "The language server: LSP over stdin and stdout, started by an editor. Settings and custom\n"
     "messages are described in lsp/README.md; DBRX_LOG=debug writes a log to stderr.";
 
+static struct engine_choice choice_of(const struct configuration_file *f)
+{
+    return (struct engine_choice){
+        .model_dir = configuration_text(f, "model"),
+        .endpoint = configuration_text(f, "endpoint"),
+        .backend = configuration_text(f, "backend"),
+        .idle = configuration_text(f, "idle"),
+        .ca_file = configuration_text(f, "caFile"),
+        .n_threads = (int32_t)configuration_integer(f, "threads"),
+    };
+}
+
+/* An editor is served also with a faulty file: without an engine, and told why. */
+static void configure(struct server_options *o, struct configuration *c, error *err)
+{
+    if (configuration_read(c, err) != OK) o->fault = err->message;
+    o->behind[1] = choice_of(&c->user);
+    o->behind[2] = choice_of(&c->system);
+    o->files[0] = c->system.settings;
+    o->files[1] = c->user.settings;
+    if (!o->api_key) o->api_key = configuration_nearest(c, "apiKey");
+}
+
 int command_language_server(int argc, char **argv)
 {
     struct server_options options = {
         .input_fd = STDIN_FILENO,
         .output_fd = STDOUT_FILENO,
-        .environment = {.model_dir = environment_get("DBRX_MODEL"),
-                        .endpoint = environment_get("DBRX_ENDPOINT"),
-                        .ca_file = environment_get("DBRX_CA_FILE")},
+        .behind = {{.model_dir = environment_get("DBRX_MODEL"),
+                    .endpoint = environment_get("DBRX_ENDPOINT"),
+                    .ca_file = environment_get("DBRX_CA_FILE")}},
         .api_key = environment_get("DBRX_API_KEY"),
     };
+    struct configuration configuration;
     bool stdio = false;
     int64_t n_threads = 0, client_process = 0;
     const struct command_option table[] = {
@@ -46,6 +70,10 @@ int command_language_server(int argc, char **argv)
         return command_fail("language server", &err);
     }
     options.flags.n_threads = (int32_t)n_threads;
-    if (server_run(&exit_code, &options, &err) != OK) return command_fail("language server", &err);
+    error fault;
+    configure(&options, &configuration, &fault);
+    if (server_run(&exit_code, &options, &err) != OK)
+        exit_code = command_fail("language server", &err);
+    configuration_free(&configuration);
     return exit_code;
 }

@@ -51,7 +51,7 @@ int command_logits(int argc, char **argv)
     const char *tokens = NULL, *kv = "f32", *weights = NULL;
     struct printer p = {false};
     /* An oracle keeps K and V in fp32, which the GPU's backend has not. */
-    struct logits_options options = {.model_dir = getenv("DBRX_MODEL"), .backend = "cpu"};
+    struct logits_options options = {.backend = "cpu"};
     const struct command_option table[] = {
         {"model", OPTION_TEXT, &options.model_dir, "DIR", "model directory (or DBRX_MODEL)", 0, 0},
         {"tokens", OPTION_TEXT, &tokens, "IDS", "1,2,3, or - to read them from stdin", 0, 0},
@@ -69,7 +69,11 @@ int command_logits(int argc, char **argv)
     if (s == OK && weights) s = weights_parse(&options.weights, weights, "--weights", &err);
     if (s == OK && n_rest > 0)
         s = fail(&err, ERR_USAGE, "unexpected argument \"%s\" (see --help)", argv[1]);
+    struct configuration files = {0};
+    if (s == OK) s = configuration_read(&files, &err);
+    if (s == OK && !options.model_dir) options.model_dir = model_configured(&files);
     if (s == OK && !options.model_dir) s = fail(&err, ERR_USAGE, "--model DIR is missing");
     if (s == OK) s = logits_run(&options, tokens, &p, &err);
+    configuration_free(&files);
     return s == OK ? EXIT_DONE : command_fail("logits", &err);
 }

@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "context/prompt.h"
 #include "lsp/cli/command.h"
+#include "lsp/cli/engine_settings.h"
 #include "lsp/cli/gather.h"
 #include "lsp/cli/place.h"
 #include "lsp/cli/prompt_task.h"
@@ -199,7 +200,7 @@ static status request_check(const struct prompt_request *r, int n_rest, error *e
 
 int command_prompt(int argc, char **argv)
 {
-    struct prompt_request r = {.model = getenv("DBRX_MODEL"), .budget = 8192};
+    struct prompt_request r = {.budget = 8192};
     const struct command_option options[] = {
         {"json", OPTION_FLAG, &r.json, NULL, "one JSON object instead of a table", 0, 0},
         {"batch", OPTION_FLAG, &r.batch, NULL, "places from stdin, one JSON object per line", 0, 0},
@@ -217,8 +218,12 @@ int command_prompt(int argc, char **argv)
     tokenizer *t = NULL;
     if (!command_parse(argc, argv, options, usage, &n_rest, &exit_code)) return exit_code;
     if (request_check(&r, n_rest, &err) != OK) return command_fail("prompt", &err);
-    if (tokenizer_open(&t, r.model, &err) != OK) return command_fail("prompt", &err);
-    exit_code = prompt_run(&r, t, argv[1]);
+    struct configuration files;
+    status s = configuration_read(&files, &err);
+    if (s == OK && !r.model) r.model = model_configured(&files);
+    if (s == OK) s = tokenizer_open(&t, r.model, &err);
+    exit_code = s == OK ? prompt_run(&r, t, argv[1]) : command_fail("prompt", &err);
     tokenizer_close(t);
+    configuration_free(&files);
     return exit_code;
 }

@@ -17,7 +17,7 @@ struct report_row {
     const char *name; /* static */
     enum verdict verdict;
     char value[560];
-    const char *source; /* static; where a setting comes from, else NULL */
+    const char *source; /* outlives the report; where a setting comes from, else NULL */
     const char *advice; /* static; "" when there is nothing to do */
 };
 

@@ -94,9 +94,25 @@ static status words_parse(struct service_options *o, const struct serve_words *w
     return s == OK ? idle_parse(&o->idle_s, w->idle, o->port >= 0 || o->inherited, err) : s;
 }
 
+/* What a front would have said, from the files that it reads; of them only what serves here, too. Never
+ * freed: after a failure the loader may still read it. */
+static status configure(struct service_options *o, const char *model, error *err)
+{
+    static struct configuration files;
+    static buffer found;
+    status s = configuration_read(&files, err);
+    if (s != OK) return s;
+    o->model_dir = model_find(model ? model : model_configured(&files), &found);
+    if (!o->backend) o->backend = configuration_nearest(&files, "backend");
+    if (!o->backend) o->backend = "auto";
+    if (!o->n_threads) o->n_threads = (int32_t)configuration_integer(&files.user, "threads");
+    if (!o->n_threads) o->n_threads = (int32_t)configuration_integer(&files.system, "threads");
+    return OK;
+}
+
 int command_serve(int argc, char **argv)
 {
-    struct service_options o = {.backend = "auto", .drain_s = DRAIN_S, .patience_s = PATIENCE_S};
+    struct service_options o = {.drain_s = DRAIN_S, .patience_s = PATIENCE_S};
     int64_t port = -1, n_threads = 0, lock_fd = -1, gpu = 0, max_seqs = 0;
     const char *model = NULL;
     struct serve_words w = {0};
@@ -143,7 +159,7 @@ int command_serve(int argc, char **argv)
          INT_MAX},
         {0}};
     int n_rest, exit_code;
-    static buffer found, host, keys; /* not freed: after a failure the loader may still read them */
+    static buffer host, keys; /* not freed: after a failure the loader may still read them */
     error err;
     if (!command_parse(argc, argv, options, usage, &n_rest, &exit_code)) return exit_code;
     o.port = (int)port;
@@ -152,10 +168,10 @@ int command_serve(int argc, char **argv)
     o.seqs_max = (int32_t)max_seqs;
     o.lock_fd = (int)lock_fd;
     o.api_key = environment_get("DBRX_API_KEY");
-    o.model_dir = model_find(model, &found);
     const char *listener = environment_get("LISTEN_PID");
     o.inherited = listener && strtol(listener, NULL, 10) == getpid();
     status s = options_check(&o, n_rest, argv, &err);
+    if (s == OK) s = configure(&o, model, &err);
     if (s == OK) s = words_parse(&o, &w, &err);
     if (s == OK) s = host_prepare(&o, &host, &err);
     if (s == OK) s = keys_choose(&o, &keys, &err);

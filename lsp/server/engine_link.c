@@ -96,10 +96,12 @@ void server_engine_open(struct server *s)
         .loop = &s->loop, .api_key = s->options->api_key, .on_status = on_status, .context = s};
     choice_add(&options, &s->options->flags);
     choice_add(&options, &user);
-    choice_add(&options, &s->options->environment);
+    for (size_t i = 0; i < CHOICES_BEHIND; i++) choice_add(&options, &s->options->behind[i]);
     s->engine = options;
     error err;
-    if (engine_client_open(&s->client, &options, &err) != OK) {
+    status code = s->options->fault ? fail(&err, ERR_FORMAT, "%s", s->options->fault) : OK;
+    if (code == OK) code = engine_client_open(&s->client, &options, &err);
+    if (code != OK) {
         s->client = NULL;
         snprintf(s->engine_error, sizeof s->engine_error, "%.250s", err.message);
         log_line(LOG_ERROR, "engine: %s", err.message);
@@ -117,7 +119,9 @@ void settings_recompute(struct server *s)
     buffer refused = {0};
     struct settings before = s->settings;
     settings_default(&s->settings);
-    settings_apply(&s->settings, s->init_options, SETTING_FROM_USER, &refused);
+    for (size_t i = 0; i < SETTINGS_FILES; i++)
+        settings_apply(&s->settings, s->options->files[i], SETTING_FROM_FILE, &refused);
+    settings_apply(&s->settings, s->init_options, SETTING_FROM_CLIENT, &refused);
     settings_apply(&s->settings, s->workspace_settings, SETTING_FROM_WORKSPACE, &refused);
     settings_exclude(&s->settings);
     if (s->gatherer) gatherer_exclude(s->gatherer);

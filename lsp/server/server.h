@@ -11,17 +11,23 @@
 
 #include "base/error.h"
 
+struct json_t; /* jansson's */
+
 /* Which engine: NULL and 0 leave it to the level below, at last to the client's defaults. */
 struct engine_choice {
     const char *model_dir, *endpoint, *backend, *idle, *ca_file;
     int32_t n_threads;
 };
 
+enum { CHOICES_BEHIND = 3, SETTINGS_FILES = 2 };
+
 struct server_options {
     int input_fd, output_fd;
-    struct engine_choice flags;       /* before initializationOptions */
-    struct engine_choice environment; /* behind them */
-    const char *api_key;              /* NULL: none */
+    struct engine_choice flags;                  /* before initializationOptions */
+    struct engine_choice behind[CHOICES_BEHIND]; /* them: environment, then files, nearest first */
+    struct json_t *files[SETTINGS_FILES];        /* their settings, farthest first; NULL: none */
+    const char *fault;                           /* why the files say nothing; NULL: they do */
+    const char *api_key;                         /* NULL: none */
 };
 
 /* Runs to the end. *exit_code as LSP says: 0 after shutdown, else 1. An error comes only where the

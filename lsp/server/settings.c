@@ -10,23 +10,31 @@
 
 #define AT(field) offsetof(struct settings, field)
 
+enum {
+    CLIENT = SETTING_FROM_CLIENT,
+    FILES = SETTING_FROM_FILE,
+    OWN = CLIENT | FILES, /* not from a workspace */
+    ALL = OWN | SETTING_FROM_WORKSPACE,
+};
+
 static const struct setting table[] = {
-    {"enabled", JSON_TRUE, AT(enabled), true, 0, 0, "false: every completion is an empty list"},
-    {"languages", JSON_ARRAY, AT(languages), true, 0, 0, "language ids; empty: all"},
-    {"exclude", JSON_ARRAY, AT(exclude), true, 0, 0, "shell patterns of paths to leave alone"},
-    {"budgetTokens", JSON_INTEGER, AT(budget_tokens), true, 512, 32768, "tokens of a prompt"},
-    {"warm", JSON_TRUE, AT(warm), true, 0, 0, "compute prompts before they are asked for"},
-    {"status", JSON_TRUE, AT(status), false, 0, 0, "send dbrx/status"},
-    {"popup", JSON_TRUE, AT(popup), false, 0, 0, "offer textDocument/completion"},
-    {"documents", JSON_TRUE, SIZE_MAX, false, 0, 0, "explanations come as dbrx/document"},
-    {"instructions", JSON_TRUE, SIZE_MAX, false, 0, 0,
+    {"enabled", JSON_TRUE, AT(enabled), ALL, 0, 0, "false: every completion is an empty list"},
+    {"languages", JSON_ARRAY, AT(languages), ALL, 0, 0, "language ids; empty: all"},
+    {"exclude", JSON_ARRAY, AT(exclude), ALL, 0, 0, "shell patterns of paths to leave alone"},
+    {"budgetTokens", JSON_INTEGER, AT(budget_tokens), ALL, 512, 32768, "tokens of a prompt"},
+    {"warm", JSON_TRUE, AT(warm), ALL, 0, 0, "compute prompts before they are asked for"},
+    {"status", JSON_TRUE, AT(status), CLIENT, 0, 0, "send dbrx/status"},
+    {"popup", JSON_TRUE, AT(popup), OWN, 0, 0, "offer textDocument/completion"},
+    {"documents", JSON_TRUE, SIZE_MAX, CLIENT, 0, 0, "explanations come as dbrx/document"},
+    {"instructions", JSON_TRUE, SIZE_MAX, CLIENT, 0, 0,
      "the client asks for words of dbrx-ls.rewrite"},
-    {"model", JSON_STRING, SIZE_MAX, false, 0, 0, "model directory of the local engine"},
-    {"endpoint", JSON_STRING, SIZE_MAX, false, 0, 0, "URL of an engine"},
-    {"caFile", JSON_STRING, SIZE_MAX, false, 0, 0, "certificates to trust for an https endpoint"},
-    {"backend", JSON_STRING, SIZE_MAX, false, 0, 0, "auto, cpu, cuda or reference"},
-    {"threads", JSON_INTEGER, SIZE_MAX, false, 1, 1024, "threads of the local engine"},
-    {"idle", JSON_STRING, SIZE_MAX, false, 0, 0, "seconds until an unused engine ends, or never"},
+    {"model", JSON_STRING, SIZE_MAX, OWN, 0, 0, "model directory of the local engine"},
+    {"endpoint", JSON_STRING, SIZE_MAX, OWN, 0, 0, "URL of an engine"},
+    {"apiKey", JSON_STRING, SIZE_MAX, FILES, 0, 0, "the engine's key"},
+    {"caFile", JSON_STRING, SIZE_MAX, OWN, 0, 0, "certificates to trust for an https endpoint"},
+    {"backend", JSON_STRING, SIZE_MAX, OWN, 0, 0, "auto, cpu, cuda or reference"},
+    {"threads", JSON_INTEGER, SIZE_MAX, OWN, 1, 1024, "threads of the local engine"},
+    {"idle", JSON_STRING, SIZE_MAX, OWN, 0, 0, "seconds until an unused engine ends, or never"},
 };
 
 const struct setting *setting_at(size_t i)
@@ -85,11 +93,36 @@ void settings_apply(struct settings *out, json_t *object, enum setting_source so
         value = json_object_iter_value(at);
         const struct setting *row = setting_find(name);
         if (json_is_null(value)) continue;
-        if (row && (row->workspace || source == SETTING_FROM_USER) && value_fits(row, value))
+        if (row && row->from & source && value_fits(row, value))
             value_store(out, row, value);
         else
             buffer_print(refused, "%s%.64s", refused->size ? ", " : "", name);
     }
+}
+
+static status value_refuse(const struct setting *row, error *err)
+{
+    if (row->type == JSON_INTEGER)
+        return fail(err, ERR_FORMAT, "%s: expected a number from %lld to %lld", row->name,
+                    (long long)row->low, (long long)row->high);
+    return fail(err, ERR_FORMAT, "%s: expected %s", row->name,
+                row->type == JSON_TRUE    ? "true or false"
+                : row->type == JSON_ARRAY ? "an array of texts"
+                                          : "a text");
+}
+
+status settings_check(json_t *object, enum setting_source source, error *err)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(object, name, value)
+    {
+        const struct setting *row = setting_find(name);
+        if (!row || !(row->from & source))
+            return fail(err, ERR_FORMAT, "\"%.64s\" is no setting here", name);
+        if (!json_is_null(value) && !value_fits(row, value)) return value_refuse(row, err);
+    }
+    return OK;
 }
 
 void settings_exclude(const struct settings *s)

@@ -1,8 +1,8 @@
 /* What may be set, by whom. One row per setting: data, not code.
  *
  * A workspace can set what changes taste; endpoint, model, backend and process options are taken
- * from the user's own initializationOptions and the command line alone, because editors merge files
- * of the workspace into what they send. One thread. */
+ * from the user's own initializationOptions, the command line and the files of user and machine,
+ * because editors merge files of the workspace into what they send. One thread. */
 #ifndef LSP_SERVER_SETTINGS_H
 #define LSP_SERVER_SETTINGS_H
 
@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/error.h"
 #include "base/text.h"
 
 struct settings {
@@ -22,13 +23,14 @@ struct settings {
     const json_t *exclude;   /* array of shell patterns over relative paths, or NULL */
 };
 
-enum setting_source { SETTING_FROM_USER, SETTING_FROM_WORKSPACE };
+/* The client's initializationOptions, its workspace/configuration, a configuration file. */
+enum setting_source { SETTING_FROM_CLIENT = 1, SETTING_FROM_WORKSPACE = 2, SETTING_FROM_FILE = 4 };
 
 struct setting {
     const char *name;
     json_type type; /* JSON_TRUE stands for both booleans */
     size_t offset;  /* in struct settings; SIZE_MAX: read elsewhere */
-    bool workspace; /* may come from workspace/configuration */
+    unsigned from;  /* setting_sources it may come from */
     int64_t low, high;
     const char *help;
 };
@@ -41,6 +43,9 @@ void settings_default(struct settings *out);
  * from there is left out and named in `refused`, comma-separated. */
 void settings_apply(struct settings *out, json_t *object, enum setting_source source,
                     buffer *refused);
+
+/* ERR_FORMAT names the first value that settings_apply would refuse. */
+status settings_check(json_t *object, enum setting_source source, error *err);
 
 /* Makes the setting "exclude" hold for everything that reads files (exclude.h), beside what the
  * environment's DBRX_EXCLUDE names. */

@@ -64,12 +64,11 @@ test('complete --json has the fixed shape, and ranges as LSP counts', async () =
         assert.equal(first.code, 0, first.err);
         assert.equal(first.err, '');
         const answer = JSON.parse(first.out);
-        assert.deepEqual(Object.keys(answer), ['items', 'reason', 'ttft_ms', 'tokens', 'tokens_reused']);
+        assert.deepEqual(Object.keys(answer), ['items', 'ttft_ms', 'tokens', 'tokens_reused']);
         const at = { line: 2, character: 16 };
         assert.deepEqual(answer.items, [{ text: ' + second;', range: { start: at, end: at } }]);
         assert.equal(answer.tokens, engine.requests[0].ids.length);
         assert.equal(answer.tokens_reused, 0);
-        assert.equal(answer.reason, null);
         assert.ok(answer.ttft_ms > 0);
 
         // U+1F600 is one character of COL and two UTF-16 units; line 8 up to "return " has 17 characters.
