@@ -57,8 +57,11 @@ static status faults_tell(const struct comparison *c, error *err)
     size_t at[FAULTS_SHOWN], from = c->request->task == TASK_TESTS ? 0 : c->request->from_byte;
     size_t n = syntax_faults(c->after, from, c->to, at, FAULTS_SHOWN);
     buffer words = {0};
+    text line = TEXT(""), before;
     for (size_t i = 0; i < n; i++) {
-        text line = line_at(buffer_text(&c->changed), at[i]);
+        before = line;
+        line = line_at(buffer_text(&c->changed), at[i]);
+        if (i && line.bytes == before.bytes) continue; /* one line, several faults */
         buffer_print(&words, "%s\"%.*s\"", i ? ", " : ": at ", (int)line.size,
                      line.size ? line.bytes : "");
     }

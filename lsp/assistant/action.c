@@ -36,7 +36,7 @@ struct action {
     size_t n_folders;
     const struct language *language;
     size_t now_from, now_to; /* the piece in the document as it is now */
-    bool anywhere, cancelled, abandoned, retried, prose_begun, loops;
+    bool anywhere, waiting, cancelled, abandoned, retried, prose_begun, loops;
     struct action_place place;
     status place_code;
     error place_error;
@@ -321,10 +321,26 @@ static size_t prompt_budget(const action *x)
     return budget;
 }
 
+/* A model that loads is waited for, with its progress told. */
+static bool action_waits(action *x)
+{
+    char words[320];
+    const struct engine_status *now = engine_client_status(x->owner->options.client);
+    x->waiting = now->state == ENGINE_STARTING || now->state == ENGINE_LOADING;
+    if (!x->waiting || !x->callbacks.on_wait) return x->waiting;
+    if (now->state == ENGINE_LOADING && now->progress > 0 && now->progress < 1)
+        snprintf(words, sizeof words, "%s: %d %%", now->reason, (int)(now->progress * 100));
+    else
+        snprintf(words, sizeof words, "%s", now->reason);
+    x->callbacks.on_wait(x->callbacks.context, words);
+    return true;
+}
+
 /* The place is known to be good: the prompt, and the question. */
 static void action_prompt(action *x)
 {
     error err;
+    if (action_waits(x)) return;
     const struct actions_options *o = &x->owner->options;
     const tokenizer *t = engine_client_tokenizer(o->client);
     status code = OK;
@@ -379,6 +395,24 @@ static void on_place(uv_work_t *work, int rc)
         action_refuse(x, x->place_code, x->place_error.message);
     } else {
         action_prompt(x);
+    }
+}
+
+static status place_queue(action *x, error *err)
+{
+    action_place_free(&x->place);
+    int rc = uv_queue_work(x->owner->options.loop, &x->work, place_look, on_place);
+    return rc == 0 ? OK : fail(err, ERR_IO, "a thread for an action: %s", uv_strerror(rc));
+}
+
+void actions_engine_changed(actions *a)
+{
+    error err;
+    action *next;
+    for (action *x = a->running; x; x = next) {
+        next = x->next;
+        if (!x->waiting || action_waits(x)) continue;
+        if (place_queue(x, &err) != OK) action_refuse(x, err.code, err.message);
     }
 }
 
@@ -471,8 +505,7 @@ status action_begin(action **out, actions *a, const struct action_query *query,
     x->work.data = x;
     x->numbers.reason = x->numbers.finish = "";
     status code = query_copy(x, query, err);
-    int rc = code == OK ? uv_queue_work(a->options.loop, &x->work, place_look, on_place) : 0;
-    if (rc != 0) code = fail(err, ERR_IO, "a thread for an action: %s", uv_strerror(rc));
+    if (code == OK) code = place_queue(x, err);
     if (code != OK) {
         action_free(x);
         return code;
@@ -483,15 +516,14 @@ status action_begin(action **out, actions *a, const struct action_query *query,
     return OK;
 }
 
-static void action_cancel_for(action *x, const char *reason)
+void action_cancel(action *x, const char *reason)
 {
     if (x->cancelled) return;
     x->cancelled = true;
     snprintf(x->cancel_reason, sizeof x->cancel_reason, "%s", reason);
     if (x->call) engine_call_cancel(x->call);
+    if (x->waiting) action_refuse_cancelled(x);
 }
-
-void action_cancel(action *x) { action_cancel_for(x, "cancelled"); }
 
 bool action_piece_follow(size_t *piece_from, size_t *piece_to, size_t from, size_t to,
                          text inserted)
@@ -508,16 +540,20 @@ bool action_piece_follow(size_t *piece_from, size_t *piece_to, size_t from, size
 
 void actions_changed(actions *a, uint64_t document_key, size_t from, size_t to, text inserted)
 {
-    for (action *x = a->running; x; x = x->next)
+    action *next;
+    for (action *x = a->running; x; x = next) {
+        next = x->next;
         if (x->document_key == document_key &&
             !action_piece_follow(&x->now_from, &x->now_to, from, to, inserted))
-            action_cancel_for(x, "the text it is about was changed");
+            action_cancel(x, "the text it is about was changed");
+    }
 }
 
 void actions_close(actions *a)
 {
     if (a->closing) return;
     a->closing = true;
+    a->n_alive++; /* for as long as this takes */
     while (a->running) {
         action *x = a->running;
         struct action_result result = {
@@ -526,6 +562,8 @@ void actions_close(actions *a)
         x->abandoned = x->cancelled = true;
         if (x->call) engine_call_cancel(x->call); /* its end, or the thread's, frees it */
         x->callbacks.on_done(x->callbacks.context, &result);
+        if (x->waiting) action_free(x); /* nothing of it runs */
     }
+    a->n_alive--;
     actions_free(a);
 }

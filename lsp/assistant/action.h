@@ -63,6 +63,7 @@ struct action_callbacks {
     void (*on_prose)(void *context, text piece);          /* Markdown that can do no harm */
     void (*on_done)(void *context, const struct action_result *result); /* once, from the loop */
     void *context;
+    void (*on_wait)(void *context, const char *words); /* for the engine; or NULL */
 };
 
 /* Begins. What is known to be wrong at once (no piece here, too large) is an error, and no callback
@@ -71,8 +72,11 @@ struct action_callbacks {
 status action_begin(action **out, actions *a, const struct action_query *query,
                     const struct action_callbacks *callbacks, error *err);
 
-/* on_done comes with ERR_CANCELLED, from the loop. */
-void action_cancel(action *x);
+/* on_done comes with ERR_CANCELLED and the reason, from inside this call where nothing runs yet. */
+void action_cancel(action *x, const char *reason);
+
+/* The engine's state is another: what waits for it goes on, waits on, or ends. */
+void actions_engine_changed(actions *a);
 
 /* What a change, [from, to) becoming `inserted`, means for the piece [*piece_from, *piece_to): false when
  * it lies inside; else the piece is where it is afterwards. At the edges whole lines are outside. */

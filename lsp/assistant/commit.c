@@ -20,7 +20,7 @@ enum {
 
 struct commit_run {
     struct commit_options options;
-    void (*on_part)(void *context, int n_begun, int n_calls);
+    void (*on_progress)(void *context, int n_begun, int n_calls, int64_t n_tokens);
     void (*on_done)(void *context, const struct commit_result *result);
     void *context;
     struct commit_plan plan;
@@ -28,6 +28,7 @@ struct commit_run {
     engine_call *call;
     buffer said, shaped, summaries[COMMIT_PARTS_MAX];
     size_t n_summaries;
+    int64_t n_tokens;               /* of what is said now */
     bool retried, cancelled, loops; /* loops: what is said now repeats itself */
     char fault[512];
     struct commit_result result;
@@ -122,9 +123,19 @@ static void message_take(commit_run *r)
     }
 }
 
+static void progress_tell(const commit_run *r)
+{
+    int n_calls = (int)r->plan.n_parts + 1 + r->retried;
+    if (r->on_progress) r->on_progress(r->context, r->result.n_calls, n_calls, r->n_tokens);
+}
+
 static void on_text(void *context, text piece)
 {
     commit_run *r = context;
+    struct engine_answer now = {0};
+    if (r->call) engine_call_snapshot(r->call, &now);
+    r->n_tokens = now.n_output > r->n_tokens ? now.n_output : r->n_tokens + 1;
+    progress_tell(r);
     buffer_put_text(&r->said, piece);
     r->loops = r->loops || loops_in_prose(buffer_text(&r->said));
     if ((r->loops || r->said.size > SAID_MAX) && r->call) engine_call_cancel(r->call);
@@ -159,6 +170,7 @@ static status run_send(commit_run *r, error *err)
 {
     buffer_clear(&r->said);
     r->loops = false;
+    r->n_tokens = 0;
     const struct engine_request request = {
         .prompt = r->ids.ids,
         .n_prompt = r->ids.n,
@@ -173,8 +185,7 @@ static status run_send(commit_run *r, error *err)
     const struct engine_callbacks callbacks = {
         .on_text = on_text, .on_done = on_call_done, .context = r};
     r->result.n_calls++;
-    if (r->on_part)
-        r->on_part(r->context, r->result.n_calls, (int)r->plan.n_parts + 1 + r->retried);
+    progress_tell(r);
     return engine_client_complete(r->options.client, &request, &callbacks, &r->call, err);
 }
 
@@ -186,7 +197,7 @@ static void run_ask(commit_run *r)
 }
 
 status commit_begin(commit_run **out, const struct commit_options *options,
-                    void (*on_part)(void *context, int n_begun, int n_calls),
+                    void (*on_progress)(void *context, int n_begun, int n_calls, int64_t n_tokens),
                     void (*on_done)(void *context, const struct commit_result *result),
                     void *context, error *err)
 {
@@ -200,7 +211,7 @@ status commit_begin(commit_run **out, const struct commit_options *options,
     if (now->max_model_len > 0 && budget > (size_t)now->max_model_len / 4 * 3)
         budget = (size_t)now->max_model_len / 4 * 3;
     r->options = *options;
-    r->on_part = on_part;
+    r->on_progress = on_progress;
     r->on_done = on_done;
     r->context = context;
     status code = commit_plan_make(&r->plan, options->facts, t, budget, err);

@@ -8,6 +8,9 @@
 
 typedef struct commit_run commit_run;
 
+/* What a process tells the server that started it: a line of stderr that begins so is how far it is. */
+#define COMMIT_PROGRESS "progress: "
+
 struct commit_options {
     engine_client *client;
     const struct commit_facts *facts; /* outlive the run */
@@ -26,10 +29,11 @@ struct commit_result {  /* texts live as long as the callback */
     int64_t n_prompt, n_cached, n_output; /* of all calls */
 };
 
-/* Begins; on_done comes once, from the loop, never from inside this call. on_part says how far it is:
- * calls begun of those it will take at least. ERR_* when it cannot begin: then no callback comes. */
+/* Begins; on_done comes once, from the loop, never from inside this call. on_progress says how far it is:
+ * calls begun of those it will take at least, and tokens of the answer that have come. ERR_* when it
+ * cannot begin: then no callback comes. */
 status commit_begin(commit_run **out, const struct commit_options *options,
-                    void (*on_part)(void *context, int n_begun, int n_calls),
+                    void (*on_progress)(void *context, int n_begun, int n_calls, int64_t n_tokens),
                     void (*on_done)(void *context, const struct commit_result *result),
                     void *context, error *err);
 

@@ -70,7 +70,7 @@ static void act_ask(struct engine_run *run)
         .human_language = act_language(a->language),
         .anywhere = true,
     };
-    const struct action_callbacks callbacks = {on_progress, on_prose, on_done, a};
+    const struct action_callbacks callbacks = {on_progress, on_prose, on_done, a, NULL};
     terminal_progress("reading");
     status s = actions_open(&a->actions, &options, run->err);
     if (s == OK) s = action_begin(&a->handle, a->actions, &query, &callbacks, run->err);

@@ -80,16 +80,31 @@ static status print_warm(const struct commit_result *r, error *err)
                               err);
 }
 
-static status print_words(const struct commit_message *c, const struct commit_result *r, error *err)
+enum { HOOK_NOTES = 5 }; /* git shows them above the editor's screen */
+
+static void notes_print(const struct commit_message *c, const struct commit_result *r)
 {
     text omitted = r->omitted, line;
-    if (c->hook) return commit_hook_write(c->hook_file, r->message, err);
-    terminal_print(r->message);
-    if (fflush(stdout) != 0) return fail(err, ERR_IO, "stdout: cannot be written");
-    while (text_next_line(&omitted, &line))
-        fprintf(stderr, "dbrx-ls commit-message: note: %.*s\n", (int)line.size, line.bytes);
+    size_t n = 0;
+    for (; text_next_line(&omitted, &line); n++)
+        if (!c->hook || n < HOOK_NOTES)
+            fprintf(stderr, "dbrx-ls commit-message: note: %.*s\n", (int)line.size, line.bytes);
+    if (c->hook && n > HOOK_NOTES)
+        fprintf(stderr, "dbrx-ls commit-message: note: and %zu more\n", n - HOOK_NOTES);
     if (r->reason[0]) fprintf(stderr, "dbrx-ls commit-message: note: %s\n", r->reason);
-    return OK;
+}
+
+static status print_words(const struct commit_message *c, const struct commit_result *r, error *err)
+{
+    status code = OK;
+    if (c->hook) {
+        code = commit_hook_write(c->hook_file, r->message, err);
+    } else {
+        terminal_print(r->message);
+        if (fflush(stdout) != 0) code = fail(err, ERR_IO, "stdout: cannot be written");
+    }
+    if (code == OK) notes_print(c, r);
+    return code;
 }
 
 static void on_done(void *context, const struct commit_result *r)
@@ -107,15 +122,17 @@ static void on_done(void *context, const struct commit_result *r)
                        c->json ? print_json(c, r, c->run.err) : print_words(c, r, c->run.err));
 }
 
-static void on_part(void *context, int n_begun, int n_calls)
+/* For a person; and for the server that started it, a line in stderr each. */
+static void on_progress(void *context, int n_begun, int n_calls, int64_t n_tokens)
 {
-    char words[64];
-    (void)context;
-    if (n_calls > 1)
-        snprintf(words, sizeof words, "part %d of %d", n_begun, n_calls);
+    const struct commit_message *c = context;
+    char words[96], part[48] = "";
+    if (n_calls > 1) snprintf(part, sizeof part, "part %d of %d, ", n_begun, n_calls);
+    snprintf(words, sizeof words, "%s%lld tokens", part, (long long)n_tokens);
+    if (c->with_parent && !c->warm)
+        fprintf(stderr, COMMIT_PROGRESS "%s\n", words);
     else
-        snprintf(words, sizeof words, "writing");
-    terminal_progress(words);
+        terminal_progress(words);
 }
 
 static void commit_ask(struct engine_run *run)
@@ -129,7 +146,7 @@ static void commit_ask(struct engine_run *run)
         .seed = c->again ? (uint64_t)clock_us() : 0,
         .warm = c->warm,
     };
-    status code = commit_begin(&c->handle, &options, on_part, on_done, c, run->err);
+    status code = commit_begin(&c->handle, &options, on_progress, on_done, c, run->err);
     if (code != OK) engine_run_end(run, code);
 }
 

@@ -17,7 +17,14 @@
 #include "lsp/server/state.h"
 #include "lsp/server/uri.h"
 
-enum { REPORT_US = 100000, APPLY_MS = 10000, DIAGNOSTICS_MAX = 20, JOBS_MAX = 16, SENT_MAX = 3 };
+enum {
+    PROGRESS_BYTES = 128,
+    REPORT_US = 100000,
+    APPLY_MS = 10000,
+    DIAGNOSTICS_MAX = 20,
+    JOBS_MAX = 16,
+    SENT_MAX = 3
+};
 
 enum job_stage { JOB_RUNNING, JOB_CONFIRMING, JOB_APPLYING };
 
@@ -31,10 +38,11 @@ struct job {
     void *work;
     uint64_t document_key; /* 0: no document's */
     enum job_stage stage;
-    action *action;    /* while RUNNING */
-    struct view *view; /* of prose */
-    bool has_progress; /* the client shows it */
-    int64_t n_tokens, told_us;
+    action *action;           /* while RUNNING */
+    struct view *view;        /* of prose */
+    bool has_progress;        /* the client shows it */
+    char far[PROGRESS_BYTES]; /* how far it is, in words */
+    int64_t told_us;
     size_t from, to; /* of what is replaced, in the document as it is now */
     buffer insert, new_file;
     char confirm[96];
@@ -153,7 +161,7 @@ static void file_created(struct job *j)
     buffer_free(&uri);
     if (s->can.show_document)
         server_request(s, "window/showDocument",
-                       json_pack("{s:O, s:b}", "uri", shown, "takeFocus", 1), request_ignore, NULL);
+                       json_pack("{s:O, s:b}", "uri", shown, "takeFocus", 0), request_ignore, NULL);
     job_finish(j, json_pack("{s:s, s:o}", "outcome", "created", "uri", shown));
 }
 
@@ -270,16 +278,23 @@ static void job_confirm(struct job *j)
                    on_confirm_answer, (void *)(intptr_t)j->number);
 }
 
-static void on_progress(void *context, int64_t n_tokens)
+void job_report(struct job *j, text words)
 {
-    struct job *j = context;
-    char words[48];
-    j->n_tokens = n_tokens;
+    snprintf(j->far, sizeof j->far, "%.*s", (int)words.size, words.size ? words.bytes : "");
     if (!j->has_progress || clock_us() - j->told_us < REPORT_US) return;
     j->told_us = clock_us();
-    snprintf(words, sizeof words, "%lld tokens", (long long)n_tokens);
-    progress_send(j, json_pack("{s:s, s:s}", "kind", "report", "message", words));
+    progress_send(j,
+                  json_pack("{s:s, s:o}", "kind", "report", "message", text_json(text_of(j->far))));
 }
+
+static void on_progress(void *context, int64_t n_tokens)
+{
+    char words[48];
+    snprintf(words, sizeof words, "%lld tokens", (long long)n_tokens);
+    job_report(context, text_of(words));
+}
+
+static void on_wait(void *context, const char *words) { job_report(context, text_of(words)); }
 
 static void on_prose(void *context, text piece)
 {
@@ -324,8 +339,10 @@ static void on_progress_created(struct server *s, const struct message *m, void 
     struct job *j = job_find(s, (int64_t)(intptr_t)context);
     if (!j || !m || json_object_get(m->root, "error")) return;
     j->has_progress = true;
-    progress_send(
-        j, json_pack("{s:s, s:s, s:b}", "kind", "begin", "title", j->title, "cancellable", 1));
+    json_t *begin =
+        json_pack("{s:s, s:s, s:b}", "kind", "begin", "title", j->title, "cancellable", 1);
+    if (begin && j->far[0]) json_object_set_new(begin, "message", text_json(text_of(j->far)));
+    progress_send(j, begin);
 }
 
 /* What is reported, line by line, as the model reads it. */
@@ -416,7 +433,7 @@ static status job_start(struct job *j, const document *d, const json_t *argument
         return fail(err, ERR_FORMAT, "the command's range ends before it begins");
     range_grow(s, d, json_object_get(argument, "diagnostics"), &q.from_byte, &q.to_byte);
     document_gather(s, d, q.from_byte);
-    const struct action_callbacks callbacks = {on_progress, on_prose, on_done, j};
+    const struct action_callbacks callbacks = {on_progress, on_prose, on_done, j, on_wait};
     return action_begin(&j->action, s->actions, &q, &callbacks, err);
 }
 
@@ -488,7 +505,7 @@ void job_begin(struct server *s, const struct message *m, const document *d,
 static void job_stop(struct job *j, const char *reason)
 {
     if (j->action)
-        action_cancel(j->action);
+        action_cancel(j->action, reason);
     else if (j->stop)
         j->stop(j->work);
     else if (j->stage == JOB_CONFIRMING)
@@ -542,14 +559,15 @@ void jobs_seen(struct server *s, const document *d)
 
 void jobs_document_gone(struct server *s, uint64_t document_key)
 {
+    static const char closed[] = "the document was closed";
     struct job *next;
     for (struct job *j = s->jobs; j; j = next) {
         next = j->next;
         if (j->document_key != document_key) continue;
         if (j->action)
-            action_cancel(j->action);
+            action_cancel(j->action, closed);
         else if (!j->new_file.size)
-            job_fail(j, RPC_CANCELLED, "the document was closed");
+            job_fail(j, RPC_CANCELLED, closed);
     }
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "lsp/assistant/commit.h"
 #include "lsp/assistant/environment.h"
 #include "lsp/server/state.h"
 #include "lsp/server/uri.h"
@@ -21,9 +22,9 @@ struct commit_job {
     int64_t job; /* its number: it may be gone before the process is; 0: nobody waits (warm) */
     uv_process_t process;
     uv_pipe_t output, words;
-    buffer said, reason; /* stdout; stderr */
-    int n_handles;       /* that are open */
-    int n_reading;       /* pipes that have not ended */
+    buffer said, line, reason; /* stdout; of stderr the line that is coming, and what is a reason */
+    int n_handles;             /* that are open */
+    int n_reading;             /* pipes that have not ended */
     bool exited, killed, warm;
     int64_t exit_status;
     char threads[24], budget[24]; /* empty: the program's own */
@@ -33,6 +34,7 @@ struct commit_job {
 static void job_free(struct commit_job *c)
 {
     buffer_free(&c->said);
+    buffer_free(&c->line);
     buffer_free(&c->reason);
     buffer_free(&c->folder);
     memory_free(c);
@@ -123,18 +125,43 @@ static void on_alloc(uv_handle_t *handle, size_t wanted, uv_buf_t *out)
     *out = uv_buf_init(room, sizeof room);
 }
 
+static void line_take(struct commit_job *c, text line)
+{
+    text mark = TEXT(COMMIT_PROGRESS);
+    struct job *j = job_find(c->server, c->job);
+    if (text_starts(line, mark)) {
+        if (j) job_report(j, text_slice(line, mark.size, line.size));
+    } else if (c->reason.size + line.size < WORDS_MAX) {
+        buffer_put_text(&c->reason, line);
+        buffer_put_char(&c->reason, '\n');
+    }
+}
+
+static void lines_take(struct commit_job *c, bool at_end)
+{
+    size_t end;
+    while ((end = text_find(buffer_text(&c->line), TEXT("\n"), 0)) != SIZE_MAX) {
+        line_take(c, text_slice(buffer_text(&c->line), 0, end));
+        buffer_drop_front(&c->line, end + 1);
+    }
+    if (at_end) line_take(c, buffer_text(&c->line));
+    if (c->line.size > WORDS_MAX) buffer_clear(&c->line); /* no line of ours */
+}
+
 static void on_said(uv_stream_t *stream, ssize_t n, const uv_buf_t *said)
 {
     struct commit_job *c = stream->data;
     bool is_words = stream == (uv_stream_t *)&c->words;
-    buffer *into = is_words ? &c->reason : &c->said;
-    size_t room = is_words ? WORDS_MAX : OUTPUT_MAX;
     if (n < 0) {
         uv_read_stop(stream);
         c->n_reading--;
+        if (is_words) lines_take(c, true);
         job_advance(c);
-    } else if (into->size + (size_t)n <= room) {
-        buffer_put(into, said->base, (size_t)n);
+    } else if (is_words) {
+        buffer_put(&c->line, said->base, (size_t)n);
+        lines_take(c, false);
+    } else if (c->said.size + (size_t)n <= OUTPUT_MAX) {
+        buffer_put(&c->said, said->base, (size_t)n);
     }
 }
 

@@ -87,7 +87,7 @@ void method_code_action(struct server *s, const struct message *m)
     const json_t *identifier = json_object_get(m->params, "textDocument");
     const document *d = documents_find(s->documents, json_text_at(identifier, "uri"));
     if (judge_holds(s, d, m, method_code_action)) return;
-    const char *reason = document_refusal(s, d);
+    const char *reason = document_exclusion(s, d);
     const struct action_row *row;
     struct action_context c;
     struct range range;
@@ -108,7 +108,7 @@ static void action_execute(struct server *s, const struct message *m, const stru
     const document *d = documents_find(s->documents, json_text_at(identifier, "uri"));
     const json_t *version = json_object_get(identifier, "version");
     if (judge_holds(s, d, m, method_execute_command)) return;
-    const char *reason = document_refusal(s, d);
+    const char *reason = document_exclusion(s, d);
     if (reason)
         server_reply_error(s, m->id, RPC_REQUEST_FAILED, reason);
     else if (json_is_integer(version) && json_integer_value(version) != d->version)

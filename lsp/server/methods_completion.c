@@ -43,20 +43,28 @@ text path_shown(const struct server *s, const document *d)
     return shown;
 }
 
-const char *document_refusal(struct server *s, const document *d)
+const char *document_exclusion(struct server *s, const document *d)
 {
     const char *reason;
     if (!d) return "the document is not open";
     if ((reason = exclude_reason(d->path))) return reason;
-    if ((reason = settings_refusal(&s->settings, d->language_id, path_shown(s, d)))) return reason;
+    if ((reason = settings_exclusion(&s->settings, path_shown(s, d)))) return reason;
     if (!document_in_step(d)) return d->out_of_step;
     if (d->content.size > DOCUMENT_MODEL_MAX) return "it is larger than 16 MiB";
     return judge_refusal(d);
 }
 
+const char *document_refusal(struct server *s, const document *d)
+{
+    const char *reason = d && !exclude_reason(d->path)
+                             ? settings_refusal(&s->settings, d->language_id)
+                             : NULL;
+    return reason ? reason : document_exclusion(s, d);
+}
+
 void document_gather(struct server *s, const document *d, size_t cursor_byte)
 {
-    if (!s->gatherer || document_refusal(s, d)) return;
+    if (!s->gatherer || document_exclusion(s, d)) return;
     const struct gather_query query = {
         .key = d->key,
         .path = d->path,

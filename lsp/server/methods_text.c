@@ -26,7 +26,7 @@ void documents_parse_soon(struct server *s) { uv_idle_start(&s->parsing, on_idle
 void document_judged(struct server *s, const document *d)
 {
     document_note(s, d);
-    document_gather(s, d, 0);
+    if (!document_refusal(s, d)) document_gather(s, d, 0);
     document_opened(s, d);
 }
 

@@ -165,12 +165,17 @@ static bool array_matches(const json_t *patterns, const char *path)
     return false;
 }
 
-const char *settings_refusal(const struct settings *s, text language_id, text path)
+const char *settings_refusal(const struct settings *s, text language_id)
 {
-    char copy[PATH_MAX];
     if (!s->enabled) return "completions are switched off by a setting";
     if (json_array_size(s->languages) > 0 && !array_holds(s->languages, language_id))
         return "its language is not among the setting \"languages\"";
+    return NULL;
+}
+
+const char *settings_exclusion(const struct settings *s, text path)
+{
+    char copy[PATH_MAX];
     if (json_array_size(s->exclude) == 0) return NULL;
     if (path.size >= sizeof copy) return "its path is too long to be judged";
     if (path.size) memcpy(copy, path.bytes, path.size);

@@ -51,7 +51,8 @@ status settings_check(json_t *object, enum setting_source source, error *err);
  * environment's DBRX_EXCLUDE names. */
 void settings_exclude(const struct settings *s);
 
-/* NULL, or why these settings rule a document out; static. */
-const char *settings_refusal(const struct settings *s, text language_id, text path);
+/* NULL, or why these settings rule a document out; static. The first of completions alone. */
+const char *settings_refusal(const struct settings *s, text language_id);
+const char *settings_exclusion(const struct settings *s, text path);
 
 #endif

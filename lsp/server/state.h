@@ -142,7 +142,9 @@ void method_cancel(struct server *s, const struct message *m);
 void method_prompt(struct server *s, const struct message *m);
 void method_dismissed(struct server *s, const struct message *m);
 void method_accepted(struct server *s, const struct message *m); /* the command of an item */
-/* Why no model work is done for a document (NULL: not open), or NULL. Lives until the next call. */
+/* Why no model work is done for a document (NULL: not open), or NULL. Lives until the next call. What the
+ * user asks for by a command needs no more than that; completions may be switched off besides. */
+const char *document_exclusion(struct server *s, const document *d);
 const char *document_refusal(struct server *s, const document *d);
 /* The path as people say it: below a folder of the workspace, else the file's name. */
 text path_shown(const struct server *s, const document *d);
@@ -181,6 +183,7 @@ struct job *job_find(const struct server *s, int64_t number);
 int64_t job_number(const struct job *j);
 void job_works(struct job *j, void (*stop)(void *work), void *work);
 void job_progress_open(struct job *j);
+void job_report(struct job *j, text words); /* how far it is */
 void job_finish(struct job *j, json_t *result);
 void job_fail(struct job *j, int code, const char *reason);
 void method_progress_cancel(struct server *s, const struct message *m);
@@ -214,7 +217,7 @@ void views_close(struct server *s);
 typedef void method_handler(struct server *s, const struct message *m);
 void judge_ask(struct server *s, document *d);         /* until then nothing is done with it */
 void judge_ask_all(struct server *s);                  /* attributes or patterns have changed */
-const char *judge_refusal(const document *d);          /* as document_refusal */
+const char *judge_refusal(const document *d);          /* as document_exclusion */
 bool judge_waits(struct server *s, const document *d); /* nothing else refuses it */
 /* The request is handled when the document has been judged. False: it need not wait, or cannot. */
 bool judge_holds(struct server *s, const document *d, const struct message *m,

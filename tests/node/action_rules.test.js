@@ -4,12 +4,14 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { rangeOf, startActing } from './support/acting_client.js';
 import {
-    answer, CANCELLED, LOOP, names, refused, REQUEST_FAILED, session, SHORT_LOOP, SUM,
+    answer, CANCELLED, FEATURES, LOOP, names, refused, REQUEST_FAILED, session, SHORT_LOOP, SUM,
 } from './support/acting.js';
 import { repository } from './support/modules.js';
 import { Sandbox } from './support/sandbox.js';
+import { startScriptedEngine } from './support/scripted_engine.js';
 import { hostile } from './support/scripts.js';
 import { encode, specials } from './support/vocabulary.js';
 
@@ -30,6 +32,73 @@ test('while the engine is away the list comes as ever, and the command says why 
     } finally {
         await client.close();
     }
+});
+
+test('what is asked while the model loads waits for it, says how far it is, and can be cancelled', async () => {
+    await session({ script: answer(SHORT_LOOP) }, async (client, engine, uri) => {
+        const words = () => [...client.progress.values()].flat().map((value) => value.message ?? '');
+        engine.setState('loading', 0.4);
+        await client.waitForStatus('loading');
+        const applied = good(client, uri);
+        await client.until(() => words().some((one) => /loading.*40 %/.test(one)), 'how far it is');
+        const cancelled = client.act('explain', uri, rangeOf(SUM, LOOP));
+        await client.until(() => client.progress.size === 2, 'the second progress');
+        const [, token] = [...client.progress.keys()];
+        client.connection.sendNotification('window/workDoneProgress/cancel', { token });
+        assert.equal((await cancelled).error.code, CANCELLED);
+        assert.equal(engine.requests.length, 0);
+        engine.setState('ready');
+        assert.equal((await applied).result.outcome, 'applied');
+        assert.equal(client.text(uri), SUM.replace(LOOP, SHORT_LOOP));
+
+        engine.setState('loading', 0.5);
+        await client.waitForStatus('loading');
+        const text = client.text(uri);
+        const touched = client.act('simplify', uri, rangeOf(text, SHORT_LOOP));
+        const lost = client.act('explain', uri, rangeOf(text, 'return total'));
+        await client.until(() => client.progress.size === 4, 'both to wait');
+        const { start } = rangeOf(text, 'total += values');
+        client.change(uri, { start, end: start }, 'x');
+        assert.match((await touched).error.message, /the text it is about was changed/);
+        await engine.stop();
+        assert.equal((await lost).error.code, REQUEST_FAILED);
+        await engine.listen();
+        assert.equal(engine.requests.length, 1);
+    });
+    // The end of the server ends what waits.
+    await session({ script: 'never asked' }, async (client, engine, uri) => {
+        engine.setState('loading', 0.4);
+        await client.waitForStatus('loading');
+        const waits = good(client, uri);
+        await client.until(() => client.progress.size === 1, 'it to wait');
+        await client.shutdown();
+        assert.equal((await waits).error.code, CANCELLED);
+    });
+});
+
+test('completions that are switched off leave actions alone, what is excluded does not', async () => {
+    for (const settings of [{ enabled: false }, { languages: ['python'] }]) {
+        const sandbox = new Sandbox();
+        sandbox.write({ 'sum.c': SUM });
+        const engine = await startScriptedEngine({ script: answer(SHORT_LOOP), handshake: { features: FEATURES } });
+        const client = await startActing({ sandbox, endpoint: engine.endpoint, settings });
+        try {
+            const uri = client.open('sum.c');
+            assert.deepEqual(await client.complete(uri, { line: 6, character: 4 }, { invoked: true }), []);
+            assert.equal((await good(client, uri)).result.outcome, 'applied');
+        } finally {
+            await client.close();
+            await engine.close();
+            sandbox.close();
+        }
+    }
+    await session({ script: 'never asked', settings: { exclude: ['sum.c'] } }, async (client, engine, uri) => {
+        assert.deepEqual(await client.actions(uri, rangeOf(SUM, LOOP)), []);
+        const textDocument = { uri };
+        const asked = client.execute('dbrx-ls.explain', { textDocument, range: rangeOf(SUM, LOOP) });
+        assert.match((await client.settled(asked)).error.message, /excludes it/);
+        assert.equal(engine.requests.length, 0);
+    });
 });
 
 test('no progress for a client that shows none', async () => {
@@ -116,8 +185,8 @@ test('the request is cancelled as the progress is', async () => {
         await engine.until(() => engine.requests.length === 1, 'the question');
         asked.cancel();
         const answered = client.settled(asked);
-        assert.equal((await answered).error.code, CANCELLED);
         await engine.until(() => engine.requests[0].closedBy === 'client', 'the stream to close');
+        assert.equal((await answered).error.code, CANCELLED);
     });
 });
 
@@ -126,7 +195,8 @@ test('too many at once are refused, and those under way go on', async () => {
         const range = rangeOf(SUM, LOOP);
         const all = Array.from({ length: 17 }, () =>
             client.settled(client.execute('dbrx-ls.explain', { textDocument: { uri }, range })));
-        const first = await Promise.race(all);
+        const late = sleep(20000).then(() => ({ error: { message: 'none is refused' } }));
+        const first = await Promise.race([...all, late]);
         assert.match(first.error.message, /too many actions are under way/);
         client.closeDocument(uri);
         const codes = (await Promise.all(all)).map(({ error }) => error.code);

@@ -247,6 +247,17 @@ test('at a terminal it asks, and does as it is told', async () => {
     });
 });
 
+test('what the model did not see is told beside the editor', async () => {
+    await scene({ script: 'Add locks' }, async (s) => {
+        await s.commit('--install-hook');
+        stage(s, Object.fromEntries(Array.from({ length: 7 }, (_, i) => [`l${i}/yarn.lock`, 'x\n'])));
+        const { text, stderr } = await commitWith(s, []);
+        assert.ok(text.startsWith('Add locks\n'));
+        assert.match(stderr, /note: l0\/yarn\.lock: named only \(a lock file\)/);
+        assert.match(stderr, /note: l4\/.*\n.*note: and 2 more\n/);
+    });
+});
+
 test('a template stays below the message; the user of the repository need not be known', async () => {
     await scene({ script: 'Add a file', config: { 'commit.template': '.message' } }, async (s) => {
         await s.commit('--install-hook');

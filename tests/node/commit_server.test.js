@@ -52,6 +52,20 @@ test('the budget of the settings, where it is the larger one', async () => {
     });
 });
 
+test('the progress of a message counts parts and tokens', async () => {
+    const script = { text: 'Add values to the list of all that is known', pieceBytes: 6, pieceMs: 60 };
+    await served({ script }, async (s) => {
+        const told = () => [...s.client.progress.values()].at(-1).map((value) => value.message ?? '');
+        stage(s, { 'a.c': 'int a;\n' });
+        await s.client.execute('dbrx-ls.commitMessage', {});
+        assert.ok(told().some((words) => /^[1-9][0-9]* tokens$/.test(words)), `${told()}`);
+        const lines = Array.from({ length: 3000 }, (_, i) => `int value_${i} = ${i * 7919};\n`).join('');
+        stage(s, { 'b.c': lines, 'c.c': lines });
+        await s.client.execute('dbrx-ls.commitMessage', {});
+        assert.ok(told().some((words) => /^part 2 of [3-8], [0-9]+ tokens$/.test(words)), `${told()}`);
+    });
+});
+
 test('the server command can be cancelled, and shutdown ends its process', async () => {
     await served({ script: { hang: true } }, async (s) => {
         stage(s, { 'a.c': 'int a;\n' });

@@ -31,6 +31,10 @@ end, {
     end,
 })
 
+vim.api.nvim_create_user_command('DbrxCancel', function()
+    require('dbrx.action').cancel()
+end, { desc = 'End what dbrx-ls is doing, else close its explanation' })
+
 vim.api.nvim_create_user_command('DbrxCommitMessage', function(arguments)
     require('dbrx.action').commit_message(arguments.bang)
 end, { desc = 'A commit message for what is staged; with ! another one', bang = true })

@@ -15,7 +15,7 @@ async function start(context: vscode.ExtensionContext, status: StatusBar): Promi
         status.off(server);
         return;
     }
-    client = new LanguageClient('dbrx', 'dbrx-ls', server, clientOptions(status));
+    client = new LanguageClient('dbrx', 'dbrx-ls', server, clientOptions(status, () => client));
     client.onNotification('dbrx/status', (params: unknown) => status.update(params));
     try {
         await client.start();

@@ -10,9 +10,10 @@ import {
     type ErrorHandler,
     type ErrorHandlerResult,
     type Executable,
+    type LanguageClient,
     type LanguageClientOptions,
 } from 'vscode-languageclient/node';
-import { middleware } from './actions';
+import { middlewareOf } from './actions';
 import type { StatusBar } from './status';
 
 export const keyName = 'dbrx.key';
@@ -97,7 +98,10 @@ class QuietRestarts implements ErrorHandler {
     }
 }
 
-export function clientOptions(status: StatusBar): LanguageClientOptions {
+export function clientOptions(
+    status: StatusBar,
+    client: () => LanguageClient | undefined,
+): LanguageClientOptions {
     return {
         documentSelector: [{ scheme: 'file' }],
         initializationOptions: { dbrx: startOptions() },
@@ -105,6 +109,6 @@ export function clientOptions(status: StatusBar): LanguageClientOptions {
         revealOutputChannelOn: RevealOutputChannelOn.Never,
         initializationFailedHandler: () => false,
         errorHandler: new QuietRestarts(status),
-        middleware,
+        middleware: middlewareOf(client),
     };
 }

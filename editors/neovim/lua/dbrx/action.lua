@@ -13,22 +13,95 @@ local function tell(text)
     vim.api.nvim_echo({ { 'dbrx-ls: ' .. (text:gsub('%c', ' ')) } }, true, {})
 end
 
--- Refusals belong to a command the user gave, so they are said; a cancelled one is not.
-local cancelled = -32800
+-- What goes on is said in the message area, not kept, and never over a command line that is typed.
+local mentioned = false
 
+local function mention(text)
+    if vim.api.nvim_get_mode().mode:sub(1, 1) == 'c' or #vim.api.nvim_list_uis() == 0 then
+        return
+    end
+    mentioned = text ~= ''
+    local width = math.max(20, vim.o.columns - 15) -- longer would ask to press a key
+    vim.api.nvim_echo({ { vim.fn.strcharpart((text:gsub('%c', ' ')), 0, width) } }, false, {})
+end
+
+local running = {} -- in the order asked: { command, client, stop, token, title }
+
+-- Takes it off the list; false when it was off before.
+local function ended(asked)
+    for i, one in ipairs(running) do
+        if one == asked then
+            table.remove(running, i)
+            if mentioned then
+                mention('')
+            end
+            return true
+        end
+    end
+    return false
+end
+
+--- The command's answer goes to `done`; a refusal belongs to a command the user gave, so it is said.
 local function execute(buffer, command, argument, done)
     local client = server.client(buffer)
     if not client then
         return tell('the server is not ready; see :DbrxStatus')
     end
     local params = { command = 'dbrx-ls.' .. command, arguments = { argument } }
-    server.request(client, 'workspace/executeCommand', params, buffer, function(err, result)
-        if err and err.code ~= cancelled then
-            tell(err.message or 'the action failed')
-        elseif not err and done then
-            done(result)
+    local asked = { command = command, client = client.id }
+    table.insert(running, asked)
+    asked.stop = server.request(client, 'workspace/executeCommand', params, buffer, function(err, result)
+        if ended(asked) then
+            if err then
+                tell(err.message or 'the action failed')
+            else
+                done(result)
+            end
         end
     end)
+    if not asked.stop and ended(asked) then
+        tell('the server is not ready; see :DbrxStatus')
+    end
+end
+
+local function cancel(command)
+    for _, asked in ipairs({ unpack(running) }) do
+        if not command or asked.command == command then
+            asked.stop()
+            ended(asked)
+        end
+    end
+end
+
+-- Progress begins in the order of the commands.
+local function asked_of(client, token, begins)
+    for _, asked in ipairs(running) do
+        if asked.client == client and asked.token == (not begins and token or nil) then
+            asked.token = token
+            return asked
+        end
+    end
+end
+
+--- $/progress of our server: how far it is, until it ends.
+function M.progress(params, client)
+    local value = type(params) == 'table' and params.value
+    local asked = type(value) == 'table' and asked_of(client, params.token, value.kind == 'begin')
+    if not asked then
+        return
+    end
+    if value.kind == 'end' then
+        -- The answer comes next, but Neovim keeps to itself that something was cancelled.
+        vim.defer_fn(function()
+            if ended(asked) then
+                tell(value.message or 'cancelled')
+            end
+        end, 200)
+        return
+    end
+    asked.title = value.title or asked.title
+    local words = value.message and (': ' .. value.message) or ''
+    mention(('dbrx-ls: %s%s  (:DbrxCancel ends it)'):format(asked.title or 'working', words))
 end
 
 local function diagnostics_of(buffer, first, last, encoding)
@@ -61,9 +134,22 @@ local function range_of(buffer, first, last, encoding)
     return { start = at, ['end'] = at }
 end
 
+-- Editors before 0.8 do not show documents for a server.
+local function created(result)
+    local is_new = type(result) == 'table' and result.outcome == 'created' and type(result.uri) == 'string'
+    if is_new and vim.fn.has('nvim-0.8') == 0 then
+        local window = vim.api.nvim_get_current_win()
+        vim.cmd('split ' .. vim.fn.fnameescape(vim.uri_to_fname(result.uri)))
+        vim.api.nvim_set_current_win(window)
+    end
+end
+
 --- Runs an action on the lines first..last of the current buffer, or at the cursor. `words` are the
 --- instruction of "rewrite"; without them they are asked for.
 function M.run(name, first, last, words)
+    if not vim.tbl_contains(M.names, name) then
+        return tell('no such action: ' .. name)
+    end
     local buffer = vim.api.nvim_get_current_buf()
     local client = server.client(buffer)
     local encoding = client and client.offset_encoding or 'utf-16'
@@ -79,12 +165,19 @@ function M.run(name, first, last, words)
     if name == 'fix' then
         argument.diagnostics = diagnostics_of(buffer, range.start.line, range['end'].line, encoding)
     end
-    execute(buffer, name, argument)
+    execute(buffer, name, argument, created)
 end
 
-local windows = {} -- uri -> { buffer, window }
+local shown -- the explanation on the screen: { uri, buffer, window }
 
-local function open(lines)
+local function close()
+    if shown and vim.api.nvim_win_is_valid(shown.window) then
+        vim.api.nvim_win_close(shown.window, true)
+    end
+    shown = nil
+end
+
+local function open(uri, lines)
     local buffer = vim.api.nvim_create_buf(false, true)
     vim.bo[buffer].filetype = 'markdown'
     vim.bo[buffer].bufhidden = 'wipe'
@@ -104,8 +197,10 @@ local function open(lines)
     for _, key in ipairs({ 'q', '<Esc>' }) do
         vim.keymap.set('n', key, '<cmd>close<cr>', { buffer = buffer, nowait = true })
     end
-    return { buffer = buffer, window = window }
+    return { uri = uri, buffer = buffer, window = window }
 end
+
+local closed = {} -- uris of explanations whose window the user closed
 
 --- A document of the server's, whole each time; a window that was closed stays closed.
 function M.show(params)
@@ -113,27 +208,43 @@ function M.show(params)
         return
     end
     local lines = vim.split(params.text, '\n', { plain = true })
-    local shown = windows[params.uri]
-    if not shown then
-        shown = open(lines)
-        windows[params.uri] = shown
+    if shown and not vim.api.nvim_win_is_valid(shown.window) then
+        closed[shown.uri] = true
+        shown = nil
+        cancel('explain') -- nobody reads it
     end
-    if vim.api.nvim_buf_is_valid(shown.buffer) then
-        vim.bo[shown.buffer].modifiable = true
-        vim.api.nvim_buf_set_lines(shown.buffer, 0, -1, false, lines)
-        vim.bo[shown.buffer].modifiable = false
+    if closed[params.uri] then
+        closed[params.uri] = not params.done or nil
+        return
     end
-    if params.done then
-        windows[params.uri] = nil
+    if not shown or shown.uri ~= params.uri then
+        if shown then
+            closed[shown.uri] = true -- one at a time
+        end
+        close()
+        shown = open(params.uri, lines)
     end
+    vim.bo[shown.buffer].modifiable = true
+    vim.api.nvim_buf_set_lines(shown.buffer, 0, -1, false, lines)
+    vim.bo[shown.buffer].modifiable = false
 end
 
 --- Goes into the explanation that is on the screen.
 function M.focus()
-    for _, window in ipairs(vim.api.nvim_list_wins()) do
-        if vim.api.nvim_win_get_config(window).relative ~= '' then
-            return vim.api.nvim_set_current_win(window)
-        end
+    if shown and vim.api.nvim_win_is_valid(shown.window) then
+        vim.api.nvim_set_current_win(shown.window)
+    end
+end
+
+--- Ends what is under way; when nothing is, closes the explanation.
+function M.cancel()
+    if #running > 0 then
+        cancel()
+        tell('cancelled')
+    elseif shown then
+        close()
+    else
+        tell('nothing is under way')
     end
 end
 
@@ -142,6 +253,20 @@ local function folder_of(buffer)
     local name = vim.api.nvim_buf_get_name(buffer)
     local git = name:match('^(.*)/%.git/')
     return git or (name ~= '' and vim.fn.fnamemodify(name, ':p:h')) or vim.fn.getcwd()
+end
+
+-- What the model did not see and what is wrong with the message, in a few words.
+local function omissions(result)
+    local omitted = type(result.omitted) == 'table' and result.omitted or {}
+    local words = {}
+    if type(result.note) == 'string' and result.note ~= '' then
+        table.insert(words, result.note)
+    end
+    if #omitted > 0 then
+        local more = #omitted > 1 and (' and %d more'):format(#omitted - 1) or ''
+        table.insert(words, 'not all was read: ' .. tostring(omitted[1]) .. more)
+    end
+    return table.concat(words, '; ')
 end
 
 --- A message for what is staged: into the commit file when that is the buffer, else into register "+".
@@ -157,13 +282,17 @@ function M.commit_message(again)
         if type(message) ~= 'string' then
             return
         end
+        local left_out = omissions(result)
         if vim.api.nvim_buf_is_valid(buffer) and vim.bo[buffer].filetype == 'gitcommit' then
             local lines = vim.split((message:gsub('\n$', '')), '\n', { plain = true })
             vim.api.nvim_buf_set_lines(buffer, 0, 0, false, lines)
+            if left_out ~= '' then
+                tell(left_out)
+            end
         else
             vim.fn.setreg('"', message)
             pcall(vim.fn.setreg, '+', message)
-            tell(message:match('^[^\n]*') .. '  (in the register)')
+            tell(message:match('^[^\n]*') .. '  (in the register)' .. (left_out ~= '' and '; ' .. left_out or ''))
         end
     end)
 end

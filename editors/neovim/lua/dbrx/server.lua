@@ -111,6 +111,13 @@ end
 
 local function handlers(folder)
     return {
+        ['$/progress'] = function(err, params, context, config_of_handler)
+            require('dbrx.action').progress(params, context.client_id)
+            local usual = vim.lsp.handlers['$/progress'] -- others show it, too
+            if usual then
+                return usual(err, params, context, config_of_handler)
+            end
+        end,
         ['dbrx/document'] = function(_, document)
             require('dbrx.action').show(document)
         end,
