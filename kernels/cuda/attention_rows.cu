@@ -232,6 +232,7 @@ template <int TYPE, int TILES> KERNEL(ROWS_THREADS) attention_rows_kernel(struct
     SHARED(float, largest, COLUMNS);
     SHARED(float, total, COLUMNS);
     SHARED(int32_t, page, CHUNK_PAGES);
+    grid_begin();
     int n_tiles = a.n_tiles > 0 ? a.n_tiles : a.live->n_tiles;
     int packs = attention_packs(a), n_items = n_tiles * packs * a.live->chunks;
     for (int item = block_x(); item < n_items; item += grid_x()) {
@@ -261,6 +262,7 @@ template <int TYPE, int TILES> KERNEL(ROWS_THREADS) attention_rows_kernel(struct
 template <int TYPE> KERNEL(FOLD_THREADS) attention_fold_kernel(struct cuda_attention a)
 {
     int row = a.first_row + block_x(), head = block_y(), i = thread_index(), hd = a.pool.head_dim;
+    grid_begin();
     if (row >= a.live->n_rows || a.live->seq[row] < 0 || i >= hd) return;
     float largest = -INFINITY, total = 0, sum = 0;
     int64_t at = (int64_t)block_x() * a.heads + head;
@@ -283,10 +285,10 @@ template <int TYPE> static void attention_rows(const struct cuda_attention *a, v
     struct grid g = {most < a->blocks ? most : a->blocks, 1, 1}, fold = {a->rows_bound, a->heads, 1};
     auto one = &attention_rows_kernel<TYPE, 1>, several = &attention_rows_kernel<TYPE, 3>;
     if (a->rows_bound == 1)
-        LAUNCH(one, g, ROWS_THREADS, stream, *a);
+        LAUNCH_EARLY(one, g, ROWS_THREADS, stream, *a);
     else
-        LAUNCH(several, g, ROWS_THREADS, stream, *a);
-    LAUNCH(attention_fold_kernel<TYPE>, fold, FOLD_THREADS, stream, *a);
+        LAUNCH_EARLY(several, g, ROWS_THREADS, stream, *a);
+    LAUNCH_EARLY(attention_fold_kernel<TYPE>, fold, FOLD_THREADS, stream, *a);
 }
 
 void EXPORT(launch_attention_rows)(const struct cuda_attention *a, void *stream)

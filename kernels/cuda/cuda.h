@@ -128,6 +128,7 @@ struct device {
     int32_t words;                                  /* of a bitmap over the vocabulary */
     int32_t chunks_max;
     bool tiles_only; /* for benches and tests: many rows by mma.sync on every card */
+    bool serial;     /* for benches: no kernel begins before the one before it has ended */
     bool narrow;     /* activations are exact in bf16: tensor cores may read them */
 
     struct cuda_buffer buffers[CUDA_BUFFERS_MAX];

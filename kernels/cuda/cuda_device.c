@@ -84,6 +84,7 @@ static void shape_take(device *d, const struct device_options *o)
     d->narrow = d->s.activations != ACTIVATION_F32;
     const char *variant = o->variant ? o->variant : getenv("DBRX_CUDA");
     d->tiles_only = variant && strcmp(variant, "tiles") == 0;
+    d->serial = variant && strcmp(variant, "serial") == 0;
     d->dense.wanted = d->narrow && !o->deterministic && o->rows_max > CUDA_TILE_ROWS;
 }
 
@@ -109,6 +110,7 @@ static status cuda_open(device **out, const struct device_options *o, error *err
     d->launch = cuda_backend_get()->launch;
     d->info = info;
     shape_take(d, o);
+    d->run->overlap(info.capability == 90 && !d->serial);
     cuda_enter(d, "opening the GPU");
     bool wanted = d->dense.wanted;
     if (wanted) cuda_dense_open(d);

@@ -34,6 +34,42 @@ struct quad { /* what one 16-byte access moves */
     kernel<<<dim3((unsigned)(grid_).x, (unsigned)(grid_).y, (unsigned)(grid_).z),                  \
              (unsigned)(threads), 0, (cudaStream_t)(stream)>>>(args)
 
+/* A kernel that may begin before the one before it in the stream has ended: its first act is grid_begin,
+ * by all threads of all blocks, or grid_next, what touches no memory but by prefetch, and grid_wait. */
+extern "C" int cuda_overlaps;
+#define LAUNCH_EARLY(kernel, grid_, threads, stream_, args)                                        \
+    do {                                                                                           \
+        cudaLaunchAttribute early = {};                                                            \
+        early.id = cudaLaunchAttributeProgrammaticStreamSerialization;                             \
+        early.val.programmaticStreamSerializationAllowed = 1;                                      \
+        cudaLaunchConfig_t how = {};                                                               \
+        how.gridDim = dim3((unsigned)(grid_).x, (unsigned)(grid_).y, (unsigned)(grid_).z);         \
+        how.blockDim = dim3((unsigned)(threads));                                                  \
+        how.stream = (cudaStream_t)(stream_);                                                      \
+        how.attrs = &early;                                                                        \
+        how.numAttrs = cuda_overlaps ? 1 : 0;                                                      \
+        cudaLaunchKernelEx(&how, kernel, args);                                                    \
+    } while (0)
+
+/* The next kernel's blocks may take the processors that this one's have left. */
+DEVICE void grid_next(void)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+/* Until all before this kernel has ended and what it wrote is seen. */
+DEVICE void grid_wait(void)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* On its way to the second-level cache; what lies there matters only when it is read. */
+DEVICE void prefetch(const void *at) { asm volatile("prefetch.global.L2 [%0];" ::"l"(at)); }
+
 DEVICE int thread_index(void) { return (int)threadIdx.x; }
 DEVICE int thread_count(void) { return (int)blockDim.x; }
 DEVICE int block_x(void) { return (int)blockIdx.x; }
@@ -201,6 +237,12 @@ enum { WARP = 32 };
 
 DEVICE int lane_index(void) { return thread_index() % WARP; }
 DEVICE int warp_index(void) { return thread_index() / WARP; }
+
+DEVICE void grid_begin(void)
+{
+    grid_next();
+    grid_wait();
+}
 
 /* Sum over the block's threads in a fixed order; `held` has room for one value a warp. */
 DEVICE float block_sum(float v, float *held)

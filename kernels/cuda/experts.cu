@@ -27,6 +27,7 @@ DEVICE int expert_walk(const struct cuda_sort &a, int expert, int at, bool place
 KERNEL(SORT_THREADS) sort_kernel(struct cuda_sort a)
 {
     SHARED(int32_t, first, EXPERTS_AT_MOST + 1);
+    grid_begin();
     for (int e = warp_index(); e < a.n_experts; e += SORT_THREADS / WARP) {
         int n = expert_walk(a, e, 0, false);
         if (lane_index() == 0) first[e + 1] = n;
@@ -44,7 +45,7 @@ KERNEL(SORT_THREADS) sort_kernel(struct cuda_sort a)
 void EXPORT(launch_sort)(const struct cuda_sort *a, void *stream)
 {
     struct grid g = {1, 1, 1};
-    LAUNCH(sort_kernel, g, SORT_THREADS, stream, *a);
+    LAUNCH_EARLY(sort_kernel, g, SORT_THREADS, stream, *a);
 }
 
 /* Gathered, so no two blocks write one value. Only behind the last layer of a step's range: between
@@ -52,6 +53,7 @@ void EXPORT(launch_sort)(const struct cuda_sort *a, void *stream)
 KERNEL(COMBINE_THREADS) combine_kernel(struct cuda_combine a)
 {
     int row = block_x();
+    grid_begin();
     if (row >= a.live->n_rows || a.live->seq[row] < 0) return;
     for (int i = thread_index(); i < a.d; i += COMBINE_THREADS) {
         int64_t at = (int64_t)row * a.d + i;
@@ -62,5 +64,5 @@ KERNEL(COMBINE_THREADS) combine_kernel(struct cuda_combine a)
 void EXPORT(launch_combine)(const struct cuda_combine *a, void *stream)
 {
     struct grid g = {a->rows_bound, 1, 1};
-    LAUNCH(combine_kernel, g, COMBINE_THREADS, stream, *a);
+    LAUNCH_EARLY(combine_kernel, g, COMBINE_THREADS, stream, *a);
 }

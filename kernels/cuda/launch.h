@@ -293,6 +293,8 @@ struct cuda_runtime {
     int (*capture_end)(void *stream, void **graph); /* *graph NULL on failure */
     int (*graph_launch)(void *graph, void *stream);
     int (*graph_close)(void *graph);
+    /* Whether kernels that are made for it begin while the one before still runs; on 9.0 they can. */
+    void (*overlap)(bool on);
     const char *(*error_text)(int code);
     bool poisons; /* buffers that a step writes are filled with NaN before it */
 };

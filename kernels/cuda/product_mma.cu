@@ -34,15 +34,36 @@ DEVICE void mma_stretch(float c[4], const struct mma_weights &w, const uint16_t 
     }
 }
 
+/* This lane's chunk of a row in the stretch that begins at k. */
+template <int FORMAT>
+DEVICE const unsigned char *mma_at(const struct cuda_matrix &w, int64_t row, int k)
+{
+    return w.codes + row * w.row_bytes +
+           16 * (int64_t)(k / format_traits<FORMAT>::chunk + lane_index() % 4);
+}
+
 /* The stretch of a warp that begins at k; nothing beyond the last. */
 template <int FORMAT>
 DEVICE void mma_load(struct mma_weights *to, const struct cuda_matrix &w, int64_t row_low,
                      int64_t row_high, int k)
 {
-    int64_t at = 16 * (int64_t)(k / format_traits<FORMAT>::chunk + lane_index() % 4);
     if (k >= w.k) return;
-    to->low = load_quad_once(w.codes + row_low * w.row_bytes + at);
-    to->high = load_quad_once(w.codes + row_high * w.row_bytes + at);
+    to->low = load_quad_once(mma_at<FORMAT>(w, row_low, k));
+    to->high = load_quad_once(mma_at<FORMAT>(w, row_high, k));
+}
+
+/* What a warp reads first of a dense matrix, while the kernel before still runs: weights are as they
+ * were loaded. Whose expert a block is of is known only then. */
+template <int FORMAT>
+DEVICE void mma_prefetch(const struct cuda_matrix &w, int64_t row_low, int64_t row_high)
+{
+    enum { STEP = 4 * format_traits<FORMAT>::chunk };
+    for (int i = 0; i < 4; i++) {
+        int k = (warp_index() + i * MMA_WARPS) * STEP;
+        if (k >= w.k) return;
+        prefetch(mma_at<FORMAT>(w, row_low, k));
+        prefetch(mma_at<FORMAT>(w, row_high, k));
+    }
 }
 
 /* Adds this warp's stretches of one matrix to acc[tile][4]. `at`: rows of this lane's entries. */
@@ -106,12 +127,15 @@ KERNEL(MMA_THREADS) product_mma_kernel(struct cuda_product p)
     constexpr int SIZE = MMA_WARPS * MMA_OUTPUTS * TILES * 8;
     SHARED(float, part, SIZE);
     SHARED(float, part_up, GATED ? SIZE : 4);
-    struct entries e = product_entries(p, block_y(), block_z(), TILES * 8);
-    if (e.from >= e.to) return;
     int g = lane_index() / 4, i0 = block_x() * MMA_OUTPUTS;
     int64_t base = (int64_t)block_y() * p.n;
     int64_t low = base + (i0 + g < p.n ? i0 + g : p.n - 1);
     int64_t high = base + (i0 + g + 8 < p.n ? i0 + g + 8 : p.n - 1);
+    grid_next();
+    if (!p.first) mma_prefetch<FORMAT>(p.w, low, high);
+    grid_wait();
+    struct entries e = product_entries(p, block_y(), block_z(), TILES * 8);
+    if (e.from >= e.to) return;
     int64_t at[TILES];
     UNROLL for (int tile = 0; tile < TILES; tile++)
     {
@@ -149,7 +173,7 @@ static void mma_launch(const struct cuda_product *p, void *stream)
     struct grid g = {(p->n + MMA_OUTPUTS - 1) / MMA_OUTPUTS, p->n_groups,
                      (p->rows_bound + TILES * 8 - 1) / (TILES * 8)};
     auto kernel = &product_mma_kernel<FORMAT, TILES, GATED>;
-    LAUNCH(kernel, g, MMA_THREADS, stream, *p);
+    LAUNCH_EARLY(kernel, g, MMA_THREADS, stream, *p);
 }
 
 template <int FORMAT, bool GATED> static void mma_tiles(const struct cuda_product *p, void *stream)

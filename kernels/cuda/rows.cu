@@ -105,6 +105,7 @@ KERNEL(ROW_THREADS) norm_kernel(struct cuda_norm a)
 {
     SHARED(float, held, ROW_THREADS / WARP);
     int out = block_x();
+    grid_begin();
     if (out >= (a.of_outs ? a.live->n_outs : a.live->n_rows)) return;
     norm_row(a, out, held);
 }
@@ -112,7 +113,7 @@ KERNEL(ROW_THREADS) norm_kernel(struct cuda_norm a)
 void EXPORT(launch_norm)(const struct cuda_norm *a, void *stream)
 {
     struct grid g = {a->rows_bound, 1, 1};
-    LAUNCH(norm_kernel, g, ROW_THREADS, stream, *a);
+    LAUNCH_EARLY(norm_kernel, g, ROW_THREADS, stream, *a);
 }
 
 /* The k largest logits, largest first, ties to the lower expert, or the forced ones, and a softmax
@@ -149,6 +150,7 @@ template <int FORMAT> KERNEL(ROW_THREADS) norm_route_kernel(struct cuda_route a)
     SHARED(float, held, ROW_THREADS / WARP);
     SHARED(float, logit, EXPERTS_AT_MOST);
     int row = block_x();
+    grid_begin();
     if (row >= a.norm.live->n_rows) return;
     norm_row(a.norm, row, held);
     block_sync();
@@ -165,7 +167,7 @@ template <int FORMAT> KERNEL(ROW_THREADS) norm_route_kernel(struct cuda_route a)
 template <int FORMAT> static void norm_route(const struct cuda_route *a, void *stream)
 {
     struct grid g = {a->norm.rows_bound, 1, 1};
-    LAUNCH(norm_route_kernel<FORMAT>, g, ROW_THREADS, stream, *a);
+    LAUNCH_EARLY(norm_route_kernel<FORMAT>, g, ROW_THREADS, stream, *a);
 }
 
 void EXPORT(launch_norm_route)(const struct cuda_route *a, void *stream)
@@ -193,6 +195,7 @@ DEVICE void kv_store(const struct cuda_pool &pool, unsigned char *head, int i, f
 KERNEL(ROW_THREADS) rope_kernel(struct cuda_rope a)
 {
     int row = block_x(), n = a.pool.head_dim, half = n / 2;
+    grid_begin();
     if (row >= a.live->n_rows || a.live->seq[row] < 0) return;
     int position = a.live->position[row], kv_heads = a.pool.kv_heads;
     const int32_t *pages = a.live->page_table + (int64_t)a.live->seq[row] * a.live->pages_max;
@@ -226,5 +229,5 @@ KERNEL(ROW_THREADS) rope_kernel(struct cuda_rope a)
 void EXPORT(launch_rope)(const struct cuda_rope *a, void *stream)
 {
     struct grid g = {a->rows_bound, 1, 1};
-    LAUNCH(rope_kernel, g, ROW_THREADS, stream, *a);
+    LAUNCH_EARLY(rope_kernel, g, ROW_THREADS, stream, *a);
 }

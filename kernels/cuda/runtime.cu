@@ -135,6 +135,9 @@ static int graph_launch(void *graph, void *stream)
 }
 
 static int graph_close(void *graph) { return cudaGraphExecDestroy((cudaGraphExec_t)graph); }
+extern "C" int cuda_overlaps;
+int cuda_overlaps = 0;
+static void overlap(bool on) { cuda_overlaps = on; }
 static const char *error_text(int code) { return cudaGetErrorString((cudaError_t)code); }
 
 extern "C" {
@@ -143,6 +146,6 @@ const struct cuda_runtime cuda_runtime_nvidia = {
     open_device, memory, take,      give,       host_take,   host_give, stream_open, stream_close,
     copy,        fill,   map,     launched,  mark_open,  mark_close,  mark,      mark_wait,   wait_stream,
     capture_begin, capture_end, graph_launch, graph_close,
-    error_text,  false,
+    overlap, error_text,  false,
 };
 }

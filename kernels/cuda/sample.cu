@@ -221,6 +221,7 @@ DEVICE void top_logprobs(struct sample_result *out, const float *logit, int n, i
 KERNEL(SAMPLE_THREADS) sample_kernel(struct cuda_sample a)
 {
     SHARED(struct sample_shared, s, 1);
+    grid_begin();
     if (block_x() >= a.live->n_outs) return;
     const float *logit = a.logits + block_x() * a.stride;
     float *weight = a.weight + block_x() * a.stride;
@@ -259,5 +260,5 @@ KERNEL(SAMPLE_THREADS) sample_kernel(struct cuda_sample a)
 void EXPORT(launch_sample)(const struct cuda_sample *a, void *stream)
 {
     struct grid g = {a->outs_bound, 1, 1};
-    LAUNCH(sample_kernel, g, SAMPLE_THREADS, stream, *a);
+    LAUNCH_EARLY(sample_kernel, g, SAMPLE_THREADS, stream, *a);
 }

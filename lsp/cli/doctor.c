@@ -64,7 +64,7 @@ int command_doctor(int argc, char **argv)
 {
     struct engine_settings s = {0};
     struct report report = {.n_rows = 0};
-    struct doctor_fit fit = {0};
+    struct doctor_fit fit = {.memory_bytes = -1};
     bool json = false;
     const struct command_option options[] = {
         {"json", OPTION_FLAG, &json, NULL, "one JSON object", 0, 0},
@@ -83,14 +83,18 @@ int command_doctor(int argc, char **argv)
         fail(&err, ERR_USAGE, "unexpected argument \"%s\" (see --help)", argv[1]);
         return command_fail("doctor", &err);
     }
-    if (!fit.memory_bytes && (fit.weights || fit.kv_type)) {
+    if (fit.memory_bytes < 0 && (fit.weights || fit.kv_type)) {
         fail(&err, ERR_USAGE, "--weights and --kv-type belong to --gpu-memory");
+        return command_fail("doctor", &err);
+    }
+    if (fit.memory_bytes == 0) {
+        fail(&err, ERR_USAGE, "--gpu-memory: found 0, expected a size such as 80G");
         return command_fail("doctor", &err);
     }
     if (engine_settings_complete(&s, &err) != OK) {
         report_put(&report, "configuration", VERDICT_FAIL, "correct the file, or take it away",
                    "%s", err.message);
-    } else if (fit.memory_bytes) {
+    } else if (fit.memory_bytes > 0) {
         doctor_fit(&report, &s, &fit);
     } else {
         doctor_settings(&report, &s);

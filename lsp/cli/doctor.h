@@ -9,7 +9,7 @@
 /* doctor_model.c: what a GPU of so much memory would hold of the model, a row of arithmetic; and
  * directory, files, kernels and memory of the local engine's model. */
 struct doctor_fit {
-    int64_t memory_bytes;          /* 0: not asked for */
+    int64_t memory_bytes;          /* -1: not asked for */
     const char *weights, *kv_type; /* NULL: as stored, e4m3 */
 };
 void doctor_fit(struct report *r, const struct engine_settings *s, const struct doctor_fit *f);

@@ -159,12 +159,17 @@ void doctor_fit(struct report *r, const struct engine_settings *s, const struct 
     double all = (double)f->memory_bytes / (double)GIB;
     error err;
     status code = OK;
+    const char *advice = "choose another --weights or --kv-type";
     if (!options.model_dir) code = fail(&err, ERR_USAGE, "no model: --model DIR is missing");
     if (code == OK && f->weights)
         code = weights_parse(&options.weights, f->weights, "--weights", &err);
     if (code == OK && f->kv_type)
         code = kv_type_parse(&options.kv_type, "--kv-type", f->kv_type, &err);
-    if (code == OK) code = engine_fit(&fit, &options, (size_t)f->memory_bytes, &err);
+    if (code == OK) {
+        code = engine_fit(&fit, &options, (size_t)f->memory_bytes, &err);
+        if (code == ERR_MEMORY) advice = "smaller weights (--weights int4), or a larger GPU";
+        if (code == ERR_FORMAT || code == ERR_IO) advice = model_advice;
+    }
     if (code == OK)
         report_put(r, name, VERDICT_OK, "",
                    "arithmetic for %.1f GiB, no GPU was asked: weights %.1f GiB, work %.2f GiB, "
@@ -173,9 +178,7 @@ void doctor_fit(struct report *r, const struct engine_settings *s, const struct 
                    (double)fit.work_bytes / (double)GIB, (long long)fit.kv_tokens,
                    fit.kv_bytes_per_token, (long long)fit.kv_tokens / STREAM_TOKENS);
     else
-        report_put(r, name, VERDICT_FAIL,
-                   code == ERR_MEMORY ? "smaller weights (--weights int4), or a larger GPU"
-                                      : model_advice,
+        report_put(r, name, VERDICT_FAIL, options.model_dir ? advice : model_advice,
                    "arithmetic for %.1f GiB, no GPU was asked: %s", all, err.message);
     buffer_free(&found);
 }

@@ -37,6 +37,17 @@ told_to_end() {
 check "told to end: finished parts are at home" told_to_end
 check "without the vendor's checker: a line" sh -c "COMPUTE_SANITIZER=/none python3 tests/cuda/gpu_check.py --emulate \
     --out $out/run memcheck | grep -q 'memcheck skipped: /none is no program'"
+# Words of ptxas; the first kernel spills nothing.
+spill_refused() {
+    for spilled in 0 12; do
+        echo "ptxas info    : Compiling entry function '_Z1f$spilled' for 'sm_90a'"
+        echo "    $spilled bytes stack frame, $spilled bytes spill stores, 0 bytes spill loads"
+        echo 'ptxas info    : Used 40 registers, used 1 barriers, 32 bytes smem'
+    done >"$out/ptxas"
+    ! python3 kernels/cuda/resources.py check "$out/ptxas" >"$out/words" 2>&1 &&
+        grep -q 'f12 for sm_90a: 12 bytes spilled with 40 registers' "$out/words" && [ "$(wc -l <"$out/words")" = 1 ]
+}
+check "a kernel that spills fails the build" spill_refused
 if ! command -v nvidia-smi >/dev/null; then
     check "without a GPU: one line" refused python3 tests/cuda/gpu_check.py --out "$out/none"
 fi

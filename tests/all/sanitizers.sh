@@ -114,7 +114,7 @@ run_kernels() {
     tsan_works || return
     kernels=$(for t in tests/unit/test_cuda*.c; do echo "$BUILD/tsan/tests/$(basename "$t" .c)"; done)
     # shellcheck disable=SC2086
-    build tsan -fsanitize=thread $kernels || return
+    build tsan -fsanitize=thread tools $kernels || return
     $prefix "$BUILD/tsan/tests/test_cuda_emulator" a_missing_barrier_shows >"$work/said" 2>&1
     grep -q 'WARNING: ThreadSanitizer: data race' "$work/said" && echo 'ok finds a missing barrier of a kernel' ||
         not_ok 'finds a missing barrier of a kernel'

@@ -37,6 +37,17 @@ KERNEL(BROKEN_THREADS) rules_kernel(struct broken a)
     }
 }
 
+/* out[i] = i, once the kernel before has ended. */
+KERNEL(BROKEN_THREADS) early_kernel(struct broken a)
+{
+    int i = thread_index();
+    grid_next();
+    if (a.fault == BROKEN_EARLY_TOUCH) a.out[i] = 0;
+    if (a.fault == BROKEN_EARLY_END) return;
+    if (a.fault != BROKEN_EARLY_HALF || i < WARP) grid_wait();
+    a.out[i] = (float)i;
+}
+
 enum { WARPGROUP = 128 };
 
 /* out[thread]: a sum of 32 ones times one, 32, or what the fault makes of it. */
@@ -74,6 +85,8 @@ void broken_launch(int fault, float *out)
     struct broken a = {fault, out};
     if (fault >= BROKEN_WARPGROUP)
         LAUNCH_LARGE(warpgroup_kernel, g, WARPGROUP, 128 * 128, NULL, a);
+    else if (fault >= BROKEN_EARLY)
+        LAUNCH_EARLY(early_kernel, g, BROKEN_THREADS, NULL, a);
     else if (fault == BROKEN_NONE || fault == BROKEN_NO_BARRIER)
         LAUNCH(neighbour_kernel, g, BROKEN_THREADS, NULL, a);
     else

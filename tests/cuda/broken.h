@@ -10,6 +10,11 @@ enum broken_fault {
     BROKEN_ALIGNMENT, /* 16 bytes at an address that is no multiple */
     BROKEN_SHARED,    /* more than 48 KiB */
     BROKEN_COPY,      /* an asynchronous copy that nobody waits for */
+    /* Of a kernel that begins before the one before it has ended: */
+    BROKEN_EARLY,       /* nothing */
+    BROKEN_EARLY_TOUCH, /* memory before the wait */
+    BROKEN_EARLY_END,   /* a block ends without one */
+    BROKEN_EARLY_HALF,  /* a warp of two waits */
     /* Of compute capability 9.0: */
     BROKEN_WARPGROUP,     /* nothing */
     BROKEN_PARITY,        /* a wait for a phase that does not end */

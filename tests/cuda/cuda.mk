@@ -12,6 +12,9 @@ CUDA_HOST_FLAGS := -std=c++17 -D_GNU_SOURCE -DKERNEL_HOST_LAYER='"tests/cuda/hos
 # Switches of fibers are told to ThreadSanitizer by a file that it does not look into.
 FIBER_SANITIZE = $(if $(findstring thread,$(SANITIZE)),-DEMULATOR_TSAN,$(SANITIZE))
 
+# Threads by turns are slow enough: optimised under sanitizers, too.
+$(BUILD)/obj/cuda-host/%.o: override OPTIMISE := -O2 -g -fno-omit-frame-pointer
+
 $(BUILD)/obj/cuda-host/%.o: kernels/cuda/%.cu
 	@mkdir -p $(@D)
 	@echo "c++ $<"

@@ -40,6 +40,8 @@ static void protect(int how)
     }
 }
 
+bool device_memory_guarded(void) { return !REACHABLE; }
+
 static void *range_take(size_t bytes)
 {
     if (!m.range) {

@@ -7,7 +7,11 @@
 #ifndef TESTS_CUDA_DEVICE_MEMORY_H
 #define TESTS_CUDA_DEVICE_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+/* Whether anybody is kept out: not under a sanitizer. */
+bool device_memory_guarded(void);
 
 /* On 256 bytes, as cudaMalloc aligns; NULL when there is none. */
 void *device_memory_take(size_t bytes);

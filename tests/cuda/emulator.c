@@ -55,6 +55,7 @@ struct captured {
     struct emulator_kernel *kernel;
     int grid[3], threads;
     size_t shared_large;
+    bool early;
     void (*run)(const void *);
     void *context;
 };
@@ -83,6 +84,8 @@ static struct {
     } arrays[ARRAYS_MAX];
     int n_arrays;
     size_t shared_used, shared_large, large_next; /* of the block, and of the next launch */
+    bool early, early_next;                       /* of the launch, of the next one */
+    bool waited, guarded;                         /* of the block */
     uint64_t n_choices;
     char kernel_begun, kernel_ended; /* addresses that ThreadSanitizer orders by */
 } e;
@@ -185,6 +188,15 @@ static void barrier(enum emulator_operation operation, size_t at)
 }
 
 void emulator_block_sync(void) { barrier(EMULATOR_BLOCK_SYNC, BLOCK_SYNC); }
+
+void emulator_early_set(void) { e.early_next = true; }
+
+/* Orders nothing among the threads of a block. */
+void emulator_grid_wait(void)
+{
+    if (e.early && e.waited) broken("a second wait for the kernel before");
+    if (e.early) wait_for(EMULATOR_GRID_WAIT);
+}
 
 void emulator_warp_sync(void)
 {
@@ -421,6 +433,7 @@ static void collective(struct thread *warp)
     }
     case EMULATOR_NONE:
     case EMULATOR_BLOCK_SYNC:
+    case EMULATOR_GRID_WAIT:
     case EMULATOR_WARPS_SYNC:
     case EMULATOR_BARRIER_WAIT:
     case EMULATOR_WARP_SYNC: break;
@@ -482,6 +495,8 @@ static void block_begin(int n)
 {
     e.n_arrays = 0;
     e.shared_used = e.shared_large;
+    e.waited = false;
+    if (e.guarded) device_memory_close();
     e.shared = fiber_shared_renew(e.shared, e.shared ? e.shared + BLOCK_ENDED : NULL, SHARED_BYTES);
     if (!e.shared) broken("out of memory");
     emulator_poison(e.shared, e.shared_large);
@@ -519,17 +534,30 @@ static bool some_warps_meet(int n)
     return false;
 }
 
+/* Whether all threads wait for this: then they no longer do. */
+static bool all_meet(int n, enum emulator_operation operation)
+{
+    for (int i = 0; i < n; i++)
+        if (e.threads[i].waits != operation) return false;
+    for (int i = 0; i < n; i++) e.threads[i].waits = EMULATOR_NONE;
+    return true;
+}
+
 /* What lets some warp go on when all wait. */
 static void block_unlock(int n)
 {
-    bool all = true;
-    for (int i = 0; i < n; i++) all = all && e.threads[i].waits == EMULATOR_BLOCK_SYNC;
-    if (all)
-        for (int i = 0; i < n; i++) e.threads[i].waits = EMULATOR_NONE;
-    if (all || some_warps_meet(n) || hopper_copy_one()) return;
-    for (int i = 0; i < n; i++)
+    if (all_meet(n, EMULATOR_GRID_WAIT)) {
+        e.waited = true;
+        if (e.guarded) device_memory_open();
+        return;
+    }
+    if (all_meet(n, EMULATOR_BLOCK_SYNC) || some_warps_meet(n) || hopper_copy_one()) return;
+    for (int i = 0; i < n; i++) {
         if (e.threads[i].waits == EMULATOR_BLOCK_SYNC)
             broken("a barrier is not reached by all threads");
+        if (e.threads[i].waits == EMULATOR_GRID_WAIT)
+            broken("not all threads wait for the kernel before");
+    }
     broken("all wait for each other, and nothing is under way");
 }
 
@@ -552,6 +580,7 @@ static void block_run(int n)
         if (!ended && !went_on) block_unlock(n);
     }
     hopper_block_end(n);
+    if (e.early && !e.waited) broken("a block ended before the kernel before it had");
 }
 
 static void launch(const struct captured *l)
@@ -567,6 +596,7 @@ static void launch(const struct captured *l)
     emulator_now = (struct emulator_place){.threads = l->threads, .grid = {x, y, z}};
     l->kernel->n_launches++;
     l->kernel->n_blocks += (int64_t)x * y * z;
+    e.early = l->early;
     device_memory_open();
     fiber_release(&e.kernel_begun);
     for (int64_t i = 0; i < (int64_t)x * y * z; i++) {
@@ -574,6 +604,7 @@ static void launch(const struct captured *l)
         emulator_now.block[0] = (int)(at % x);
         emulator_now.block[1] = (int)(at / x % y);
         emulator_now.block[2] = (int)(at / x / y);
+        e.guarded = e.early && i % 16 < 2; /* to close memory costs as much as to run a block */
         block_run(l->threads);
     }
     fiber_acquire(&e.kernel_ended);
@@ -601,8 +632,9 @@ void emulator_launch(struct emulator_kernel *kernel, int x, int y, int z, int th
 {
     void *arguments;
     memcpy(&arguments, &context, sizeof arguments);
-    struct captured l = {kernel, {x, y, z}, threads, e.large_next, run, arguments};
+    struct captured l = {kernel, {x, y, z}, threads, e.large_next, e.early_next, run, arguments};
     e.large_next = 0;
+    e.early_next = false;
     if (e.capturing)
         capture(&l, context_bytes);
     else

@@ -54,6 +54,12 @@ struct emulator_graph *emulator_capture_end(void);
 void emulator_graph_run(const struct emulator_graph *graph);
 void emulator_graph_free(struct emulator_graph *graph);
 
+/* Of the next launch: it may begin before the one before it has ended, so till all threads of a block
+ * have come to emulator_grid_wait the device's memory is closed (in the first two blocks of sixteen), and
+ * every block must come there. */
+void emulator_early_set(void);
+void emulator_grid_wait(void);
+
 void *emulator_shared(const char *name, int line, size_t bytes);
 void emulator_block_sync(void);
 void emulator_warp_sync(void);
@@ -61,6 +67,7 @@ void emulator_warp_sync(void);
 enum emulator_operation {
     EMULATOR_NONE,
     EMULATOR_BLOCK_SYNC,
+    EMULATOR_GRID_WAIT,
     EMULATOR_WARPS_SYNC,   /* of some warps of the block */
     EMULATOR_BARRIER_WAIT, /* this and the next: emulator_hopper.h */
     EMULATOR_WGMMA,

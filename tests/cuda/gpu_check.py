@@ -52,12 +52,12 @@ def parts(o, programs):
     def program(name, *arguments):
         return [str(programs / name), *arguments]
 
-    def bench(format_, seconds, *more, tiles=False):
+    def bench(format_, seconds, *more, variant=""):
         model = "tiny" if o.emulate else "dbrx"
-        stem = f"bench-{format_}{'-quick' if '--quick' in more else ''}{'-tiles' if tiles else ''}"
+        stem = f"bench-{format_}{'-quick' if '--quick' in more else ''}{'-' + variant if variant else ''}"
         command = program("bench-cuda", "--synthetic", model, "--format", format_, "--budget-s", LEFT,
                           "--lines", str(o.out / f"{stem}.jsonl"), *more)
-        return (stem, [[*(["env", "DBRX_CUDA=tiles"] if tiles else []), *command]], seconds)
+        return (stem, [[*(["env", f"DBRX_CUDA={variant}"] if variant else []), *command]], seconds)
 
     found = [("device", [["nvidia-smi"], ["nvidia-smi", "-q", "-d", "CLOCK,POWER,ECC"], ["nvcc", "--version"]], 20),
              ("wrappers", [program("test_cuda_wrappers")], 40),
@@ -72,8 +72,8 @@ def parts(o, programs):
         found.append((tool, [[checker(), "--tool", tool, "--error-exitcode", "9", "--print-limit", "20",
                               *program(*test)] for test in CHECKED], 60))
     found += [bench("int4", 150), bench("fp8", 150)]
-    # The same products of many rows without warpgroups, to be read beside them.
-    found += [bench("int4", 75, "--quick", tiles=True), bench("fp8", 75, "--quick", tiles=True)]
+    # Without warpgroups, and without kernels that overlap: to be read beside them.
+    found += [bench(f, 75, "--quick", variant=v) for v in ("tiles", "serial") for f in ("int4", "fp8")]
     return found
 
 

@@ -50,6 +50,16 @@ static void launch_run(struct emulator_kernel *entry, void (*kernel)(ARGS), stru
         launch_run(launch_place<where>::entry, kernel, grid_, threads, args);                      \
     } while (0)
 
+#define LAUNCH_EARLY(kernel, grid_, threads, stream, args)                                         \
+    do {                                                                                           \
+        emulator_early_set();                                                                      \
+        LAUNCH(kernel, grid_, threads, stream, args);                                              \
+    } while (0)
+
+DEVICE void grid_next(void) {}
+DEVICE void grid_wait(void) { emulator_grid_wait(); }
+DEVICE void prefetch(const void *at) { (void)at; }
+
 DEVICE int thread_index(void) { return emulator_now.thread; }
 DEVICE int thread_count(void) { return emulator_now.threads; }
 DEVICE int block_x(void) { return emulator_now.block[0]; }

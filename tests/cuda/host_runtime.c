@@ -17,7 +17,7 @@ enum { FAILED = 999, NO_MEMORY = 2, NO_DEVICE = 100, IN_CAPTURE = 900 };
 
 static struct {
     int64_t n_calls, fail_at, held;
-    bool lost, capturing, sparse;
+    bool lost, capturing, sparse, overlaps;
     size_t bytes_free, graph_bytes;
     int32_t capability;
 } r = {.bytes_free = (size_t)1 << 30, .capability = 80};
@@ -241,6 +241,10 @@ static int graph_close(void *graph)
     return fails() ? FAILED : 0;
 }
 
+/* The emulator holds kernels to the rules of it always. */
+static void overlap(bool on) { r.overlaps = on; }
+bool host_runtime_overlaps(void) { return r.overlaps; }
+
 static const char *error_text(int code)
 {
     return code == NO_MEMORY    ? "out of memory"
@@ -271,6 +275,7 @@ static const struct cuda_runtime runtime = {
     .capture_end = capture_end,
     .graph_launch = graph_launch,
     .graph_close = graph_close,
+    .overlap = overlap,
     .error_text = error_text,
     .poisons = true,
 };

@@ -32,6 +32,9 @@ void host_runtime_graph_bytes(size_t each);
 /* What is taken from now on is not filled with NaN but zero, and takes no memory until it is written. */
 void host_runtime_sparse(bool sparse);
 
+/* Whether kernels were last said to overlap. */
+bool host_runtime_overlaps(void);
+
 /* Capability 0: no GPU answers. */
 void host_runtime_capability(int32_t capability);
 

@@ -87,6 +87,30 @@ KERNEL(WARP) wrappers_kernel(struct wrappers w)
     global_or((int32_t *)w.out + WRAPPER_GLOBAL_OR * WARP * WRAPPER_OUT, 1 << lane_index() % 7);
 }
 
+/* Writes word by word, and the last only after a while. */
+KERNEL(WARP) slow_kernel(struct wrappers w)
+{
+    float v = bits_float(w.in[lane_index()]);
+    for (int i = 0; i < 20000; i++) v = v * 0.5f + 1.0f;
+    w.out[lane_index()] = v > 1.5f && v < 2.5f ? (uint32_t)lane_index() + 1 : 0; /* v is near 2 */
+}
+
+/* Of two blocks: what the kernel before wrote, one more. */
+KERNEL(WARP) early_kernel(struct wrappers w)
+{
+    grid_next();
+    prefetch(w.out + lane_index());
+    grid_wait();
+    w.out[WARP * (1 + block_x()) + lane_index()] = w.out[lane_index()] + 1;
+}
+
+void EXPORT(wrappers_early_run)(const struct wrappers *w, void *stream)
+{
+    struct grid one = {1, 1, 1}, two = {2, 1, 1};
+    LAUNCH(slow_kernel, one, WARP, stream, *w);
+    LAUNCH_EARLY(early_kernel, two, WARP, stream, *w);
+}
+
 void EXPORT(wrappers_run)(const struct wrappers *w, void *stream)
 {
     struct grid g = {1, 1, 1};

@@ -40,8 +40,11 @@ struct wrappers {
 extern "C" {
 #endif
 void wrappers_run_host(const struct wrappers *w, void *stream);
+/* A slow kernel writes i + 1 to word i, and one that may begin meanwhile adds 1: to words 32 + i, 64 + i. */
+void wrappers_early_run_host(const struct wrappers *w, void *stream);
 /* Linked by `make gpu-check` only. */
 void wrappers_run_nvidia(const struct wrappers *w, void *stream) __attribute__((weak));
+void wrappers_early_run_nvidia(const struct wrappers *w, void *stream) __attribute__((weak));
 #ifdef __cplusplus
 }
 #endif

@@ -308,7 +308,7 @@ test('doctor: what a GPU of a named memory would hold, from config.json alone', 
         ffn_config: { ffn_hidden_size: 10752, moe_num_experts: 16, moe_top_k: 4, ffn_act_fn: { name: 'silu' } } }));
     const fit = async (...args) => {
         const { code, out } = await run(['doctor', '--json', '--model', directory, '--gpu-memory', ...args]);
-        return { code, value: rowsOf(out)['on such a GPU'].value };
+        return { code, ...rowsOf(out)['on such a GPU'] };
     };
     const int4 = await fit('139G', '--weights', 'int4');
     assert.equal(int4.code, 0);
@@ -319,6 +319,12 @@ test('doctor: what a GPU of a named memory would hold, from config.json alone', 
     const fp8 = await fit('79G', '--weights', 'fp8');
     assert.equal(fp8.code, 1);
     assert.match(fp8.value, /no GPU was asked: not enough memory: 98 % of free memory is 79278 MiB, expected 127\d{3} MiB for weights/);
+    const none = await run(['doctor', '--model', directory, '--gpu-memory', '0']);
+    assert.equal(none.code, 2);
+    assert.match(none.err, /^dbrx-ls doctor: --gpu-memory: found 0, expected a size such as 80G\n$/);
+    const f32 = await fit('139G', '--kv-type', 'f32');
+    assert.match(f32.value, /KV as f32: a GPU keeps bf16 or e4m3$/);
+    assert.match(f32.advice, /--kv-type/);
 });
 
 test('doctor for people: a line per row, and what to do below it', async () => {

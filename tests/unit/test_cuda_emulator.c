@@ -20,7 +20,9 @@
 #include <unistd.h>
 
 #include "tests/cuda/broken.h"
+#include "tests/cuda/device_memory.h"
 #include "tests/cuda/emulator.h"
+#include "tests/cuda/host_runtime.h"
 
 /* out[i] = i + 1, around. Returns whether it is. */
 static bool neighbours_right(enum broken_fault fault, struct emulator_options order)
@@ -53,7 +55,7 @@ static void a_missing_barrier_shows(void **state)
 /* What a process of its own says before it ends; NULL when it ends well. */
 static const char *said(enum broken_fault fault)
 {
-    static char words[1024];
+    static char words[1 << 16]; /* a sanitizer may have much to say before */
     int ends[2], code;
     assert_int_equal(pipe(ends), 0);
     fflush(NULL);
@@ -83,13 +85,22 @@ static void what_cuda_forbids_is_said(void **state)
         enum broken_fault fault;
         const char *words;
     } cases[] = {
-        {BROKEN_LANES, "different collectives"},    {BROKEN_BARRIER, "not reached by all"},
-        {BROKEN_ALIGNMENT, "not aligned"},          {BROKEN_SHARED, "48 KiB"},
-        {BROKEN_COPY, "never waited for"},          {BROKEN_PARITY, "nothing is under way"},
-        {BROKEN_BARRIER_FENCE, "before its fence"}, {BROKEN_PRODUCT_FENCE, "without its fence"},
-        {BROKEN_PRODUCT_WAIT, "never waited for"},  {BROKEN_SUMS, "touched before their wait"},
-        {BROKEN_DESCRIPTOR, "swizzle pattern"},     {BROKEN_WARPS_DIFFER, "different products"},
-        {BROKEN_REGISTERS, "multiple of 8"},        {BROKEN_HALF_WARPGROUP, "whole warpgroup"},
+        {BROKEN_LANES, "different collectives"},
+        {BROKEN_BARRIER, "not reached by all"},
+        {BROKEN_ALIGNMENT, "not aligned"},
+        {BROKEN_SHARED, "48 KiB"},
+        {BROKEN_EARLY_END, "before the kernel before"},
+        {BROKEN_EARLY_HALF, "not all threads wait"},
+        {BROKEN_COPY, "never waited for"},
+        {BROKEN_PARITY, "nothing is under way"},
+        {BROKEN_BARRIER_FENCE, "before its fence"},
+        {BROKEN_PRODUCT_FENCE, "without its fence"},
+        {BROKEN_PRODUCT_WAIT, "never waited for"},
+        {BROKEN_SUMS, "touched before their wait"},
+        {BROKEN_DESCRIPTOR, "swizzle pattern"},
+        {BROKEN_WARPS_DIFFER, "different products"},
+        {BROKEN_REGISTERS, "multiple of 8"},
+        {BROKEN_HALF_WARPGROUP, "whole warpgroup"},
     };
     (void)state;
     assert_null(said(BROKEN_NONE));
@@ -98,6 +109,33 @@ static void what_cuda_forbids_is_said(void **state)
         assert_non_null(words);
         assert_non_null(strstr(words, cases[i].words));
     }
+}
+
+/* Before its wait a kernel that begins early has no memory: it dies as the host does. */
+static void early_kernels_wait(void **state)
+{
+    (void)state;
+    void *there;
+    float out[64];
+    if (!device_memory_guarded()) skip();
+    assert_int_equal(host_backend.runtime->take(&there, sizeof out), 0);
+    emulator_set((struct emulator_options){EMULATOR_FORWARD, 0, false});
+    broken_launch(BROKEN_EARLY, there);
+    assert_int_equal(host_backend.runtime->copy(out, there, sizeof out, NULL), 0);
+    for (int i = 0; i < 64; i++) assert_true(out[i] == (float)i);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit none = {0, 0};
+        setrlimit(RLIMIT_CORE, &none);
+        signal(SIGSEGV, SIG_DFL);
+        broken_launch(BROKEN_EARLY_TOUCH, there);
+        _exit(0);
+    }
+    int code;
+    waitpid(child, &code, 0);
+    assert_true(WIFSIGNALED(code) && WTERMSIG(code) == SIGSEGV);
+    host_backend.runtime->give(there);
 }
 
 /* 32 ones times ones; without the fence tensor cores see what shared memory held before: NaN. */
@@ -129,6 +167,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(barriers_hold_in_every_order),
         cmocka_unit_test(a_missing_barrier_shows),
         cmocka_unit_test(what_cuda_forbids_is_said),
+        cmocka_unit_test(early_kernels_wait),
         cmocka_unit_test(tensor_cores_see_what_a_fence_showed),
         cmocka_unit_test(bf16_pairs_multiply),
     };

@@ -168,6 +168,27 @@ static void weights_larger_than_a_stage(void **state)
     rig_close(&r);
 }
 
+/* Where griddepcontrol is compiled in, and nowhere else: without it nobody would wait. */
+static void kernels_overlap_on_hopper_alone(void **state)
+{
+    static const struct {
+        int32_t capability;
+        const char *variant;
+        bool overlaps;
+    } cases[] = {{90, NULL, true}, {80, NULL, false}, {100, NULL, false}, {90, "serial", false}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rig r;
+        struct rig_options o = tiny();
+        host_runtime_capability(cases[i].capability);
+        o.variant = cases[i].variant;
+        rig_open(&r, &kernels_cuda, &o);
+        assert_int_equal(host_runtime_overlaps(), cases[i].overlaps);
+        rig_close(&r);
+    }
+    host_runtime_capability(80);
+}
+
 static void machines_without(void **state)
 {
     (void)state;
@@ -315,10 +336,15 @@ int main(int argc, char **argv)
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     backend_choose();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pages_move_whole),       cmocka_unit_test(bad_steps_are_reported),
-        cmocka_unit_test(weights_that_are_wrong), cmocka_unit_test(weights_larger_than_a_stage),
-        cmocka_unit_test(machines_without),       cmocka_unit_test(every_call_fails_once),
-        cmocka_unit_test(cost_grows_with_work),   cmocka_unit_test(integer_activations_are_refused),
+        cmocka_unit_test(pages_move_whole),
+        cmocka_unit_test(bad_steps_are_reported),
+        cmocka_unit_test(weights_that_are_wrong),
+        cmocka_unit_test(weights_larger_than_a_stage),
+        cmocka_unit_test(kernels_overlap_on_hopper_alone),
+        cmocka_unit_test(machines_without),
+        cmocka_unit_test(every_call_fails_once),
+        cmocka_unit_test(cost_grows_with_work),
+        cmocka_unit_test(integer_activations_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -394,6 +394,24 @@ static void emulated_as_a_gpu_said(void **state)
     fclose(f);
 }
 
+/* A kernel that begins before the one before has ended sees all that it wrote. */
+static void early_sees_what_came_before(void **state)
+{
+    (void)state;
+    struct cuda_device_info info;
+    const struct cuda_backend *backend = backend_choose();
+    bool host = backend == &host_backend;
+    assert_true(host || wrappers_early_run_nvidia != NULL);
+    assert_int_equal(backend->runtime->open(0, &info), 0);
+    backend->runtime->overlap(info.capability == 90);
+    for (int round = 0; round < (host ? 1 : 100); round++) {
+        wrappers_run(backend, host ? wrappers_early_run_host : wrappers_early_run_nvidia);
+        const uint32_t *words = (const uint32_t *)out;
+        for (uint32_t i = 0; i < 3 * LANES; i++)
+            assert_int_equal(words[i], i % LANES + (i < LANES ? 1 : 2));
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
@@ -402,6 +420,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(emulated_as_defined),
         cmocka_unit_test(gpu_as_defined),
+        cmocka_unit_test(early_sees_what_came_before),
         cmocka_unit_test(emulated_as_a_gpu_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
