@@ -128,7 +128,10 @@ static void on_progress(void *context, int n_begun, int n_calls, int64_t n_token
     const struct commit_message *c = context;
     char words[96], part[48] = "";
     if (n_calls > 1) snprintf(part, sizeof part, "part %d of %d, ", n_begun, n_calls);
-    snprintf(words, sizeof words, "%s%lld tokens", part, (long long)n_tokens);
+    if (n_tokens)
+        snprintf(words, sizeof words, "%s%lld tokens", part, (long long)n_tokens);
+    else
+        snprintf(words, sizeof words, "%sreading", part);
     if (c->with_parent && !c->warm)
         fprintf(stderr, COMMIT_PROGRESS "%s\n", words);
     else

@@ -15,11 +15,12 @@ static const char usage[] =
 
 static bool json;
 
+/* Whom nobody reads any more need not go on. */
 static void on_prose(struct act *a, text piece)
 {
-    (void)a;
     terminal_print(piece);
-    fflush(stdout);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        engine_run_end(&a->run, fail(a->run.err, ERR_IO, "stdout: cannot be written"));
 }
 
 static status on_result(struct act *a, const struct action_result *r, error *err)

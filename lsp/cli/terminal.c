@@ -31,7 +31,11 @@ void terminal_print_grey(text t)
     if (colour) fputs("\033[0m", stdout);
 }
 
+/* Only what stands there is taken away: the line may have an answer on it by now. */
 void terminal_progress(const char *words)
 {
-    if (isatty(STDERR_FILENO)) fprintf(stderr, "\r%s\033[K", words);
+    static bool shown;
+    if (!isatty(STDERR_FILENO) || (!shown && !words[0])) return;
+    fprintf(stderr, "\r%s\033[K", words);
+    shown = words[0] != 0;
 }

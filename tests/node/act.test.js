@@ -89,6 +89,23 @@ test('explain: prose as it comes, JSON at the end, in the language asked for', a
     });
 });
 
+test('explain at a terminal: the progress goes, the words stay; who reads no more ends it', async () => {
+    const script = { text: ' adds the values up, one after the other.', pieceBytes: 5, pieceMs: 20 };
+    await scene({ script }, async ({ sandbox, engine }) => {
+        const env = sandbox.env({ DBRX_ENDPOINT: engine.endpoint, LC_ALL: 'C.UTF-8', TERM: 'xterm' });
+        const shell = (words) => new Promise((done) => {
+            execFile('sh', ['-c', words], { cwd: sandbox.work, env, encoding: 'utf8' }, (error, stdout) => done(stdout));
+        });
+        const seen = await shell(`script -qec "'${program}' explain sum.c:2-9" /dev/null`);
+        assert.match(seen, /reading/); // it was shown, and taken away before the words
+        assert.ok(seen.endsWith('\x1b[K**What** adds the values up, one after the other.\r\n'), JSON.stringify(seen));
+
+        engine.script = { text: Array.from({ length: 4000 }, (_, i) => ` word${i * i}`).join(''), pieceBytes: 5, pieceMs: 20 };
+        await shell(`'${program}' explain sum.c:2-9 | head -c 10`);
+        await engine.until(() => engine.requests.at(-1).closedBy === 'client', 'the stream to close');
+    });
+});
+
 test('secrets: masked where they are read, refused where they would be written back', async () => {
     const files = { 'sum.c': SUM.replace('int total', `const char *key = "${KEY}";\n    int total`), '.env': 'A=b\n' };
     await scene({ script: ' x', files }, async ({ engine, run }) => {

@@ -70,6 +70,51 @@ async function ghostIs(nvim, expected) {
     }
 }
 
+// Neovim on a real screen, in a tmux of its own: what is typed and what is seen; null without tmux.
+async function openScreen(t, { text, script }) {
+    try {
+        execFileSync('tmux', ['-V']);
+    } catch {
+        return null;
+    }
+    const engine = await startScriptedEngine({
+        socket: path.join(t.sandbox.directory, 'e.sock'),
+        script,
+    });
+    t.atEnd(() => engine.close());
+    t.sandbox.write({ [FILE]: text });
+    const nvim = new Neovim(t.nvim, t.sandbox, { endpoint: engine.endpoint });
+    const socket = path.join(t.sandbox.directory, 'tmux.sock');
+    const tmux = (...args) =>
+        execFileSync('tmux', ['-S', socket, '-f', '/dev/null', ...args], {
+            encoding: 'utf8',
+            stdio: 'pipe',
+            env: t.sandbox.env({ TERM: 'xterm-256color' }),
+            cwd: t.sandbox.work,
+        });
+    tmux('new-session', '-d', '-x', '80', '-y', '20', t.nvim, ...nvim.args, FILE);
+    t.atEnd(() => {
+        try {
+            tmux('kill-server');
+        } catch {
+            // it ended with its only window
+        }
+    });
+    const seen = () => tmux('capture-pane', '-p');
+    const screenHas = async (wanted) => {
+        for (let i = 0; i < 100; i++, await sleep(100))
+            if (wanted instanceof RegExp ? wanted.test(seen()) : seen().includes(wanted)) return;
+        assert.fail(`not on the screen: ${wanted}\n${seen()}`);
+    };
+    await screenHas('return n_even');
+    await engine.until(() => engine.leases.size > 0, 'the server');
+    const command = (words) => {
+        tmux('send-keys', '-l', `:${words}`);
+        tmux('send-keys', 'Enter');
+    };
+    return { engine, tmux, seen, screenHas, command };
+}
+
 export const cases = {
     async 'ghost text is what the file goes on with'(t) {
         const { engine, nvim } = await openAtFor(t);
@@ -269,41 +314,9 @@ export const cases = {
     },
 
     async 'a real screen shows it behind the cursor'(t) {
-        try {
-            execFileSync('tmux', ['-V']);
-        } catch {
-            return 'tmux is not installed';
-        }
-        const engine = await startScriptedEngine({
-            socket: path.join(t.sandbox.directory, 'e.sock'),
-            script: truth(),
-        });
-        t.atEnd(() => engine.close());
-        t.sandbox.write({ [FILE]: cutAt(6, FOR_HEAD.slice(0, -1)) });
-        const nvim = new Neovim(t.nvim, t.sandbox, { endpoint: engine.endpoint });
-        const socket = path.join(t.sandbox.directory, 'tmux.sock');
-        const tmux = (...args) =>
-            execFileSync('tmux', ['-S', socket, '-f', '/dev/null', ...args], {
-                encoding: 'utf8',
-                stdio: 'pipe',
-                env: t.sandbox.env({ TERM: 'xterm-256color' }),
-                cwd: t.sandbox.work,
-            });
-        tmux('new-session', '-d', '-x', '80', '-y', '20', t.nvim, ...nvim.args, FILE);
-        t.atEnd(() => {
-            try {
-                tmux('kill-server');
-            } catch {
-                // it ended with its only window
-            }
-        });
-        const screenHas = async (text) => {
-            for (let i = 0; i < 100; i++, await sleep(100))
-                if (tmux('capture-pane', '-p').includes(text)) return;
-            assert.fail(`not on the screen: ${text}\n${tmux('capture-pane', '-p')}`);
-        };
-        await screenHas('return n_even');
-        await engine.until(() => engine.leases.size > 0, 'the server');
+        const screen = await openScreen(t, { text: cutAt(6, FOR_HEAD.slice(0, -1)), script: truth() });
+        if (!screen) return 'tmux is not installed';
+        const { tmux, screenHas } = screen;
         tmux('send-keys', '7GA\\;'); // a bare ; would end tmux's command
         await screenHas(FOR);
         tmux('send-keys', '-l', ' i');
@@ -319,6 +332,61 @@ export const cases = {
             TRUTH,
         );
         return undefined;
+    },
+
+    async 'what is under way is seen, and can be cancelled'(t) {
+        const slow = { text: 'return n_even + 0;\n```', pieceBytes: 1, pieceMs: 500 };
+        const screen = await openScreen(t, { text: TRUTH, script: slow });
+        if (!screen) return 'tmux is not installed';
+        const { engine, command, screenHas, seen } = screen;
+        command('9DbrxAct simplify');
+        await screenHas(/dbrx-ls: Simplify: \d+ tokens {2}\(:DbrxCancel ends it\)/);
+        command('DbrxCancel');
+        await screenHas('dbrx-ls: cancelled');
+        await engine.until(() => engine.requests[0].closedBy === 'client', 'the stream to close');
+        command('DbrxCancel');
+        await screenHas('dbrx-ls: nothing is under way');
+        command('9DbrxAct dance');
+        await screenHas('dbrx-ls: no such action: dance');
+        // Neovim keeps cancelled answers to itself; the reason is said all the same.
+        command('9DbrxAct simplify');
+        await engine.until(() => engine.requests.length === 2, 'the question');
+        command('9normal Ax');
+        await screenHas('dbrx-ls: the text it is about was changed');
+        assert.ok(seen().includes('return n_even;x'));
+        return undefined;
+    },
+
+    async 'one explanation at a time; closing its window ends it'(t) {
+        const slow = { text: ` counts${', on and on'.repeat(3)}`, pieceBytes: 2, pieceMs: 400 };
+        const screen = await openScreen(t, { text: TRUTH, script: [{ text: ' says little.' }, slow] });
+        if (!screen) return 'tmux is not installed';
+        const { engine, tmux, command, screenHas, seen } = screen;
+        command('5,9DbrxAct explain');
+        await screenHas('says little.');
+        command('5,9DbrxAct explain');
+        await screenHas('**What** count');
+        assert.ok(!seen().includes('says little.'), seen());
+        tmux('send-keys', 'C-w', 'w');
+        tmux('send-keys', 'q');
+        await engine.until(() => engine.requests[1].closedBy === 'client', 'the stream to close');
+        await screenHas(/^[^│]*$/);
+        return undefined;
+    },
+
+    async 'tests that were made stand in a window of their own, and keys go where they went'(t) {
+        const script = 'int main(void)\n{\n    return 0;\n}\n```';
+        const { nvim } = await open(t, { text: TRUTH, script });
+        await nvim.keys(':5DbrxAct tests<CR>');
+        const names = 'vim.tbl_map(function(w) return vim.fn.fnamemodify(vim.api.nvim_buf_get_name(' +
+            "vim.api.nvim_win_get_buf(w)), ':t') end, vim.api.nvim_list_wins())";
+        await nvim.until(async () => (await nvim.lua(names)).includes('test_count.c'), 'the window');
+        assert.equal(await nvim.lua("vim.fn.expand('%:t')"), FILE);
+        assert.equal(await nvim.text(), TRUTH);
+        assert.equal(
+            await nvim.lua("table.concat(vim.fn.getbufline('test_count.c', 1, '$'), '|')"),
+            'int main(void)|{|    return 0;|}',
+        );
     },
 
     async 'an action edits the lines, one u takes it back'(t) {
@@ -351,9 +419,11 @@ export const cases = {
         git('init', '-q', '-b', 'main', '.');
         await nvim.keys(':DbrxCommitMessage<CR>');
         await nvim.until(async () => /nothing is staged/.test(await nvim.messages()), 'the refusal');
-        git('add', FILE);
+        t.sandbox.write({ 'yarn.lock': 'x\n' });
+        git('add', FILE, 'yarn.lock');
         await nvim.keys(':DbrxCommitMessage<CR>');
         await nvim.until(async () => (await nvim.lua("vim.fn.getreg('\"')")).startsWith('Count'), 'the register');
+        await nvim.until(async () => /not all was read: yarn\.lock: named only/.test(await nvim.messages()), 'what was left out');
         assert.equal(await nvim.lua("vim.fn.getreg('\"')"), 'Count even numbers\n\nOdd ones are left out.\n');
         assert.match(engine.requests.at(-1).prompt, /A count\.c \+\d+ -0/);
         assert.equal(await nvim.text(), TRUTH);

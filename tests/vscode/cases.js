@@ -1,6 +1,7 @@
 // What a user of VS Code sees, one function per case, in order, in one window. The scripted engine
 // says what the file really goes on with, so every expected text is known.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -137,6 +138,69 @@ export const cases = {
         await t.code.command('Write a Commit Message');
         await t.code.until(async () => /Add a sum of integers/.test((await t.code.page
             .locator('.scm-editor').first().innerText()).replaceAll('\u00a0', ' ')), 'the message');
+    },
+
+    async 'a message that was replaced can be put back; what was left out is told'(t) {
+        fs.writeFileSync(path.join(t.folder, 'yarn.lock'), 'x\n');
+        execFileSync('git', ['add', 'yarn.lock'], { cwd: t.folder, env: t.sandbox.env() });
+        const box = t.code.page.locator('.scm-editor').first();
+        const words = async () => (await box.innerText()).replaceAll('\u00a0', ' ').trim();
+        await box.click();
+        await t.code.page.keyboard.press('Control+a');
+        await t.code.page.keyboard.type('my own words');
+        t.engine.script = 'Add a lock';
+        await t.code.command('Write a Commit Message');
+        await t.code.until(async () => /Add a lock/.test(await words()), 'the message');
+        await t.code.until(() => t.code.mentions(/not all was read: yarn\.lock: named only/), 'what was left out');
+        await t.code.page.locator('.notification-toast .monaco-button')
+            .filter({ hasText: 'Put It Back' }).first().click();
+        await t.code.until(async () => (await words()) === 'my own words', 'the words of before');
+        fs.rmSync(path.join(t.folder, 'yarn.lock'));
+        execFileSync('git', ['rm', '-q', '--cached', 'yarn.lock'], { cwd: t.folder, env: t.sandbox.env() });
+    },
+
+    async 'what is cancelled, or changed inside, is a word in the status bar and no dialog'(t) {
+        t.engine.script = { text: `${SHORT_LOOP.trimStart()}\n\`\`\``, pieceBytes: 1, pieceMs: 500 };
+        await atTheLoop(t);
+        await t.code.command('Simplify');
+        await t.code.until(() => t.code.mentions(/Simplify: [0-9]+ tokens/), 'its progress');
+        await t.code.command('Cancel What Is Under Way');
+        await t.code.until(() => t.code.mentions(/dbrx-ls: cancelled/), 'the word');
+        await t.code.until(() => t.engine.requests.at(-1).closedBy === 'client', 'the stream to close');
+        await atTheLoop(t);
+        await t.code.command('Simplify');
+        await t.code.until(() => t.code.mentions(/Simplify: [0-9]+ tokens/), 'its progress');
+        await t.code.page.keyboard.press('ArrowRight');
+        await t.code.page.keyboard.type('x');
+        await t.code.until(() => t.code.mentions(/the text it is about was changed/), 'the word');
+        await t.code.page.keyboard.press('Control+z');
+        assert.equal(await t.code.page.locator('.monaco-dialog-box').count(), 0);
+    },
+
+    async 'a refusal is one message with its reason, and no dialog'(t) {
+        t.engine.script = 'broken ((\n```';
+        await atTheLoop(t);
+        await t.code.command('Simplify');
+        await t.code.until(async () => (await t.code.notifications()).some((one) => /dbrx-ls: the code does not parse/.test(one)),
+            'the reason');
+        await t.code.command('Fix');
+        await t.code.until(async () => (await t.code.notifications()).some((one) => /dbrx-ls: nothing is reported here/.test(one)),
+            'the reason');
+        assert.equal(await t.code.page.locator('.monaco-dialog-box').count(), 0);
+        await t.code.clearNotifications();
+    },
+
+    async 'tests that were made stand beside the code, and keys go where they went'(t) {
+        t.engine.script = 'int main(void)\n{\n    return 0;\n}\n```';
+        const file = await atTheLoop(t);
+        await t.code.page.keyboard.press('ArrowRight');
+        await t.code.command('Generate Tests');
+        await t.code.until(async () => /int main\(void\)/.test(await t.code.text()), 'the tests');
+        await t.code.page.keyboard.type('y');
+        await saved(t.code, file, SUM.replace('    }\n    return total', '    }y\n    return total'));
+        await t.code.page.keyboard.press('Control+z');
+        await saved(t.code, file, SUM);
+        assert.ok(fs.existsSync(path.join(t.folder, 'test_sum.c')));
     },
 
     async 'a server that is killed comes back, and completes'(t) {

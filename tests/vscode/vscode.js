@@ -150,6 +150,20 @@ export class VsCode {
             .find((text) => /dbrx/i.test(text)) ?? '';
     }
 
+    /** Whether an item of the status bar says it. */
+    async mentions(words) {
+        return (await this.page.locator('.statusbar-item').allInnerTexts()).some((text) => words.test(text));
+    }
+
+    async clearNotifications() {
+        await this.page.keyboard.press('F1');
+        await this.page.locator('.quick-input-widget input').first().fill('>Notifications: Clear All');
+        await this.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: 'Clear All Notifications' })
+            .first().waitFor({ timeout: 20000 });
+        await this.page.keyboard.press('Enter');
+        await this.until(async () => (await this.notifications()).length === 0, 'no notifications');
+    }
+
     notifications() {
         return this.page.locator('.notification-toast:visible').allInnerTexts();
     }

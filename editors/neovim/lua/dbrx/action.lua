@@ -134,10 +134,18 @@ local function range_of(buffer, first, last, encoding)
     return { start = at, ['end'] = at }
 end
 
--- Editors before 0.8 do not show documents for a server.
+-- A new file: its last line end has become an empty line, for the buffer had one line already. Neovim
+-- before 0.8 does not show documents for a server.
 local function created(result)
-    local is_new = type(result) == 'table' and result.outcome == 'created' and type(result.uri) == 'string'
-    if is_new and vim.fn.has('nvim-0.8') == 0 then
+    if type(result) ~= 'table' or result.outcome ~= 'created' or type(result.uri) ~= 'string' then
+        return
+    end
+    local buffer = vim.uri_to_bufnr(result.uri)
+    local last = vim.api.nvim_buf_is_loaded(buffer) and vim.api.nvim_buf_get_lines(buffer, -2, -1, false)[1]
+    if last == '' and vim.api.nvim_buf_line_count(buffer) > 1 then
+        vim.api.nvim_buf_set_lines(buffer, -2, -1, false, {})
+    end
+    if vim.fn.has('nvim-0.8') == 0 then
         local window = vim.api.nvim_get_current_win()
         vim.cmd('split ' .. vim.fn.fnameescape(vim.uri_to_fname(result.uri)))
         vim.api.nvim_set_current_win(window)
