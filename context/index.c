@@ -502,6 +502,7 @@ status index_update(struct index_report *out, code_index *x, repository *r,
         code = update_once(&u);
     }
     out->n_files = u.list.n;
+    out->rules = u.list.rules;
     out->rebuilt = x->rebuilt;
     out->elapsed_us = clock_us() - from_us;
     repository_files_free(&u.list);

@@ -48,7 +48,8 @@ struct index_report {
     uint64_t source_bytes;            /* of the files that are not skipped */
     uint64_t parsed_bytes, database_bytes;
     int64_t elapsed_us;
-    bool rebuilt; /* the database was damaged and was built anew */
+    uint64_t rules; /* repository_list's */
+    bool rebuilt;   /* the database was damaged and was built anew */
 };
 
 /* Called about ten times a second; false ends the update with ERR_CANCELLED, keeping what is done.

@@ -77,6 +77,7 @@ struct repository_files {
     size_t n_special; /* links, FIFOs, sockets, devices, left out */
     size_t n_refused; /* directories that cannot be read, are too deep, or repeat an outer one */
     bool truncated;   /* REPOSITORY_FILES_MAX was reached: the rest is left out */
+    uint64_t rules;   /* another number when an attribute file is another one, or was changed */
     arena memory;
 };
 

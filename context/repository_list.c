@@ -110,8 +110,20 @@ static bool mentions(int folder, const char *name)
     return found;
 }
 
+/* A sum, as directories are read in any order. */
+static void rules_add(struct repository_files *out, text folder, int fd, const char *name)
+{
+    struct stat st;
+    if (fstatat(fd, name, &st, 0) != 0) return;
+    uint64_t parts[] = {text_hash(folder),           text_hash(text_of(name)),
+                        (uint64_t)st.st_ino,         (uint64_t)st.st_size,
+                        (uint64_t)st.st_mtim.tv_sec, (uint64_t)st.st_mtim.tv_nsec,
+                        (uint64_t)st.st_ctim.tv_nsec};
+    out->rules += text_hash((text){(const char *)parts, sizeof parts});
+}
+
 /* Attribute files outside the tree: of the repository, of the user, of the machine. */
-static bool mentioned_elsewhere(const repository *r)
+static bool mentioned_elsewhere(const repository *r, struct repository_files *out)
 {
     char path[PATH_MAX + 32];
     git_config *config = NULL;
@@ -119,14 +131,20 @@ static bool mentioned_elsewhere(const repository *r)
     const char *home = getenv("HOME"), *set = getenv("XDG_CONFIG_HOME");
     snprintf(path, sizeof path, "%s/info/attributes", r->common);
     bool found = mentions(AT_FDCWD, path) || mentions(AT_FDCWD, "/etc/gitattributes");
+    rules_add(out, TEXT(""), AT_FDCWD, path);
+    rules_add(out, TEXT(""), AT_FDCWD, "/etc/gitattributes");
     snprintf(path, sizeof path, "%s%s/git/attributes",
              set && *set ? set
              : home      ? home
                          : "",
              set && *set ? "" : "/.config");
     found = found || mentions(AT_FDCWD, path);
+    rules_add(out, TEXT(""), AT_FDCWD, path);
     if (git_repository_config_snapshot(&config, r->git) == 0)
-        found = found || git_config_get_path(&named, config, "core.attributesfile") == 0;
+        if (git_config_get_path(&named, config, "core.attributesfile") == 0) {
+            found = true;
+            rules_add(out, TEXT("core.attributesfile"), AT_FDCWD, named.ptr);
+        }
     git_buf_dispose(&named);
     git_config_free(config);
     return found;
@@ -137,9 +155,10 @@ static void level_attributes(struct level *here, const struct walk *w, int fd)
 {
     struct stat st;
     here->attributed =
-        here->outer ? here->outer->attributed : w->r->git && mentioned_elsewhere(w->r);
+        here->outer ? here->outer->attributed : w->r->git && mentioned_elsewhere(w->r, w->out);
     here->closed = here->outer && here->outer->closed;
     if (!w->r->git || fstatat(fd, ".gitattributes", &st, 0) != 0 || S_ISDIR(st.st_mode)) return;
+    rules_add(w->out, buffer_text(&w->path), fd, ".gitattributes");
     if (!S_ISREG(st.st_mode))
         here->closed = true;
     else if (mentions(fd, ".gitattributes"))

@@ -38,6 +38,7 @@ struct trim {
     bool mismatch;      /* the answer did not begin as it must */
     bool broken;        /* it ended by a fault: what is not whole is not shown */
     bool windows_lines; /* "\r\n" in the document */
+    bool asked;
     const char *reason;
     buffer out;
     text content; /* the caller's */
@@ -114,6 +115,7 @@ static void place_make(trim *t, const struct trim_options *options)
     t->content = d->content;
     t->tree = d->tree;
     t->cursor_byte = cursor;
+    t->asked = options->asked;
     copy_around(t, d->content, cursor);
     p->language = language_of_document(d);
     p->before = buffer_text(&t->before);
@@ -225,14 +227,34 @@ static enum trim_state inside_end(trim *t, size_t to)
 }
 
 /* The bytes that had to come first may have been met by chance: "S" by "Sure". */
+static void put_with_must(buffer *out, const trim *t, text line)
+{
+    buffer_put_text(out, text_trim(buffer_text(&t->must_start)));
+    buffer_put_text(out, line);
+}
+
 static bool is_prose(const trim *t, text line)
 {
     buffer whole = {0};
-    buffer_put_text(&whole, text_trim(buffer_text(&t->must_start)));
-    buffer_put_text(&whole, line);
+    put_with_must(&whole, t, line);
     bool prose = !whole.failed && trim_text_is_prose(buffer_text(&whole));
     buffer_free(&whole);
     return prose;
+}
+
+/* A fence opened again. Behind a single "`" it is one too, where the language has no fences itself. */
+static bool opens_fence(const trim *t, text line)
+{
+    bool bare, first = !t->mismatch && t->n_waited == 0;
+    if (trim_text_is_fence(line, t->place.fence_size, &bare)) return !first || !bare;
+    text must = text_trim(buffer_text(&t->must_start));
+    bool met_by_chance = first && must.size && strspn(must.bytes, "`") >= must.size &&
+                         t->place.language && t->place.language->quotes[0];
+    buffer whole = {0};
+    if (met_by_chance) put_with_must(&whole, t, line);
+    bool fence = trim_text_is_fence(buffer_text(&whole), t->place.fence_size, &bare) && !bare;
+    buffer_free(&whole);
+    return fence;
 }
 
 /* In a comment, what sounds like chatter is a comment unless a fence follows it. */
@@ -247,8 +269,8 @@ static enum trim_state words_take(trim *t, size_t to)
 static enum trim_state start_line(trim *t, text line)
 {
     size_t from = (size_t)(line.bytes - t->clean.bytes);
-    bool bare, waiting = t->mismatch || t->n_waited > 0;
-    if (trim_text_is_fence(line, t->place.fence_size, &bare) && (waiting || !bare)) {
+    bool waiting = t->mismatch || t->n_waited > 0;
+    if (opens_fence(t, line)) {
         t->stage = INSIDE;
         t->inside_from = from + line.size + 1;
         return TRIM_MORE;
@@ -395,6 +417,13 @@ static text body_shown(const trim *t)
     return text_slice(all, 0, size);
 }
 
+static bool is_one_character(text visible)
+{
+    size_t size;
+    utf8_decode(visible, 0, &size);
+    return size == visible.size;
+}
+
 static void out_make(trim *t)
 {
     text insert = body_shown(t);
@@ -404,6 +433,10 @@ static void out_make(trim *t)
     buffer_clear(&t->out);
     if (trim_text_is_blank(insert)) {
         if (size) t->reason = "nothing visible is left";
+        return;
+    }
+    if (!t->asked && is_one_character(text_trim(insert))) {
+        t->reason = "one character is typed sooner than read";
         return;
     }
     for (size_t i = 0; i < insert.size; i++) {

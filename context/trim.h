@@ -2,7 +2,7 @@
  *
  * Fed piece by piece while the answer streams, it decides when to stop and what of it is shown:
  * stop at the closing fence, the suffix's first lines, the end of the line or block -> drop prose
- * and fences -> cut the overlap with the suffix -> drop what has no visible character. It knows
+ * and fences -> cut the overlap with the suffix -> drop what has too few visible characters. It knows
  * text only: no ids, no HTTP, no LSP. All text of a model is untrusted input. Not thread-safe. */
 #ifndef CONTEXT_TRIM_H
 #define CONTEXT_TRIM_H
@@ -18,6 +18,7 @@ struct trim_options {
     text must_start_with; /* the answer repeats these bytes first; they are checked and dropped */
     text fence;           /* closing fence of the prompt's open assistant turn */
     bool many_lines;      /* a block may be completed; else one line */
+    bool asked;           /* the user asked: even one character is shown */
 };
 
 /* The document's content and tree must live until trim_close; the rest is copied. */

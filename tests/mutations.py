@@ -404,8 +404,6 @@ FAULTS = [
     ("false_block_stays", "context/prompt_plan.c",
      [("if (!text_equal(one, other)) return true;", "if (!text_equal(one, other)) return false;")],
      "test_retrieve", None),
-    ("what_parses_worse_is_shown", "context/trim_syntax.c",
-     [("    return found;\n}", "    return found ? found : last;\n}")], "test_trim", None),
     ("what_sounds_like_chatter_is_lost", "context/trim.c",
      [("t->stage == START && t->n_waited && t->prose_is_text", "t->stage == BODY && t->n_waited")],
      "test_trim", None),

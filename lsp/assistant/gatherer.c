@@ -77,8 +77,7 @@ struct gatherer {
     struct job *running;
     struct question next; /* the newest one that waits */
     bool has_next, closing;
-    void (*staged)(void *context, const char *folder, const char *id);
-    void *staged_context;
+    struct gatherer_watcher watcher;
     atomic_bool cancelled;
 };
 
@@ -91,19 +90,19 @@ status gatherer_open(gatherer **out, uv_loop_t *loop, error *err)
     return OK;
 }
 
-void gatherer_watch_stage(gatherer *g,
-                          void (*staged)(void *context, const char *folder, const char *id),
-                          void *context)
-{
-    g->staged = staged;
-    g->staged_context = context;
-}
+void gatherer_watch(gatherer *g, const struct gatherer_watcher *watcher) { g->watcher = *watcher; }
 
 static void on_staged(void *context, const indexer *x)
 {
     gatherer *g = context;
-    if (g->staged && !g->closing)
-        g->staged(g->staged_context, indexer_folder(x), indexer_staged(x));
+    if (g->watcher.staged && !g->closing)
+        g->watcher.staged(g->watcher.context, indexer_folder(x), indexer_staged(x));
+}
+
+static void on_rules(void *context)
+{
+    gatherer *g = context;
+    if (g->watcher.rules && !g->closing) g->watcher.rules(g->watcher.context);
 }
 
 static void question_free(struct question *q)
@@ -158,7 +157,8 @@ void gatherer_add(gatherer *g, text folder)
     if (g->n_folders == FOLDERS_MAX || folder.size < 2) return;
     struct folder f = {0};
     if (indexer_open(&f.indexer, g->loop, folder, &err) == OK) {
-        indexer_watch(f.indexer, on_staged, g);
+        const struct indexer_watcher watcher = {on_staged, on_rules, g};
+        indexer_watch(f.indexer, &watcher);
         g->folders[g->n_folders++] = f;
     } else {
         log_line(LOG_WARN, "%s", err.message);

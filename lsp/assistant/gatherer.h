@@ -16,11 +16,15 @@
 typedef struct gatherer gatherer;
 
 status gatherer_open(gatherer **out, uv_loop_t *loop, error *err);
-/* `staged` is called from the loop when something else than before is staged for the next commit of a
- * folder's repository; `id` names it, "" when nothing is. Folders added later are watched. */
-void gatherer_watch_stage(gatherer *g,
-                          void (*staged)(void *context, const char *folder, const char *id),
-                          void *context);
+/* Called from the loop, also for folders added later: when something else than before is staged for the
+ * next commit of a folder's repository (`id` names it, "" when nothing is); when its git attributes are
+ * others than they were. */
+struct gatherer_watcher {
+    void (*staged)(void *context, const char *folder, const char *id);
+    void (*rules)(void *context);
+    void *context;
+};
+void gatherer_watch(gatherer *g, const struct gatherer_watcher *watcher);
 /* Ends the indexers and forgets what runs; freed by the loop. */
 void gatherer_close(gatherer *g);
 

@@ -23,9 +23,8 @@ struct indexer {
     uv_timer_t restart;
     char *folder, *path, *root, *database;
     buffer line, globs; /* globs: as the process knows them */
-    char staged[24];
-    void (*changed)(void *context, const indexer *x);
-    void *context;
+    char staged[24], rules[24];
+    struct indexer_watcher watcher;
     unsigned version;
     int n_restarts, n_handles; /* handles of the process that are open */
     bool closing, timer_closed;
@@ -95,11 +94,16 @@ static void take(char **to, const json_t *line, const char *key)
     *to = copy;
 }
 
-static void staged_take(indexer *x, const char *staged)
+/* The first word about rules counts as a change: they may have changed while it was on its way. */
+static void words_take(indexer *x, const char *staged, const char *rules)
 {
-    if (!staged || strcmp(x->staged, staged) == 0) return;
-    snprintf(x->staged, sizeof x->staged, "%s", staged);
-    if (x->changed && !x->closing) x->changed(x->context, x);
+    bool other_stage = staged && strcmp(x->staged, staged) != 0;
+    bool other_rules = rules && rules[0] && strcmp(x->rules, rules) != 0;
+    if (other_stage) snprintf(x->staged, sizeof x->staged, "%s", staged);
+    if (other_rules) snprintf(x->rules, sizeof x->rules, "%s", rules);
+    if (x->closing) return;
+    if (other_stage && x->watcher.staged) x->watcher.staged(x->watcher.context, x);
+    if (other_rules && x->watcher.rules) x->watcher.rules(x->watcher.context);
 }
 
 static void line_take(indexer *x)
@@ -112,7 +116,8 @@ static void line_take(indexer *x)
         take(&x->root, line, "root");
         take(&x->database, line, "database");
         x->version++;
-        staged_take(x, json_string_value(json_object_get(line, "staged")));
+        words_take(x, json_string_value(json_object_get(line, "staged")),
+                   json_string_value(json_object_get(line, "rules")));
         log_line(LOG_DEBUG, "index of %s: %s %s", x->folder, state, reason ? reason : "");
     }
     json_decref(line);
@@ -253,10 +258,6 @@ const char *indexer_root(const indexer *x) { return x->root; }
 const char *indexer_database(const indexer *x) { return x->database; }
 const char *indexer_staged(const indexer *x) { return x->staged; }
 
-void indexer_watch(indexer *x, void (*changed)(void *context, const indexer *x), void *context)
-{
-    x->changed = changed;
-    x->context = context;
-}
+void indexer_watch(indexer *x, const struct indexer_watcher *watcher) { x->watcher = *watcher; }
 
 unsigned indexer_version(const indexer *x) { return x->version; }

@@ -29,8 +29,13 @@ const char *indexer_root(const indexer *x);
 const char *indexer_database(const indexer *x);
 /* Names what is staged for the next commit: another word for another stage, "" for none. */
 const char *indexer_staged(const indexer *x);
-/* `changed` is called from the loop when that has become another. */
-void indexer_watch(indexer *x, void (*changed)(void *context, const indexer *x), void *context);
+/* Called from the loop when something else is staged, or when git attributes have changed. */
+struct indexer_watcher {
+    void (*staged)(void *context, const indexer *x);
+    void (*rules)(void *context);
+    void *context;
+};
+void indexer_watch(indexer *x, const struct indexer_watcher *watcher);
 /* Counts the times that something was found changed. */
 unsigned indexer_version(const indexer *x);
 

@@ -124,7 +124,7 @@ bool run_serves(const struct run *r, text content, const struct completion_place
            suggestion_may_hold(&r->question->place, run_beginning(r), content, place->cursor_byte);
 }
 
-static status trimmer_open(trim **out, const struct run *r, bool many_lines, error *err)
+static status trimmer_open(trim **out, const struct run *r, bool many_lines, bool asked, error *err)
 {
     const struct completion_query *q = &r->question->query;
     const struct trim_options trimming = {
@@ -133,6 +133,7 @@ static status trimmer_open(trim **out, const struct run *r, bool many_lines, err
         .must_start_with = r->prompt.must_start_with,
         .fence = r->prompt.fence,
         .many_lines = many_lines,
+        .asked = asked,
     };
     return trim_open(out, &trimming, err);
 }
@@ -253,7 +254,7 @@ status run_join(struct run *r, struct completion *c, error *err)
 {
     /* Further on, lines of it may stand already. */
     bool many_lines = c->question->many_lines || !is_own_place(r, c);
-    status s = trimmer_open(&c->trim, r, many_lines, err);
+    status s = trimmer_open(&c->trim, r, many_lines, c->question->query.invoked, err);
     if (s != OK) return s;
     c->run = r;
     r->n_references++;
@@ -437,7 +438,7 @@ static status run_prepare(struct run *r, error *err)
     status s = prompt_build(&r->prompt, r->session->prompts, t, &q->document, q->cursor_byte,
                             &layout, err);
     for (int32_t i = 0; s == OK && i < r->n_outputs; i++)
-        s = trimmer_open(&r->outputs[i].keep, r, true, err);
+        s = trimmer_open(&r->outputs[i].keep, r, true, q->invoked, err);
     if (s == OK) warm_real_begins(r->assistant, r);
     if (s == OK) s = run_ask(r, t, max_tokens, err);
     /* What is found here serves the next completion: this one waits for nobody. */

@@ -47,16 +47,17 @@ struct follower {
     bool busy;  /* an update runs, and this loop inside it */
     bool ended;
     char staged[17]; /* what is, as a number; "" when nothing is */
+    char rules[17];  /* git attributes, likewise; "" while they have not been looked at */
 };
 
 static void settle(struct follower *f);
 
 static void say(const struct follower *f, const char *state, size_t n_files, const char *reason)
 {
-    json_t *line = json_pack("{s:s, s:s, s:s, s:s, s:I, s:s}", "state", state, "path", f->real_path,
-                             "root", f->r ? repository_root(f->r) : "", "database",
+    json_t *line = json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s}", "state", state, "path",
+                             f->real_path, "root", f->r ? repository_root(f->r) : "", "database",
                              f->x ? index_database_path(f->x) : "", "files", (json_int_t)n_files,
-                             "staged", f->staged);
+                             "staged", f->staged, "rules", f->rules);
     if (line && reason) json_object_set_new(line, "reason", json_string(reason));
     char *bytes = line ? json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
     if (bytes) printf("%s\n", bytes);
@@ -115,6 +116,7 @@ static void update_whole(struct follower *f)
     f->busy = false;
     if (f->ended) return;
     if (code != OK) log_line(LOG_WARN, "index: %s", err.message);
+    snprintf(f->rules, sizeof f->rules, "%016llx", (unsigned long long)report.rules);
     say(f, code == OK ? "ready" : "failed", report.n_files, code == OK ? NULL : err.message);
     if (f->n_pending || f->whole) settle(f);
 }

@@ -37,12 +37,15 @@ static void on_staged(void *context, const char *folder, const char *id)
     if (s->stage.folder) uv_timer_start(&s->stage.timer, on_timer, CALM_MS, 0);
 }
 
+static void on_rules(void *context) { judge_ask_all(context); }
+
 void stage_open(struct server *s)
 {
     uv_timer_init(&s->loop, &s->stage.timer);
     s->stage.timer.data = s;
     s->stage.open = true;
-    if (s->gatherer) gatherer_watch_stage(s->gatherer, on_staged, s);
+    const struct gatherer_watcher watcher = {on_staged, on_rules, s};
+    if (s->gatherer) gatherer_watch(s->gatherer, &watcher);
 }
 
 void stage_stop(struct server *s)

@@ -78,6 +78,29 @@ test('attributes that change while a file is open hold from then on', () =>
         assert.equal(engine.requests.length, n);
     }));
 
+test('attributes that another program changes hold for open files', () =>
+    session({ 'x.c': PRIVATE, '.gitattributes': '' }, async ({ client, engine, sandbox }) => {
+        const git = (...args) => execFileSync('git', ['-c', 'user.name=a', '-c', 'user.email=a@b', ...args],
+            { cwd: sandbox.work, env: sandbox.env() });
+        git('add', '-A');
+        git('commit', '-q', '-m', 'open to all');
+        git('checkout', '-q', '-b', 'closed');
+        sandbox.write({ '.gitattributes': 'x.c -dbrx\n' });
+        git('commit', '-q', '-a', '-m', 'closed');
+        git('checkout', '-q', '-');
+        const uri = client.open('x.c', PRIVATE);
+        await client.until(async () => (await ask(client, uri)).length === 1, 'an answer');
+        await client.until(() => fs.existsSync(path.join(sandbox.directory, 'cache')) &&
+            /marked_private/.test(rows(sandbox)), 'an index');
+        git('checkout', '-q', 'closed');
+        await client.waitForStatus((s) => /-dbrx/.test(s.reason));
+        const n = engine.requests.length;
+        assert.deepEqual(await ask(client, uri), []);
+        assert.equal(engine.requests.length, n);
+        git('checkout', '-q', '-');
+        await client.until(async () => (await ask(client, uri)).length === 1, 'an answer again');
+    }));
+
 test('a link to a secret is a secret', () =>
     session({ '.env': 'PLAIN=sesame_opens\n' }, async ({ client, engine, sandbox }) => {
         fs.symlinkSync('.env', path.join(sandbox.work, 'notes.txt'));

@@ -23,14 +23,29 @@ struct example {
     bool many;
     const char *must;
     size_t replaced;
-    bool cut; /* the answer was cut off */
+    bool cut;   /* the answer was cut off */
+    bool asked; /* by the user */
 };
 
 static const struct example examples[] = {
     {.rule = "one line ends at the line's end", "a.c", "int x|\n", " = 1;\nint y;\n", " = 1;"},
     {.rule = "an answer that ends is a line", "a.c", "int x|\n", " = 1;", " = 1;"},
     {.rule = "a line that was cut off is not shown", "a.c", "int x|\n", " = 1", "", .cut = true},
-    {.rule = "the closing fence ends it", "a.py", "x = |\n", "1\n```\nmore", "1", true},
+    {.rule = "the closing fence ends it", "a.py", "x = |\n", "12\n```\nmore", "12", true},
+    {.rule = "the end of the turn, spelt out, ends it",
+     "a.py",
+     "x = |\n",
+     "12<|im_end|>\n34",
+     "12",
+     true},
+    {.rule = "the end of a turn that the file spells out itself",
+     "a.py",
+     "x = |\nEND = '<|im_end|>'\n",
+     "'<|im_end|>' + END",
+     "'<|im_end|>' + END"},
+    {.rule = "one character is not shown unasked", "a.c", "f()|\n", ";\n", ""},
+    {.rule = "one letter of another alphabet is one character", "a.md", "|\n", "\xC3\xA9\n", ""},
+    {.rule = "one character is shown to who asks", "a.c", "f()|\n", ";\n", ";", .asked = true},
     {.rule = "an immediate fence means nothing", "a.c", "f();\n|\n", "```", ""},
     {.rule = "must-start bytes are dropped",
      "a.c",
@@ -85,7 +100,22 @@ static const struct example examples[] = {
      "Sure:\n```c\na();\nint value;\n```",
      "ue;",
      .must = " val"},
+    {.rule = "a reopened fence behind a backtick that had to come first",
+     "a.c",
+     "/* Of `path| */\n",
+     "```c\n`. It is\n```",
+     ". It is",
+     .must = "`"},
+    {.rule = "a fence of Markdown's own",
+     "a.md",
+     "|\n",
+     "```python\nx = 1\n",
+     "``python\nx = 1",
+     true,
+     .must = "`"},
     {.rule = "a closer behind the gap is not doubled", "a.c", "f(|)\n", "a, b)", "a, b"},
+    {.rule = "one closer too many", "a.c", "f(|);\n", "a));\n", "a", .asked = true},
+    {.rule = "punctuation behind the gap is not doubled", "a.c", "x = a|;\n", " + b;\n", " + b"},
     {.rule = "a closer behind the gap is replaced when more follows",
      "a.c",
      "f(|)\n",
@@ -129,6 +159,18 @@ static const struct example examples[] = {
      "b();\nreturn total;\n",
      "b();",
      true},
+    {.rule = "a short line below is not repeated where it stands",
+     "a.c",
+     "a();\n|\ngo();\n",
+     "b();\ngo();\nc();\n",
+     "b();",
+     true},
+    {.rule = "lines further below are not repeated",
+     "a.c",
+     "a();\n|\ngo();\nreturn total;\n",
+     "b();\nreturn total;\nc();\n",
+     "b();",
+     true},
     {.rule = "the line below instead of an answer",
      "a.c",
      "a();\n|\nreturn total;\n",
@@ -149,7 +191,7 @@ static const struct example examples[] = {
     {.rule = "a definition at the top ends before the next",
      "a.c",
      "|\n",
-     "int f(void)\n{\n    return 1;\n}\n\nint g(void)\n{\n",
+     "int f(void)\n{\n    return 1;\n}\n\nint g(void)\n{\n    return 2;\n}\n",
      "int f(void)\n{\n    return 1;\n}",
      true},
     {.rule = "an open bracket at the cut goes back",
@@ -199,6 +241,8 @@ static const struct example examples[] = {
      true},
     {.rule = "escape sequences end it", "a.c", "|\n", "a();\nb(\x1b[31m);\n", "a();", true},
     {.rule = "direction marks end it", "a.c", "|\n", "a();\nb(\xE2\x80\xAE);\n", "a();", true},
+    {.rule = "escape sequences in words", "a.md", "|\n", "one\x1b[31m two\n", ""},
+    {.rule = "direction marks in words", "a.md", "|\n", "one\xE2\x80\xAE two\n", ""},
     {.rule = "ill-formed UTF-8 ends it", "a.c", "|\n", "a();\nb(\xC3\x28);\n", "a();", true},
     {.rule = "other alphabets stay", "a.py", "|\n", "x = \"漢字 é\"\n", "x = \"漢字 é\""},
 };
@@ -220,6 +264,7 @@ static void check(const struct example *e, size_t piece)
     options.document = (struct document_view){text_of(e->path), TEXT(""),
                                               document_of(e, &content, &options.cursor_byte), NULL};
     options.must_start_with = text_of(e->must);
+    options.asked = e->asked;
     trim *t;
     assert_int_equal(trim_open(&t, &options, &err), OK);
     text answer = text_of(e->answer);
@@ -451,8 +496,9 @@ static int close_tokenizer(void **state)
     return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_oracle),

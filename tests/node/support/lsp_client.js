@@ -223,7 +223,7 @@ export class LspClient {
 
     async until(test, what = 'the language server', limitMs = 60000) {
         const end = Date.now() + limitMs;
-        while (!test(this)) {
+        while (!(await test(this))) {
             const last = JSON.stringify(this.status);
             if (this.exited)
                 throw new Error(

@@ -27,6 +27,7 @@ bool oracle_place(struct oracle *o, const char *path, text whole, uint64_t seed,
     *o = (struct oracle){.path = path, .whole = whole};
     o->at = utf8_floor(whole, random_at(seed, k) % whole.size);
     o->many = random_at(seed + 50, k) % 2;
+    o->with_tree = random_at(seed + 150, k) % 2;
     o->to = line_end_after(whole, o->at, o->many ? random_at(seed + 100, k) % LINES_MAX : 0);
     /* The end of the turn, spelt out, ends an answer. */
     if (text_find(text_slice(whole, o->at, o->to), TEXT("<|im_end|>"), 0) != SIZE_MAX) return false;
@@ -130,21 +131,29 @@ static text must_of(text before, const tokenizer *t)
     return text_slice(tail, end, tail.size);
 }
 
-/* Parsing has a bound in time, which a busy machine may reach; 0 is what no parse says. */
-static size_t errors_of(const char *path, text content)
+/* Parsing has a bound in time, which a busy machine may reach. */
+static syntax *parse_patiently(const char *path, text content)
 {
     enum { TRIES = 20 };
     const struct language *l = language_find(TEXT(""), text_of(path));
     syntax *s = NULL;
-    size_t n = 0;
-    for (int i = 0; i < TRIES && l && l->grammar && !s; i++) syntax_parse(&s, l, content, NULL);
-    if (s) n = syntax_error_count(s, 0, content.size + 1);
+    for (int i = 0; i < TRIES && l && l->grammar && !s; i++)
+        if (syntax_parse(&s, l, content, NULL) != OK) s = NULL;
+    return s;
+}
+
+/* 0 is what no parse says. */
+static size_t errors_of(const char *path, text content)
+{
+    syntax *s = parse_patiently(path, content);
+    size_t n = syntax_error_count(s, 0, SIZE_MAX);
     syntax_free(s);
     return n;
 }
 
 static void result_judge(struct oracle_result *out, const struct oracle *o, enum wrapping w,
-                         text content, size_t at, const struct trim_result *r)
+                         const struct document_view *d, size_t at, size_t gap_errors,
+                         const struct trim_result *r)
 {
     buffer truth = {0}, after = {0};
     text piece = text_slice(o->whole, o->at, w == REPEATED ? o->whole.size : o->to);
@@ -160,17 +169,17 @@ static void result_judge(struct oracle_result *out, const struct oracle *o, enum
                  o->at, wrapping_names[w], o->many,
                  (int)(r->insert.size < 160 ? r->insert.size : 160), r->insert.bytes, r->reason,
                  (int)(t.size < 160 ? t.size : 160), t.bytes);
-    buffer_put_text(&after, text_slice(content, 0, at));
+    buffer_put_text(&after, text_slice(d->content, 0, at));
     buffer_put_text(&after, r->insert);
-    buffer_put_text(&after, text_slice(content, at + r->replace_bytes, content.size));
-    size_t errors = errors_of(o->path, buffer_text(&after)), gap = errors_of(o->path, content);
-    out->worse = out->shown && errors > gap && errors_of(o->path, o->whole) == 0;
+    buffer_put_text(&after, text_slice(d->content, at + r->replace_bytes, d->content.size));
+    size_t errors = out->shown ? errors_of(o->path, buffer_text(&after)) : 0;
+    out->worse = errors > gap_errors && errors_of(o->path, o->whole) == 0;
     if (out->worse && !out->fault[0])
         snprintf(out->worse_words, sizeof out->worse_words,
                  "%s at byte %zu, %s, many %d: %zu errors after \"%.*s\" (%s), %zu with the gap",
                  o->path, o->at, wrapping_names[w], o->many, errors,
                  (int)(r->insert.size < 400 ? r->insert.size : 400), r->insert.bytes, r->reason,
-                 gap);
+                 gap_errors);
     buffer_free(&truth);
     buffer_free(&after);
 }
@@ -193,6 +202,8 @@ void oracle_run(struct oracle_result *out, const struct oracle *o, enum wrapping
     struct trim_options options = {.cursor_byte = before.size, .fence = TEXT("```")};
     options.document =
         (struct document_view){text_of(o->path), TEXT(""), buffer_text(&content), NULL};
+    syntax *tree = out->said ? parse_patiently(o->path, buffer_text(&content)) : NULL;
+    if (o->with_tree) options.document.tree = tree;
     options.many_lines = o->many;
     options.must_start_with = must;
     trim *t = NULL;
@@ -205,9 +216,11 @@ void oracle_run(struct oracle_result *out, const struct oracle *o, enum wrapping
             at += n;
         }
         trim_finish(t, w != CUT, &r);
-        result_judge(out, o, w, buffer_text(&content), before.size, &r);
+        result_judge(out, o, w, &options.document, before.size,
+                     syntax_error_count(tree, 0, SIZE_MAX), &r);
     }
     trim_close(t);
+    syntax_free(tree);
     buffer_free(&content);
     buffer_free(&answer);
 }

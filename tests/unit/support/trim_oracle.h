@@ -24,7 +24,7 @@ struct oracle {
     const char *path;
     text whole; /* with "\n" line ends */
     size_t at, to;
-    bool many;
+    bool many, with_tree; /* with_tree: as an editor's document, else parsed by who asks */
 };
 
 struct oracle_result {
