@@ -316,6 +316,7 @@ static void oracle_place_check(size_t *n, size_t *shown, const struct oracle *o,
         struct oracle_result r;
         oracle_run(&r, o, (enum wrapping)w, cl100k, seed);
         if (r.fault[0]) fail_msg("%s", r.fault);
+        if (r.worse) fail_msg("%s", r.worse_words);
         n[w] += r.said;
         shown[w] += r.shown;
     }
