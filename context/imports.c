@@ -65,27 +65,54 @@ static bool dots_put(buffer *out, text *module)
     return true;
 }
 
+/* Without an ending that a compiler made: "a.js" stands for a.ts. */
+static text path_of_source(text path)
+{
+    static const char *const compiled[] = {".js", ".jsx", ".mjs", ".cjs"};
+    for (size_t i = 0; i < sizeof compiled / sizeof *compiled; i++)
+        if (text_ends(path, text_of(compiled[i])))
+            return text_slice(path, 0, path.size - strlen(compiled[i]));
+    return path;
+}
+
+/* "a" means a.ts and a.d.ts, and "a.b" means a.b.ts, but "a" does not. */
+static bool is_one_ending(text ending)
+{
+    if (text_starts(ending, TEXT(".d."))) ending = text_slice(ending, 2, ending.size);
+    return ending.size > 1 && !memchr(ending.bytes + 1, '.', ending.size - 1);
+}
+
+/* Files at this path, with any ending. */
+static status with_ending(struct candidates *c, arena *a, code_index *x, int64_t tree, text path,
+                          double score, error *err)
+{
+    struct index_files files;
+    status code = index_files_at(&files, a, x, tree, path, err);
+    for (size_t i = 0; code == OK && i < files.n; i++)
+        if (is_one_ending(text_slice(files.files[i].path, path.size, files.files[i].path.size)))
+            candidate_add(c, &files.files[i], score);
+    return code;
+}
+
 /* Files at exactly this path, with any ending, or that stand for the folder of this name. */
 static status at_path(struct candidates *c, arena *a, code_index *x, int64_t tree, text path,
                       double score, error *err)
 {
     static const char *const stands_for_folder[] = {"index", "__init__", "mod", "init"};
-    struct index_files files;
     struct index_file exact;
     bool found;
+    if (c->n) return OK; /* nearer ones */
     status code = index_file_at(&exact, &found, a, x, tree, path, err);
     if (code == OK && found) candidate_add(c, &exact, score + 1);
     if (found) return code; /* the very file: others of its stem are something else */
-    if (code == OK) code = index_files_by_stem(&files, a, x, tree, path_stem(path), err);
-    for (size_t i = 0; code == OK && i < files.n; i++)
-        if (text_equal(path_folder(files.files[i].path), path_folder(path)))
-            candidate_add(c, &files.files[i], score);
-    if (code == OK) code = index_files_by_folder(&files, a, x, tree, path_name(path), err);
-    for (size_t i = 0; code == OK && i < files.n; i++)
-        for (size_t k = 0; k < sizeof stands_for_folder / sizeof *stands_for_folder; k++)
-            if (text_equal(path_folder(files.files[i].path), path) &&
-                text_is(path_stem(files.files[i].path), stands_for_folder[k]))
-                candidate_add(c, &files.files[i], score);
+    if (code == OK) code = with_ending(c, a, x, tree, path_of_source(path), score, err);
+    for (size_t i = 0; code == OK && i < sizeof stands_for_folder / sizeof *stands_for_folder;
+         i++) {
+        const char *at =
+            arena_print(a, "%.*s/%s", (int)path.size, path.bytes, stands_for_folder[i]);
+        code = at ? with_ending(c, a, x, tree, text_of(at), score, err)
+                  : fail(err, ERR_MEMORY, "no memory for a path");
+    }
     return code;
 }
 
@@ -160,7 +187,8 @@ static status resolve(struct candidates *c, arena *a, code_index *x, int64_t tre
     if (code == OK && !explicitly && parts.size) {
         code = at_path(c, a, x, tree, parts, 30, err);
         size_t n = parts_count(parts);
-        if (code == OK && n <= PARTS_MAX) code = at_end(c, a, x, tree, from, parts, n, 10, err);
+        if (code == OK && c->n == 0 && n <= PARTS_MAX)
+            code = at_end(c, a, x, tree, from, parts, n, 10, err);
         /* The last part may be a name in the module before it. */
         text before = path_folder(parts);
         if (code == OK && c->n == 0 && n > 2)

@@ -92,9 +92,9 @@ static status symbol_put(code_index *x, int64_t blob, const struct tag *tag, err
 
 static status import_put(code_index *x, int64_t blob, const struct tag_import *import, error *err)
 {
-    sqlite3_stmt *s = SQL_WITH(x, SQL_IMPORT_ADD, blob);
-    bind_text(s, 2, import->module);
-    bind_text(s, 3, import->name);
+    sqlite3_stmt *s = SQL_WITH(x, SQL_IMPORT_ADD, blob, import->onward);
+    bind_text(s, 3, import->module);
+    bind_text(s, 4, import->name);
     return index_run(x, s, err);
 }
 

@@ -28,7 +28,7 @@
 #include "context/index_query.h"
 
 /* Part of the database's name: another schema is another file. */
-#define SCHEMA_VERSION 5
+#define SCHEMA_VERSION 6
 /* "dbrx" as a number: a file of another program is not ours to read. */
 #define APPLICATION_ID 0x64627278
 /* Above it, damage is found when it is met. */
@@ -50,7 +50,7 @@ static const char schema[] =
     "CREATE INDEX symbols_hash ON symbols(hash);"
     "CREATE TABLE uses(blob INTEGER PRIMARY KEY, names TEXT NOT NULL, counts BLOB NOT NULL);"
     "CREATE TABLE imports(blob INTEGER NOT NULL, module TEXT NOT NULL, name TEXT NOT NULL,"
-    " PRIMARY KEY(blob, module, name)) WITHOUT ROWID;"
+    " onward INTEGER NOT NULL, PRIMARY KEY(blob, module, name)) WITHOUT ROWID;"
     "CREATE TABLE files(tree INTEGER NOT NULL, path BLOB NOT NULL, blob INTEGER NOT NULL,"
     " mode INTEGER NOT NULL, size INTEGER NOT NULL, inode INTEGER NOT NULL, mtime INTEGER NOT NULL,"
     " ctime INTEGER NOT NULL, seen INTEGER NOT NULL, stem BLOB NOT NULL, folder BLOB NOT NULL,"
@@ -108,7 +108,8 @@ static const char *const statements[N_INDEX_SQL] = {
     [SQL_USES_ADD] = "INSERT INTO uses(blob, names, counts) VALUES(?1, ?2, ?3)",
     [SQL_USES_OF] = "SELECT names, counts FROM uses WHERE blob = ?1",
     [SQL_USES_DROP] = "DELETE FROM uses WHERE blob = ?1",
-    [SQL_IMPORT_ADD] = "INSERT OR IGNORE INTO imports(blob, module, name) VALUES(?1, ?2, ?3)",
+    [SQL_IMPORT_ADD] = "INSERT INTO imports(blob, onward, module, name) VALUES(?1, ?2, ?3, ?4)"
+                       " ON CONFLICT DO UPDATE SET onward = max(onward, excluded.onward)",
     [SQL_IMPORTS_DROP] = "DELETE FROM imports WHERE blob = ?1",
     [SQL_WORDS_ADD] = "INSERT INTO words(rowid, names) VALUES(?1, ?2)",
     [SQL_WORDS_DROP] = "INSERT INTO words(words, rowid, names) VALUES('delete', ?1, ?2)",
@@ -124,12 +125,16 @@ static const char *const statements[N_INDEX_SQL] = {
                  " ON t.id = f.tree WHERE s.hash = ?2 AND s.name = ?3 AND t.root = ?4"
                  " ORDER BY f.path, s.line LIMIT ?1",
     [SQL_FILE_FIND] = "SELECT path, blob FROM files WHERE tree = ?1 AND path = ?2",
+    [SQL_FILES_AT] = "SELECT path, blob FROM files WHERE tree = ?1 AND path >= ?2 AND path < ?3"
+                     " LIMIT 200",
     [SQL_FILES_BY_STEM] = "SELECT path, blob FROM files WHERE tree = ?1 AND stem = ?2 LIMIT 200",
     [SQL_FILES_BY_FOLDER] = "SELECT path, blob FROM files WHERE tree = ?1 AND folder = ?2"
                             " LIMIT 200",
     [SQL_BLOB_SYMBOLS] = "SELECT name, kind, signature, line, from_byte, to_byte"
                          " FROM symbols WHERE blob = ?1 ORDER BY from_byte LIMIT ?2",
     [SQL_BLOB_IMPORTS] = "SELECT module, name FROM imports WHERE blob = ?1 LIMIT 100",
+    [SQL_BLOB_MODULES] = "SELECT module, max(onward) FROM imports WHERE blob = ?1 GROUP BY module"
+                         " LIMIT 100",
     [SQL_TERM] = "SELECT doc FROM temp.terms WHERE term = lower(?1)",
     [SQL_FILES_LIKE] = "SELECT f.path, f.blob, w.rank FROM (SELECT rowid, rank FROM words"
                        " WHERE words MATCH ?2 ORDER BY rank LIMIT ?3) w"

@@ -90,11 +90,12 @@ status index_imports_of(struct tag_import **out, size_t *n, arena *a, code_index
     *n = 0;
     *out = arena_take(a, IMPORTS_MAX, sizeof **out);
     if (!*out) return fail(err, ERR_MEMORY, "no memory for imports");
-    sqlite3_stmt *s = SQL_WITH(x, SQL_BLOB_IMPORTS, blob);
+    sqlite3_stmt *s = SQL_WITH(x, SQL_BLOB_MODULES, blob);
     while (code == OK && *n < IMPORTS_MAX) {
         code = index_step(x, s, &found, err);
         if (code != OK || !found) break;
-        (*out)[(*n)++] = (struct tag_import){column_bytes(a, s, 0), column_bytes(a, s, 1)};
+        (*out)[(*n)++] = (struct tag_import){.module = column_bytes(a, s, 0),
+                                             .onward = sqlite3_column_int64(s, 1) != 0};
     }
     sqlite3_reset(s);
     return code == OK && a->failed ? fail(err, ERR_MEMORY, "no memory for imports") : code;
@@ -152,6 +153,19 @@ status index_file_at(struct index_file *out, bool *found, arena *a, code_index *
         *out = (struct index_file){column_bytes(a, s, 0), sqlite3_column_int64(s, 1), 0};
     sqlite3_reset(s);
     return code;
+}
+
+/* Paths that begin with `path` and a dot: "/" is the character behind the dot. */
+status index_files_at(struct index_files *out, arena *a, code_index *x, int64_t tree, text path,
+                      error *err)
+{
+    char *from = arena_print(a, "%.*s.", (int)path.size, path.bytes),
+         *to = arena_print(a, "%.*s/", (int)path.size, path.bytes);
+    if (!from || !to) return fail(err, ERR_MEMORY, "no memory for a path");
+    sqlite3_stmt *s = SQL_WITH(x, SQL_FILES_AT, tree);
+    bind_bytes(s, 2, text_of(from));
+    bind_bytes(s, 3, text_of(to));
+    return files_read(out, a, x, s, false, err);
 }
 
 status index_files_by_stem(struct index_files *out, arena *a, code_index *x, int64_t tree,

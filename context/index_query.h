@@ -43,9 +43,12 @@ struct index_files {
     size_t n;
 };
 
-/* Files by their exact path, by their stem (path_text.h), by the name of their folder. */
+/* Files by their exact path, by their path without endings ("a/b" finds a/b.c and a/b.x.c), by their
+ * stem (path_text.h), by the name of their folder. */
 status index_file_at(struct index_file *out, bool *found, arena *a, code_index *x, int64_t tree,
                      text path, error *err);
+status index_files_at(struct index_files *out, arena *a, code_index *x, int64_t tree, text path,
+                      error *err);
 status index_files_by_stem(struct index_files *out, arena *a, code_index *x, int64_t tree,
                            text stem, error *err);
 status index_files_by_folder(struct index_files *out, arena *a, code_index *x, int64_t tree,
@@ -55,7 +58,7 @@ status index_files_by_folder(struct index_files *out, arena *a, code_index *x, i
 status index_symbols_of(struct index_symbols *out, arena *a, code_index *x, int64_t blob,
                         size_t n_max, error *err);
 
-/* What one content imports: at most 100. */
+/* The modules that one content imports, each once and without names: at most 100. */
 status index_imports_of(struct tag_import **out, size_t *n, arena *a, code_index *x, int64_t blob,
                         error *err);
 

@@ -21,7 +21,8 @@ enum {
     FILE_TOKENS_MIN = 64,
     SLACK_TOKENS = 8,      /* a heading's last token may grow by what follows it */
     PLAN_SHARE = 40,       /* percent of what the fixed parts leave */
-    PLAN_SHARE_SMALL = 65, /* of a file that surely needs less than the rest */
+    PLAN_SHARE_HALF = 50,  /* of a file that surely needs no more than the rest, */
+    PLAN_SHARE_SMALL = 65, /* and of one that needs much less */
     MAP_SHARE = 16,        /* of the budget: one part in so many, */
     MAP_TOKENS_MAX = 1024, /* and at most these */
     MAP_BUDGET_MIN = 2048, /* of the whole prompt: below it the file needs all there is */
@@ -340,8 +341,8 @@ static size_t empty_turn_count(struct layout *l)
  * the plan does. A file that needs little leaves more. */
 static size_t plan_budget(const struct layout *l, size_t free_tokens)
 {
-    bool small = l->content.size < free_tokens;
-    return small ? free_tokens / 100 * PLAN_SHARE_SMALL : free_tokens / 100 * PLAN_SHARE;
+    bool small = l->content.size < free_tokens, half = l->content.size < free_tokens / 2 * 3;
+    return free_tokens / 100 * (small ? PLAN_SHARE_SMALL : half ? PLAN_SHARE_HALF : PLAN_SHARE);
 }
 
 /* The plan after this proposal, and what it may cost. */

@@ -70,6 +70,7 @@ void retriever_close(retriever *r)
 {
     if (!r) return;
     document_tags_free(&r->document);
+    projects_free(&r->projects);
     arena_reset(&r->definitions.memory);
     tagger_close(r->tagger);
     index_close(r->index);
@@ -77,13 +78,32 @@ void retriever_close(retriever *r)
     memory_free(r);
 }
 
-/* What the two do not have in common between a common beginning and a common end. */
-static size_t changed_bytes(text a, text b)
+/* The lines that [from, to) touches. */
+static text whole_lines(text t, size_t from, size_t to)
+{
+    while (from > 0 && t.bytes[from - 1] != '\n') from--;
+    while (to < t.size && t.bytes[to] != '\n') to++;
+    return text_slice(t, from, to);
+}
+
+static bool may_import(text lines)
+{
+    static const char *const words[] = {"import", "include", "require", "use ", "using", "from"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (text_find(lines, text_of(words[i]), 0) != SIZE_MAX) return true;
+    return false;
+}
+
+/* Whether tags of the one still say what the other has: little is different between a common beginning
+ * and a common end, and no import. */
+static bool is_near(text a, text b)
 {
     size_t least = a.size < b.size ? a.size : b.size, most = a.size + b.size - least;
     size_t begin = text_common(a, b), end = 0;
     while (end < least - begin && a.bytes[a.size - 1 - end] == b.bytes[b.size - 1 - end]) end++;
-    return most - begin - end;
+    if (most - begin - end > TAGS_CHANGED_MAX) return false;
+    return most == begin + end || (!may_import(whole_lines(a, begin, a.size - end)) &&
+                                   !may_import(whole_lines(b, begin, b.size - end)));
 }
 
 static status document_tags_refresh(struct retrieval *t)
@@ -92,7 +112,7 @@ static status document_tags_refresh(struct retrieval *t)
     const struct document_view *v = &t->q->document;
     const struct language *language = language_of_document(v);
     if (d->there && text_equal(buffer_text(&d->path), v->path) && ++d->n_used < TAGS_USED_MAX &&
-        changed_bytes(buffer_text(&d->content), v->content) <= TAGS_CHANGED_MAX)
+        is_near(buffer_text(&d->content), v->content))
         return OK;
     document_tags_free(d);
     if (!tagger_knows(language)) return OK;
@@ -111,13 +131,14 @@ static text text_keep(arena *a, text t)
     return (text){copy, copy ? t.size : 0};
 }
 
-/* Forgets what another index said, and all when there is much. */
+/* Forgets what another index said, and all when there is much, or memory was short. */
 static status definitions_begin(struct retrieval *t)
 {
     struct definition_cache *c = &t->r->definitions;
     int64_t version;
     status code = index_version(&version, t->r->index, t->err);
-    if (code != OK || (version == c->index_version && c->n < DEFINITIONS_CACHED_MAX / 2))
+    if (code != OK ||
+        (version == c->index_version && c->n < DEFINITIONS_CACHED_MAX / 2 && !c->memory.failed))
         return code;
     arena_reset(&c->memory);
     memset(c->slots, 0, sizeof c->slots);
@@ -291,6 +312,12 @@ static size_t fuse(struct candidate *all, enum retrieve_source *by, struct retri
     return n;
 }
 
+/* Signatures carry no strings, but a type may be made of them. */
+static bool has_literal(text type)
+{
+    return memchr(type.bytes, '"', type.size) || memchr(type.bytes, '\'', type.size);
+}
+
 /* A type with its body, as far as TYPE_LINES_MAX; false when the file has changed since. */
 static bool type_whole(struct excerpt *e, struct retrieval *t, const struct index_symbol *s)
 {
@@ -299,7 +326,7 @@ static bool type_whole(struct excerpt *e, struct retrieval *t, const struct inde
     if (s->to > content.size || text_find(whole, s->name, 0) == SIZE_MAX) return false;
     for (size_t i = 0; i < s->from; i++) line += content.bytes[i] == '\n';
     for (size_t i = 0; i + 1 < whole.size; i++) n_lines += whole.bytes[i] == '\n';
-    if (n_lines > TYPE_LINES_MAX || n_lines < 2) return false;
+    if (n_lines > TYPE_LINES_MAX || (n_lines < 2 && !has_literal(whole))) return false;
     e->head = e->content;
     e->content = lines_of(content, &line, &n_lines);
     e->line = line;
@@ -357,7 +384,7 @@ static status excerpts_make(struct excerpts *out, struct retrieval *t)
     for (size_t i = 0; i < n; i++) ranked[i] = (struct ranked){all[i], by[i]};
     qsort(ranked, n, sizeof *ranked, compare_candidates);
     for (size_t i = 0; i < n; i++)
-        if (!is_shown(out, &ranked[i].candidate))
+        if (!exclude_reason(ranked[i].candidate.path) && !is_shown(out, &ranked[i].candidate))
             excerpt_put(out, t, &ranked[i].candidate, ranked[i].source, &n_whole);
     return t->memory->failed ? fail(t->err, ERR_MEMORY, "no memory for excerpts") : OK;
 }

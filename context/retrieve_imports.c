@@ -9,17 +9,17 @@
 #include "context/retrieve_private.h"
 
 enum {
-    FILES_EACH_MAX = 3, /* of one import */
     FILES_MAX = 96,
+    HANDED_MAX = 4,     /* steps from the document to what is handed on to it */
     SYMBOLS_MAX = 2000, /* of one file */
     TOGETHER_MAX = 8,
-    PACKAGES_MAX = 64,
     KIN_FILES_MAX = 24,
     KIN_NAMES_MAX = 160
 };
 
-#define HANDED_ON    0.6
-#define SAME_PACKAGE 0.8
+#define HANDED_ON     0.6
+#define HANDED_ONWARD 0.9 /* by a file that says so */
+#define SAME_PACKAGE  0.8
 
 bool is_private(const struct index_symbol *s)
 {
@@ -45,7 +45,8 @@ static status symbols_read(struct retrieval *t, struct imported_file *f, int64_t
     return code;
 }
 
-static status file_add(struct retrieval *t, const struct index_file *file, double score)
+static status file_add(struct retrieval *t, const struct index_file *file, double score,
+                       int n_steps)
 {
     struct document_tags *d = &t->r->document;
     if (is_document(t, file->path) || !is_kindred(t, file->path) || exclude_reason(file->path) ||
@@ -54,7 +55,7 @@ static status file_add(struct retrieval *t, const struct index_file *file, doubl
     for (size_t i = 0; i < d->n_imported; i++)
         if (text_equal(d->imported[i].path, file->path)) return OK;
     struct imported_file *f = &d->imported[d->n_imported++];
-    *f = (struct imported_file){.path = file->path, .score = score};
+    *f = (struct imported_file){.path = file->path, .score = score, .n_steps = n_steps};
     return symbols_read(t, f, file->blob);
 }
 
@@ -65,73 +66,42 @@ static bool language_is(const struct language *l, const char *const *names)
     return false;
 }
 
-/* A package of the same repository, named as its package.json does: "name" or "name/path". The files
- * that stand for it are where its folder has them by custom. */
-static status package_import(struct index_files *out, struct retrieval *t, text module)
-{
-    static const char *const fronts[] = {"./src/index", "./src/main", "./index",         "./main",
-                                         "./lib/index", "./src/api",  "./src/common/api"};
-    struct document_tags *d = &t->r->document;
-    struct tag_import sub = {.name = TEXT("")};
-    status code = OK;
-    *out = (struct index_files){0};
-    for (size_t i = 0; code == OK && i < d->n_packages; i++) {
-        const struct package *p = &d->packages[i];
-        text rest = text_slice(module, p->name.size, module.size);
-        if (!text_starts(module, p->name) || (rest.size && rest.bytes[0] != '/')) continue;
-        for (size_t k = 0; code == OK && out->n == 0 && k < sizeof fronts / sizeof *fronts; k++) {
-            sub.module = text_of(fronts[k]);
-            code = import_resolve(out, &d->memory, t->r->index, t->r->tree, p->path, &sub,
-                                  FILES_EACH_MAX, t->err);
-        }
-        break;
-    }
-    return code;
-}
-
-/* The text behind `"name":` of a package.json. */
-static text package_name(text content)
-{
-    size_t at = text_find(content, TEXT("\"name\""), 0);
-    size_t from = at == SIZE_MAX ? at : text_find(content, TEXT("\""), at + 6);
-    size_t to = from == SIZE_MAX ? from : text_find(content, TEXT("\""), from + 1);
-    return to == SIZE_MAX ? TEXT("") : text_slice(content, from + 1, to);
-}
-
-static status packages_find(struct retrieval *t)
+static bool is_of_projects(const struct language *l)
 {
     static const char *const names[] = {"JavaScript", "TypeScript", "TSX", NULL};
-    struct document_tags *d = &t->r->document;
-    struct index_files files;
-    if (!language_is(t->language, names)) return OK;
-    d->packages = arena_take(&d->memory, PACKAGES_MAX, sizeof *d->packages);
-    if (!d->packages) return fail(t->err, ERR_MEMORY, "no memory for packages");
-    status code =
-        index_files_by_stem(&files, t->memory, t->r->index, t->r->tree, TEXT("package"), t->err);
-    for (size_t i = 0; code == OK && i < files.n && d->n_packages < PACKAGES_MAX; i++) {
-        text path = files.files[i].path;
-        if (!text_is(path_name(path), "package.json") || retrieval_late(t)) continue;
-        text name = package_name(retrieval_content(t, path));
-        if (!name.size) continue;
-        d->packages[d->n_packages++] =
-            (struct package){{arena_copy(&d->memory, name.bytes, name.size), name.size},
-                             {arena_copy(&d->memory, path.bytes, path.size), path.size}};
-    }
+    return language_is(l, names);
+}
+
+/* By its path, else by what the projects of this tree call it. */
+static status import_find(struct index_files *out, struct retrieval *t, text from,
+                          const struct tag_import *import)
+{
+    bool project = is_of_projects(t->language) && import->module.size > 0,
+         named = project && import->module.bytes[0] != '.';
+    status code = OK;
+    *out = (struct index_files){0};
+    if (named) code = project_import(out, t, from, import->module);
+    if (code != OK || out->n) return code;
+    code = import_resolve(out, &t->r->document.memory, t->r->index, t->r->tree, from, import,
+                          IMPORT_FILES_MAX, t->err);
+    if (code == OK && out->n == 0 && project && !named)
+        code = built_import(out, t, from, import->module);
     return code;
 }
 
+/* `all`: not only what is handed onward. */
 static status imports_add(struct retrieval *t, text from, const struct tag_import *imports,
-                          size_t n, double score)
+                          size_t n, bool all, double score, int n_steps)
 {
     status code = OK;
     for (size_t i = 0; code == OK && i < n; i++) {
         struct index_files files;
         if (i && text_equal(imports[i].module, imports[i - 1].module)) continue;
-        code = import_resolve(&files, &t->r->document.memory, t->r->index, t->r->tree, from,
-                              &imports[i], FILES_EACH_MAX, t->err);
-        if (code == OK && files.n == 0) code = package_import(&files, t, imports[i].module);
+        if (!all && !imports[i].onward) continue;
+        code = import_find(&files, t, from, &imports[i]);
+        double own = n_steps == 0 ? 1 : imports[i].onward ? HANDED_ONWARD : HANDED_ON;
         for (size_t k = 0; code == OK && k < files.n; k++)
-            code = file_add(t, &files.files[k], score);
+            code = file_add(t, &files.files[k], own * score, n_steps);
     }
     return code;
 }
@@ -159,27 +129,28 @@ static status package_add(struct retrieval *t)
                                  path_name(folder), t->err);
     for (size_t i = 0; code == OK && i < files.n; i++)
         if (text_equal(path_folder(files.files[i].path), folder))
-            code = file_add(t, &files.files[i], SAME_PACKAGE);
+            code = file_add(t, &files.files[i], SAME_PACKAGE, HANDED_MAX);
     return code;
 }
 
-/* What the imports of the document's imports hand on. */
+/* What imported files hand on: all that they import where that is their purpose, else what they say;
+ * and so on, a few steps. */
 static status handed_on_add(struct retrieval *t)
 {
     struct document_tags *d = &t->r->document;
-    size_t n_direct = d->n_imported;
     status code = OK;
-    for (size_t i = 0; code == OK && i < n_direct; i++) {
+    for (size_t i = 0; code == OK && i < d->n_imported && !retrieval_late(t); i++) {
+        const struct imported_file from = d->imported[i];
         struct index_file file;
         struct tag_import *imports;
         size_t n;
-        bool found;
-        if (!hands_on(d->imported[i].path)) continue;
-        code = index_file_at(&file, &found, &d->memory, t->r->index, t->r->tree,
-                             d->imported[i].path, t->err);
+        bool found, all = from.n_steps == 0 && hands_on(from.path);
+        if (from.n_steps == HANDED_MAX) continue;
+        code = index_file_at(&file, &found, &d->memory, t->r->index, t->r->tree, from.path, t->err);
         if (code != OK || !found) continue;
         code = index_imports_of(&imports, &n, &d->memory, t->r->index, file.blob, t->err);
-        if (code == OK) code = imports_add(t, d->imported[i].path, imports, n, HANDED_ON);
+        if (code == OK)
+            code = imports_add(t, from.path, imports, n, all, from.score, from.n_steps + 1);
     }
     return code;
 }
@@ -189,19 +160,18 @@ status imported_find(struct retrieval *t)
     struct document_tags *d = &t->r->document;
     int64_t version;
     status code = index_version(&version, t->r->index, t->err);
-    if (code != OK || (d->imports_there && version == d->index_version)) return code;
+    if (code != OK || (d->imports_there && version == d->index_version && !d->memory.failed))
+        return code;
     arena_reset(&d->memory);
     d->n_imported = d->n_kin = d->n_together = 0;
     d->kin = NULL;
     d->together = NULL;
-    d->packages = NULL;
-    d->n_packages = 0;
     d->imports_there = false;
     d->imported = arena_take(&d->memory, FILES_MAX, sizeof *d->imported);
     if (!d->imported) return fail(t->err, ERR_MEMORY, "no memory for imports");
-    if (d->there) code = packages_find(t);
+    if (d->there && is_of_projects(t->language)) code = projects_find(t);
     if (code == OK && d->there)
-        code = imports_add(t, t->q->document.path, d->tags.imports, d->tags.n_imports, 1);
+        code = imports_add(t, t->q->document.path, d->tags.imports, d->tags.n_imports, true, 1, 0);
     if (code == OK) code = handed_on_add(t);
     if (code == OK) code = package_add(t);
     d->index_version = version;
@@ -260,7 +230,7 @@ status kin_names_find(struct retrieval *t)
         n++;
         code = kin_add(f, t, file);
     }
-    if (code == OK) d->n_kin = names_take(d->kin, KIN_NAMES_MAX, f);
+    if (code == OK) d->n_kin = names_take(d->kin, KIN_NAMES_MAX, f, t->language);
     for (size_t i = 0; i < d->n_kin; i++) {
         text *name = &d->kin[i].name;
         name->bytes = arena_copy(&d->memory, name->bytes, name->size);

@@ -12,8 +12,15 @@ enum {
     PART_MIN = 3,
     PARTS_MAX = 12,
     NAMED_LINES_ABOVE = 800,
-    NAMED_LINES_BELOW = 400
+    NAMED_LINES_BELOW = 400,
+    UNUSED_MAX = 64,
+    UNUSED_FEW = 4
 };
+
+/* A name imported counts as if it stood a few lines away; one that nothing uses yet was imported to
+ * be used, more than what stands on the line, but not when there are many of them. */
+#define IMPORTED      0.3
+#define UNUSED_IMPORT 3.0
 
 static bool is_name_byte(char c)
 {
@@ -27,41 +34,95 @@ static void name_add(struct name_table *f, text name, double weight)
     for (; f->slots[i].name.size; i = (i + 1) % n_slots)
         if (text_equal(f->slots[i].name, name)) {
             f->slots[i].weight += weight;
+            f->slots[i].count++;
             return;
         }
     if (f->n < n_slots - n_slots / 4) {
-        f->slots[i] = (struct near_name){name, weight};
+        f->slots[i] = (struct near_name){name, weight, 1};
         f->n++;
     }
 }
 
-void line_names_put(struct name_table *f, text line, double weight)
+static bool next_name(text line, size_t *at, text *name)
 {
-    for (size_t at = 0; at < line.size;) {
-        size_t from = at;
-        while (at < line.size && is_name_byte(line.bytes[at])) at++;
-        text name = text_slice(line, from, at);
-        if (name.size >= NAME_MIN && name.size <= NAME_MAX_BYTES &&
-            !isdigit((unsigned char)name.bytes[0]))
-            name_add(f, name, weight);
-        at += at == from;
+    while (*at < line.size) {
+        size_t from = *at;
+        while (*at < line.size && is_name_byte(line.bytes[*at])) (*at)++;
+        *name = text_slice(line, from, *at);
+        *at += *at == from;
+        if (name->size >= NAME_MIN && name->size <= NAME_MAX_BYTES &&
+            !isdigit((unsigned char)name->bytes[0]))
+            return true;
     }
+    return false;
 }
 
-/* Lines count less the farther they are, those below half as much. */
-static void names_around(struct name_table *f, text content, size_t cursor)
+void line_names_put(struct name_table *f, text line, double weight)
 {
+    text name;
+    for (size_t at = 0; next_name(line, &at, &name);) name_add(f, name, weight);
+}
+
+/* Lines count less the farther they are, those below half as much. Returns whether all lines above
+ * were seen. */
+static bool names_around(struct name_table *f, text content, size_t cursor)
+{
+    bool top = false;
     size_t end = cursor;
     for (int d = 0; d <= NAMED_LINES_ABOVE; d++) {
         size_t from = end;
         while (from > 0 && content.bytes[from - 1] != '\n') from--;
         line_names_put(f, text_slice(content, from, end), 1.0 / (1.0 + d / 5.0));
-        if (from == 0) break;
+        top = from == 0;
+        if (top) break;
         end = from - 1;
     }
     text rest = text_slice(content, cursor, content.size), line;
     for (int d = 0; d <= NAMED_LINES_BELOW && text_next_line(&rest, &line); d++)
         line_names_put(f, line, 0.5 / (1.0 + d / 5.0));
+    return top;
+}
+
+static uint32_t count_of(const struct name_table *f, text name)
+{
+    const size_t n_slots = sizeof f->slots / sizeof *f->slots;
+    size_t i = text_hash(name) % n_slots;
+    while (f->slots[i].name.size && !text_equal(f->slots[i].name, name)) i = (i + 1) % n_slots;
+    return f->slots[i].count;
+}
+
+/* The names that an import takes, where the language writes them into the module: "a::{b, c}", "a.b.C". */
+static text names_in_module(const struct retrieval *t, text module)
+{
+    static const char *const names[] = {"Rust", "Java", "C#", "PHP"};
+    bool written = false;
+    size_t from = module.size;
+    for (size_t i = 0; t->language && i < sizeof names / sizeof *names; i++)
+        written = written || strcmp(t->language->name, names[i]) == 0;
+    if (!written) return TEXT("");
+    size_t brace = text_find(module, TEXT("{"), 0);
+    if (brace != SIZE_MAX) return text_slice(module, brace, module.size);
+    while (from > 0 && is_name_byte(module.bytes[from - 1])) from--;
+    return text_slice(module, from, module.size);
+}
+
+/* What is imported by name will be used, wherever the import stands; most of all what no line uses
+ * yet. */
+static void imported_names_put(struct name_table *f, const struct retrieval *t, bool top)
+{
+    const struct document_tags *d = &t->r->document;
+    text unused[UNUSED_MAX];
+    size_t n = 0;
+    for (size_t i = 0; d->there && i < d->tags.n_imports; i++) {
+        text names = d->tags.imports[i].name, name;
+        if (!names.size) names = names_in_module(t, d->tags.imports[i].module);
+        for (size_t at = 0; next_name(names, &at, &name);) {
+            if (count_of(f, name) <= (top ? 1 : 0) && n < UNUSED_MAX) unused[n++] = name;
+            name_add(f, name, IMPORTED);
+        }
+    }
+    double many = n > UNUSED_FEW ? (double)UNUSED_FEW / (double)n : 1;
+    for (size_t i = 0; i < n; i++) name_add(f, unused[i], UNUSED_IMPORT * many);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -73,15 +134,16 @@ static int compare_names(const void *a, const void *b)
     return order ? order : (x->name.size > y->name.size) - (x->name.size < y->name.size);
 }
 
-size_t names_take(struct near_name *out, size_t n_max, struct name_table *f)
+size_t names_take(struct near_name *out, size_t n_max, struct name_table *f,
+                  const struct language *language)
 {
-    size_t n = 0;
+    size_t n = 0, n_taken = 0;
     for (size_t i = 0; i < sizeof f->slots / sizeof *f->slots; i++)
         if (f->slots[i].name.size) f->slots[n++] = f->slots[i];
     qsort(f->slots, n, sizeof *f->slots, compare_names);
-    if (n > n_max) n = n_max;
-    memcpy(out, f->slots, n * sizeof *out);
-    return n;
+    for (size_t i = 0; i < n && n_taken < n_max; i++)
+        if (!tagger_is_keyword(language, f->slots[i].name)) out[n_taken++] = f->slots[i];
+    return n_taken;
 }
 
 /* The next part of a name: at underscores, and where a capital follows a small letter. */
@@ -181,11 +243,8 @@ status names_find(struct retrieval *t)
     if (!f) return fail(t->err, ERR_MEMORY, "no memory for names");
     text content = t->q->document.content;
     size_t cursor = t->q->cursor_byte < content.size ? t->q->cursor_byte : content.size;
-    names_around(f, content, cursor);
-    /* What is imported by name will be used, wherever the import stands. */
-    for (size_t i = 0; t->r->document.there && i < t->r->document.tags.n_imports; i++)
-        line_names_put(f, t->r->document.tags.imports[i].name, 0.3);
-    t->n_names = names_take(t->names, NAMES_MAX, f);
+    imported_names_put(f, t, names_around(f, content, cursor));
+    t->n_names = names_take(t->names, NAMES_MAX, f, t->language);
     t->n_near = t->n_names < NEAR_NAMES_MAX ? t->n_names : NEAR_NAMES_MAX;
     return near_parts_find(t);
 }

@@ -11,13 +11,15 @@ enum {
     NAMES_MAX = 320, /* of the document, looked up in the index */
     DEFINITIONS_CACHED_MAX = 4096,
     CANDIDATES_EACH_MAX = 160, /* of one source */
-    WINDOWS_MAX = 8
+    WINDOWS_MAX = 8,
+    IMPORT_FILES_MAX = 3 /* of one import */
 };
 
 /* A name and how much it counts: the nearer to the cursor and the oftener, the heavier. */
 struct near_name {
     text name;
     double weight;
+    uint32_t count; /* how often it was put */
 };
 
 /* Names with the sums of their weights. */
@@ -35,7 +37,8 @@ struct near_part {
 /* A file the document sees, and what it defines. */
 struct imported_file {
     text path;
-    double score; /* 1, or less for what an import hands on */
+    double score; /* 1, or less for what an import hands on ... */
+    int n_steps;  /* ... so many files away */
     struct index_symbols symbols;
     const uint64_t **parts; /* [symbols.n] the parts of each name (name_parts), 0 behind the last */
 };
@@ -43,6 +46,23 @@ struct imported_file {
 /* A package that this repository makes. */
 struct package {
     text name, path; /* of its package.json */
+    text *entries;   /* [n_entries] files where it begins, as it says */
+    size_t n_entries;
+};
+
+/* Names of modules that begin so mean files below `target`, in files below `folder`. */
+struct alias {
+    text folder, prefix, target;
+    bool open; /* more may follow */
+};
+
+/* Of all projects of the tree (retrieve_packages.c). */
+struct projects {
+    struct package *packages;
+    struct alias *aliases;
+    size_t n_packages, n_aliases;
+    buffer marks; /* which files said so, in which contents */
+    arena memory;
 };
 
 /* The document's own tags and what it imports; kept while it changes little and the index not at all,
@@ -55,8 +75,6 @@ struct document_tags {
     int64_t index_version;
     struct imported_file *imported;
     size_t n_imported;
-    struct package *packages; /* [n_packages] */
-    size_t n_packages;
     struct imported_file *together; /* [n_together] its score: the share of common commits */
     size_t n_together;
     struct near_name *kin; /* [n_kin] what the files beside this one use, the commonest first */
@@ -82,6 +100,7 @@ struct retriever {
     int64_t tree;
     struct document_tags document;
     struct definition_cache definitions;
+    struct projects projects;
 };
 
 /* A definition, or lines of a file. */
@@ -119,9 +138,10 @@ struct retrieval {
 /* The names of the document, by weight. */
 status names_find(struct retrieval *t);
 
-/* Adds the names of a line; the heaviest n_max of a table, heaviest first. */
+/* Adds the names of a line; the heaviest n_max of a table, heaviest first, no words of the language. */
 void line_names_put(struct name_table *f, text line, double weight);
-size_t names_take(struct near_name *out, size_t n_max, struct name_table *f);
+size_t names_take(struct near_name *out, size_t n_max, struct name_table *f,
+                  const struct language *language);
 
 /* Hashes of the parts of a name, as in prompt_cut and promptCut, without regard to case; 0 ends
  * them. NULL: no memory. */
@@ -129,6 +149,12 @@ const uint64_t *name_parts(arena *a, text name);
 
 /* How much a name has to do with what stands near the cursor: the whole and its parts. 0: nothing. */
 double name_nearness(const struct retrieval *t, text name, const uint64_t *parts);
+
+/* Fills r->projects, and finds what they call so: no files when it is none of theirs. */
+status projects_find(struct retrieval *t);
+status project_import(struct index_files *out, struct retrieval *t, text from, text module);
+status built_import(struct index_files *out, struct retrieval *t, text from, text module);
+void projects_free(struct projects *p);
 
 /* Fills r->document's list of imported files, and what its neighbours use, unless it still holds. */
 status imported_find(struct retrieval *t);

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "context/exclude.h"
 #include "context/path_text.h"
 #include "context/retrieve_private.h"
 
@@ -24,8 +23,8 @@ static bool is_one_of(text kind, const char *const *kinds)
 
 bool is_type(text kind)
 {
-    static const char *const kinds[] = {"struct",    "class", "enum", "union",
-                                        "interface", "type",  NULL};
+    static const char *const kinds[] = {"struct",    "class", "enum",      "union",
+                                        "interface", "type",  "namespace", NULL};
     return is_one_of(kind, kinds);
 }
 
@@ -57,8 +56,7 @@ static double place_weight(const struct retrieval *t, text path)
 
 bool is_wanted(const struct retrieval *t, const struct index_symbol *s)
 {
-    return !is_document(t, s->path) && is_kindred(t, s->path) && !is_private(s) &&
-           !exclude_reason(s->path);
+    return !is_document(t, s->path) && is_kindred(t, s->path) && !is_private(s);
 }
 
 /* A name of many definitions is a common word; those of the likeliest place are taken, a few at most. */
@@ -145,7 +143,7 @@ status usage_find(struct retrieval *t)
     if (!f || !names) return fail(t->err, ERR_MEMORY, "no memory for names");
     for (size_t i = 0; i < t->n_windows; i++)
         line_names_put(f, t->windows[i].content, 1.0 / (1.0 + (double)i));
-    size_t n = names_take(names, USED_NAMES_MAX, f);
+    size_t n = names_take(names, USED_NAMES_MAX, f, t->language);
     for (size_t i = 0; code == OK && i < n && !retrieval_late(t); i++)
         code = name_put(t, SOURCE_USAGE, &names[i], "used by similar lines");
     return code;

@@ -65,7 +65,8 @@ static status rare_words(struct retrieval *t, struct near_name *words, size_t *n
         if (t->names[i].name.size < 4) continue;
         code = index_word_count(&count, t->r->index, t->names[i].name, t->err);
         if (count >= 2 && count < 300)
-            words[(*n)++] = (struct near_name){t->names[i].name, 1.0 / log2(1.0 + (double)count)};
+            words[(*n)++] = (struct near_name){.name = t->names[i].name,
+                                               .weight = 1.0 / log2(1.0 + (double)count)};
     }
     return code;
 }

@@ -13,7 +13,15 @@
 #include "base/memory.h"
 #include "base/utf.h"
 
-enum role { ROLE_NONE, ROLE_NAME, ROLE_DEFINITION, ROLE_REFERENCE, ROLE_IMPORT, ROLE_IMPORT_NAME };
+enum role {
+    ROLE_NONE,
+    ROLE_NAME,
+    ROLE_DEFINITION,
+    ROLE_REFERENCE,
+    ROLE_IMPORT,
+    ROLE_IMPORT_NAME,
+    ROLE_ONWARD
+};
 
 struct query {
     const char *language; /* the name of its row in the table of languages */
@@ -108,6 +116,48 @@ static size_t query_index(const struct language *language)
 
 bool tagger_knows(const struct language *language) { return query_index(language) < N_QUERIES; }
 
+enum { KEYWORDS_MAX = 256 };
+
+/* The words among a grammar's tokens, sorted; made when first needed, as queries are. */
+struct keywords {
+    text words[KEYWORDS_MAX];
+    size_t n;
+    bool made;
+};
+
+static struct keywords keywords[N_QUERIES];
+
+static int compare_words(const void *a, const void *b)
+{
+    text x = *(const text *)a, y = *(const text *)b;
+    int order = memcmp(x.bytes, y.bytes, x.size < y.size ? x.size : y.size);
+    return order ? order : (x.size > y.size) - (x.size < y.size);
+}
+
+static void keywords_make(struct keywords *k, const TSLanguage *grammar)
+{
+    for (uint32_t i = 0; i < ts_language_symbol_count(grammar) && k->n < KEYWORDS_MAX; i++) {
+        text word = text_of(ts_language_symbol_name(grammar, (TSSymbol)i));
+        bool letters = ts_language_symbol_type(grammar, (TSSymbol)i) == TSSymbolTypeAnonymous;
+        for (size_t at = 0; at < word.size; at++)
+            letters = letters && (word.bytes[at] | 32) >= 'a' && (word.bytes[at] | 32) <= 'z';
+        if (letters && word.size) k->words[k->n++] = word;
+    }
+    if (k->n) qsort(k->words, k->n, sizeof *k->words, compare_words);
+    k->made = true;
+}
+
+bool tagger_is_keyword(const struct language *language, text word)
+{
+    size_t which = query_index(language);
+    if (which == N_QUERIES) return false;
+    struct keywords *k = &keywords[which];
+    pthread_mutex_lock(&compiled_lock);
+    if (!k->made) keywords_make(k, language->grammar());
+    pthread_mutex_unlock(&compiled_lock);
+    return k->n && bsearch(&word, k->words, k->n, sizeof *k->words, compare_words);
+}
+
 static text query_string(const TSQuery *q, uint32_t id)
 {
     uint32_t size;
@@ -189,6 +239,7 @@ static enum role role_of(const TSQuery *q, uint32_t capture, const char **kind)
     if (strcmp(name, "reference") == 0) return ROLE_REFERENCE;
     if (strcmp(name, "import") == 0) return ROLE_IMPORT;
     if (strcmp(name, "import.name") == 0) return ROLE_IMPORT_NAME;
+    if (strcmp(name, "import.onward") == 0) return ROLE_ONWARD;
     return strncmp(name, definition, sizeof definition - 1) == 0 ? ROLE_DEFINITION : ROLE_NONE;
 }
 
@@ -301,12 +352,30 @@ static size_t flatten(char *to, text head, const struct language *language)
     return n;
 }
 
+/* "const " or "type ": the word that begins the statement which declares it, and says what it is. */
+static size_t declared_put(char *to, const struct reading *r, TSNode node)
+{
+    static const char *const statements[] = {"lexical_declaration", "variable_declaration",
+                                             "type_declaration", "const_declaration",
+                                             "var_declaration"};
+    TSNode statement = ts_node_parent(node);
+    bool declares = false;
+    for (size_t i = 0; !ts_node_is_null(statement) && i < sizeof statements / sizeof *statements;
+         i++)
+        declares = declares || strcmp(ts_node_type(statement), statements[i]) == 0;
+    text word = declares ? node_text(r, ts_node_child(statement, 0)) : TEXT("");
+    if (!word.size || word.size > 8 || !tagger_is_keyword(r->language, word)) return 0;
+    memcpy(to, word.bytes, word.size);
+    to[word.size] = ' ';
+    return word.size + 1;
+}
+
 static text signature_of(struct reading *r, TSNode node, const char *kind)
 {
-    char line[TAG_SIGNATURE_MAX];
-    size_t from = ts_node_start_byte(node);
+    char line[TAG_SIGNATURE_MAX + 16];
+    size_t from = ts_node_start_byte(node), n = declared_put(line, r, node);
     text head = text_slice(r->content, from, head_end(r, node, kind));
-    size_t n = flatten(line, head, r->language);
+    n += flatten(line + n, head, r->language);
     while (n > 0 && strchr(" {=:;", line[n - 1])) n--;
     const char *copy = arena_copy(&r->out->memory, line, n);
     if (!copy) r->failed = true;
@@ -340,16 +409,18 @@ static text unquoted(text t)
     return t;
 }
 
-static void see_import(struct reading *r, text module, text name)
+static void see_import(struct reading *r, text module, text name, bool onward)
 {
     module = unquoted(module);
     if (!name_good(module) || (name.size && !name_good(name))) return;
     struct tag_import *list = r->imports.items, *i;
     if (r->imports.n && text_equal(list[r->imports.n - 1].module, module) &&
-        text_equal(list[r->imports.n - 1].name, name))
+        text_equal(list[r->imports.n - 1].name, name)) {
+        list[r->imports.n - 1].onward |= onward;
         return;
+    }
     i = list_add(r, &r->imports, sizeof *i);
-    if (i) *i = (struct tag_import){module, name};
+    if (i) *i = (struct tag_import){module, name, onward};
 }
 
 static void see_match(struct reading *r, const TSQueryMatch *m)
@@ -357,12 +428,14 @@ static void see_match(struct reading *r, const TSQueryMatch *m)
     TSNode name = {0}, whole = {0};
     text module = TEXT(""), imported = TEXT("");
     const char *kind = "", *any;
+    bool onward = false;
     for (uint16_t i = 0; i < m->capture_count; i++) {
         TSNode node = m->captures[i].node;
         switch (role_of(r->query, m->captures[i].index, &any)) {
         case ROLE_NONE: break;
         case ROLE_NAME: name = node; break;
         case ROLE_DEFINITION: whole = node, kind = any; break;
+        case ROLE_ONWARD: onward = true; /* fallthrough */
         case ROLE_IMPORT: module = node_text(r, node); break;
         case ROLE_IMPORT_NAME: imported = node_text(r, node); break;
         case ROLE_REFERENCE: {
@@ -374,7 +447,7 @@ static void see_match(struct reading *r, const TSQueryMatch *m)
     }
     if (!match_holds(r, m)) return;
     if (name.id && whole.id) see_definition(r, name, whole, kind, m->pattern_index);
-    if (module.size) see_import(r, module, imported);
+    if (module.size) see_import(r, module, imported, onward);
 }
 
 /* Processor time of this thread: a busy machine must not make a file look hostile, because what is

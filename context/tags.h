@@ -5,6 +5,7 @@
  *   @definition.KIND        is the whole definition; KIND is what tag.kind says
  *   @reference              is an identifier in use (the names of definitions are left out)
  *   @import, @import.name   are what is imported, and a name taken from it
+ *   @import.onward          is what is imported to be handed on: "export ... from", "pub use"
  *   @_anything              serves predicates alone
  * and the predicates are #eq?, #not-eq? and #any-of?, between a capture and strings. Bounded in size
  * and processor time (base/limits.h). Each query is compiled once per
@@ -37,6 +38,7 @@ struct tag_reference {
 struct tag_import {
     text module; /* without quotes */
     text name;   /* "" when all of it is imported */
+    bool onward; /* whoever imports this file gets it, too */
 };
 
 /* All texts live in `memory` or in the content they were found in. */
@@ -56,6 +58,10 @@ void tagger_close(tagger *t); /* NULL is fine */
 
 /* Whether the language has a query. */
 bool tagger_knows(const struct language *language);
+
+/* Whether the word belongs to the language's grammar: "return" is never the name of a definition that
+ * somebody looks for. False where the language has no query. */
+bool tagger_is_keyword(const struct language *language, text word);
 
 /* Fills *out (freed by tags_free also after an error) from `content`, which must outlive it; content
  * is bytes, well-formed UTF-8 or not. ERR_LIMIT when it is too large or takes too long, in which case

@@ -8,6 +8,10 @@
   name: (identifier) @name
   value: [(arrow_function) (function_expression) (generator_function)]) @definition.function
 
+(program (lexical_declaration "const" (variable_declarator name: (identifier) @name)
+  @definition.constant))
+(export_statement (lexical_declaration "const" (variable_declarator name: (identifier) @name)
+  @definition.constant))
 (program (lexical_declaration (variable_declarator name: (identifier) @name)
   @definition.variable))
 (export_statement (lexical_declaration (variable_declarator name: (identifier) @name)
@@ -24,7 +28,14 @@
 (import_statement
   (import_clause (identifier) @import.name)
   source: (string (string_fragment) @import))
-(export_statement source: (string (string_fragment) @import))
+(export_statement source: (string (string_fragment) @import.onward))
+((assignment_expression
+  left: (member_expression
+    object: (identifier) @_module property: (property_identifier) @_exports)
+  right: (call_expression
+    function: (identifier) @_callee
+    arguments: (arguments . (string (string_fragment) @import.onward))))
+  (#eq? @_module "module") (#eq? @_exports "exports") (#eq? @_callee "require"))
 ((call_expression
   function: (identifier) @_callee
   arguments: (arguments . (string (string_fragment) @import)))

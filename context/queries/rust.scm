@@ -13,6 +13,7 @@
 (static_item name: (identifier) @name) @definition.variable
 (macro_definition name: (identifier) @name) @definition.macro
 
+(use_declaration (visibility_modifier) argument: (_) @import.onward)
 (use_declaration argument: (_) @import)
 (extern_crate_declaration name: (identifier) @import)
 

@@ -8,7 +8,7 @@
 (enum_declaration name: (_) @name) @definition.enum
 (enum_body name: (property_identifier) @name @definition.constant)
 (enum_assignment name: (property_identifier) @name) @definition.constant
-(internal_module name: (_) @name) @definition.module
+(internal_module name: (_) @name) @definition.namespace
 (method_definition name: [(property_identifier) (private_property_identifier)] @name)
   @definition.method
 (method_signature name: (property_identifier) @name) @definition.method
@@ -20,6 +20,10 @@
   name: (identifier) @name
   value: [(arrow_function) (function_expression) (generator_function)]) @definition.function
 
+(program (lexical_declaration "const" (variable_declarator name: (identifier) @name)
+  @definition.constant))
+(export_statement (lexical_declaration "const" (variable_declarator name: (identifier) @name)
+  @definition.constant))
 (program (lexical_declaration (variable_declarator name: (identifier) @name)
   @definition.variable))
 (export_statement (lexical_declaration (variable_declarator name: (identifier) @name)
@@ -32,7 +36,7 @@
 (import_statement
   (import_clause (identifier) @import.name)
   source: (string (string_fragment) @import))
-(export_statement source: (string (string_fragment) @import))
+(export_statement source: (string (string_fragment) @import.onward))
 ((call_expression
   function: (identifier) @_callee
   arguments: (arguments . (string (string_fragment) @import)))

@@ -43,7 +43,7 @@ class Tool:
     def place(self, place, proposal, budgets=BUDGETS, without=0):
         return self.ask(op="ask", path=place["path"], content=place["content"],
                         cursor=place["cursor"], recent=place["recent"], budgets=budgets,
-                        without=without, proposal=proposal)
+                        without=without, proposal=proposal, want_found=proposal is True)
 
 
 def shows_definition(text, place, tree):
@@ -136,8 +136,9 @@ class Bench:
                     self.times[f"again, {kind[7:-3] or 'clock'}"].append(again[kind])
                 for source, us in zip(self.tool.sources, answer["source_us"]):
                     self.source_us[source].append(us)
-                if not shows_definition(answer["prompts"][3]["text"], place, tree):
-                    self.misses.append((name, place, answer["prompts"][3]["text"]))
+                prompt = answer["prompts"][BUDGETS.index(self.args.misses_at)] or {"text": ""}
+                if not shows_definition(prompt["text"], place, tree):
+                    self.misses.append((name, place, prompt["text"], rank_of(answer["found"], place)))
         for i, source in enumerate(self.tool.sources if self.args.ablate else []):
             answer = self.tool.place(place, True, self.args.ablate, 1 << i)
             self.ablation[source].add(answer, place, tree, self.args.ablate)
@@ -252,6 +253,14 @@ def table_print(bench):
                 f" {percent(mean_recall(bench, method, b, what)):>6} |" for b in BUDGETS))
 
 
+def rank_of(found, place):
+    """Where in the proposal the definition stands, and what stands before it."""
+    for i, (path, content, source, score) in enumerate(found):
+        if path in place["homes"] and shows_name(content, place):
+            return f"number {i + 1} of {len(found)}, by {source}, {score:.2f} of {found[0][3]:.2f}"
+    return f"not among {len(found)}"
+
+
 def percentile(values, share):
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
@@ -281,11 +290,11 @@ def times_print(bench):
 
 
 def misses_print(bench):
-    for name, place, text in bench.misses[:bench.args.misses]:
+    for name, place, text, rank in bench.misses[:bench.args.misses]:
         content = place["content"].encode()
         line = content[:place["cursor"]].decode(errors="replace").splitlines()[-1:]
         blocks = [(m.group(1), m.group(2)) for m in BLOCK.finditer(text)]
-        print(f"\nMISS {name} {place['path']} wants {place['name']} of {place['homes']}"
+        print(f"\nMISS {name} {place['path']} wants {place['name']} of {place['homes']}: {rank}"
               f"\n  at: {''.join(line)}|\n  shown: {blocks}")
 
 
@@ -302,7 +311,8 @@ def main():
     parser.add_argument("--keys", type=int, default=0,
                         help="type commits of each repository, so many steps")
     parser.add_argument("--only-ours", action="store_true", help="without the baselines")
-    parser.add_argument("--misses", type=int, default=0, help="show so many places we miss at 8192")
+    parser.add_argument("--misses", type=int, default=0, help="show so many places we miss")
+    parser.add_argument("--misses-at", type=int, default=8192, help="... under this budget")
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
     if not args.repos:

@@ -3,8 +3,9 @@
  *     {"op": "open", "root"}                     brings the index of a tree up to date and opens it
  *     {"op": "changed", "paths": [...]}          files of it that were written since
  *     {"op": "ask", "path", "content", "cursor", "budgets": [...], "without",
- *      "recent": [[path, line], ...], "proposal"}
- *         -> {"gather_us", "gather_cpu_us", "source_us": [...], "prompts": [{"tokens", "text", "layout_us"}, ...]}
+ *      "recent": [[path, line], ...], "proposal", "want_found"}
+ *         -> {"gather_us", "gather_cpu_us", "source_us": [...], "prompts": [{"tokens", "text", "layout_us"}, ...],
+ *             "found": [[path, content, source, score], ...]}
  *     {"op": "type", "path", "content", "cursor", "budget", "recent"}
  *         -> {"tokens", "missing", "block", "plan_changed", "gather_us"}
  *
@@ -179,6 +180,18 @@ static int64_t cpu_us(void)
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+static json_t *found_list(const struct excerpts *found)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < found->n; i++) {
+        const struct excerpt *e = &found->items[i];
+        json_array_append_new(list, json_pack("[s%, s%, s, f]", e->path.bytes, e->path.size,
+                                              e->content.bytes, e->content.size,
+                                              retrieve_source_name(e->source), e->score));
+    }
+    return list;
+}
+
 static status ask(struct tool *t, const json_t *request, json_t *reply, error *err)
 {
     struct recent_place recent[RECENT_MAX];
@@ -201,6 +214,8 @@ static status ask(struct tool *t, const json_t *request, json_t *reply, error *e
             code = prompt_ask(t, &q, json_is_false(proposal) ? NULL : &found,
                               (size_t)json_integer_value(budget), prompts, err);
     }
+    if (json_is_true(json_object_get(request, "want_found")))
+        json_object_set_new(reply, "found", found_list(&found));
     json_object_set_new(reply, "source_us", sources);
     json_object_set_new(reply, "prompts", prompts);
     excerpts_free(&found);

@@ -5,7 +5,10 @@ one, those below not yet written. A place is a token's beginning in an added lin
 that another file defines and this one does not. What is defined where is said by universal-ctags, so
 that nothing of the program under test judges itself. Only names with one home
 count (a C header and one source file are one home), and that the language's own library does not have:
-then there is no doubt which definition was meant. Names in imports, comments, strings do not count."""
+then there is no doubt which definition was meant. Names in imports, comments, strings do not count, nor
+what stands inside a function and is nobody else's. Where modules say what they hand on and take
+(TypeScript), a name by itself must be exported there and imported here, and one behind a dot be a
+member: ctags takes "return" and "const" for methods at times, and locals for constants."""
 import builtins
 import difflib
 import hashlib
@@ -25,6 +28,8 @@ WANTED = {"c": "define macro enumerator function enum prototype struct typedef u
           "rust": "struct interface function enum typedef enumerator method macro constant",
           "java": "annotation class enum enumConstant interface method",
           "ts": "function class interface enum enumerator method namespace constant alias generator"}
+INNER = {"function", "method", "func", "member", "generator", "getter", "setter"}  # have locals
+MEMBERS = {"method", "enumerator", "generator"}
 COMMIT_FILES_MAX, COMMIT_LINES_MAX, FILE_BYTES_MAX = 20, 400, 300_000
 NAME = re.compile(r"[A-Za-z_$][\w$]*")
 TOKEN = re.compile(r"[A-Za-z_$][\w$]*|\d[\w.]*|[^\s\w]+")
@@ -43,6 +48,10 @@ LIBRARY = set("""add all any append apply assert assign bind call catch clear cl
     result reverse run save search send set size slice some sort split start stop string sub test then
     time toJSON toString trim type update use value valueOf values wait write any boolean data event export function import never
     null number object options string symbol undefined unknown var void""".split())
+RESERVED = set("""abstract as async await break case class const continue debugger declare default do else
+    enum export extends finally for function if implements import in infer instanceof interface keyof let
+    namespace new of override package private protected public readonly require return satisfies static
+    super switch this throw try typeof while with yield""".split())
 LIBRARY |= set(dir(builtins)) | {m for t in (dict, list, str, bytes, set, int, Exception, type(open))
                                  for m in dir(t)}
 SYSTEM_HEADERS = [f"/usr/include/{name}.h" for name in
@@ -70,6 +79,26 @@ def code_of(line, family):
     line = re.sub(STRINGS.get(family, STRING), blank, line)
     line = re.sub(r"#.*" if family == "python" else r"//.*|/\*.*?(\*/|$)", blank, line)
     return "" if re.match(r"\s*\*", line) and family != "python" else line
+
+
+FROM_MODULES = re.compile(r"^\s*(?:import|export)\b([^;'\"`]*?)\bfrom\s*['\"]|"
+                          r"\b(?:const|let|var)\b([^;=]*)=\s*require\(", re.M)
+HANDED_ON = re.compile(r"^export\s+(?:default\s+(?=[\w$]+\s*;)|(?:type\s+)?\{([^}]*)\}|(?=\w))"
+                       r"([^\n]*)", re.M)
+
+
+def imported_names(text):
+    """What a module takes from others, by the names it has for them."""
+    return {name for m in FROM_MODULES.finditer(text) for name in NAME.findall(m.group(1) or m.group(2) or "")}
+
+
+def exported_names(text):
+    """What a module hands on: the names of its lines of "export", more than are meant by some, none
+    less. Without imports and exports, a file is a script, whose names all see: None."""
+    if not re.search(r"^\s*(import|export)\b|\brequire\(|\bexports\b", text, re.M):
+        return None
+    return {name for m in HANDED_ON.finditer(text)
+            for name in NAME.findall((m.group(1) or "") + " " + (m.group(2) or ""))}
 
 
 class Tree:
@@ -106,14 +135,15 @@ class Tree:
         kinds = [f"--kinds-{language}=+{more}" for language, more in
                  (("C", "pzl"), ("C++", "pzl"), ("Python", "zl"), ("Java", "l"),
                   ("TypeScript", "zl"))]
-        out = subprocess.run(["ctags", "--output-format=json", "--fields=+nK", "-f", "-", *kinds,
+        out = subprocess.run(["ctags", "--output-format=json", "--fields=+nKs", "-f", "-", *kinds,
                               "--langmap=C:.c.h", "-L", "-"], cwd=self.at, check=True,
                              input="\n".join(paths).encode(), stdout=subprocess.PIPE,
                              stderr=subprocess.DEVNULL).stdout
         for line in out.decode(errors="replace").splitlines():
             tag = json.loads(line)
             if tag.get("_type") == "tag" and tag["path"] in found:
-                found[tag["path"]].append((tag["name"], tag.get("kind", ""), tag["line"]))
+                inner = tag.get("scopeKind", "") in INNER
+                found[tag["path"]].append((tag["name"], tag.get("kind", ""), tag["line"], inner))
         for path in paths:
             self.cache[(path, self.files[path])] = found[path]
 
@@ -131,17 +161,29 @@ class Tree:
         except (OSError, UnicodeDecodeError):
             return None
 
+    def exports(self, path):
+        key = ("exports", path, self.files[path])
+        if key not in self.cache:
+            self.cache[key] = exported_names(self.read(path) or "")
+        return self.cache[key]
+
     def definitions(self, family):
-        """name -> {path: [lines]} of what other files of the family could name."""
-        names = {}
+        """name -> {path: [lines]} of what other files of the family could name, and the same of the
+        members among them, which need no export of their own."""
+        names, members = {}, {}
         wanted = set(WANTED[family].split())
         for path, oid in self.files.items():
             if family_of(path) != family:
                 continue
-            for name, kind, line in self.cache[(path, oid)]:
-                if kind in wanted:
+            exports = self.exports(path) if family == "ts" else None
+            for name, kind, line, inner in self.cache[(path, oid)]:
+                if kind not in wanted or inner or (family == "ts" and name in RESERVED):
+                    continue
+                if family == "ts" and kind in MEMBERS:
+                    members.setdefault(name, {}).setdefault(path, []).append(line)
+                elif exports is None or name in exports:
                     names.setdefault(name, {}).setdefault(path, []).append(line)
-        return names
+        return names, members
 
 
 def one_home(places):
@@ -161,19 +203,23 @@ def edits_of(old, new):
 def file_places(tree, path, old, new, random_of, recent):
     """Every place of one file's edits that needs what stands elsewhere."""
     family = family_of(path)
-    defined = tree.definitions(family)
-    own = {name for name, _, _ in tree.cache.get((path, tree.files.get(path)), [])}
+    names, members = tree.definitions(family)
+    imported = imported_names(new) if family == "ts" else None
+    own = {tag[0] for tag in tree.cache.get((path, tree.files.get(path)), [])}
     own |= names_of_text(tree, path, new)  # what the commit is about to define here
     old_lines, done, at, places = old.splitlines(True), [], 0, []
+    importing = import_lines(new.splitlines(True))
     for line, n_removed, added in edits_of(old_lines, new.splitlines(True)):
         done += old_lines[at:line]
         at = line + n_removed
         for text in added:
             in_quotes = family == "python" and "".join(done).count('"""') % 2
-            code = "" if in_quotes or IMPORTING.match(text) else code_of(text.rstrip("\r\n"), family)
+            is_import = IMPORTING.match(text) or len(done) in importing
+            code = "" if in_quotes or is_import else code_of(text.rstrip("\r\n"), family)
             for m in NAME.finditer(code):
                 name = m.group(0)
-                homes = {p: lines for p, lines in defined.get(name, {}).items() if p != path}
+                homes = homes_of(name, code[:m.start()].endswith("."), names, members, imported)
+                homes = {p: lines for p, lines in homes.items() if p != path}
                 if len(name) < 3 or name in own or name in tree.library or not homes or \
                         not one_home(homes):
                     continue
@@ -187,11 +233,37 @@ def file_places(tree, path, old, new, random_of, recent):
     return places
 
 
+def import_lines(lines):
+    """Numbers of the lines that belong to an import of several lines."""
+    inside, closer = set(), None
+    for i, line in enumerate(lines):
+        if closer:
+            inside.add(i)
+            closer = None if closer in line else closer
+        elif IMPORTING.match(line) or re.match(r"\s*(import|export)\s*(type\s*)?\{", line):
+            for opener, end in (("{", "}"), ("(", ")")):
+                if line.count(opener) > line.count(end):
+                    closer = end
+    return inside
+
+
+def homes_of(name, behind_dot, names, members, imported):
+    """Where a name is defined that stands in code so."""
+    if imported is None:
+        return names.get(name, {})
+    if not behind_dot:
+        return names.get(name, {}) if name in imported else {}
+    homes = {path: list(lines) for path, lines in members.get(name, {}).items()}
+    for path, lines in names.get(name, {}).items():  # of a namespace, or of "import * as"
+        homes.setdefault(path, []).extend(lines)
+    return homes
+
+
 def names_of_text(tree, path, text):
     """What the file will define when it reads so; afterwards it is as it was."""
     kept, disk = tree.files.get(path), tree.read(path)
     tree.write(path, text)
-    names = {name for name, _, _ in tree.cache[(path, tree.files[path])]}
+    names = {tag[0] for tag in tree.cache[(path, tree.files[path])]}
     if kept is None:
         (tree.at / path).unlink()
         del tree.files[path]

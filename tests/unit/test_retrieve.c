@@ -174,6 +174,13 @@ static void what_is_not_named_yet(void **state)
          "interface Shape", SOURCE_IMPORT},
         {"app/main.ts", "import {} from '@pk/types/deep';\nconst s = |;\n", "types/src/index.ts",
          "interface Shape", SOURCE_IMPORT},
+        /* By package.json's "main", built from the sources, and two files that hand it on. */
+        {"app/main.ts", "import {} from '@pk/core';\nconst s = |;\n", "core/src/inner.shape.ts",
+         "interface Deep", SOURCE_IMPORT},
+        {"app/main.ts", "import {} from '@pk/stub';\nconst s = |;\n", "stub/src/all.ts",
+         "interface Built", SOURCE_IMPORT},
+        {"app/main.ts", "import {} from '@lib/tool';\nconst s = |;\n", "app/library/tool.ts",
+         "interface Tool", SOURCE_IMPORT},
         {"go/two.go", "package a\n\nfunc main() {\n\t|\n}\n", "go/one.go", "func Helper(n int) int",
          SOURCE_IMPORT},
         {"t/test_b.py", "def test_b():\n    |\n", "lib/client.py", "def make_client(name)",
@@ -185,6 +192,20 @@ static void what_is_not_named_yet(void **state)
           "git init -q && git config user.email a@b && git config user.name n && "
           "printf '{\"version\": 1, \"name\": \"@pk/types\"}\n' > types/package.json && "
           "printf 'export interface Shape { sides: number }\n' > types/src/index.ts && "
+          "mkdir -p core/src/node stub/src app/library && "
+          "printf '{\"name\": \"@pk/core\", \"main\": \"./lib/node/main.js\"}' > core/package.json "
+          "&& "
+          "printf \"export * from '../api';\n\" > core/src/node/main.ts && "
+          "printf \"export { Deep } from './inner.shape';\n\" > core/src/api.ts && "
+          "printf 'export interface Deep { a: 1 }\n' > core/src/inner.shape.ts && "
+          "printf 'export interface Wrong { a: 1 }\n' > core/src/inner.ts && "
+          "printf '{\"name\": \"@pk/stub\", \"main\": \"./entry\", \"types\": \"./entry.js\"}' "
+          "> stub/package.json && "
+          "printf \"module.exports = require('./lib/all');\n\" > stub/entry.js && "
+          "printf 'export interface Built { a: 1 }\n' > stub/src/all.ts && "
+          "printf '// names\n{\"compilerOptions\": {\"baseUrl\": \"./\", /* of folders */ "
+          "\"paths\": {\"@lib/*\": [\"library/*\",],}}}\n' > app/tsconfig.json && "
+          "printf 'export interface Tool { a: 1 }\n' > app/library/tool.ts && "
           "printf 'package a\n\nfunc Helper(n int) int { return n }\n' > go/one.go && "
           "printf 'def make_client(name):\n    return name\n' > lib/client.py && "
           "printf 'def test_a():\n    c = make_client(1)\n' > t/test_a.py && "
@@ -210,6 +231,38 @@ static void what_is_not_named_yet(void **state)
     close_all(&o);
 }
 
+/* What was imported and is not used yet comes before what is used; words of the language are nobody's
+ * names; a type that is made of strings is shown with them, though it has one line. */
+static void names_say_what_comes(void **state)
+{
+    (void)state;
+    struct opened o;
+    struct place p;
+    struct excerpts e;
+    shell("mkdir -p names && cd names && git init -q && "
+          "printf 'export function used(a: number) {}\nexport function fresh(a: number) {}\n"
+          "export type Mode = \"on\" | \"off\";\n"
+          "export const limit = 3;\n' > m.ts && "
+          "printf 'export interface Odd { function: string }\n' > odd.ts");
+    open_all(&o, "names");
+    place_make(&p, "main.ts",
+               "import { used, fresh, Mode, limit } from './m';\n"
+               "function f(m: Mode, n = limit) {\n    used(1);\n    |\n}\n");
+    find(&e, &o, &p);
+    const struct excerpt *fresh = excerpt_with(&e, "m.ts", "function fresh"),
+                         *used = excerpt_with(&e, "m.ts", "function used"),
+                         *mode = excerpt_with(&e, "m.ts", "type Mode");
+    assert_non_null(fresh);
+    assert_non_null(used);
+    assert_non_null(mode);
+    assert_true(fresh->score > used->score);
+    assert_true(text_is(mode->content, "export type Mode = \"on\" | \"off\";\n"));
+    assert_non_null(excerpt_with(&e, "m.ts", "const limit"));
+    assert_null(excerpt_with(&e, "odd.ts", "function: string"));
+    excerpts_free(&e);
+    close_all(&o);
+}
+
 static void imports_lead_to_files(void **state)
 {
     (void)state;
@@ -220,6 +273,8 @@ static void imports_lead_to_files(void **state)
         {"util/a.c", "x.h", "util/x.h"},
         {"src/a.c", "stdio.h", ""},
         {"web/app.ts", "./part", "web/part.ts"},
+        {"web/app.ts", "./part.js", "web/part.ts"},
+        {"web/app.ts", "./part.more", "web/part.more.ts"},
         {"web/app.ts", "../lib/tool.js", "lib/tool.js"},
         {"web/app.ts", "./widgets", "web/widgets/index.tsx"},
         {"web/app.ts", "react", ""},
@@ -241,7 +296,7 @@ static void imports_lead_to_files(void **state)
     arena a = {0};
     error err = {0};
     shell("mkdir -p im && cd im && git init -q && for f in util/x.h other/x.h web/part.ts "
-          "lib/tool.js "
+          "web/part.more.ts lib/tool.js "
           "web/widgets/index.tsx pkg/models.py pkg/sub/__init__.py pkg/sub/m.py pkg/store/store.go "
           "src/shape/circle.rs src/shape/mod.rs com/shop/cart/Item.java com/other/Item.java "
           "src/Base/Model.php old/Model.php ruby/shape.rb deep/a/path.py deep/b/path.py; do "
@@ -252,7 +307,7 @@ static void imports_lead_to_files(void **state)
     assert_int_equal(index_tree(&tree, o.x, root, &err), OK);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct index_files files;
-        struct tag_import import = {text_of(rows[i].module), TEXT("")};
+        struct tag_import import = {.module = text_of(rows[i].module)};
         if (import_resolve(&files, &a, o.x, tree, text_of(rows[i].from), &import, 3, &err) != OK)
             fail_msg("%s", err.message);
         text first = files.n ? files.files[0].path : TEXT("");
@@ -428,6 +483,7 @@ int main(void)
         cmocka_unit_test(definitions_come_through_imports),
         cmocka_unit_test(similar_lines_and_recent_places),
         cmocka_unit_test(what_is_not_named_yet),
+        cmocka_unit_test(names_say_what_comes),
         cmocka_unit_test(imports_lead_to_files),
         cmocka_unit_test(the_plan_stands_still),
         cmocka_unit_test(excerpts_are_data),

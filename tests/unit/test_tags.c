@@ -16,7 +16,7 @@
 struct sample {
     const char *path, *source;
     const char *definitions; /* LINE KIND NAME | SIGNATURE, by lines */
-    const char *imports;     /* MODULE [NAME], by lines */
+    const char *imports;     /* MODULE [NAME] [> when it is handed on], by lines */
     const char *references;  /* NAME*COUNT, in the order of their bytes */
 };
 
@@ -77,6 +77,7 @@ static const struct sample samples[] = {
      "import def, { readFile as read } from \"node:fs\";\n"
      "const path = require(\"path\"), other = load(\"nothing\");\n"
      "export { x } from './x.js';\n"
+     "module.exports = require('./lib/all');\n"
      "export const limit = 3;\n"
      "const handler = async (request, reply) => reply.send(limit);\n"
      "export function start(port = 80) { return handler(port); }\n"
@@ -85,21 +86,21 @@ static const struct sample samples[] = {
      "  listen() { return this.#secret; }\n"
      "}\n"
      "exports.stop = function (now) { start(now); };\n",
-     "2 variable path | path\n"
-     "2 variable other | other\n"
-     "4 variable limit | limit\n"
-     "5 function handler | handler = async (request, reply) =>\n"
-     "6 function start | function start(port = 80)\n"
-     "7 class Server | class Server extends Base\n"
-     "9 method listen | listen()\n"
-     "11 function stop | exports.stop = function (now)\n",
-     "node:fs\nnode:fs readFile\nnode:fs def\npath\n./x.js\n",
-     "#secret*2 Base*1 def*1 exports*1 handler*1 limit*1 load*1 now*2 port*2 read*1 readFile*1 "
-     "reply*2 request*1 require*1 send*1 start*1 x*1 "},
+     "2 constant path | const path\n"
+     "2 constant other | const other\n"
+     "5 constant limit | const limit\n"
+     "6 function handler | const handler = async (request, reply) =>\n"
+     "7 function start | function start(port = 80)\n"
+     "8 class Server | class Server extends Base\n"
+     "10 method listen | listen()\n"
+     "12 function stop | exports.stop = function (now)\n",
+     "node:fs\nnode:fs readFile\nnode:fs def\npath\n./x.js >\n./lib/all >\n",
+     "#secret*2 Base*1 def*1 exports*2 handler*1 limit*1 load*1 module*1 now*2 port*2 read*1 "
+     "readFile*1 reply*2 request*1 require*2 send*1 start*1 x*1 "},
     {"a.ts",
      "import type { Plugin } from \"./plugin\";\n"
      "export interface Shape { area(): number; name: string }\n"
-     "export type Id = string | number;\n"
+     "export type Id = string | number; export * from \"./more\";\n"
      "enum Kind { A, B = 4 }\n"
      "namespace Inner { export const deep = 1; }\n"
      "abstract class Base<T> { abstract run(x: T): void; count = 0; }\n"
@@ -112,14 +113,15 @@ static const struct sample samples[] = {
      "4 enum Kind | enum Kind\n"
      "4 constant A | A\n"
      "4 constant B | B\n"
-     "5 module Inner | namespace Inner\n"
-     "5 variable deep | deep\n"
+     "5 namespace Inner | namespace Inner\n"
+     "5 constant deep | const deep\n"
      "6 class Base | abstract class Base<T>\n"
      "6 method run | abstract run(x: T): void\n"
      "6 field count | count\n"
-     "7 function make | make = (id: Id): Shape =>\n"
+     "7 function make | const make = (id: Id): Shape =>\n"
      "8 prototype outside | function outside(a: Kind): void\n",
-     "./plugin\n./plugin Plugin\n", "Id*1 Kind*1 Plugin*1 Shape*2 T*2 a*1 create*1 id*2 x*1 "},
+     "./plugin\n./plugin Plugin\n./more >\n",
+     "Id*1 Kind*1 Plugin*1 Shape*2 T*2 a*1 create*1 id*2 x*1 "},
     {"a.tsx",
      "import React from \"react\";\n"
      "export function Button(props: Props) { return <b>{props.text}</b>; }\n",
@@ -140,11 +142,11 @@ static const struct sample samples[] = {
      ")\n"
      "func (p *Point) Move(dx int) error { return nil }\n"
      "func run() { fmt.Println(str.ToUpper(\"x\"), Limit, counter) }\n",
-     "6 struct Point | Point struct{ X, Y int }\n"
-     "7 interface Shape | Shape interface{ Area() float64 }\n"
+     "6 struct Point | type Point struct{ X, Y int }\n"
+     "7 interface Shape | type Shape interface{ Area() float64 }\n"
      "7 method Area | Area() float64\n"
-     "8 type ID | ID string\n"
-     "9 constant Limit | Limit\n"
+     "8 type ID | type ID string\n"
+     "9 constant Limit | const Limit\n"
      "11 variable counter | counter, other\n"
      "11 variable other | counter, other\n"
      "13 method Move | func (p *Point) Move(dx int) error\n"
@@ -153,7 +155,7 @@ static const struct sample samples[] = {
      "Limit*1 Point*1 Println*1 ToUpper*1 X*1 Y*1 counter*1 dx*1 error*1 float64*1 fmt*1 int*2 "
      "main*1 p*1 str*2 string*1 "},
     {"a.rs",
-     "use std::fmt::{Debug, Write};\n"
+     "use std::fmt::{Debug, Write}; pub use inner::helper;\n"
      "mod inner { pub fn helper() {} }\n"
      "pub struct Point<'a> { x: &'a str }\n"
      "enum Kind { Small, Large(u8) }\n"
@@ -177,8 +179,9 @@ static const struct sample samples[] = {
      "8 variable NAME | static NAME: &str\n"
      "9 type Map | type Map = Tree<Kind>\n"
      "10 function main | pub fn main()\n",
-     "std::fmt::{Debug, Write}\n",
-     "Debug*1 Kind*1 LIMIT*1 Point*1 Shape*1 Tree*1 Write*1 a*4 area*1 fmt*1 println*1 std*1 "
+     "std::fmt::{Debug, Write}\ninner::helper >\n",
+     "Debug*1 Kind*1 LIMIT*1 Point*1 Shape*1 Tree*1 Write*1 a*4 area*1 fmt*1 helper*1 inner*1 "
+     "println*1 std*1 "
      "x*1 "},
     {"A.java",
      "import java.util.List;\n"
@@ -354,13 +357,13 @@ static const struct sample samples[] = {
      "M.read = function(n) return n end\n"
      "local t = { each = function(f) f() end }\n"
      "print(\"nothing\")\n",
-     "1 variable json | json\n"
-     "2 variable M | M\n"
+     "1 variable json | local json\n"
+     "2 variable M | local M\n"
      "3 function private | local function private(a)\n"
      "4 function open | function M.open(path, mode)\n"
      "5 method close | function M:close()\n"
      "6 function read | M.read = function(n)\n"
-     "7 variable t | t\n"
+     "7 variable t | local t\n"
      "7 function each | each = function(f)\n",
      "dkjson\n", "M*3 a*2 f*2 mode*1 n*2 path*2 print*1 private*1 require*1 "},
     {"a.sh",
@@ -391,8 +394,9 @@ static void put_tags(const struct tags *t, buffer out[3])
     }
     for (size_t i = 0; i < t->n_imports; i++) {
         text module = t->imports[i].module, name = t->imports[i].name;
-        buffer_print(&out[1], "%.*s%s%.*s\n", (int)module.size, module.bytes, name.size ? " " : "",
-                     (int)name.size, name.bytes);
+        buffer_print(&out[1], "%.*s%s%.*s%s\n", (int)module.size, module.bytes,
+                     name.size ? " " : "", (int)name.size, name.bytes,
+                     t->imports[i].onward ? " >" : "");
     }
     for (size_t i = 0; i < t->n_references; i++)
         buffer_print(&out[2], "%.*s*%u ", (int)t->references[i].name.size,
