@@ -56,6 +56,8 @@
  * us. Notifications that can be repeated are held back long before. */
 #define LSP_OUTPUT_MAX      (16 * MIB)
 #define LSP_OUTPUT_IDLE_MAX (256 * KIB)
+/* One window's record for `dbrx-ls replay`: weeks of typing. */
+#define TRACE_BYTES_MAX GIB
 /* Completions waiting at once; one more gets its empty list at once. Real editors have one or two. */
 #define LSP_PENDING_MAX 256
 /* Documents: beyond this size or count they are out of step rather than in memory. 32-bit line

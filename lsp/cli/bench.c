@@ -30,7 +30,7 @@ static void on_signal(int number)
 }
 
 /* The second signal ends the process as signals do. */
-static void signals_catch(void)
+void bench_signals_catch(void)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
@@ -315,7 +315,7 @@ int command_bench(int argc, char **argv)
     if (s == OK) s = request_check(&r, n_rest, argv, &err);
     if (s == OK && !r.model_dir && !r.simulate && !r.synthetic)
         s = fail(&err, ERR_USAGE, "no model: --model DIR or DBRX_MODEL is missing");
-    signals_catch();
+    bench_signals_catch();
     if (s == OK) s = mapping_guard_install(&err);
     if (s == OK) s = r.synthetic ? bench_synthetic(&r, &err) : bench_run(&r, &err);
     buffer_free(&found);

@@ -46,6 +46,7 @@ struct bench_request {
 
 /* Set by the first SIGINT or SIGTERM: modes end soon, and what they have is printed. */
 extern atomic_bool bench_stop;
+void bench_signals_catch(void); /* SIGINT and SIGTERM set it, the second one ends the program */
 
 struct bench_report {
     bool json;

@@ -67,6 +67,7 @@ int command_quantize(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_compare(int argc, char **argv);
 int command_doctor(int argc, char **argv);
+int command_replay(int argc, char **argv);
 int command_language_server(int argc, char **argv); /* no subcommand: LSP over stdio */
 
 #endif

@@ -20,5 +20,7 @@ const struct command commands[] = {
     {"doctor", command_doctor, "check settings, model, memory, directories and engine"},
     {"index", command_index, "bring a repository's index up to date; look up a definition"},
     {"stats", command_stats, "what became of completions on this machine"},
+    {"replay", command_replay,
+     "say a recorded session again, and report what is answered otherwise"},
     {NULL, NULL, NULL},
 };

@@ -57,6 +57,8 @@ int command_language_server(int argc, char **argv)
         {"threads", OPTION_INTEGER, &n_threads, "N", "threads of the local engine", 1, 1024},
         {"idle", OPTION_TEXT, &options.flags.idle, "SECONDS",
          "when an unused local engine ends, or never", 0, 0},
+        {"trace", OPTION_TEXT, &options.trace_directory, "DIR",
+         "keep what editor and server say, documents included, for `dbrx-ls replay`", 0, 0},
         {"stdio", OPTION_FLAG, &stdio, NULL, "the only transport: accepted and ignored", 0, 0},
         {"clientProcessId", OPTION_INTEGER, &client_process, "PID",
          "as some clients pass it: initialize says the same", 0, 0},

@@ -16,13 +16,15 @@
 enum { END_MS = 5000, STEP_US = 5000 };
 
 /* In the child: its own directories, pipes for its ends. Returns only where that fails. */
-static void child_run(const char *directory, const char *const *arguments, int input, int output)
+static void child_run(const char *directory, bool visits, const char *const *arguments, int input,
+                      int output)
 {
-    static const char *const variables[] = {"XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_STATE_HOME",
+    static const char *const variables[] = {"XDG_STATE_HOME", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME",
                                             "XDG_CONFIG_HOME"};
-    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
+    size_t n = visits ? 1 : sizeof variables / sizeof *variables;
+    for (size_t i = 0; i < n; i++)
         if (setenv(variables[i], directory, 1) != 0) return;
-    unsetenv("DBRX_ENDPOINT");
+    if (!visits) unsetenv("DBRX_ENDPOINT");
     if (dup2(input, 0) < 0 || dup2(output, 1) < 0) return;
     execv("/proc/self/exe", (char *const *)(uintptr_t)arguments); /* POSIX: it changes none */
 }
@@ -39,7 +41,7 @@ status lsp_editor_open(struct lsp_editor *e, const char *directory, const char *
     }
     e->process = fork();
     if (e->process == 0) {
-        child_run(directory, arguments, in[0], out[1]);
+        child_run(directory, e->visits, arguments, in[0], out[1]);
         _exit(127);
     }
     close(in[0]);
@@ -53,7 +55,7 @@ status lsp_editor_open(struct lsp_editor *e, const char *directory, const char *
     return fail(err, ERR_IO, "fork: %s", strerror(errno));
 }
 
-static void message_send(struct lsp_editor *e, json_t *message)
+void lsp_editor_send(struct lsp_editor *e, json_t *message)
 {
     char *json = message ? json_dumps(message, JSON_COMPACT) : NULL;
     buffer frame = {0};
@@ -71,14 +73,14 @@ static void message_send(struct lsp_editor *e, json_t *message)
 int64_t lsp_editor_request(struct lsp_editor *e, const char *method, json_t *params)
 {
     int64_t id = ++e->next_id;
-    message_send(e, json_pack("{s:s, s:I, s:s, s:o}", "jsonrpc", "2.0", "id", (json_int_t)id,
-                              "method", method, "params", params));
+    lsp_editor_send(e, json_pack("{s:s, s:I, s:s, s:o}", "jsonrpc", "2.0", "id", (json_int_t)id,
+                                 "method", method, "params", params));
     return id;
 }
 
 void lsp_editor_notify(struct lsp_editor *e, const char *method, json_t *params)
 {
-    message_send(
+    lsp_editor_send(
         e, json_pack("{s:s, s:s, s:o}", "jsonrpc", "2.0", "method", method, "params", params));
 }
 

@@ -26,7 +26,10 @@ void documents_parse_soon(struct server *s) { uv_idle_start(&s->parsing, on_idle
 void document_judged(struct server *s, const document *d)
 {
     document_note(s, d);
-    if (!document_refusal(s, d)) document_gather(s, d, 0);
+    bool allowed = !document_refusal(s, d);
+    if (allowed && document_in_step(d))
+        trace_document(s->record, d->uri, d->version, document_text(d));
+    if (allowed) document_gather(s, d, 0);
     document_opened(s, d);
 }
 

@@ -46,6 +46,7 @@ static const struct method methods[] = {
 static void server_send(struct server *s, json_t *message)
 {
     char *bytes = message ? json_dumps(message, JSON_COMPACT) : NULL;
+    trace_from_server(s->record, message);
     json_decref(message);
     if (bytes)
         transport_send(s->wire, text_of(bytes));
@@ -158,8 +159,21 @@ static bool phase_refuses(struct server *s, const struct message *m)
     return true;
 }
 
+/* Whether it is about a document that no model may read, as far as is known. */
+static bool message_hides(struct server *s, const struct message *m)
+{
+    const json_t *argument = json_array_get(json_object_get(m->params, "arguments"), 0);
+    text uri = json_text_at(json_object_get(m->params, "textDocument"), "uri");
+    if (!uri.size) uri = json_text_at(argument, "uri");
+    if (!uri.size) return false;
+    const document *d = documents_find(s->documents, uri);
+    bool opens = m->method && strcmp(m->method, "textDocument/didOpen") == 0;
+    return opens || !d || document_refusal(s, d);
+}
+
 static void message_dispatch(struct server *s, const struct message *m)
 {
+    if (s->record) trace_from_client(s->record, m->root, message_hides(s, m));
     if (m->kind == MESSAGE_RESPONSE) {
         if (s->phase == PHASE_RUNNING) request_answered(s, m);
         return;
@@ -298,6 +312,10 @@ static status server_open(struct server *s, error *err)
     status code = documents_open(&s->documents, err);
     if (code == OK) code = status_open(s, err);
     if (code == OK) code = lifetime_open(&s->lifetime, &s->loop, on_end, s, err);
+    if (code == OK && s->options->trace_directory)
+        code = trace_open(&s->record, &s->loop, s->options->trace_directory, err);
+    if (s->record)
+        log_line(LOG_WARN, "trace: %s keeps the text of documents", trace_path(s->record));
     const struct transport_handler handler = {on_frame, on_end, s};
     if (code == OK)
         code = transport_open(&s->wire, &s->loop, s->options->input_fd, s->options->output_fd,
@@ -310,6 +328,7 @@ static void server_free(struct server *s)
     uv_close((uv_handle_t *)&s->guard_timer, NULL);
     uv_run(&s->loop, UV_RUN_NOWAIT);
     uv_loop_close(&s->loop);
+    trace_close(s->record);
     documents_close(s->documents);
     json_decref(s->folders);
     json_decref(s->init_options);

@@ -28,6 +28,7 @@ struct server_options {
     struct json_t *files[SETTINGS_FILES];        /* their settings, farthest first; NULL: none */
     const char *fault;                           /* why the files say nothing; NULL: they do */
     const char *api_key;                         /* NULL: none */
+    const char *trace_directory;                 /* NULL: nothing is kept (trace.h) */
 };
 
 /* Runs to the end. *exit_code as LSP says: 0 after shutdown, else 1. An error comes only where the

@@ -12,6 +12,7 @@
 #include "lsp/server/protocol.h"
 #include "lsp/server/server.h"
 #include "lsp/server/settings.h"
+#include "lsp/server/trace.h"
 #include "lsp/server/transport.h"
 
 enum phase { PHASE_NEW, PHASE_RUNNING, PHASE_SHUT_DOWN };
@@ -82,6 +83,7 @@ struct server {
     struct awaited *awaited;                /* requests of ours that have no answer yet */
     int64_t next_request, n_configurations; /* ids of our own requests; how often one was asked */
     bool trace;                             /* $/setTrace is not "off" */
+    trace *record;                          /* --trace; NULL: none */
     int64_t received_us;                    /* of the message being handled */
 };
 

@@ -29,7 +29,8 @@ static const char *reason_words(const struct server *s, const struct engine_stat
     if (!e) return s->engine_error;
     if (e->state != ENGINE_READY && e->reason[0]) return e->reason;
     if (s->status.note[0]) return s->status.note;
-    return s->status.failure[0] ? s->status.failure : e->reason;
+    if (s->status.failure[0]) return s->status.failure;
+    return s->record && !e->reason[0] ? "what is typed is kept (--trace)" : e->reason;
 }
 
 static json_t *status_json(const struct server *s)
