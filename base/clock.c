@@ -2,12 +2,16 @@
 
 #include <time.h>
 
-int64_t clock_us(void)
+static int64_t read_us(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
+
+int64_t clock_us(void) { return read_us(CLOCK_MONOTONIC); }
+
+int64_t clock_thread_us(void) { return read_us(CLOCK_THREAD_CPUTIME_ID); }
 
 void clock_sleep_us(int64_t us)
 {

@@ -30,7 +30,7 @@ static const char *read_text(void *payload, uint32_t at, TSPoint point, uint32_t
 static bool time_is_up(TSParseState *state)
 {
     const struct reading *r = state->payload;
-    return clock_us() > r->deadline_us;
+    return clock_thread_us() > r->deadline_us;
 }
 
 TSTree *syntax_read(TSParser *parser, const TSTree *known, struct reading *r)
@@ -69,7 +69,7 @@ static status read_whole(TSTree **out, const struct language *l, const TSTree *k
     status code = OK;
     size_t size = r->pieces[0].size + r->pieces[1].size + r->pieces[2].size;
     *out = NULL;
-    r->deadline_us = clock_us() + PARSE_MAX_US;
+    r->deadline_us = clock_thread_us() + PARSE_MAX_US;
     if (!parser)
         code = fail(err, ERR_MEMORY, "syntax: no memory for a parser");
     else if (!ts_parser_set_language(parser, l->grammar()))

@@ -84,12 +84,12 @@ static bool parser_take(live_syntax *l)
 bool live_syntax_go_on(live_syntax *l, text content, int64_t budget_us)
 {
     if (!l || l->current || l->left_alone || content.size > DOCUMENT_PARSE_MAX) return true;
-    int64_t began_us = clock_us();
+    int64_t began_us = clock_thread_us();
     struct reading reading = {.pieces = {content}, .deadline_us = began_us + budget_us};
     TSTree *tree = NULL;
     if (parser_take(l)) {
         tree = syntax_read(l->parser, l->last.tree, &reading);
-        l->spent_us += clock_us() - began_us;
+        l->spent_us += clock_thread_us() - began_us;
         if (!tree && l->spent_us < LIVE_PARSE_MAX_US) return false;
     }
     if (!tree) {

@@ -18,7 +18,7 @@ struct syntax {
 /* A text in up to three pieces, none of them cut inside a character, and how long it may be read. */
 struct reading {
     text pieces[3];
-    int64_t deadline_us;
+    int64_t deadline_us; /* of clock_thread_us */
 };
 
 /* The tree of that text; `known` is the tree of the text before, edited, or NULL. NULL when the time is up:

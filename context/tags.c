@@ -6,9 +6,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <tree_sitter/api.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/memory.h"
 #include "base/utf.h"
@@ -84,7 +84,7 @@ struct reading {
     const TSQuery *query;
     struct tags *out;
     struct list definitions, occurrences, imports;
-    int64_t deadline_us;
+    int64_t deadline_us; /* of clock_thread_us: what is found once about a content is kept */
     bool late, failed;
 };
 
@@ -450,15 +450,6 @@ static void see_match(struct reading *r, const TSQueryMatch *m)
     if (module.size) see_import(r, module, imported, onward);
 }
 
-/* Processor time of this thread: a busy machine must not make a file look hostile, because what is
- * found once about a content is kept. */
-static int64_t spent_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 static const char *read_text(void *payload, uint32_t at, TSPoint point, uint32_t *n)
 {
     const struct reading *r = payload;
@@ -470,13 +461,13 @@ static const char *read_text(void *payload, uint32_t at, TSPoint point, uint32_t
 static bool parse_late(TSParseState *state)
 {
     const struct reading *r = state->payload;
-    return spent_us() > r->deadline_us;
+    return clock_thread_us() > r->deadline_us;
 }
 
 static bool query_late(TSQueryCursorState *state)
 {
     struct reading *r = state->payload;
-    r->late = r->late || spent_us() > r->deadline_us;
+    r->late = r->late || clock_thread_us() > r->deadline_us;
     return r->late;
 }
 
@@ -588,7 +579,7 @@ status tags_read(struct tags *out, tagger *t, const struct language *language, t
                         .language = language,
                         .query = query,
                         .out = out,
-                        .deadline_us = spent_us() + TAGS_MAX_US};
+                        .deadline_us = clock_thread_us() + TAGS_MAX_US};
     TSTree *tree = parse(t, &r);
     if (tree) {
         run_query(t, &r, tree);

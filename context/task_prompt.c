@@ -112,7 +112,8 @@ static size_t excerpts_put(struct layout *l, size_t budget)
     if (e && prompt_plan_propose(&changed, &plan, l->units, e->items, e->n, budget, NULL) != OK)
         l->scratch.failed = true;
     for (size_t i = 0; i < plan.n; i++) {
-        text_put(l, plan.blocks[i].shown);
+        buffer_put_text(&l->scratch, plan.blocks[i].shown);
+        scratch_put(l);
         used += plan.blocks[i].n_tokens;
     }
     prompt_plan_free(&plan);

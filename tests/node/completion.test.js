@@ -267,6 +267,19 @@ test('at its time Automatic gets the whole lines there are; Invoked at the same 
     });
 });
 
+test('half a line is nothing when its time is over', async () => {
+    const script = (request) => {
+        const { text } = oracle(FILES, { lines: 1 })(request);
+        return { text, pieceBytes: text.length - 8, pieceMs: 1200 };
+    };
+    await session({ engine: { script } }, async (client) => {
+        const position = positionOf(TRUTH, 'int sum = ', { end: true });
+        const uri = client.open('a.c', TRUTH.replace('add(value, value);', ''));
+        assert.deepEqual(await client.complete(uri, position), []);
+        assert.equal(only(await client.complete(uri, position, { invoked: true }), position).insertText, 'add(value, value);');
+    });
+});
+
 /** Asks until there is an answer again: after failures the client pauses for a moment. */
 async function recovers(client, uri, position) {
     for (let i = 0; (await client.complete(uri, position, { invoked: true })).length === 0; i++) {

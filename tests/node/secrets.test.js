@@ -1,11 +1,12 @@
 // Two hundred secrets planted where secrets lie: files, links, renames, blobs of a bare repository,
-// unsaved text, addresses of remotes, names of branches, subjects of commits. None of them may be found
-// in a prompt, in a log, or in any byte of an index.
+// unsaved text, addresses of remotes, names of branches, subjects of commits, what is staged. None of
+// them may be found in a prompt of any kind, in a log, in a trace, or in any byte the program writes.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
+import { run as commitMessage } from './support/committing.js';
 import { startServer } from './support/lsp_client.js';
 import { program } from './support/modules.js';
 import { Sandbox } from './support/sandbox.js';
@@ -91,9 +92,27 @@ function assertClean(bytes, what) {
     }
 }
 
-function databases(sandbox) {
-    const all = fs.readdirSync(sandbox.directory, { recursive: true }).map((file) => path.join(sandbox.directory, file));
-    return all.filter((file) => /\.db(-wal|-shm)?$/.test(file));
+/** All files the program wrote: databases, counters, logs. */
+function written(sandbox) {
+    const places = [sandbox.cache, sandbox.state, sandbox.runtime, sandbox.config, sandbox.home];
+    return places.flatMap((place) => fs.readdirSync(place, { recursive: true }).map((file) => path.join(place, file)))
+        .filter((file) => fs.lstatSync(file).isFile());
+}
+
+function assertPromptsClean(engine, least) {
+    const prompts = engine.requests.filter((request) => request.body?.prompt);
+    assert.ok(prompts.length >= least, `${prompts.length} prompts; ${refusals}`);
+    for (const request of prompts) assertClean(decode(request.body.prompt), 'a prompt');
+    engine.requests.length = 0;
+}
+
+const refusals = [];
+/** Every action on the whole of a document; what comes of it does not matter. */
+async function act(client, uri, text) {
+    const range = { start: { line: 0, character: 0 }, end: { line: text.split('\n').length - 1, character: 0 } };
+    for (const command of ['explain', 'fix', 'simplify', 'document', 'tests'])
+        await client.connection.sendRequest('workspace/executeCommand',
+            { command: `dbrx-ls.${command}`, arguments: [{ textDocument: { uri }, range }] }).catch((error) => refusals.push(error.message));
 }
 
 /** Places of a file at which a prompt shows its text: the end of every third line. */
@@ -102,7 +121,7 @@ function places(file) {
     return lines.map((line, i) => `${file}:${i + 1}:${line.length + 1}`).filter((_, i) => i % 2 === 0);
 }
 
-test('no secret is in a prompt, a log or an index', async () => {
+test('no secret is in a prompt, a log, a trace or an index', async () => {
     const sandbox = new Sandbox();
     const outside = fs.mkdtempSync(path.join(sandbox.directory, 'outside-'));
     const engine = await startScriptedEngine({ script: '```' });
@@ -130,21 +149,39 @@ test('no secret is in a prompt, a log or an index', async () => {
         assert.equal(said.stdout.toString().split('\n').length, batch.length + 1);
         assertClean(said.stdout.toString() + said.stderr.toString(), 'prompt --batch');
 
-        client = await startServer({ endpoint: engine.endpoint, sandbox, env: { DBRX_LOG: 'debug' } });
+        for (let i = 0; i < 4; i++) sandbox.write({ [`staged${i}.py`]: `password = "${secret('word')}"\n# ${secret(KEYS[i])}\n` });
+        git('add', '-A');
+        const { code, stderr } = await commitMessage(sandbox, engine, []);
+        assert.ok([0, 1].includes(code), stderr);
+        assertClean(stderr, 'the log of commit-message');
+        assertPromptsClean(engine, 1);
+
+        const workspace = { applyEdit: true, workspaceEdit: { documentChanges: true, resourceOperations: ['create'] } };
+        client = await startServer({ endpoint: engine.endpoint, sandbox, env: { DBRX_LOG: 'debug' },
+            capabilities: { workspace } });
         await client.waitForStatus((s) => ['ready', 'degraded'].includes(s.state));
+        const traces = [];
+        client.connection.onNotification('$/logTrace', (params) => traces.push(params));
+        await client.connection.sendNotification('$/setTrace', { value: 'verbose' });
         for (let i = 0; i < 10; i++) {
             const name = `unsaved${i}.py`;
             const text = `# ${secret(KEYS[i % 5])}\npassword = "${secret('word')}"\nx = \n`;
             const uri = client.open(name, text);
             await client.complete(uri, { line: 2, character: 4 }, { invoked: true });
+            if (i === 0) await act(client, uri, text);
         }
-        assert.ok(engine.requests.length >= 10);
-        for (const request of engine.requests)
-            if (request.body?.prompt) assertClean(decode(request.body.prompt), 'a prompt');
+        assertPromptsClean(engine, 12);
+        for (const [name, make] of Object.entries(OPENABLE)) {
+            const text = make(secret);
+            await act(client, client.open(`acted/${name}`, text), text);
+        }
+        assertPromptsClean(engine, 10);
         await client.shutdown();
         assertClean(client.stderr, 'the log');
-        const found = databases(sandbox);
-        assert.ok(found.length > 0);
+        assert.ok(traces.length > 10);
+        assertClean(JSON.stringify([traces, client.statuses, client.messages, client.logs]), 'the trace');
+        const found = written(sandbox);
+        assert.ok(found.some((file) => file.endsWith('.db')));
         for (const file of found) assertClean(fs.readFileSync(file, 'latin1'), file);
         assert.ok(planted.length >= 200, `${planted.length} secrets`);
     } finally {
