@@ -1,5 +1,6 @@
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -150,6 +151,29 @@ status directory_make_private(const char *path, error *err)
     if ((st.st_mode & 077) != 0 && chmod(path, 0700) != 0)
         return fail(err, ERR_IO, "%s: open to others: %s", path, strerror(errno));
     return OK;
+}
+
+void directory_prune(const char *path, int n_max)
+{
+    DIR *d = opendir(path);
+    if (!d) return;
+    char oldest[256] = "";
+    struct timespec oldest_time = {0};
+    int n_files = 0;
+    for (struct dirent *entry; (entry = readdir(d));) {
+        struct stat st;
+        if (fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) continue;
+        if (!S_ISREG(st.st_mode)) continue;
+        n_files++;
+        bool older = st.st_mtim.tv_sec != oldest_time.tv_sec
+                         ? st.st_mtim.tv_sec < oldest_time.tv_sec
+                         : st.st_mtim.tv_nsec < oldest_time.tv_nsec;
+        if (oldest[0] && !older) continue;
+        oldest_time = st.st_mtim;
+        snprintf(oldest, sizeof oldest, "%s", entry->d_name);
+    }
+    if (n_files >= n_max) unlinkat(dirfd(d), oldest, 0);
+    closedir(d);
 }
 
 status file_map_open(struct file_map *out, const char *path, error *err)

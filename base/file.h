@@ -30,6 +30,10 @@ status directory_make(const char *path, unsigned mode, error *err);
  * ERR_IO with the reason when somebody else's directory stands there. */
 status directory_make_private(const char *path, error *err);
 
+/* Removes the oldest file of a directory that has n_max or more: called before each file that is added, it
+ * keeps a cache from growing. */
+void directory_prune(const char *path, int n_max);
+
 /* A file mapped for reading. `bytes` is NULL for an empty file. */
 struct file_map {
     const unsigned char *bytes;

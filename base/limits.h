@@ -232,6 +232,8 @@
 #define TOKENIZERS_OPEN_MAX 8
 /* Tokenizers kept in the cache directory, 1.7 MB each; the oldest go first. */
 #define TOKENIZERS_CACHED_MAX 8
+/* Explanations kept there for editors that open files only; half a megabyte each at most. */
+#define EXPLANATIONS_CACHED_MAX 32
 /* The local engine's log is moved aside when larger. */
 #define ENGINE_LOG_MAX (1 * MIB)
 

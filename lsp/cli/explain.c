@@ -28,8 +28,8 @@ static status on_result(struct act *a, const struct action_result *r, error *err
     text said = text_trim(buffer_text(&a->prose));
     if (!json) {
         terminal_print(r->reason ? TEXT(" ...\n") : TEXT("\n"));
-        if (r->reason) fprintf(stderr, "dbrx-ls explain: note: it ends early: %s\n", r->reason);
         if (fflush(stdout) != 0) return fail(err, ERR_IO, "stdout: cannot be written");
+        if (r->reason) fprintf(stderr, "dbrx-ls explain: note: it ends early: %s\n", r->reason);
         return OK;
     }
     return command_write_json(

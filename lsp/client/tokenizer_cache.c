@@ -1,11 +1,8 @@
 /* One file per tokenizer, named by its hash and written at once by rename. */
 #include "lsp/client/tokenizer_cache.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -53,37 +50,12 @@ out:
     return s;
 }
 
-/* Removes the oldest file when there are TOKENIZERS_CACHED_MAX; one per call is enough, since each
- * call comes before one file is added. */
-static void cache_prune(const char *directory)
-{
-    DIR *d = opendir(directory);
-    if (!d) return;
-    char oldest[256] = "";
-    struct timespec oldest_time = {0};
-    int n_files = 0;
-    for (struct dirent *entry; (entry = readdir(d));) {
-        struct stat st;
-        if (fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) continue;
-        if (!S_ISREG(st.st_mode)) continue;
-        n_files++;
-        bool older = st.st_mtim.tv_sec != oldest_time.tv_sec
-                         ? st.st_mtim.tv_sec < oldest_time.tv_sec
-                         : st.st_mtim.tv_nsec < oldest_time.tv_nsec;
-        if (oldest[0] && !older) continue;
-        oldest_time = st.st_mtim;
-        snprintf(oldest, sizeof oldest, "%s", entry->d_name);
-    }
-    if (n_files >= TOKENIZERS_CACHED_MAX) unlinkat(dirfd(d), oldest, 0);
-    closedir(d);
-}
-
 static status cache_keep(const struct tokenizer_key *key, text ranks, error *err)
 {
     buffer path = {0};
     status s = cache_path(&path, "", err);
     if (s == OK) {
-        cache_prune(path.bytes);
+        directory_prune(path.bytes, TOKENIZERS_CACHED_MAX); /* each call adds one file */
         buffer_put_text(&path, text_of(key->sha256));
         s = path.failed ? fail(err, ERR_MEMORY, "out of memory for a path")
                         : file_write(path.bytes, ranks, 0600, err);

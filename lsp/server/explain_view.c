@@ -125,6 +125,7 @@ static status view_write(struct view *v, error *err)
     snprintf(name, sizeof name, "explain/%s", v->name);
     status code = path_cache(&path, "explain", err);
     if (code == OK) code = directory_make_private(path.bytes, err);
+    if (code == OK) directory_prune(path.bytes, EXPLANATIONS_CACHED_MAX);
     buffer_clear(&path);
     if (code == OK) code = path_cache(&path, name, err);
     if (code == OK) code = file_write(path.bytes, buffer_text(&v->content), 0600, err);
@@ -144,9 +145,9 @@ static void view_show_file(struct view *v)
     } else if (s->can.show_document) {
         document_show(s, buffer_text(&v->uri));
     } else {
-        server_notify(
-            s, "window/showMessage",
-            json_pack("{s:i, s:o}", "type", 3, "message", text_json(buffer_text(&v->uri))));
+        json_t *words = json_sprintf("dbrx-ls: the explanation is %s", v->uri.bytes);
+        server_notify(s, "window/showMessage",
+                      json_pack("{s:i, s:o}", "type", 3, "message", words));
     }
 }
 

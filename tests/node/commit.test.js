@@ -305,6 +305,36 @@ test('control tokens in patches, names, branches and subjects are text', async (
     });
 });
 
+test('no secret of a patch, a branch, a subject, a template or a name is in a prompt', async () => {
+    const core = ['IOSFODNN7EXAMPLE', 'JQ3XV5NL7WZKT2PA', 'M4RTYHGB6CVDX2SW', 'ZLKQ5WTRN2BVC7XY', 'PQ7ABCDE2FGHIJKL'];
+    const key = (i) => `AKIA${core[i]}`;
+    await scene({ script: 'Add a file', subjects: [`Use ${key(0)}`], config: { 'commit.template': 'form' } }, async (s) => {
+        s.git('checkout', '-q', '-b', `for-${key(1)}`);
+        stage(s, { form: `Key: ${key(2)}\n`, 'a.c': `char *key = "${key(3)}";\n`, [`${key(4)}.c`]: 'int a;\n' });
+        const { code, stderr } = await s.commit();
+        assert.equal(code, 0, stderr);
+        const { prompt } = s.engine.requests[0];
+        for (const part of core) assert.ok(!prompt.includes(part), part);
+        assert.ok(prompt.includes('Use *') && prompt.includes('char *key = "*'), prompt);
+    });
+});
+
+test('what is said of the parts has its share of the prompt, and says where it is cut', async () => {
+    const long = Array.from({ length: 60 }, (_, i) => `line ${i}: ${'what is said '.repeat(3)}`).join('\n');
+    const script = (request) => (request.prompt.includes('Task: say') ? long : 'Add files');
+    const files = {};
+    for (let i = 0; i < 12; i++) files[`f${i}.c`] = Array.from({ length: 200 }, (_, k) => `int v_${i}_${k} = ${k * 7919};\n`).join('');
+    await scene({ script, handshake: { max_model_len: 2048 } }, async (s) => {
+        stage(s, files);
+        assert.equal((await s.commit()).stdout, 'Add files\n');
+        assert.ok(s.engine.requests.length >= 5, `${s.engine.requests.length} calls`);
+        for (const { ids } of s.engine.requests) assert.ok(ids.length <= 1536, `${ids.length} tokens`);
+        const { prompt } = s.engine.requests.at(-1);
+        for (let i = 1; i < s.engine.requests.length; i++) assert.ok(prompt.includes(`What was said of part ${i}:\nline 0`), `${i}`);
+        assert.match(prompt, /\[[0-9]+ more lines of this are left out\]/);
+    });
+});
+
 test('every omission stands in the prompt and is told to the user', async () => {
     await scene({ script: 'Add files' }, async (s) => {
         stage(s, { 'big.c': Array.from({ length: 9000 }, (_, i) => `int v${i} = ${i * 7919};\n`).join(''), 'yarn.lock': 'x\n',

@@ -1,9 +1,11 @@
 // Explanations: what they are asked with, and how they come to each kind of client.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import path from 'node:path';
 import test from 'node:test';
 import { rangeOf } from './support/acting_client.js';
 import { LOOP, REQUEST_FAILED, session, SUM } from './support/acting.js';
+import { Sandbox } from './support/sandbox.js';
 import { hostile } from './support/scripts.js';
 
 const PROSE = ' adds up.\n\n**How** See [the docs](http://evil.example/x) and ![pic](http://evil.example/p.png)\n' +
@@ -62,6 +64,21 @@ test('explain for others: a file in the cache, shown or named', async () => {
         await client.until(() => client.shown.length === 1, 'it to be shown');
         assert.equal(client.shown[0].uri, result.uri);
         assert.deepEqual(fs.readdirSync(client.sandbox.work), ['sum.c']);
+    });
+    // Of many the oldest goes.
+    const sandbox = new Sandbox();
+    const kept = path.join(sandbox.cache, 'dbrx-ls/explain');
+    fs.mkdirSync(kept, { recursive: true, mode: 0o700 });
+    fs.chmodSync(path.dirname(kept), 0o700);
+    for (let i = 0; i < 32; i++) {
+        fs.writeFileSync(path.join(kept, `old-${i}.md`), 'x');
+        fs.utimesSync(path.join(kept, `old-${i}.md`), 1000 + ((i + 5) % 32), 1000 + ((i + 5) % 32));
+    }
+    await session({ script: PROSE, shows: 'file', sandbox }, async (client, engine, uri) => {
+        await client.act('explain', uri, rangeOf(SUM, LOOP));
+        const files = fs.readdirSync(kept);
+        assert.equal(files.length, 32);
+        assert.ok(!files.includes('old-27.md') && files.includes('old-26.md'));
     });
     await session({ script: PROSE, shows: 'nothing', mayShow: true }, async (client, engine, uri) => {
         const { result } = await client.act('explain', uri, rangeOf(SUM, LOOP));

@@ -401,6 +401,26 @@ export const cases = {
         assert.equal(await nvim.text(), TRUTH);
     },
 
+    async 'an action from the menu of the editor: an instruction is asked for, a fix sees its diagnostic'(t) {
+        const changed = TRUTH.replace('    return n_even;', '    return values && n_even;');
+        const piece = changed.slice(changed.indexOf('/* Äpfel')).trimEnd(); // at a cursor: all of the function
+        const { engine, nvim } = await open(t, { text: TRUTH, script: `${piece}\n\`\`\`` });
+        const pick = (title) => `:lua vim.ui.select = function(items, options, chosen) for _, item in ipairs(items) do
+            if options.format_item(item):find('${title}', 1, true) then return chosen(item) end end end<CR>`.replaceAll(/\n */g, ' ');
+        await nvim.keys(pick('Change as I Say'));
+        await nvim.keys('9G:lua vim.lsp.buf.code_action()<CR>');
+        await nvim.until(async () => (await nvim.lua('vim.fn.mode()')) === 'c', 'the question');
+        await nvim.keys('use values, too<CR>');
+        await nvim.until(async () => (await nvim.text()) === changed, 'the edit');
+        assert.ok(engine.requests[0].prompt.includes('Change the piece as its owner says:\nuse values, too\n'));
+        engine.script = '```';
+        await nvim.lua('vim.diagnostic.set(vim.api.nvim_create_namespace("t"), 0, {{lnum = 8, col = 4, end_lnum = 8, ' +
+            'end_col = 10, message = "odd value", source = "lint"}}) or true');
+        await nvim.keys(':9DbrxAct fix<CR>');
+        await engine.until(() => engine.requests.length === 2, 'the second question');
+        assert.match(engine.requests[1].prompt, /Reported:\n- line 9: odd value \(lint\)\n/);
+    },
+
     async 'an explanation comes in a window of its own, without links'(t) {
         const script = ' counts.\n\nSee [here](http://x) and `a[0](b)`.';
         const { nvim } = await open(t, { text: TRUTH, script });

@@ -152,6 +152,17 @@ local function created(result)
     end
 end
 
+-- An instruction is asked for where there is none yet; nothing typed is nothing done.
+local function act(buffer, name, argument)
+    if name == 'rewrite' and not argument.instruction then
+        argument.instruction = vim.fn.input('Change it how? ')
+        if argument.instruction == '' then
+            return
+        end
+    end
+    execute(buffer, name, argument, created)
+end
+
 --- Runs an action on the lines first..last of the current buffer, or at the cursor. `words` are the
 --- instruction of "rewrite"; without them they are asked for.
 function M.run(name, first, last, words)
@@ -163,17 +174,20 @@ function M.run(name, first, last, words)
     local encoding = client and client.offset_encoding or 'utf-16'
     local range = range_of(buffer, first, last, encoding)
     local argument = { textDocument = { uri = vim.uri_from_bufnr(buffer) }, range = range }
-    if name == 'rewrite' and (not words or words == '') then
-        words = vim.fn.input('Change it how? ')
-        if words == '' then
-            return
-        end
-    end
     argument.instruction = words ~= '' and words or nil
     if name == 'fix' then
         argument.diagnostics = diagnostics_of(buffer, range.start.line, range['end'].line, encoding)
     end
-    execute(buffer, name, argument, created)
+    act(buffer, name, argument)
+end
+
+--- Actions picked from the editor's own menu run as those of :DbrxAct do.
+function M.register()
+    for _, name in ipairs(M.names) do
+        vim.lsp.commands['dbrx-ls.' .. name] = function(command, context)
+            act(context.bufnr or vim.api.nvim_get_current_buf(), name, command.arguments[1])
+        end
+    end
 end
 
 local shown -- the explanation on the screen: { uri, buffer, window }

@@ -181,6 +181,7 @@ start = function(folder)
         return M.report_off(('cannot run "%s"'):format(cmd[1]))
     end
     set_status({ state = 'starting', reason = '' })
+    require('dbrx.action').register()
     local options = configuration(folder, cmd)
     local ok, id
     if is_0_11 then
