@@ -120,6 +120,7 @@ help:
 ## make bench-peer  speed beside llama.cpp on the same random weights (16 GB of disk)
 ## make bench-nano the embedded model on projects it never saw (inference/nano/README.md first)
 ## make bench-sure SOURCES="..."  from which log-probability on a completion is worth showing
+## make bench-stops SOURCES="..."  where answers of several lines stop, with the line below and without
 ## make bench-context REPOS="..."  recall of definitions at places of real commits, beside baselines
 ## make try-nvim   Neovim on this repository with the plugin
 ## make install    PREFIX=/usr/local DESTDIR=

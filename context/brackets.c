@@ -1,4 +1,4 @@
-/* One pass over each side of the gap; what does not pair up on either side is counted by kind. */
+/* What does not pair up on either side of the gap is counted by kind. */
 #include "context/brackets.h"
 
 #include <string.h>
@@ -124,38 +124,89 @@ static void stack_open(struct bracket_stack *stack, char closer)
     if (stack->n < BRACKETS_MAX) stack->closers[stack->n++] = closer;
 }
 
-static void balance_line(struct bracket_scan *scan, text line, struct bracket_stack *stack,
-                         size_t unmatched[128])
+/* What the two sides of a place have left over. */
+struct sides {
+    struct bracket_stack *open; /* before it */
+    struct bracket_stack inner;
+    size_t unmatched[128]; /* behind it, by closing character */
+};
+
+static void side_see(void *context, char bracket, bool before)
 {
-    size_t from = 0, at;
-    while ((at = bracket_next(scan, line, &from)) != SIZE_MAX) {
-        char c = line.bytes[at], closer = bracket_closer(c);
-        if (closer)
-            stack_open(stack, closer);
-        else if (!stack_close(stack, c) && unmatched)
-            unmatched[(unsigned char)c]++;
-    }
+    struct sides *s = context;
+    struct bracket_stack *stack = before ? s->open : &s->inner;
+    char closer = bracket_closer(bracket);
+    if (closer)
+        stack_open(stack, closer);
+    else if (!stack_close(stack, bracket) && !before)
+        s->unmatched[(unsigned char)bracket]++;
 }
 
-void bracket_balance_make(struct bracket_balance *out, const struct language *language,
-                          text content, size_t at)
+static void lines_see(struct bracket_scan *scan, text line, struct sides *s, bool before)
 {
-    *out = (struct bracket_balance){0};
+    size_t from = 0, at;
+    while ((at = bracket_next(scan, line, &from)) != SIZE_MAX) side_see(s, line.bytes[at], before);
+}
+
+static void by_lexer(struct bracket_balance *out, struct sides *s, const struct language *language,
+                     text content, size_t at)
+{
     struct bracket_scan scan = {.language = language};
     text before = text_slice(content, at > TRIM_SCAN_MAX ? at - TRIM_SCAN_MAX : 0, at), line;
     text below = text_slice(content, at, at + TRIM_SCAN_MAX);
     bool ends_line = text_ends(before, TEXT("\n"));
     while (text_next_line(&before, &line)) {
         out->in_comment = scan.in_comment;
-        balance_line(&scan, line, &out->open, NULL);
+        lines_see(&scan, line, s, true);
     }
     if (ends_line) out->in_comment = scan.in_comment;
-    struct bracket_stack inner = {.n = 0};
-    size_t unmatched[128] = {0}, open[128] = {0};
-    while (text_next_line(&below, &line)) balance_line(&scan, line, &inner, unmatched);
+    while (text_next_line(&below, &line)) lines_see(&scan, line, s, false);
+}
+
+static bool by_tree(struct bracket_balance *out, struct sides *s, const syntax *tree, text content,
+                    size_t at)
+{
+    const char *end = at ? memrchr(content.bytes, '\n', at) : NULL;
+    size_t line = end ? (size_t)(end - content.bytes) + 1 : 0;
+    if (!syntax_brackets(tree, at, side_see, s)) return false;
+    out->in_comment = syntax_in_comment(tree, line);
+    out->known = syntax_error_count(tree, line, at) == 0;
+    out->in_string = out->known && syntax_in_string(tree, at);
+    out->in_words = out->in_string || syntax_in_comment(tree, at);
+    return true;
+}
+
+void bracket_balance_make(struct bracket_balance *out, const struct language *language,
+                          text content, size_t at, const syntax *tree)
+{
+    struct sides s = {.open = &out->open};
+    *out = (struct bracket_balance){0};
+    if (!tree || !by_tree(out, &s, tree, content, at)) {
+        *out = (struct bracket_balance){0};
+        s = (struct sides){.open = &out->open};
+        by_lexer(out, &s, language, content, at);
+    }
+    size_t open[128] = {0};
     for (size_t i = 0; i < out->open.n; i++) open[(unsigned char)out->open.closers[i]]++;
     for (size_t i = 0; i < 128; i++) {
-        out->lacking[i] = open[i] > unmatched[i] ? open[i] - unmatched[i] : 0;
-        out->surplus[i] = unmatched[i] > open[i] ? unmatched[i] - open[i] : 0;
+        out->lacking[i] = open[i] > s.unmatched[i] ? open[i] - s.unmatched[i] : 0;
+        out->surplus[i] = s.unmatched[i] > open[i] ? s.unmatched[i] - open[i] : 0;
     }
+}
+
+/* Without a tree by the line alone: behind a comment's sign or an odd quote. */
+bool bracket_place_in_words(const struct bracket_balance *b, const struct language *language,
+                            text before)
+{
+    if (!language || !language->quotes[0]) return true;
+    if (b->known) return b->in_words;
+    if (b->in_comment || (language->line_comment &&
+                          text_find(before, text_of(language->line_comment), 0) != SIZE_MAX))
+        return true;
+    for (const char *quote = language->quotes; *quote; quote++) {
+        size_t n = 0;
+        for (size_t i = 0; i < before.size; i++) n += before.bytes[i] == *quote;
+        if (n % 2) return true;
+    }
+    return false;
 }

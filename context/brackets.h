@@ -1,7 +1,8 @@
-/* Brackets outside strings and comments, found without a grammar.
+/* Brackets outside strings and comments.
  *
- * A light lexer over the language table: it knows quotes, characters, line and block comments, and
- * goes line by line. A quote that does not close on its line is taken as a plain character, so an
+ * In a document by its tree, where there is one. In what a model says, and where there is none, by a
+ * light lexer over the language table: it knows quotes, characters, line and block comments, and goes
+ * line by line. A quote that does not close on its line is taken as a plain character, so an
  * apostrophe in prose does not swallow a file. Any thread; the state is the caller's. */
 #ifndef CONTEXT_BRACKETS_H
 #define CONTEXT_BRACKETS_H
@@ -35,10 +36,17 @@ struct bracket_balance {
     size_t lacking[128];       /* by closing character: how many the file has too few of */
     size_t surplus[128];       /* and how many too many */
     bool in_comment;           /* the place's line begins inside a block comment */
+    /* The tree knows the place: no fault on its line before it. */
+    bool known, in_words, in_string; /* and says that it lies in a comment or string */
 };
 
-/* Looks at most TRIM_SCAN_MAX bytes to either side of `at`. */
+/* By `tree`, the parse of `content`; without one (NULL) it looks at most TRIM_SCAN_MAX bytes to either
+ * side of `at`. */
 void bracket_balance_make(struct bracket_balance *out, const struct language *language,
-                          text content, size_t at);
+                          text content, size_t at, const syntax *tree);
+
+/* The place lies in a comment, a string or a text; `before` is its line up to it. */
+bool bracket_place_in_words(const struct bracket_balance *b, const struct language *language,
+                            text before);
 
 #endif

@@ -48,8 +48,8 @@ $(GRAMMAR_DIR)/%:
 	@echo "$@ is missing: run make setup" >&2; exit 1
 
 # Only these files see tree-sitter.
-TREE_SITTER_USERS := context/syntax.c context/syntax_item.c context/syntax_live.c context/syntax_names.c \
-                     context/tags.c
+TREE_SITTER_USERS := context/syntax.c context/syntax_brackets.c context/syntax_item.c \
+                     context/syntax_live.c context/syntax_names.c context/tags.c
 TREE_SITTER_OBJECTS := $(TREE_SITTER_USERS:%.c=$(BUILD)/obj/%.o)
 $(TREE_SITTER_OBJECTS): PACKAGE_FLAGS += -isystem $(TREE_SITTER)/include
 $(TREE_SITTER_OBJECTS): $(TREE_SITTER)/include/tree_sitter/api.h

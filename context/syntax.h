@@ -61,4 +61,10 @@ bool syntax_statement_end(const syntax *s, size_t at, size_t *end);
 bool syntax_in_comment(const syntax *s, size_t at);
 bool syntax_in_string(const syntax *s, size_t at);
 
+/* Brackets of the text that are brackets to the grammar, in order, before or behind `at`; of those that
+ * pair on their own side of it as many as it likes are left out. False: the grammar does not know what
+ * stands at `at`, and what was said counts for nothing. */
+typedef void syntax_bracket_fn(void *context, char bracket, bool before);
+bool syntax_brackets(const syntax *s, size_t at, syntax_bracket_fn *see, void *context);
+
 #endif

@@ -91,22 +91,6 @@ static void copy_around(trim *t, text content, size_t cursor)
     t->windows_lines = first != SIZE_MAX && first > 0 && content.bytes[first - 1] == '\r';
 }
 
-/* By the gap's line alone: behind a comment's sign or an odd quote. */
-static bool gap_in_words(const struct trim_place *p)
-{
-    if (!p->language || !p->language->quotes[0] || p->balance.in_comment) return true;
-    text line = p->before;
-    if (p->language->line_comment &&
-        text_find(line, text_of(p->language->line_comment), 0) != SIZE_MAX)
-        return true;
-    for (const char *quote = p->language->quotes; *quote; quote++) {
-        size_t n = 0;
-        for (size_t i = 0; i < line.size; i++) n += line.bytes[i] == *quote;
-        if (n % 2) return true;
-    }
-    return false;
-}
-
 static void place_make(trim *t, const struct trim_options *options)
 {
     const struct document_view *d = &options->document;
@@ -123,8 +107,8 @@ static void place_make(trim *t, const struct trim_options *options)
     p->fence_size = options->fence.size ? options->fence.size : 3;
     p->many_lines = options->many_lines;
     p->style = trim_text_indent_style(d->content, cursor, &p->indent_unit);
-    bracket_balance_make(&p->balance, p->language, d->content, cursor);
-    t->prose_is_text = gap_in_words(p);
+    bracket_balance_make(&p->balance, p->language, d->content, cursor, d->tree);
+    t->prose_is_text = bracket_place_in_words(&p->balance, p->language, p->before);
     text below = buffer_text(&t->below), line;
     while (p->n_below < BELOW_LINES_MAX && text_next_line(&below, &line))
         if (!trim_text_is_blank(line)) p->below[p->n_below++] = line;
@@ -400,21 +384,36 @@ static text cut_overlap(const trim *t, text insert)
     return insert;
 }
 
-/* What of the body may be shown; its first line goes on where the gap's line ends. */
-static text body_shown(const trim *t)
+/* Where the body may stop, the last of it is shown whole; its first line goes on where the gap's line
+ * ends. */
+static size_t body_ends(const trim *t, size_t ends[BODY_LINES_MAX])
 {
-    size_t ends[BODY_LINES_MAX];
     size_t n = trim_body_ends(&t->body, !t->broken, ends);
-    text all = buffer_text(&t->body.accepted);
-    if (n == 0) return TEXT("");
-    size_t size = ends[n - 1];
+    if (n == 0) return 0;
     const struct trim_around around = {
         t->place.language,      t->tree, t->content, t->cursor_byte, buffer_text(&t->above),
         buffer_text(&t->below),
     };
     if (t->place.many_lines && t->place.rest.size == 0)
-        size = trim_syntax_end(&around, all, ends, n);
-    return text_slice(all, 0, size);
+        return trim_syntax_ends(&around, buffer_text(&t->body.accepted), ends, n, TRIM_ENDS_MAX);
+    ends[0] = ends[n - 1];
+    return 1;
+}
+
+static text without_end_blanks(text t)
+{
+    while (t.size && strchr(" \t\n", t.bytes[t.size - 1])) t.size--;
+    return t;
+}
+
+/* Writes insert[from, to); returns the size of what is written by then. */
+static size_t out_put(trim *t, text insert, size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++) {
+        if (insert.bytes[i] == '\n' && t->windows_lines) buffer_put_char(&t->out, '\r');
+        buffer_put_char(&t->out, insert.bytes[i]);
+    }
+    return t->out.size;
 }
 
 static bool is_one_character(text visible)
@@ -424,12 +423,13 @@ static bool is_one_character(text visible)
     return size == visible.size;
 }
 
-static void out_make(trim *t)
+static void out_make(trim *t, struct trim_result *out)
 {
-    text insert = body_shown(t);
+    size_t ends[BODY_LINES_MAX], n = body_ends(t, ends), from = 0;
+    text all = buffer_text(&t->body.accepted);
+    text insert = text_slice(all, 0, n ? ends[n - 1] : 0);
     size_t size = insert.size;
-    while (insert.size && strchr(" \t\n", insert.bytes[insert.size - 1])) insert.size--;
-    insert = cut_overlap(t, insert);
+    insert = cut_overlap(t, without_end_blanks(insert));
     buffer_clear(&t->out);
     if (trim_text_is_blank(insert)) {
         if (size) t->reason = "nothing visible is left";
@@ -439,17 +439,22 @@ static void out_make(trim *t)
         t->reason = "one character is typed sooner than read";
         return;
     }
-    for (size_t i = 0; i < insert.size; i++) {
-        if (insert.bytes[i] == '\n' && t->windows_lines) buffer_put_char(&t->out, '\r');
-        buffer_put_char(&t->out, insert.bytes[i]);
+    for (size_t i = 0; i < n; i++) {
+        size_t to = i + 1 < n ? without_end_blanks(text_slice(all, 0, ends[i])).size : insert.size;
+        if (to <= from || trim_text_is_blank(text_slice(all, 0, to))) continue;
+        out->ends[out->n_ends++] = out_put(t, insert, from, to);
+        from = to;
     }
-    if (t->out.failed) buffer_clear(&t->out);
+    if (!t->out.failed) return;
+    buffer_clear(&t->out);
+    out->n_ends = 0;
 }
 
 void trim_finish(trim *t, bool finished, struct trim_result *out)
 {
     take_end(t, finished);
-    out_make(t);
+    *out = (struct trim_result){.n_ends = 0};
+    out_make(t, out);
     out->insert = buffer_text(&t->out);
     out->replace_bytes = out->insert.size ? t->body.replace_bytes : 0;
     out->reason = t->reason;

@@ -30,11 +30,16 @@ enum trim_state { TRIM_MORE, TRIM_DONE }; /* DONE: nothing further can change th
 /* Takes the next piece of the answer (any split, also inside a UTF-8 character). */
 enum trim_state trim_put(trim *t, text piece);
 
+enum { TRIM_ENDS_MAX = 4 };
+
 struct trim_result {
     text insert; /* what to insert at the cursor; empty: show nothing */
     size_t
         replace_bytes;  /* bytes behind the cursor, on its line, that `insert` replaces (closers) */
     const char *reason; /* why it ended or why it is empty, in words; static */
+    /* Sizes of `insert` at which it may stop as well, ascending, the last one the whole: ends of
+     * its lines where nothing it opened is open and that parse no worse. 0: there is nothing. */
+    size_t ends[TRIM_ENDS_MAX], n_ends;
 };
 
 /* The result for what has come so far; `finished` says the model ended by itself. `out` lives until

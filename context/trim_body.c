@@ -101,6 +101,9 @@ static bool swallow_rest(struct trim_body *b, text line, size_t at)
 static size_t follow_brackets(struct trim_body *b, text whole, size_t from)
 {
     size_t next = 0, at, swallowed_until = 0;
+    if (b->place->balance.in_string) return SIZE_MAX;
+    /* What stands before the gap is known to the tree better than to the lexer. */
+    if (b->place->balance.known && !b->place->balance.in_words) next = from;
     while ((at = bracket_next(&b->scan, whole, &next)) != SIZE_MAX) {
         char c = whole.bytes[at], closer = bracket_closer(c);
         if (at < from || at < swallowed_until) continue;

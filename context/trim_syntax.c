@@ -8,17 +8,26 @@
 
 enum { TRIES_MAX = 4 };
 
-/* The last of the ends that parses no worse; 0: none; what cannot be known is no reason to refuse. */
-static size_t last_good(const syntax *s, size_t gap, text insert, const size_t *ends, size_t n_ends)
+/* What cannot be known is no reason to refuse. */
+static bool parses_well(const syntax *s, size_t gap, text insert, size_t without)
 {
-    size_t without = syntax_error_count(s, 0, SIZE_MAX);
-    for (size_t i = n_ends; i > 0; i--) {
+    size_t with = syntax_errors_with(s, gap, gap, insert);
+    return with == SIZE_MAX || with <= without;
+}
+
+static size_t good_ends(const syntax *s, size_t gap, text insert, size_t *ends, size_t n_ends,
+                        size_t n_max)
+{
+    size_t without = syntax_error_count(s, 0, SIZE_MAX), last = n_ends, n = 0;
+    for (size_t i = n_ends; i > 0 && last == n_ends; i--) {
         if (n_ends - i >= TRIES_MAX) i = 1; /* the first line is the last resort */
-        size_t with = syntax_errors_with(s, gap, gap, text_slice(insert, 0, ends[i - 1]));
-        if (with == SIZE_MAX) return ends[n_ends - 1];
-        if (with <= without) return ends[i - 1];
+        if (parses_well(s, gap, text_slice(insert, 0, ends[i - 1]), without)) last = i - 1;
     }
-    return 0;
+    if (last == n_ends) return 0;
+    for (size_t i = 0; i < last && n + 1 < n_max; i++)
+        if (parses_well(s, gap, text_slice(insert, 0, ends[i]), without)) ends[n++] = ends[i];
+    ends[n++] = ends[last];
+    return n;
 }
 
 static syntax *parse_here(const struct trim_around *a, size_t *gap)
@@ -36,13 +45,21 @@ static syntax *parse_here(const struct trim_around *a, size_t *gap)
     return s;
 }
 
-size_t trim_syntax_end(const struct trim_around *a, text insert, const size_t *ends, size_t n_ends)
+static size_t first_and_last(size_t *ends, size_t n, size_t n_max)
 {
-    if (n_ends == 0) return insert.size;
-    if (a->tree) return last_good(a->tree, a->cursor_byte, insert, ends, n_ends);
+    if (n <= n_max) return n;
+    ends[n_max - 1] = ends[n - 1];
+    return n_max;
+}
+
+size_t trim_syntax_ends(const struct trim_around *a, text insert, size_t *ends, size_t n_ends,
+                        size_t n_max)
+{
+    if (n_ends && a->tree) return good_ends(a->tree, a->cursor_byte, insert, ends, n_ends, n_max);
     size_t gap;
-    syntax *s = parse_here(a, &gap);
-    size_t end = s ? last_good(s, gap, insert, ends, n_ends) : ends[n_ends - 1];
+    syntax *s = n_ends ? parse_here(a, &gap) : NULL;
+    size_t n =
+        s ? good_ends(s, gap, insert, ends, n_ends, n_max) : first_and_last(ends, n_ends, n_max);
     syntax_free(s);
-    return end;
+    return n;
 }

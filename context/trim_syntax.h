@@ -13,9 +13,10 @@ struct trim_around {
     text before, below; /* a few kilobytes of it */
 };
 
-/* The last of the ascending `ends` (sizes of `insert`) with which the document parses no worse than
- * without; 0 when none does; the very last one when there is no grammar or no time. */
-size_t trim_syntax_end(const struct trim_around *around, text insert, const size_t *ends,
-                       size_t n_ends);
+/* Of the ascending `ends` (sizes of `insert`) keeps the first ones and the last one, at most n_max,
+ * with which the document parses no worse than without; how many those are. Without a grammar or time
+ * all do. */
+size_t trim_syntax_ends(const struct trim_around *around, text insert, size_t *ends, size_t n_ends,
+                        size_t n_max);
 
 #endif

@@ -504,8 +504,10 @@ static status lengths_check(const engine *e, const struct generation_spec *spec,
     if (spec->n_prompt < 1 || spec->n_prompt >= (size_t)context)
         return fail(err, ERR_USAGE, "prompt: %zu tokens, expected 1 to %lld (max_seq_len less one)",
                     spec->n_prompt, (long long)context - 1);
-    if (output < 0 || (output == 0 && spec->priority != PRIORITY_WARM))
-        return fail(err, ERR_USAGE, "max_tokens is %lld, expected at least 1 (0 only to warm)",
+    bool silent = spec->priority == PRIORITY_WARM || spec->n_score > 0;
+    if (output < 0 || (output == 0 && !silent))
+        return fail(err, ERR_USAGE,
+                    "max_tokens is %lld, expected at least 1 (0 only to warm or to score)",
                     (long long)output);
     int64_t n_prompt = (int64_t)spec->n_prompt, extra = extra_of(e, spec);
     int64_t room = (int64_t)e->pages.n_pages * KV_PAGE_TOKENS;
@@ -553,8 +555,6 @@ static status extensions_check(const engine *e, const struct generation_spec *sp
     if (s == OK && (spec->draft_max < -1 || spec->draft_max > DRAFT_TOKENS_MAX))
         s = fail(err, ERR_USAGE, "draft_max is %d, expected -1 to %d", spec->draft_max,
                  DRAFT_TOKENS_MAX);
-    if (s == OK && spec->n_score > 0 && spec->max_tokens == 0)
-        s = fail(err, ERR_USAGE, "score: there is no output with max_tokens 0");
     return s == OK ? closing_brackets_parse(&kinds, spec->forbid_unopened, err) : s;
 }
 

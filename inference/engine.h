@@ -96,7 +96,7 @@ bool engine_is_demo(const engine *e);             /* config.json: "dbrx_ls": {"d
 struct generation_spec {
     const int32_t *prompt; /* [n_prompt] copied; 1 <= n_prompt < max_seq_len */
     size_t n_prompt;
-    int32_t max_tokens; /* 0 only with PRIORITY_WARM; cut so that prompt + output fit max_seq_len */
+    int32_t max_tokens; /* 0 only to warm or to score; cut so that all of it fits max_seq_len */
     enum priority priority;
     uint64_t owner;    /* namespace: KV is never shared across owners */
     float temperature; /* 0: greedy */
@@ -121,8 +121,8 @@ struct generation_spec {
     /* Closing brackets, of )]}>, that the output may contain only after their opener, each kind
      * counted by itself over the output's bytes (output_rules.h). */
     text forbid_unopened;
-    /* Ids whose log-probability behind the output is wanted, [n_score] copied; not with max_tokens 0.
-     * The output is what was released: without a stop id, a stop string and what follows it. Where a
+    /* Ids whose log-probability behind the output is wanted, [n_score] copied; behind the prompt
+     * with max_tokens 0. The output is what was released: without a stop id, a stop string and what follows it. Where a
      * stop string begins inside a token, the bytes before it are encoded anew. */
     const int32_t *score;
     size_t n_score;

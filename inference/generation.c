@@ -63,7 +63,7 @@ static status arrays_take(generation *g, const struct generation_spec *spec)
     struct sequence *s = &g->sequence;
     int32_t n_kv = s->n_tokens_max + s->n_extra;
     size_t n_max = (size_t)s->n_tokens_max, n_output = n_max - spec->n_prompt;
-    g->tokens = s->tokens = memory_take(n_max, sizeof *s->tokens);
+    g->tokens = s->tokens = memory_take((size_t)n_kv, sizeof *s->tokens);
     s->pages = memory_take(2 * (size_t)kv_pages_for_tokens(n_kv), sizeof *s->pages);
     g->ends = memory_take(n_output, sizeof *g->ends);
     g->logprobs = memory_take(n_output, sizeof *g->logprobs);
@@ -79,6 +79,17 @@ static status arrays_take(generation *g, const struct generation_spec *spec)
     if (!g->score || (g->n_score > 0 && !g->score_tokens)) return ERR_MEMORY;
     status rc = rules_copy(&g->rules, spec);
     return rc == OK ? stops_copy(g, spec) : rc;
+}
+
+/* No output: the ids to score stand behind the prompt from the start. */
+static void score_begin(generation *g)
+{
+    struct sequence *s = &g->sequence;
+    memcpy(s->tokens + s->n_prompt, g->score, (size_t)g->n_score * sizeof *g->score);
+    s->score_from = s->n_prompt;
+    s->n_prompt = s->n_tokens_max = s->n_prompt + g->n_score - 1;
+    s->n_extra = 0;
+    s->finish = FINISH_LENGTH;
 }
 
 static void condition_open(pthread_cond_t *c)
@@ -127,6 +138,7 @@ status generation_open(generation **out, engine *e, const tokenizer *t, int32_t 
         return fail(err, ERR_MEMORY, "out of memory for a request of %d tokens",
                     n_prompt + spec->max_tokens);
     }
+    if (spec->max_tokens == 0 && spec->n_score > 0) score_begin(g);
     *out = g;
     return OK;
 }

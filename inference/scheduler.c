@@ -126,7 +126,8 @@ void scheduler_add(scheduler *s, struct sequence *q)
     q->n_tokens = q->n_prompt;
     q->n_computed = q->n_pages = q->n_cached = q->n_inserted = q->n_rows = 0;
     q->n_far = 0;
-    q->n_drafts = q->n_outs = q->score_from = 0;
+    q->n_drafts = q->n_outs = 0;
+    q->score_logprob = 0;
     q->n_drafted = q->n_accepted = 0;
     q->admitted = q->follows = q->keeps_place = q->started = q->scored = false;
     q->slice = q->out = -1;

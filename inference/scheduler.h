@@ -29,6 +29,7 @@ struct sequence {
     uint64_t owner;
     struct sample_row sample;
     int32_t n_extra;        /* tokens that may be computed behind the output, to score them */
+    int32_t score_from;     /* ids scored begin here, see below; 0: none, or not yet */
     _Atomic bool cancelled; /* any thread: ends at the next step boundary */
 
     int32_t n_tokens;   /* known: prompt and sampled */
@@ -46,9 +47,8 @@ struct sequence {
     int32_t out;        /* its first output there, or -1 */
     int32_t n_outs;     /* its outputs there: one, and one behind each token of a draft */
     int64_t n_drafted, n_accepted; /* tokens of drafts verified, and kept, so far */
-    /* Once the output is complete and ids are scored behind it: tokens[score_from, n_prompt] are
-     * those ids, the last of them not to be computed. 0: not yet. */
-    int32_t score_from;
+    /* Once the output is complete and ids are scored behind it, and from the start where there is no
+     * output: tokens[score_from, n_prompt] are those ids, the last of them not to be computed. */
     double score_logprob;      /* their sum so far */
     bool scored;               /* it is complete */
     enum finish_reason finish; /* how the output ended */

@@ -21,10 +21,7 @@ import subprocess
 import tempfile
 import time
 
-import torch
-
 import vocabulary
-from checkpoint import checkpoint_load
 from gaps import Project, rolled_back
 
 PROMPT_TOKENS, ANSWER_TOKENS = 1536, 256
@@ -55,6 +52,8 @@ def held_out(corpus):
 
 def file_nats(model, ids, window):
     """Negative log-likelihood of ids behind endoftext; each window sees half a window before it."""
+    import torch
+
     total, shares = 0.0, []
     for at in range(0, len(ids) - 1, window // 2):
         first = max(0, at - window // 2)
@@ -68,6 +67,8 @@ def file_nats(model, ids, window):
 
 
 def measure_bits(model, encoder, projects, options, rng):
+    import torch
+
     report, shares, n = {}, 0, 0
     with torch.no_grad():
         for name, rows in projects.items():
@@ -342,6 +343,8 @@ def main():
     options.model, options.program = os.path.abspath(options.model), os.path.abspath(
         options.program
     )
+    from checkpoint import checkpoint_load  # with PyTorch, which the other programs do not need
+
     model = checkpoint_load(options.model).to(options.device)
     encoder, projects = vocabulary.Encoder(model.shape.vocab_size), held_out(options.corpus)
     report, rng = {}, random.Random(options.seed)

@@ -13,7 +13,7 @@ $(MODEL): $(wildcard $(NANO_DIR)/model/*)
 	@cp $^ $(MODEL_DIR)/
 	@touch $@
 
-.PHONY: nano-setup bench-nano bench-sure
+.PHONY: nano-setup bench-nano bench-sure bench-stops
 nano-setup:
 	python3 -m venv $(BUILD)/nano/venv
 	$(BUILD)/nano/venv/bin/pip install -r $(NANO_DIR)/requirements.txt
@@ -24,3 +24,5 @@ bench-nano: build
 # SOURCES: folders of projects the model never saw.
 bench-sure: build
 	$(NANO_PYTHON) $(NANO_DIR)/sure.py --program $(BUILD)/dbrx-ls --model $(MODEL_DIR) $(SOURCES)
+bench-stops: build
+	$(NANO_PYTHON) $(NANO_DIR)/stops.py --program $(BUILD)/dbrx-ls --model $(MODEL_DIR) $(SOURCES)

@@ -93,7 +93,13 @@ static status prompt_submit(struct answer *a, size_t i, struct request_fault *fa
     size_t n = (size_t)a->request.n_choices;
     status s = a->form->prompt(&ids, a, i, fault);
     if (s == OK) s = ids_check(a, &ids, fault);
+    size_t n_prompt = ids.n;
     for (size_t k = 0; s == OK && k < n; k++) {
+        const struct request_prompt *behind = &a->request.score_behind[k];
+        ids.n = n_prompt;
+        if (a->request.n_score_behind) token_list_put_all(&ids, behind->ids, behind->n_ids);
+        s = ids.n > n_prompt || ids.failed ? ids_check(a, &ids, fault) : OK;
+        if (s != OK) continue;
         struct generation_spec spec = spec_of(a, &ids, i * n + k);
         fault->param[0] = 0;
         s = engine_submit(a->engine, &spec, &a->choices[i * n + k].g, &fault->error);

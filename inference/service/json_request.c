@@ -380,6 +380,35 @@ static status id_list_get(struct request_prompt *out, arena *a, const json_t *db
     return ids_get(out, a, list, name, fault);
 }
 
+/* Each list is a choice of its own. */
+static status score_behind_get(struct completion_request *r, arena *a, const json_t *dbrx,
+                               struct request_fault *fault)
+{
+    const json_t *lists = field_get(dbrx, "score_behind");
+    size_t n = json_array_size(lists);
+    status s = OK;
+    if (!lists) return OK;
+    if (n == 0 || n > HTTP_CHOICES_MAX)
+        return fail(blame(fault, "score_behind"), ERR_USAGE,
+                    "score_behind: found %s of %zu, expected 1 to %d lists of token ids",
+                    type_name(lists), n, HTTP_CHOICES_MAX);
+    if (r->max_tokens != 0 || r->score.n_ids == 0 || r->n_choices != 1 || r->n_prompts > 1)
+        return fail(blame(fault, "score_behind"), ERR_USAGE,
+                    "score_behind: only with score, one prompt, n 1 and max_tokens 0");
+    for (size_t i = 0; s == OK && i < n; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "score_behind[%zu]", i);
+        const json_t *list = json_array_get(lists, i);
+        if (!json_is_array(list))
+            return fail(blame(fault, "%s", name), ERR_USAGE, "%s: found %s, expected token ids",
+                        name, type_name(list));
+        s = ids_get(&r->score_behind[i], a, list, name, fault);
+    }
+    r->n_choices = (int64_t)n;
+    r->n_score_behind = n;
+    return s;
+}
+
 /* Predicted output as text or ids; lists of ids; closing brackets. */
 static status extensions_get(struct completion_request *r, arena *a, const json_t *dbrx,
                              struct request_fault *fault)
@@ -396,8 +425,7 @@ static status extensions_get(struct completion_request *r, arena *a, const json_
     if (s == OK) s = id_list_get(&r->score, a, dbrx, "score", SCORE_TOKENS_MAX, fault);
     if (s == OK) s = string_get(dbrx, "forbid_unopened", &r->forbid_unopened, fault);
     if (s != OK) return s;
-    if (r->score.n_ids > 0 && r->max_tokens == 0)
-        return fail(blame(fault, "score"), ERR_USAGE, "score: there is no answer to go behind");
+    if ((s = score_behind_get(r, a, dbrx, fault)) != OK) return s;
     return closing_brackets_parse(&kinds, r->forbid_unopened, blame(fault, "forbid_unopened"));
 }
 
@@ -493,9 +521,9 @@ static status together_check(const struct completion_request *r, const json_t *b
         return fail(blame(fault, "n"), ERR_USAGE,
                     "n: %zu prompts of %lld choices, at most %d in all", r->n_prompts,
                     (long long)r->n_choices, HTTP_CHOICES_MAX);
-    if (r->max_tokens == 0 && r->priority != PRIORITY_WARM)
+    if (r->max_tokens == 0 && r->priority != PRIORITY_WARM && r->score.n_ids == 0)
         return fail(blame(fault, "max_tokens"), ERR_USAGE,
-                    "max_tokens: found 0, expected at least 1");
+                    "max_tokens: found 0, expected at least 1 but to score");
     status s = integer_get(body, &best, fault);
     if (s == OK && best_of > r->n_choices)
         s = fail(blame(fault, "best_of"), ERR_UNSUPPORTED,

@@ -58,6 +58,8 @@ struct completion_request {
     text session, supersedes;                             /* see requests.h */
     buffer must_start_with;                               /* decoded; owned */
     struct request_prompt predicted, forbid_first, score; /* the last two are ids only */
+    struct request_prompt score_behind[HTTP_CHOICES_MAX]; /* what a choice adds to the prompt */
+    size_t n_score_behind;                                /* 0, or n_choices */
     text forbid_unopened;
     bool draft; /* tokens may be verified ahead; the default */
 

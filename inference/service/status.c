@@ -11,8 +11,8 @@
 enum { API = 1 };
 
 static const char *const features[] = {
-    "token_ids",    "lease",           "priority", "deadline",  "cache_salt", "must_start_with",
-    "forbid_first", "forbid_unopened", "score",    "predicted", "supersedes"};
+    "token_ids",    "lease",           "priority", "deadline",     "cache_salt", "must_start_with",
+    "forbid_first", "forbid_unopened", "score",    "score_behind", "predicted",  "supersedes"};
 
 bool health_handle(struct exchange *x)
 {

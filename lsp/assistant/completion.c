@@ -45,6 +45,7 @@ void completion_due(struct completion *c, const char *reason)
     if (reason[0] || !c->reason[0]) snprintf(c->reason, sizeof c->reason, "%s", reason);
     trim_close(c->trim);
     c->trim = NULL;
+    fit_drop(c);
     assistant_wake(c->assistant, 0);
 }
 
@@ -219,6 +220,8 @@ static void completion_expire(struct completion *c)
 {
     if (c->settled)
         completion_due(c, "");
+    else if (c->fit)
+        fit_expire(c);
     else if (c->run)
         run_expire(c->run, c);
     else

@@ -40,6 +40,17 @@ void completion_cache_learn(struct completion_cache *c, text content, size_t cur
                    replace_bytes);
 }
 
+void completion_cache_cut(struct completion_cache *c, text content, size_t cursor_byte, text insert)
+{
+    struct suggestion_left left;
+    for (size_t i = 0; i < KNOWN_MAX && i < c->n_known; i++) {
+        struct suggestion *s = &c->known[i];
+        if (suggestion_left(s, content, cursor_byte, &left) && left.typed_bytes == 0 &&
+            text_starts(left.rest, insert))
+            s->insert.size = insert.size;
+    }
+}
+
 bool completion_cache_find(const struct completion_cache *c, text content, size_t cursor_byte,
                            bool many_lines, struct suggestion_left *out)
 {

@@ -26,6 +26,10 @@ void completion_cache_free(struct completion_cache *c);
 void completion_cache_learn(struct completion_cache *c, text content, size_t cursor_byte,
                             text insert, size_t replace_bytes);
 
+/* What goes on behind `insert` there is not what belongs here: it is no longer known. */
+void completion_cache_cut(struct completion_cache *c, text content, size_t cursor_byte,
+                          text insert);
+
 /* What is to be shown here without asking anybody; views until the next call that puts. Of an answer
  * that was not shown before one line, or all when many_lines. False: nothing is known. */
 bool completion_cache_find(const struct completion_cache *c, text content, size_t cursor_byte,

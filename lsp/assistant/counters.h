@@ -29,6 +29,8 @@
     ROW(lost_600_s, "changed by then")                                                             \
     ROW(suppressed, "answers not shown because the model was unsure")                              \
     ROW(refused, "answers not shown because they were rejected there before")                      \
+    ROW(fitted, "answers of several lines whose end was chosen by the line below")                 \
+    ROW(fitted_shorter, "of them cut where that line fits better")                                 \
     ROW(warm_requests, "warm requests")                                                            \
     ROW(warm_tokens, "tokens computed for them")                                                   \
     ROW(warm_useful, "of them found by a later request")                                           \

@@ -43,18 +43,6 @@ static void forbid_prose(struct guidance *g, const tokenizer *t, bool insists)
     forbid(g, t, "", "````");
 }
 
-static bool in_words(const struct language *l, const struct bracket_balance *balance, text before)
-{
-    if (!l || !l->quotes[0] || balance->in_comment) return true;
-    if (l->line_comment && text_find(before, text_of(l->line_comment), 0) != SIZE_MAX) return true;
-    for (const char *quote = l->quotes; *quote; quote++) {
-        size_t n = 0;
-        for (size_t i = 0; i < before.size; i++) n += before.bytes[i] == *quote;
-        if (n % 2) return true;
-    }
-    return false;
-}
-
 /* What the file closes already, unless the gap's line does: that may be said again and replaced. */
 static void forbid_closers(struct guidance *g, const struct bracket_balance *balance, text behind)
 {
@@ -98,12 +86,31 @@ void guidance_make(struct guidance *g, const tokenizer *t, const struct document
     text before = text_slice(content, from, cursor_byte);
     text behind = text_slice(content, cursor_byte, from + line.size);
     struct bracket_balance balance;
-    bracket_balance_make(&balance, l, content, cursor_byte);
+    bracket_balance_make(&balance, l, content, cursor_byte, document->tree);
     stop_make(g, t, text_slice(content, from + line.size + 1, content.size));
-    if (in_words(l, &balance, before)) return;
+    if (bracket_place_in_words(&balance, l, before)) return;
     forbid_closers(g, &balance, behind);
     if (text_trim(before).size == 0 && text_trim(must_start_with).size == 0)
         forbid_prose(g, t, insists);
+}
+
+void guidance_below_make(struct guidance_below *out, const tokenizer *t, text content,
+                         size_t cursor_byte)
+{
+    size_t end = text_find(content, TEXT("\n"), cursor_byte);
+    text below = text_slice(content, end == SIZE_MAX ? content.size : end + 1, content.size), line;
+    *out = (struct guidance_below){.n_line_ends = 1};
+    while (text_next_line(&below, &line)) {
+        if (text_trim(line).size == 0) {
+            out->n_line_ends++;
+            continue;
+        }
+        if (text_ends(line, TEXT("\r"))) line.size--;
+        if (line.size <= STOP_BYTES_MAX) tokenizer_encode(t, &out->ids, line);
+        if (out->ids.failed) out->ids.n = 0;
+        if (out->ids.n > SCORE_IDS_MAX) out->ids.n = SCORE_IDS_MAX;
+        return;
+    }
 }
 
 void guidance_free(struct guidance *g)

@@ -23,4 +23,13 @@ void guidance_make(struct guidance *out, const tokenizer *t, const struct docume
                    size_t cursor_byte, text must_start_with, bool insists);
 void guidance_free(struct guidance *g);
 
+/* What stands below the gap's line: the first line that is not blank, as ids to be scored, and the
+ * line ends that lead from the gap to it. No ids where there is none, or a very long one. */
+struct guidance_below {
+    token_list ids;
+    size_t n_line_ends;
+};
+void guidance_below_make(struct guidance_below *out, const tokenizer *t, text content,
+                         size_t cursor_byte);
+
 #endif

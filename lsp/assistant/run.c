@@ -62,6 +62,7 @@ static void run_detach(struct run *r)
     r->assistant = NULL;
     r->session = NULL;
     if (r->call) engine_call_cancel(r->call);
+    run_release(r);
 }
 
 void run_report(const struct run *r, struct completion_report *out)
@@ -80,11 +81,16 @@ void run_report(const struct run *r, struct completion_report *out)
     };
 }
 
-static bool run_is_wanted(const struct run *r)
+static bool run_is_awaited(const struct run *r)
 {
     const struct completion *c = r->assistant->completions;
     while (c && (c->due || !((c->run == r && !c->settled) || c->more == r))) c = c->next;
-    return c || r->until_us > clock_us();
+    return c;
+}
+
+static bool run_is_wanted(const struct run *r)
+{
+    return run_is_awaited(r) || r->until_us > clock_us();
 }
 
 void run_unwanted(struct run *r)
@@ -203,6 +209,19 @@ static bool completion_carry(struct completion *c, const struct run *r, text ins
     return fits;
 }
 
+void run_give(struct completion *c, text insert, size_t replace_bytes, const char *reason)
+{
+    const struct run *r = c->run;
+    completion_cache_learn(&c->session->cache, question_content(r->question),
+                           r->question->place.cursor_byte, insert, replace_bytes);
+    bool fits =
+        insert.size == 0 ? is_own_place(r, c) : completion_carry(c, r, insert, replace_bytes);
+    if (fits)
+        completion_settle(c, reason);
+    else
+        completion_restart(c);
+}
+
 static void run_settle(struct run *r, struct completion *c, bool finished)
 {
     struct trim_result result;
@@ -210,17 +229,15 @@ static void run_settle(struct run *r, struct completion *c, bool finished)
     if (!c->question->query.invoked && result.insert.size && run_is_unsure(r)) {
         r->assistant->counters.suppressed++;
         completion_settle(c, "the model is unsure");
-        return;
+    } else if (!fit_begin(c, &result)) {
+        run_give(c, result.insert, result.replace_bytes, result.reason);
     }
-    completion_cache_learn(&r->session->cache, question_content(r->question),
-                           r->question->place.cursor_byte, result.insert, result.replace_bytes);
-    bool fits = result.insert.size == 0
-                    ? is_own_place(r, c)
-                    : completion_carry(c, r, result.insert, result.replace_bytes);
-    if (fits)
-        completion_settle(c, result.reason);
-    else
-        completion_restart(c);
+}
+
+/* It still wants words of the run. */
+static bool completion_listens(const struct completion *c, const struct run *r)
+{
+    return c->run == r && !c->due && !c->settled && !c->fit;
 }
 
 /* Lines that are whole: of what was typed since, and one more. */
@@ -259,6 +276,7 @@ status run_join(struct run *r, struct completion *c, error *err)
     c->run = r;
     r->n_references++;
     if (r->outputs[0].said.size) completion_feed(r, c, buffer_text(&r->outputs[0].said));
+    if (!r->call && completion_listens(c, r)) run_settle(r, c, r->finished);
     return OK;
 }
 
@@ -281,7 +299,7 @@ static void run_fail(struct run *r, const char *reason)
     for (struct completion *c = r->assistant->completions; c; c = c->next) {
         if (c->more == r)
             c->more = NULL; /* then there is one answer */
-        else if (c->run != r || c->settled)
+        else if (c->run != r || c->settled || c->fit)
             continue;
         else
             completion_due_failed(c, reason);
@@ -335,7 +353,7 @@ static void on_piece(void *context, int32_t choice, text piece)
     buffer_put_text(&o->said, text_slice(piece, 0, TRIM_ANSWER_MAX - o->said.size));
     if (o->keep) kept_all = trim_put(o->keep, piece) == TRIM_DONE;
     for (struct completion *c = r->assistant->completions; c && !r->alternates; c = c->next)
-        if (c->run == r && !c->due && !c->settled) completion_feed(r, c, piece);
+        if (completion_listens(c, r)) completion_feed(r, c, piece);
     if (o->said.failed) {
         run_fail(r, "out of memory for the answer");
         return;
@@ -356,11 +374,12 @@ static void on_text(void *context, text piece) { on_piece(context, 0, piece); }
 /* Everyone who still waits gets what there is. */
 static void run_end(struct run *r, bool finished)
 {
+    r->finished = finished;
     for (struct completion *c = r->assistant->completions; c; c = c->next)
-        if (c->run == r && !c->due && !c->settled) run_settle(r, c, finished);
+        if (completion_listens(c, r)) run_settle(r, c, finished);
     run_harvest(r, finished);
     if (r->alternates) alternates_give(r);
-    run_detach(r);
+    if (!run_is_awaited(r)) run_detach(r); /* else somebody waits to know where it ends */
 }
 
 static void on_done(void *context, const struct engine_answer *answer)
@@ -470,6 +489,7 @@ status run_begin(struct run **out, assistant *a, struct session *session, struct
     }
     r->next = a->runs;
     a->runs = r;
+    r->n_references++;
     *out = r;
     return OK;
 }

@@ -12,8 +12,9 @@
  * whose time is up leaves the others waiting. A completion waits (for a run and its deadline) or is
  * due (its answer is known); the one timer answers what is due, so no callback comes from inside a
  * function of the caller's. A run serves its own place and, while what was typed agrees with what it
- * says, places further on. It serves until it is detached; it is freed when the client's on_done
- * came and its last completion was answered, which may be after the assistant is gone. */
+ * says, places further on. It serves until it is detached, also when all was said and only its end is
+ * looked for; it is freed when the client's on_done came and its last completion was answered, which
+ * may be after the assistant is gone. */
 #ifndef LSP_ASSISTANT_STATE_H
 #define LSP_ASSISTANT_STATE_H
 
@@ -66,11 +67,12 @@ struct run {
     struct session *session;      /* NULL likewise */
     engine_call *call;            /* NULL once on_done came */
     struct engine_answer numbers; /* as on_done gave them */
-    int n_references;             /* the call, and each completion until it is answered */
-    struct question *question;    /* it was begun for */
+    int n_references; /* the call, the assistant's list, each completion until it is answered */
+    struct question *question; /* it was begun for */
     struct output outputs[RUN_OUTPUTS_MAX];
     int32_t n_outputs;
     bool alternates; /* other answers than the likeliest one */
+    bool finished;   /* the model ended by itself; known once call is NULL */
     struct prompt prompt;
     int64_t begun_us, until_us; /* until then it goes on though nobody waits */
     struct run *next;
@@ -89,6 +91,7 @@ struct completion {
     struct run *run;         /* whose words it gets; NULL when there is none */
     struct run *more;        /* alternates it waits for; NULL: none */
     trim *trim;              /* what it wants of the run's words; NULL when settled */
+    struct fit *fit;         /* looks for the end of what it gets; NULL: none is looked for */
     uint64_t serial;
     int64_t deadline_us, begin_us; /* begin_us: not before; 0: it has begun */
     void (*on_answer)(void *context, const struct completion_answer *answer);
@@ -180,10 +183,23 @@ void run_unwanted(struct run *r);
 /* Its completions are cancelled, the engine stops; the run frees itself later. */
 void run_abandon(struct run *r);
 
+/* Settles `c` with what stands at the run's place, the end of it known. */
+void run_give(struct completion *c, text insert, size_t replace_bytes, const char *reason);
+
 /* Counts one holder less; the last one frees. */
 void run_release(struct run *r);
 
 /* Fills the report with what is known of the run now. */
 void run_report(const struct run *r, struct completion_report *out);
+
+/* fit.c */
+
+/* Asks where `result`, the answer to `c` at its run's place, fits best what stands below; run_give
+ * follows. False: there is nothing to choose or nobody to ask. */
+bool fit_begin(struct completion *c, const struct trim_result *result);
+/* Time is up: the whole is taken. */
+void fit_expire(struct completion *c);
+/* Nobody waits for it any more. */
+void fit_drop(struct completion *c);
 
 #endif

@@ -65,6 +65,7 @@ static void status_compute(const engine_client *c, struct engine_status *s)
     }
     s->ours = !c->foreign;
     s->demo = c->engine.demo;
+    s->scores_behind = !c->foreign && (c->engine.features & FEATURE_SCORE_BEHIND);
     s->progress = c->engine.state == REMOTE_READY ? 1 : c->engine.progress;
     s->max_model_len = c->engine.max_model_len;
     s->queue = (double)c->n_queued;
@@ -79,7 +80,8 @@ static bool status_equal(const struct engine_status *a, const struct engine_stat
            !(a->progress < b->progress) && !(a->progress > b->progress) &&
            strcmp(a->model, b->model) == 0 && strcmp(a->endpoint, b->endpoint) == 0 &&
            a->local == b->local && a->ours == b->ours && a->demo == b->demo &&
-           a->max_model_len == b->max_model_len && !(a->queue < b->queue) && !(a->queue > b->queue);
+           a->scores_behind == b->scores_behind && a->max_model_len == b->max_model_len &&
+           !(a->queue < b->queue) && !(a->queue > b->queue);
 }
 
 static void notify_fired(uv_timer_t *timer)

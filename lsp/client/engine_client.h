@@ -34,6 +34,7 @@ struct engine_status {
     char endpoint[256]; /* for people: "local engine", or the URL without credentials */
     bool local, ours;   /* started by us on this machine; speaks our api */
     bool demo;          /* the model is random or the embedded one */
+    bool scores_behind; /* engine_request.score_behind is known to it */
     int32_t max_model_len;
     double queue; /* requests before ours, from the lease stream */
 };
@@ -81,13 +82,16 @@ struct engine_request {    /* all copied */
     size_t n_stops;
     int32_t n_choices;    /* 0: one; at most ENGINE_CHOICES_MAX */
     const char *priority; /* "interactive", "action", "batch", "warm" */
-    /* The next seven are sent to engines that have the feature, and mean nothing to others. */
+    /* The next eight are sent to engines that have the feature, and mean nothing to others. */
     const char *session; /* NULL: none */
     bool supersedes;     /* older calls of the session end */
     bool wants_logprobs; /* of what is said */
     const int32_t *forbid_first,
         *score; /* ids that do not come first; ids to score behind the end */
     size_t n_forbid_first, n_score;
+    /* With max_tokens 0: `score` is scored behind the prompt and each of these, a choice for each;
+     * n_choices says how many. NULL: behind what is said. */
+    const token_list *score_behind;
     const char *forbid_unopened; /* closing brackets; NULL: none */
     text must_start_with; /* sent only to engines that list the feature; else the caller checks */
     int64_t deadline_ms;  /* 0: none; the call ends with what has come by then: OK, "deadline" */

@@ -106,6 +106,7 @@ static unsigned features_read(const json_t *list)
                 {"forbid_first", FEATURE_FORBID_FIRST},
                 {"forbid_unopened", FEATURE_FORBID_UNOPENED},
                 {"score", FEATURE_SCORE},
+                {"score_behind", FEATURE_SCORE_BEHIND},
                 {"predicted", FEATURE_PREDICTED}};
     unsigned found = 0;
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -242,11 +243,27 @@ static status stops_add(json_t *root, const struct engine_request *request, erro
     return OK;
 }
 
+static json_t *ids_list(const int32_t *ids, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) json_array_append_new(list, json_integer(ids[i]));
+    return list;
+}
+
 static void ids_add(json_t *own, const char *name, const int32_t *ids, size_t n)
 {
-    json_t *list = n ? json_array() : NULL;
-    for (size_t i = 0; i < n; i++) json_array_append_new(list, json_integer(ids[i]));
-    if (list) json_object_set_new(own, name, list);
+    if (n) json_object_set_new(own, name, ids_list(ids, n));
+}
+
+static void score_add(json_t *own, const struct engine_request *request)
+{
+    ids_add(own, "score", request->score, request->n_score);
+    if (!request->score_behind) return;
+    json_t *lists = json_array();
+    for (int32_t i = 0; i < request->n_choices; i++)
+        json_array_append_new(lists,
+                              ids_list(request->score_behind[i].ids, request->score_behind[i].n));
+    json_object_set_new(own, "score_behind", lists);
 }
 
 static void session_add(json_t *own, const struct engine_request *request)
@@ -264,7 +281,7 @@ static void own_fields_add(json_t *root, const struct engine_request *request, u
     if (features & FEATURE_PRIORITY) session_add(own, request);
     if (features & FEATURE_FORBID_FIRST)
         ids_add(own, "forbid_first", request->forbid_first, request->n_forbid_first);
-    if (features & FEATURE_SCORE) ids_add(own, "score", request->score, request->n_score);
+    if (features & FEATURE_SCORE) score_add(own, request);
     if ((features & FEATURE_FORBID_UNOPENED) && request->forbid_unopened)
         json_object_set_new(own, "forbid_unopened", json_string(request->forbid_unopened));
     if ((features & FEATURE_DEADLINE) && request->deadline_ms > 0)
@@ -297,7 +314,8 @@ status completion_write(buffer *out, const struct engine_request *request, const
     if (!root) return fail(err, ERR_MEMORY, "request: out of memory");
     status s = stops_add(root, request, err);
     if (model) json_object_set_new(root, "model", json_string(model));
-    if (request->n_choices > 1) json_object_set_new(root, "n", json_integer(request->n_choices));
+    if (request->n_choices > 1 && !request->score_behind)
+        json_object_set_new(root, "n", json_integer(request->n_choices));
     /* Of our own engines only: others may refuse it. */
     if (features && request->wants_logprobs) json_object_set_new(root, "logprobs", json_integer(0));
     own_fields_add(root, request, features);

@@ -24,7 +24,8 @@ enum engine_feature {
     FEATURE_FORBID_FIRST = 1 << 4,
     FEATURE_FORBID_UNOPENED = 1 << 5,
     FEATURE_SCORE = 1 << 6,
-    FEATURE_PREDICTED = 1 << 7
+    FEATURE_PREDICTED = 1 << 7,
+    FEATURE_SCORE_BEHIND = 1 << 8
 };
 
 /* What an engine says of itself, in the handshake and on the lease stream. */

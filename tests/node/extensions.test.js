@@ -28,7 +28,7 @@ describe('extensions', () => {
 
     test('the handshake names them', async () => {
         const { json } = await service.get('/v1/dbrx');
-        for (const name of ['forbid_first', 'forbid_unopened', 'score', 'predicted'])
+        for (const name of ['forbid_first', 'forbid_unopened', 'score', 'score_behind', 'predicted'])
             assert.ok(json.features.includes(name), name);
     });
 
@@ -95,6 +95,26 @@ describe('extensions', () => {
         assert.equal(several.dbrx.score_logprob.length, 3);
         assert.ok(several.dbrx.score_logprob.every((x) => x < 0));
         assert.equal(answer.dbrx.score_logprob, undefined);
+    });
+
+    test('scores without an answer: behind the prompt and each list of ids', async () => {
+        const score = [17, 403, 5], behind = [[], [1, 2, 3], [400], [7, 7]];
+        const ask = (body) => complete({ temperature: 0, ...body });
+        const json = await ask({ prompt: PROMPT, max_tokens: 0, dbrx: { score, score_behind: behind } });
+        assert.deepEqual(json.choices.map((c) => [c.index, c.text, c.finish_reason]),
+            behind.map((_, i) => [i, '', 'length']));
+        assert.equal(json.usage.prompt_tokens, PROMPT.length);
+        assert.equal(json.usage.completion_tokens, 0);
+        for (const [i, ids] of behind.entries()) {
+            const whole = { prompt: [...PROMPT, ...ids], max_tokens: 0, dbrx: { score, cache_salt: `${i}` } };
+            const alone = (await ask(whole)).dbrx.score_logprob;
+            assert.ok(alone < 0);
+            assert.equal(json.dbrx.score_logprob[i], alone);
+        }
+        const { status, json: refused } = await service.complete({ prompt: PROMPT, max_tokens: 0,
+            dbrx: { score, score_behind: [[1], [99999]] } });
+        assert.equal(status, 400);
+        assert.match(refused.error.message, /id 99999/);
     });
 
     test('candidates of one prompt compute it once', async () => {

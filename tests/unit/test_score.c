@@ -142,6 +142,38 @@ static void scores_are_of_the_text(void **state)
     engine_close(e);
 }
 
+/* Nothing is said: behind prompts that begin alike, at once, and again out of the cache. */
+static void scores_of_a_prompt_alone(void **state)
+{
+    (void)state;
+    int32_t ids[120];
+    engine *e = engine_make(0, 16);
+    prompt_fill(ids, 120, 15);
+    for (size_t round = 0; round < 3; round++) {
+        generation *g[8];
+        for (size_t i = 0; i < 8; i++) {
+            const struct generation_spec spec = {.prompt = ids,
+                                                 .n_prompt = 1 + 8 * i,
+                                                 .max_tokens = 0,
+                                                 .score = ids + 1 + 8 * i,
+                                                 .n_score = 1 + 5 * i};
+            g[i] = submit(e, &spec);
+        }
+        for (size_t i = 0; i < 8; i++) {
+            struct output out = output_finish(g[i]);
+            size_t from = 1 + 8 * i;
+            double expected = logprob_of(ids, from, from + 1 + 5 * i);
+            assert_int_equal(out.n, 0);
+            assert_int_equal(out.finish, FINISH_LENGTH);
+            assert_int_equal(out.stats.n_prompt, from);
+            if (!(fabs(out.stats.score_logprob - expected) < 1e-3))
+                fail_msg("score %.6f, expected %.6f", out.stats.score_logprob, expected);
+            buffer_free(&out.bytes);
+        }
+    }
+    engine_close(e);
+}
+
 /* A stop string at every place of the output, also in the middle of a token. */
 static void scores_follow_a_cut_text(void **state)
 {
@@ -263,7 +295,8 @@ static void scores_that_cannot_be_are_refused(void **state)
         {10, SCORE_TOKENS_MAX + 1, 1, 0, "score: 257 ids, at most 256"},
         {10, 2, 1, MODEL_VOCAB, "score[0] is 512"},
         {10, 2, 1, -1, "score[0] is -1"},
-        {10, 2, 0, 0, "with max_tokens 0"},
+        {500, 12, 0, 0, "score: 12 ids behind a prompt of 500 tokens, context 512"},
+        {150, 12, 0, 0, "KV pool of 160 tokens"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         score[0] = bad[i].first;
@@ -309,6 +342,7 @@ int main(int argc, char **argv)
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scores_are_of_the_text),
+        cmocka_unit_test(scores_of_a_prompt_alone),
         cmocka_unit_test(scores_follow_a_cut_text),
         cmocka_unit_test(scores_do_not_depend_on_steps),
         cmocka_unit_test(scores_fit_what_was_promised),

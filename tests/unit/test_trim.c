@@ -288,6 +288,58 @@ static void test_rules(void **state)
         for (size_t piece = 1; piece < 9; piece += 1 + piece / 3) check(&examples[i], piece);
 }
 
+/* Where an answer may stop: each text at which it may, joined by "|". */
+static const struct {
+    const char *path, *document, *answer, *ends;
+    bool one_line;
+} stops[] = {
+    {"a.c", "void f(void)\n{\n|\n    z();\n}\n", "    a();\n    b();\n    c();\n```",
+     "    a();|    a();\n    b();|    a();\n    b();\n    c();", false},
+    /* not within what it opened, nor behind a blank line twice */
+    {"a.c", "void f(void)\n{\n|\n    z();\n}\n",
+     "    a();\n\n    if (b) {\n        c();\n    }\n```",
+     "    a();|    a();\n\n    if (b) {\n        c();\n    }", false},
+    /* "do" alone parses worse */
+    {"a.c", "void f(void)\n{\n|\n    z();\n}\n",
+     "    a();\n    do\n        b();\n    while (c);\n```",
+     "    a();|    a();\n    do\n        b();\n    while (c);", false},
+    /* the first three and the last */
+    {"a.txt", "|\nend\n", "one\ntwo\nthree\nfour\nfive\n```",
+     "one|one\ntwo|one\ntwo\nthree|one\ntwo\nthree\nfour\nfive", false},
+    {"a.c", "int a;\r\n|\r\nint z;\r\n", "int b;\nint c;\n```", "int b;|int b;\r\nint c;", false},
+    {"a.c", "int a;\n|\nint z;\n", "int b;\nint c;\n```", "int b;", true},
+    {"a.c", "int a;\n|\nint z;\n", "```", "", false},
+};
+
+static void test_stops(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
+        const struct example e = {.path = stops[i].path, .document = stops[i].document};
+        buffer content = {0}, found = {0};
+        error err;
+        trim *t;
+        struct trim_options options = {.fence = TEXT("```"), .many_lines = !stops[i].one_line};
+        struct trim_result r;
+        options.document.path = text_of(e.path);
+        options.document.content = document_of(&e, &content, &options.cursor_byte);
+        assert_int_equal(trim_open(&t, &options, &err), OK);
+        trim_put(t, text_of(stops[i].answer));
+        trim_finish(t, true, &r);
+        for (size_t k = 0; k < r.n_ends; k++) {
+            if (k) buffer_put_char(&found, '|');
+            buffer_put_text(&found, text_slice(r.insert, 0, r.ends[k]));
+        }
+        assert_int_equal(r.n_ends ? r.ends[r.n_ends - 1] : 0, r.insert.size);
+        if (!text_is(buffer_text(&found), stops[i].ends))
+            fail_msg("%zu: found \"%.*s\", expected \"%s\"", i, (int)found.size,
+                     found.bytes ? found.bytes : "", stops[i].ends);
+        trim_close(t);
+        buffer_free(&content);
+        buffer_free(&found);
+    }
+}
+
 static tokenizer *cl100k;
 
 static const char *const sources[] = {"tests/fixtures/shelf.py",
@@ -501,11 +553,9 @@ int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_oracle),
-        cmocka_unit_test(test_oracle_before_closers),
-        cmocka_unit_test(test_hostile_answers),
-        cmocka_unit_test(test_endless_answers),
+        cmocka_unit_test(test_rules),           cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_oracle),          cmocka_unit_test(test_oracle_before_closers),
+        cmocka_unit_test(test_hostile_answers), cmocka_unit_test(test_endless_answers),
         cmocka_unit_test(test_places),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);

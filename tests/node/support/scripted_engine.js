@@ -23,6 +23,7 @@ const FEATURES = ['token_ids', 'lease', 'priority'];
  *   check        function (request) called for every completion; what it throws fails the test
  *   alternates   texts of the choices of a request with n; default: choices that say nothing
  *   scores       of the alternates: log-probability of the text below behind each
+ *   fit          function (texts): log-probability of what is scored behind each; null: no answer
  *   warm         function (request) that is awaited before a warm request is answered
  */
 export async function startScriptedEngine(options = {}) {
@@ -38,6 +39,7 @@ export class ScriptedEngine {
         this.requests = []; // completions, in order of arrival; of them apart:
         this.warms = []; // with priority "warm"
         this.alternates = []; // with several choices
+        this.fits = []; // that only score
         this.visits = []; // every request: "METHOD path"
         this.reportsCached = true; // how much of a prompt it has seen before
         this.failures = []; // what checks and scripts threw
@@ -214,6 +216,7 @@ export class ScriptedEngine {
             return sendError(res, 503, `the model is ${this.state}`, { 'retry-after': '1' });
         if (request.kind === 'warm') return this.#warm(res, request);
         if (request.kind === 'alternates') return this.#alternate(res, request);
+        if (request.kind === 'fit') return this.#fit(res, request);
         this.options.check?.(request);
         const reply = await replyOf(this.script, request);
         if (reply.hang) return undefined;
@@ -231,6 +234,20 @@ export class ScriptedEngine {
         await this.options.warm?.(request);
         if (request.closedBy) return undefined;
         return new Answer(this, request, { text: '', finish: 'length' }, false).send(res);
+    }
+
+    async #fit(res, request) {
+        const { score_behind: behind } = request.body.dbrx;
+        request.texts = behind.map((ids) => decode(ids));
+        const scores = await this.options.fit?.(request.texts);
+        if (!scores) return undefined;
+        res.writeHead(200, { 'content-type': 'text/event-stream' });
+        for (let index = 0; index < behind.length; index++) {
+            const choices = [{ index, text: '', finish_reason: 'length', logprobs: null }];
+            res.write(`data: ${JSON.stringify({ object: 'text_completion', choices })}\n\n`);
+        }
+        res.write(`data: ${JSON.stringify({ choices: [], dbrx: { score_logprob: scores } })}\n\n`);
+        return res.end('data: [DONE]\n\n');
     }
 
     async #alternate(res, request) {
@@ -262,8 +279,10 @@ export class ScriptedEngine {
             prompt = decode(ids);
         }
         const kind =
-            body.dbrx?.priority === 'warm' ? 'warm' : body.n > 1 ? 'alternates' : 'request';
-        const list = { warm: this.warms, alternates: this.alternates, request: this.requests }[kind];
+            body.dbrx?.priority === 'warm' ? 'warm' : body.dbrx?.score_behind ? 'fit'
+                : body.n > 1 ? 'alternates' : 'request';
+        const list = { warm: this.warms, alternates: this.alternates, fit: this.fits,
+            request: this.requests }[kind];
         const request = {
             kind,
             index: list.length,
