@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "lsp/server/state.h"
 
-/* Kinds form a tree by dots: "refactor" asks for "refactor.rewrite", too. */
+/* Kinds form a tree by dots: "refactor" asks for "refactor.rewrite", too, and "", the root, for all. */
 static bool kind_is_wanted(const json_t *only, const char *kind)
 {
     size_t i;
@@ -17,7 +17,7 @@ static bool kind_is_wanted(const json_t *only, const char *kind)
     {
         const char *wanted = json_string_value(item);
         size_t n = wanted ? strlen(wanted) : 0;
-        if (wanted && strncmp(kind, wanted, n) == 0 && (kind[n] == 0 || (n && kind[n] == '.')))
+        if (wanted && strncmp(kind, wanted, n) == 0 && (n == 0 || kind[n] == 0 || kind[n] == '.'))
             return true;
     }
     return false;

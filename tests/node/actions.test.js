@@ -31,7 +31,7 @@ test('the list: what is offered when, with commands and no edits', async () => {
             [{ only: ['refac'] }, selected, []],
             [{ only: ['source'] }, selected, []],
             [{ only: ['source.fixAll'], diagnostics }, selected, []],
-            [{ only: [''] }, selected, ['explain', 'tests']],
+            [{ only: [''] }, selected, ['explain', ...refactor, 'document', 'tests', 'translate']],
         ];
         for (const [context, range, expected] of table) {
             const list = await client.actions(uri, range, context);

@@ -38,3 +38,22 @@ test('with the embedded model every action ends as one of those that are said', 
         sandbox.close();
     }
 });
+
+test('an engine that is killed is started again, and what is asked meanwhile waits for it', async () => {
+    const sandbox = new Sandbox();
+    sandbox.write({ 'ring.c': fs.readFileSync(new URL('../fixtures/ring.c', import.meta.url), 'utf8') });
+    const client = await startActing({ sandbox });
+    try {
+        await client.waitForStatus('ready');
+        const uri = client.open('ring.c');
+        process.kill(sandbox.enginePid(), 'SIGKILL');
+        await client.waitForStatus((status) => status.state !== 'ready');
+        const at = { line: 24, character: 8 };
+        const { result, error } = await client.act('explain', uri, { start: at, end: at });
+        assert.equal(error, undefined, error?.message);
+        assert.equal(result.outcome, 'explained');
+    } finally {
+        await client.close();
+        sandbox.close();
+    }
+});
