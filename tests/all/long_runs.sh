@@ -1,6 +1,6 @@
 #!/bin/sh
 # The random tests of `make test` again, for as long as it takes to be sure: many more mixes of
-# requests, steps of the prefix cache, requests of sixteen clients.
+# requests, steps of the prefix cache, requests of sixteen clients; a GPU that fails at each of its calls.
 set -u
 cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-build}
@@ -25,4 +25,6 @@ long() {
 long 'logits are the same bits in any mix' DETERMINISM_MIXES=1000 test_determinism
 long 'the prefix cache does what a list would' PREFIX_CACHE_STEPS=1000000 test_prefix_cache
 long 'sixteen clients at once' LOAD_REQUESTS=1500 test_engine_load
+long 'a GPU fails at each call of many rows' EVERY_CALL=1 test_cuda_life
+long 'a GPU fails at each call of an engine' EVERY_CALL=1 test_cuda_engine
 exit $status

@@ -181,7 +181,7 @@ static double apart(const struct problem *p, const struct arrays *a, const float
             for (size_t d = 0; d < width; d++) {
                 size_t at = ((size_t)row * (size_t)p->heads + (size_t)head) * width + d;
                 double difference = fabs((double)found[at] - expected[d]);
-                if (!(difference <= by)) by = difference;
+                if (!isnan(by) && !(difference <= by)) by = difference;
             }
         }
     return by;

@@ -221,20 +221,25 @@ static void machines_without(void **state)
 
 /* A whole life: open, weights, pages, two steps. Returns the status of the first thing that fails,
  * with everything given back; false in *sound when something was answered after a failure. */
-static status life(bool *sound)
+static status life(int32_t rows, bool *sound)
 {
     struct rig_options o = tiny();
-    struct device_options options = {.shape = o.shape, .rows_max = 8, .seqs_max = 1, .outs_max = 8};
+    o.shape.max_seq_len = 96;
+    o.shape.activations = rows > 64 ? ACTIVATION_BF16 : ACTIVATION_F32;
+    struct device_options options = {
+        .shape = o.shape, .rows_max = rows, .seqs_max = 1, .outs_max = rows};
     const struct kernels *k = &kernels_cuda;
     struct step_result result = {0};
     struct rig_step t;
-    const int32_t tokens[] = {1, 2, 3}, pages[] = {0};
+    const int32_t pages[] = {0, 3, 1, 4, 2};
+    int32_t tokens[70];
     unsigned char page[1024], codes[3 * 32 * 64];
     float scales[128];
     weight *w[8] = {0};
     device *d = NULL;
     kv_pool *kv = NULL;
     error err;
+    for (int i = 0; i < 70; i++) tokens[i] = i % 17;
     memset(codes, 0x38, sizeof codes); /* E4M3's 1 */
     for (int i = 0; i < 128; i++) scales[i] = 0.01f;
     static const struct weight_spec specs[] = {
@@ -252,11 +257,11 @@ static status life(bool *sound)
         if (rc == OK) rc = k->weight_put(w[i], 0, specs[i].n_rows, codes, scales, &err);
         if (rc == OK) rc = k->weight_seal(w[i], &err);
     }
-    if (rc == OK) rc = k->kv_open(&kv, d, KV_E4M3, 4, &err);
+    if (rc == OK) rc = k->kv_open(&kv, d, KV_E4M3, 5, &err);
     struct layer_weights layer = {w[1], w[2], w[3], w[1], w[4], w[5], w[5], w[6]};
     for (int i = 0; i < 2 && rc == OK; i++) {
-        rig_step_begin(&t, 3, 1, 1);
-        rig_add(&t, tokens, 0, 3, pages, true);
+        rig_step_begin(&t, rows, 1, 5);
+        rig_add(&t, tokens, 0, rows, pages, true);
         t.s.kv = kv;
         if (k->step_begin(d, &t.s, 0, 1)) {
             k->embed(d, w[0]);
@@ -295,25 +300,41 @@ static void integer_activations_are_refused(void **state)
     assert_non_null(strstr(err.message, "activations: found int8"));
 }
 
-static void every_call_fails_once(void **state)
+/* Every `step`-th call fails, once and for good. */
+static void calls_fail(int32_t rows, int64_t step)
 {
-    (void)state;
     bool sound = true;
     host_runtime_fail_at(0, false);
-    assert_int_equal(life(&sound), OK);
-    int64_t n_calls = host_runtime_fail_at(0, false), n_reported = 0;
-    assert_true(n_calls > 200);
-    for (int64_t n = 1; n <= n_calls; n++)
+    assert_int_equal(life(rows, &sound), OK);
+    int64_t n_calls = host_runtime_fail_at(0, false), n_reported = 0, n_tried = 0;
+    assert_true(n_calls > 190);
+    for (int64_t n = 1; n <= n_calls; n += step)
         for (int lost = 0; lost < 2; lost++) {
             host_runtime_fail_at(n, lost);
-            status rc = life(&sound);
+            status rc = life(rows, &sound);
             host_runtime_fail_at(0, false);
             assert_true(sound);
             assert_int_equal(host_runtime_held(), 0);
             if (lost && n <= n_calls / 2) assert_true(rc != OK);
             n_reported += rc != OK;
+            n_tried += lost;
         }
-    assert_true(n_reported > n_calls);
+    assert_true(n_reported > n_tried);
+}
+
+static void every_call_fails_once(void **state)
+{
+    (void)state;
+    calls_fail(3, 1);
+}
+
+/* Steps of so many rows that warpgroups multiply them, by maps; with EVERY_CALL each call, too. */
+static void calls_of_many_rows_fail(void **state)
+{
+    (void)state;
+    host_runtime_capability(90);
+    calls_fail(70, getenv("EVERY_CALL") ? 1 : 29);
+    host_runtime_capability(80);
 }
 
 static void cost_grows_with_work(void **state)
@@ -343,6 +364,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(kernels_overlap_on_hopper_alone),
         cmocka_unit_test(machines_without),
         cmocka_unit_test(every_call_fails_once),
+        cmocka_unit_test(calls_of_many_rows_fail),
         cmocka_unit_test(cost_grows_with_work),
         cmocka_unit_test(integer_activations_are_refused),
     };

@@ -159,7 +159,7 @@ static double apart(const struct problem *p, void (*product)(const struct cuda_p
                 double e = expected_at(p, group, i, entry);
                 double difference = fabs((double)out[(int64_t)entry * p->n + i] - e);
                 largest = fmax(largest, fabs(e));
-                if (!(difference <= by)) by = difference;
+                if (!isnan(by) && !(difference <= by)) by = difference;
             }
     for (int i = 0; i < 11; i++)
         if (held[i]) alone.run->give(held[i]);
