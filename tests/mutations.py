@@ -387,7 +387,7 @@ FAULTS = [
     ("warm_beside_real_work", "lsp/assistant/warm.c",
      [("        if (r->call) return true;", "        if (!r) return true;")], "warm.test.js", None),
     ("warm_foreign_at_once", "lsp/assistant/warm.c",
-     [("return now->ours || a->warmer.foreign_caches;", "return true;")], "warm.test.js", None),
+     [("return now->ours || (a->warmer.foreign_caches && !now->by_chat);", "return true;")], "warm.test.js", None),
     ("unsure_and_shown", "lsp/assistant/run.c",
      [("mean_logprob(&c) < sure_mean_min;", "mean_logprob(&c) < 100 * sure_mean_min;")], "guidance.test.js", None),
     ("outcome_not_moved", "lsp/assistant/outcomes.c",

@@ -77,3 +77,60 @@ status chatml_render(const tokenizer *t, token_list *out, const struct chat_mess
     buffer_free(&scratch);
     return out->failed ? fail(err, ERR_MEMORY, "out of memory for a prompt") : OK;
 }
+
+/* Ids up to the next control id of turns. */
+static size_t plain_end(const struct special_ids *specials, const int32_t *ids, size_t n, size_t at)
+{
+    while (at < n && ids[at] != specials->im_start && ids[at] != specials->im_end) at++;
+    return at;
+}
+
+/* What was said between two control ids; the role is the first line of a turn. */
+static void message_put(struct chat_messages *m, text said, bool in_turn, bool ended)
+{
+    text role = TEXT("user"), content = said;
+    if (in_turn) {
+        size_t line_end = text_find(said, TEXT("\n"), 0);
+        role = text_slice(said, 0, line_end);
+        content = text_slice(said, role.size + 1, said.size);
+    }
+    bool open = in_turn && !ended && text_is(role, "assistant");
+    if (open ? content.size == 0 : !in_turn && text_trim(said).size == 0) return;
+    m->open = open;
+    m->list[m->n++] = (struct chat_message){
+        {arena_copy(&m->memory, role.bytes, role.size), role.size},
+        {arena_copy(&m->memory, content.bytes, content.size), content.size},
+    };
+}
+
+status chatml_read(struct chat_messages *out, const tokenizer *t, const int32_t *ids, size_t n,
+                   error *err)
+{
+    const struct special_ids *specials = tokenizer_specials(t);
+    size_t n_turns = 1;
+    buffer said = {0};
+    *out = (struct chat_messages){.n = 0};
+    for (size_t i = 0; i < n; i++)
+        n_turns += ids[i] == specials->im_start || ids[i] == specials->im_end;
+    out->list = arena_take(&out->memory, n_turns, sizeof *out->list);
+    for (size_t at = 0; out->list && at < n;) {
+        bool in_turn = ids[at] == specials->im_start;
+        size_t first = at + (in_turn || ids[at] == specials->im_end);
+        size_t end = plain_end(specials, ids, n, first);
+        buffer_clear(&said);
+        tokenizer_decode(t, &said, ids + first, end - first, false);
+        out->memory.failed |= said.failed;
+        message_put(out, buffer_text(&said), in_turn, end < n && ids[end] == specials->im_end);
+        at = end;
+    }
+    buffer_free(&said);
+    if (!out->memory.failed) return OK;
+    chatml_messages_free(out);
+    return fail(err, ERR_MEMORY, "out of memory for a prompt's messages");
+}
+
+void chatml_messages_free(struct chat_messages *m)
+{
+    arena_reset(&m->memory);
+    *m = (struct chat_messages){.n = 0};
+}

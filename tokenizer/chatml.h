@@ -5,6 +5,7 @@
 #ifndef TOKENIZER_CHATML_H
 #define TOKENIZER_CHATML_H
 
+#include "base/arena.h"
 #include "tokenizer/tokenizer.h"
 
 struct chat_message {
@@ -23,5 +24,19 @@ status chatml_render(const tokenizer *t, token_list *out, const struct chat_mess
  * have im_start and im_end. */
 void chatml_begin(const tokenizer *t, token_list *out, text role); /* <|im_start|>role\n */
 void chatml_end(const tokenizer *t, token_list *out);              /* <|im_end|>\n */
+
+/* The way back: what ids laid out by this header say, as messages. Freed by chatml_messages_free. */
+struct chat_messages {
+    struct chat_message *list; /* [n]; an assistant's turn that is open and empty is left out */
+    size_t n;
+    bool open;    /* the last one is an assistant's turn without its end: it goes on from there */
+    arena memory; /* holds all of it */
+};
+
+/* Turns are told apart by control ids alone, whatever a text spells. Ids outside of turns are a user's
+ * message unless they are white space. ERR_MEMORY. */
+status chatml_read(struct chat_messages *out, const tokenizer *t, const int32_t *ids, size_t n,
+                   error *err);
+void chatml_messages_free(struct chat_messages *m);
 
 #endif

@@ -277,7 +277,7 @@ static int32_t answer_tokens(const action *x)
         n = FILE_TOKENS;
     else if (!task_wants_prose(x->row->task))
         n = 2 * x->prompt.n_piece + EDIT_TOKENS_MORE;
-    int32_t length = engine_client_status(x->owner->options.client)->max_model_len;
+    int32_t length = engine_client_status(x->owner->options.client)->usable_len;
     if (length > 0 && n > (size_t)length / 2) n = (size_t)length / 2;
     return (int32_t)(n < SEQUENCE_TOKENS_MAX ? n : SEQUENCE_TOKENS_MAX);
 }
@@ -316,7 +316,7 @@ static size_t prompt_budget(const action *x)
 {
     size_t asked = x->owner->completion_tokens;
     size_t budget = asked > PROMPT_TOKENS ? asked : PROMPT_TOKENS;
-    int32_t length = engine_client_status(x->owner->options.client)->max_model_len;
+    int32_t length = engine_client_status(x->owner->options.client)->usable_len;
     if (length > 0 && budget > (size_t)length / 2) budget = (size_t)length / 2;
     return budget;
 }

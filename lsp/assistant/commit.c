@@ -208,8 +208,8 @@ status commit_begin(commit_run **out, const struct commit_options *options,
     commit_run *r = memory_take(1, sizeof *r);
     if (!r) return fail(err, ERR_MEMORY, "out of memory for a commit message");
     size_t budget = options->budget_tokens ? options->budget_tokens : PROMPT_TOKENS;
-    if (now->max_model_len > 0 && budget > (size_t)now->max_model_len / 4 * 3)
-        budget = (size_t)now->max_model_len / 4 * 3;
+    if (now->usable_len > 0 && budget > (size_t)now->usable_len / 4 * 3)
+        budget = (size_t)now->usable_len / 4 * 3;
     r->options = *options;
     r->on_progress = on_progress;
     r->on_done = on_done;

@@ -29,13 +29,14 @@ struct warm_call {
     prompt_memory *plan; /* to adopt when it is complete; NULL: none */
 };
 
-/* On an engine of ours, or on one that has been seen to find tokens again. */
+/* On an engine of ours, or on one that has been seen to find tokens again. One asked by chat lays out
+ * its tokens itself: what would be warmed is not what comes. */
 bool assistant_warms(const assistant *a)
 {
     const struct engine_status *now = engine_client_status(a->options.client);
     if (a->options.no_warming || a->closing) return false;
     if (now->state != ENGINE_READY && now->state != ENGINE_DEGRADED) return false;
-    return now->ours || a->warmer.foreign_caches;
+    return now->ours || (a->warmer.foreign_caches && !now->by_chat);
 }
 
 bool warm_takes_proposals(const assistant *a) { return assistant_warms(a); }

@@ -66,22 +66,24 @@ static void on_status(void *context, const struct engine_status *now)
     uv_timer_start(&p->timer, on_timer, 0, 0);
 }
 
-/* What the engine at `endpoint` says; one that still loads is given PROBE_MS to say more. */
-static status engine_probe(struct engine_status *out, const char *endpoint, const char *api_key,
-                           const char *ca_file, error *err)
+/* What the engine at `endpoint` says to somebody with these settings, or with none; one that still loads
+ * is given PROBE_MS to say more. */
+static status engine_probe(struct engine_status *out, const char *endpoint,
+                           const struct engine_settings *s, error *err)
 {
     struct probe p = {.ended = false};
     struct engine_client_options options = {.loop = &p.loop,
                                             .endpoint = endpoint,
-                                            .api_key = api_key,
-                                            .ca_file = ca_file,
+                                            .api_key = s ? s->api_key : NULL,
+                                            .ca_file = s ? s->ca_file : NULL,
+                                            .model_dir = s ? s->model_dir : NULL,
                                             .on_status = on_status,
                                             .context = &p};
     int rc = uv_loop_init(&p.loop);
     *out = (struct engine_status){.state = ENGINE_OFF};
     if (rc < 0) return fail(err, ERR_IO, "event loop: %s", uv_strerror(rc));
-    status s = engine_client_open(&p.client, &options, err);
-    if (s == OK) {
+    status code = engine_client_open(&p.client, &options, err);
+    if (code == OK) {
         p.last = *engine_client_status(p.client);
         uv_timer_init(&p.loop, &p.timer);
         p.timer.data = &p;
@@ -90,7 +92,7 @@ static status engine_probe(struct engine_status *out, const char *endpoint, cons
     uv_run(&p.loop, UV_RUN_DEFAULT);
     uv_loop_close(&p.loop);
     *out = p.last;
-    return s;
+    return code;
 }
 
 static void put_engine(struct report *r, const char *name, const struct engine_status *s,
@@ -115,7 +117,7 @@ static void check_endpoint(struct report *r, const struct engine_settings *s)
 {
     struct engine_status now;
     error err;
-    if (engine_probe(&now, s->endpoint, s->api_key, s->ca_file, &err) != OK)
+    if (engine_probe(&now, s->endpoint, s, &err) != OK)
         report_put(r, "engine", VERDICT_FAIL, "correct --endpoint or DBRX_ENDPOINT", "%s",
                    err.message);
     else
@@ -166,7 +168,7 @@ static void check_running(struct report *r, const struct engine_settings *s, pid
     buffer_print(&endpoint, "unix:%s", socket_path);
     if (endpoint.failed) {
         report_put(r, "engine", VERDICT_FAIL, "", "out of memory");
-    } else if (engine_probe(&now, endpoint.bytes, NULL, NULL, &err) != OK) {
+    } else if (engine_probe(&now, endpoint.bytes, NULL, &err) != OK) {
         report_put(r, "engine", VERDICT_FAIL, "", "%s", err.message);
     } else {
         put_engine(r, "engine", &now, "end the process that holds the lock; editors start another");

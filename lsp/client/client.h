@@ -2,8 +2,9 @@
  *
  * A client has one link (down or up) to one engine, a tokenizer that belongs to it, and calls. The
  * link is brought up by link.c (handshake, lease), for the local engine with local_link.c (start,
- * stop), and tokenizer_link.c (cache, fetch). engine_call.c streams completions over it. What the
- * caller sees of all this is computed in one place: status_compute in engine_client.c. */
+ * stop), for engines that are not ours with foreign.c, and tokenizer_link.c (cache, fetch).
+ * engine_call.c streams completions over it. What the caller sees of all this is computed in one
+ * place: status_compute in engine_client.c. */
 #ifndef LSP_CLIENT_CLIENT_H
 #define LSP_CLIENT_CLIENT_H
 
@@ -39,7 +40,8 @@ enum {
     REPLACE_EVERY_MS = 600000, /* engines of another api are replaced REPLACE_MAX times in this */
     REPLACE_MAX = 3,
     LINK_STABLE_MS = 10000, /* a link that held this long was worth it: waits begin anew */
-    FOREIGN_LENGTH = 8192   /* tokens, where a foreign engine does not say */
+    FOREIGN_LENGTH = 8192,  /* tokens, where a foreign engine does not say */
+    FOREIGN_SHARE = 66      /* percent of them used where its tokenizer counts, which is not ours */
 };
 
 struct kept_tokenizer {
@@ -109,6 +111,12 @@ struct engine_client {
     struct handshake engine; /* of the engine that is linked */
     int64_t n_queued;
     char foreign_why[160];
+    enum ask_form form; /* how a foreign engine is asked */
+    bool form_known;    /* it can be asked */
+    bool form_proven;   /* and has answered: what it refuses now, it refuses for other reasons */
+    char form_why[64];  /* of the chat forms */
+    http_transfer *question; /* of foreign.c */
+    buffer question_body;
     enum engine_state trouble_state; /* while down */
     char trouble[256];
     http_transfer *probe; /* handshake or model list */
@@ -148,6 +156,12 @@ void client_handle_closed(engine_client *c);
 /* link.c */
 void link_connect(engine_client *c);
 void link_retry_in(engine_client *c, uint64_t ms);
+void link_retry_later(engine_client *c);
+/* GET, its answer in probe_body. */
+void link_probe(engine_client *c, const char *path,
+                void (*on_done)(void *context, const struct http_result *result));
+/* With what the engine said of itself in c->engine. */
+void link_up(engine_client *c);
 /* The link is gone, or never came up; the words are for people. */
 void link_down(engine_client *c, enum engine_state state, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -157,6 +171,12 @@ void link_call_ended(engine_client *c, bool answered, const char *reason);
 void link_key_refused(engine_client *c);
 void link_ask_health(engine_client *c); /* a call hears nothing: does the engine live? */
 void link_close(engine_client *c);
+
+/* foreign.c */
+/* No api of ours, the words say why: the link comes up as a foreign engine's. */
+void foreign_ask(engine_client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void foreign_learn(engine_client *c); /* the link is up and has a tokenizer */
+void foreign_answered(engine_client *c, enum ask_form form);
 
 /* local_link.c */
 void local_look(engine_client *c); /* nobody answers at the socket */

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/memory.h"
+#include "lsp/client/call_request.h"
 #include "lsp/client/client.h"
 
 enum { RETRY_CALL_MS = 100, DONE_GRACE_MS = 200 };
@@ -19,7 +20,8 @@ struct engine_call {
     struct engine_callbacks callbacks;
     uv_timer_t timer; /* deadline, retry, grace: whichever is next */
     http_transfer *http;
-    buffer body, piece;
+    struct call_request request;
+    buffer piece;
     buffer whole; /* an answer that is no stream of events: an error, or a server without them */
     struct sse_parser events;
     int64_t begun_us, first_us, heard_us;
@@ -75,10 +77,31 @@ static void call_end(engine_call *call, status code, bool cut, const char *forma
     client_wake(c);
 }
 
+static void text_give(engine_call *call, int32_t choice)
+{
+    if (call->piece.size == 0) return;
+    if (!call->first_us) call->first_us = clock_us();
+    if (choice == 0)
+        call->callbacks.on_text(call->callbacks.context, buffer_text(&call->piece));
+    else if (call->callbacks.on_other)
+        call->callbacks.on_other(call->callbacks.context, choice, buffer_text(&call->piece));
+}
+
+/* What a chat's answer holds back until it is known what it becomes. */
+static void rest_give(engine_call *call)
+{
+    for (int32_t i = 0; i < call->n_choices && !call->ended; i++) {
+        buffer_clear(&call->piece);
+        call_request_hear(&call->request, i, &call->piece, true);
+        text_give(call, i);
+    }
+}
+
 /* Ends it, and counts it for or against the engine. */
 static void call_answer(engine_call *call, status code, bool cut, const char *reason)
 {
     engine_client *c = call->client;
+    if (code == OK) rest_give(call);
     call_end(call, code, cut, "%s", reason);
     if (code == OK || code == ERR_NETWORK) link_call_ended(c, code == OK, call->reason);
 }
@@ -119,12 +142,7 @@ static void piece_take(engine_call *call, const struct completion_piece *piece)
     if (piece->n_cached >= 0) call->n_cached = piece->n_cached;
     if (piece->n_output >= 0) call->n_output = piece->n_output;
     choice_take(call, piece);
-    if (call->piece.size == 0) return;
-    if (!call->first_us) call->first_us = clock_us();
-    if (piece->choice == 0)
-        call->callbacks.on_text(call->callbacks.context, buffer_text(&call->piece));
-    else if (call->callbacks.on_other)
-        call->callbacks.on_other(call->callbacks.context, piece->choice, buffer_text(&call->piece));
+    text_give(call, piece->choice);
 }
 
 /* One JSON object of the answer. */
@@ -133,7 +151,9 @@ static void object_take(engine_call *call, text json)
     struct completion_piece piece;
     error err;
     buffer_clear(&call->piece);
-    status s = completion_parse(&piece, &call->piece, json, &err);
+    bool chat = call->request.form != ASK_IDS;
+    status s = completion_parse(&piece, &call->piece, json, chat, &err);
+    if (s == OK) call_request_hear(&call->request, piece.choice, &call->piece, false);
     if (s == OK && call->piece.failed) s = fail(&err, ERR_MEMORY, "completion: out of memory");
     if (s == ERR_FORMAT) s = ERR_NETWORK;
     if (s == OK && !piece.failure[0] && strcmp(piece.finish, "error") == 0)
@@ -144,6 +164,7 @@ static void object_take(engine_call *call, text json)
         call_answer(call, ERR_NETWORK, true, piece.failure);
     else
         piece_take(call, &piece);
+    if (s == OK && !piece.failure[0]) foreign_answered(call->client, call->request.form);
 }
 
 static bool event_came(void *context, text data)
@@ -185,6 +206,16 @@ static void call_resend_in(engine_call *call, int64_t ms)
     timer_arm(call);
 }
 
+/* In the first form that was refused, unless that one's route is missing. */
+static void refusal_tell(engine_call *call, int code, const char *words)
+{
+    const struct call_request *r = &call->request;
+    bool first = r->refused_status == 400 || r->refused_status == 422;
+    const char *said = first ? r->refused : words;
+    call_end(call, ERR_USAGE, false, "the engine refuses the request (HTTP %d)%s%.200s",
+             first ? r->refused_status : code, said[0] ? ": " : "", said);
+}
+
 static void http_error_take(engine_call *call, const struct http_head *head)
 {
     engine_client *c = call->client;
@@ -192,7 +223,10 @@ static void http_error_take(engine_call *call, const struct http_head *head)
     error_body_parse(words, buffer_text(&call->whole));
     int code = head->status;
     bool busy = code == 429 || code == 503;
-    if (busy && !call->retried && head->retry_after_s >= 0 && head->retry_after_s <= 1) {
+    if (call_request_refused(&call->request, code, words, c->form)) {
+        buffer_clear(&call->whole);
+        call_send(call);
+    } else if (busy && !call->retried && head->retry_after_s >= 0 && head->retry_after_s <= 1) {
         buffer_clear(&call->whole);
         call_resend_in(call, head->retry_after_s ? 1000 : RETRY_CALL_MS);
     } else if (busy) {
@@ -202,8 +236,7 @@ static void http_error_take(engine_call *call, const struct http_head *head)
         call_end(call, ERR_NETWORK, false, "the key is refused (HTTP %d)", code);
         link_key_refused(c);
     } else if (code >= 400 && code < 500) {
-        call_end(call, ERR_USAGE, false, "the engine refuses the request (HTTP %d)%s%.200s", code,
-                 words[0] ? ": " : "", words);
+        refusal_tell(call, code, words);
         if (code == 404 && c->up) link_connect(c); /* it may serve another model now */
     } else {
         call_end(call, ERR_NETWORK, false, "the engine fails (HTTP %d)%s%.200s", code,
@@ -251,8 +284,8 @@ static void call_send(engine_call *call)
 {
     const engine_client *c = call->client;
     error err;
-    struct http_request request = {.path = "/v1/completions",
-                                   .body = buffer_text(&call->body),
+    struct http_request request = {.path = call_request_path(&call->request),
+                                   .body = buffer_text(&call->request.bodies[call->request.form]),
                                    .limits = {.connect_ms = HANDSHAKE_CONNECT_MS,
                                               .first_byte_ms = c->first_byte_ms,
                                               .idle_ms = c->idle_ms,
@@ -270,6 +303,7 @@ static void deadline_reached(engine_call *call)
     engine_client *c = call->client;
     bool heard = call->first_us != 0;
     memcpy(call->finish, "deadline", sizeof "deadline");
+    rest_give(call);
     call_end(call, OK, false, "%s within %lld ms", heard ? "no end" : "no text",
              (long long)call->deadline_ms);
     if (!heard) link_ask_health(c);
@@ -328,6 +362,23 @@ static void call_begin(engine_call *call, bool usable)
     call_send(call);
 }
 
+/* A form that was answered once is the only one; what the engine refuses then is the request. */
+static status call_request_write(engine_call *call, const struct engine_request *request,
+                                 error *err)
+{
+    const engine_client *c = call->client;
+    bool warms = request->priority && strcmp(request->priority, "warm") == 0;
+    if (!c->foreign || !c->form_known)
+        return call_request_make(&call->request, request, NULL, ASK_IDS, ASK_IDS,
+                                 c->foreign ? c->engine.model : NULL,
+                                 c->foreign ? 0 : c->engine.features, err);
+    if (warms && c->form != ASK_IDS)
+        return fail(err, ERR_UNSUPPORTED, "nothing is warmed by chat messages");
+    enum ask_form last = c->form_proven || warms ? c->form : ASK_PLAIN;
+    return call_request_make(&call->request, request, c->tokenizer, c->form, last, c->engine.model,
+                             0, err);
+}
+
 status engine_client_complete(engine_client *c, const struct engine_request *request,
                               const struct engine_callbacks *callbacks, engine_call **out,
                               error *err)
@@ -346,10 +397,8 @@ status engine_client_complete(engine_client *c, const struct engine_request *req
     call->begun_us = clock_us();
     call->deadline_ms = request->deadline_ms;
     if (request->deadline_ms > 0) call->deadline_us = call->begun_us + request->deadline_ms * 1000;
-    const char *model = c->foreign ? c->engine.model : NULL;
-    s = completion_write(&call->body, request, model, c->foreign ? 0 : c->engine.features, err);
+    s = call_request_write(call, request, err);
     if (s != OK) {
-        buffer_free(&call->body);
         memory_free(call);
         return s;
     }
@@ -364,7 +413,7 @@ static void call_closed(uv_handle_t *handle)
 {
     engine_call *call = handle->data;
     engine_client *c = call->client;
-    buffer_free(&call->body);
+    call_request_free(&call->request);
     buffer_free(&call->piece);
     buffer_free(&call->whole);
     sse_free(&call->events);

@@ -33,6 +33,8 @@ static void status_of_remote(const engine_client *c, struct engine_status *s)
     case REMOTE_READY:
         if (!c->tokenizer)
             words_set(s, ENGINE_LOADING, "the tokenizer is being fetched");
+        else if (c->foreign && !c->form_known)
+            words_set(s, ENGINE_LOADING, "the engine is asked what it takes");
         else
             words_set(s, ENGINE_READY, "");
         break;
@@ -43,7 +45,14 @@ static void status_of_remote(const engine_client *c, struct engine_status *s)
 static void status_degrade(const engine_client *c, struct engine_status *s)
 {
     if (s->state != ENGINE_READY) return;
-    if (c->foreign) {
+    if (c->foreign && c->form != ASK_IDS) {
+        s->state = ENGINE_DEGRADED;
+        s->by_chat = true;
+        s->usable_len = (int32_t)((int64_t)s->max_model_len * FOREIGN_SHARE / 100);
+        snprintf(s->reason, sizeof s->reason,
+                 "%.120s; by chat, for %s: no token healing, no exact budget, no warming",
+                 c->foreign_why, c->form_why);
+    } else if (c->foreign) {
         s->state = ENGINE_DEGRADED;
         snprintf(s->reason, sizeof s->reason, "%s; tokenizer: %.80s", c->foreign_why,
                  c->model_dir ? c->model_dir : "cl100k with DBRX's specials");
@@ -67,7 +76,7 @@ static void status_compute(const engine_client *c, struct engine_status *s)
     s->demo = c->engine.demo;
     s->scores_behind = !c->foreign && (c->engine.features & FEATURE_SCORE_BEHIND);
     s->progress = c->engine.state == REMOTE_READY ? 1 : c->engine.progress;
-    s->max_model_len = c->engine.max_model_len;
+    s->max_model_len = s->usable_len = c->engine.max_model_len;
     s->queue = (double)c->n_queued;
     snprintf(s->model, sizeof s->model, "%s", c->engine.model);
     status_of_remote(c, s);
@@ -80,8 +89,8 @@ static bool status_equal(const struct engine_status *a, const struct engine_stat
            !(a->progress < b->progress) && !(a->progress > b->progress) &&
            strcmp(a->model, b->model) == 0 && strcmp(a->endpoint, b->endpoint) == 0 &&
            a->local == b->local && a->ours == b->ours && a->demo == b->demo &&
-           a->scores_behind == b->scores_behind && a->max_model_len == b->max_model_len &&
-           !(a->queue < b->queue) && !(a->queue > b->queue);
+           a->scores_behind == b->scores_behind && a->by_chat == b->by_chat &&
+           a->max_model_len == b->max_model_len && !(a->queue < b->queue) && !(a->queue > b->queue);
 }
 
 static void notify_fired(uv_timer_t *timer)
@@ -117,6 +126,7 @@ static void client_free(engine_client *c)
     memory_free(c->idle);
     memory_free(c->program);
     buffer_free(&c->probe_body);
+    buffer_free(&c->question_body);
     sse_free(&c->lease_events);
     memory_free(c);
 }

@@ -28,15 +28,17 @@ enum engine_state {
 
 struct engine_status {
     enum engine_state state;
-    char reason[256];   /* in words, one line; "" when ready */
-    double progress;    /* 0..1 while loading */
-    char model[128];    /* as the engine names it */
-    char endpoint[256]; /* for people: "local engine", or the URL without credentials */
-    bool local, ours;   /* started by us on this machine; speaks our api */
-    bool demo;          /* the model is random or the embedded one */
-    bool scores_behind; /* engine_request.score_behind is known to it */
-    int32_t max_model_len;
-    double queue; /* requests before ours, from the lease stream */
+    char reason[256];      /* in words, one line; "" when ready */
+    double progress;       /* 0..1 while loading */
+    char model[128];       /* as the engine names it */
+    char endpoint[256];    /* for people: "local engine", or the URL without credentials */
+    bool local, ours;      /* started by us on this machine; speaks our api */
+    bool demo;             /* the model is random or the embedded one */
+    bool scores_behind;    /* engine_request.score_behind is known to it */
+    bool by_chat;          /* asked by chat messages: whatever is sent ahead is lost */
+    int32_t max_model_len; /* as the engine counts; 0: not known */
+    int32_t usable_len;    /* tokens of ours that fit for sure; 0: not known */
+    double queue;          /* requests before ours, from the lease stream */
 };
 
 struct engine_client_options {
@@ -125,10 +127,12 @@ struct engine_callbacks {
     void (*on_other)(void *context, int32_t choice, text piece); /* of choices behind the first */
 };
 
-/* Streams a completion. While the engine is not READY or DEGRADED it fails at once through on_done
- * (from the loop, never from inside this call) with ERR_BUSY (it will come: starting, loading) or
- * ERR_NETWORK (off). ERR_USAGE for a request that no engine could take, ERR_MEMORY: then there is no
- * call, and no on_done. The handle is valid until on_done returns. */
+/* Streams a completion. An engine that takes no ids gets the prompt's turns as chat messages; what it
+ * says is given as if it had gone on from the open turn. A warm request it does not get:
+ * ERR_UNSUPPORTED. While the engine is not READY or DEGRADED it fails at once through on_done (from the
+ * loop, never from inside this call) with ERR_BUSY (it will come: starting, loading) or ERR_NETWORK
+ * (off). ERR_USAGE for a request that no engine could take, ERR_MEMORY: then there is no call, and no
+ * on_done. The handle is valid until on_done returns. */
 status engine_client_complete(engine_client *c, const struct engine_request *request,
                               const struct engine_callbacks *callbacks, engine_call **out,
                               error *err);

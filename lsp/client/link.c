@@ -30,7 +30,7 @@ void link_retry_in(engine_client *c, uint64_t ms)
 }
 
 /* After a failure that says nothing about when it will be better. */
-static void retry_later(engine_client *c)
+void link_retry_later(engine_client *c)
 {
     uint64_t min_ms = c->local ? RETRY_LOCAL_MIN_MS : RETRY_MIN_MS;
     uint64_t max_ms = c->local ? RETRY_LOCAL_MAX_MS : RETRY_MAX_MS;
@@ -57,6 +57,7 @@ void link_down(engine_client *c, enum engine_state state, const char *format, ..
     transfer_drop(&c->lease);
     transfer_drop(&c->fetch);
     transfer_drop(&c->health);
+    transfer_drop(&c->question);
     sse_free(&c->lease_events);
     status_touch(c);
 }
@@ -64,6 +65,7 @@ void link_down(engine_client *c, enum engine_state state, const char *format, ..
 void link_close(engine_client *c)
 {
     transfer_drop(&c->probe);
+    transfer_drop(&c->question);
     transfer_drop(&c->lease);
     transfer_drop(&c->fetch);
     transfer_drop(&c->health);
@@ -157,7 +159,7 @@ static bool lease_event_came(void *context, text data)
         return c->lease != NULL;
     }
     link_down(c, ENGINE_OFF, "%s", err.message);
-    retry_later(c);
+    link_retry_later(c);
     return false;
 }
 
@@ -168,7 +170,7 @@ static void lease_bytes_came(void *context, const struct http_head *head, text b
     if (head->status != 200 || !head->is_events) return;
     if (sse_put(&c->lease_events, bytes, lease_event_came, c, &err) == OK) return;
     link_down(c, ENGINE_OFF, "%s", err.message);
-    retry_later(c);
+    link_retry_later(c);
 }
 
 static void lease_done(void *context, const struct http_result *result)
@@ -188,7 +190,7 @@ static void lease_done(void *context, const struct http_result *result)
     else
         link_down(c, c->local ? ENGINE_STARTING : ENGINE_OFF, "the engine went away%s",
                   c->engine.state == REMOTE_LOADING ? " while loading" : "");
-    retry_later(c);
+    link_retry_later(c);
 }
 
 static void lease_open(engine_client *c)
@@ -204,10 +206,10 @@ static void lease_open(engine_client *c)
     sse_free(&c->lease_events);
     if (http_send(c->http, &request, &c->lease, &err) == OK) return;
     link_down(c, ENGINE_OFF, "%s", err.message);
-    retry_later(c);
+    link_retry_later(c);
 }
 
-static void link_up(engine_client *c)
+void link_up(engine_client *c)
 {
     if (!c->up) c->up_since_us = clock_us();
     c->up = true;
@@ -223,9 +225,6 @@ static void link_up(engine_client *c)
     status_touch(c);
 }
 
-static void probe_send(engine_client *c, const char *path,
-                       void (*on_done)(void *context, const struct http_result *result));
-
 static void probe_bytes_came(void *context, const struct http_head *head, text bytes)
 {
     engine_client *c = context;
@@ -233,58 +232,23 @@ static void probe_bytes_came(void *context, const struct http_head *head, text b
     buffer_put_text(&c->probe_body, bytes);
 }
 
-static void foreign_up(engine_client *c, const struct model_row *row)
+void link_probe(engine_client *c, const char *path,
+                void (*on_done)(void *context, const struct http_result *result))
 {
-    bool told = row->max_model_len > 0;
-    c->foreign = true;
-    c->engine = (struct handshake){.state = REMOTE_READY};
-    memcpy(c->engine.model, row->model, sizeof c->engine.model);
-    c->engine.max_model_len = told ? row->max_model_len : FOREIGN_LENGTH;
-    size_t used = strlen(c->foreign_why);
-    snprintf(c->foreign_why + used, sizeof c->foreign_why - used, "; %d tokens %s",
-             c->engine.max_model_len, told ? "by /v1/models" : "assumed");
-    link_up(c);
-}
-
-/* A model list that cannot be had costs the model's name and length; everything else is tried. */
-static void models_done(void *context, const struct http_result *result)
-{
-    engine_client *c = context;
-    struct model_row row = {0};
     error err;
-    c->probe = NULL;
-    if (result->code != OK) {
-        if (result->timed_out) {
-            link_silent(c);
-            return;
-        }
-        link_down(c, ENGINE_OFF, "%s: %s", c->endpoint, result->reason);
-        retry_later(c);
-    } else if (result->head.status == 401 || result->head.status == 403) {
-        link_key_refused(c);
-    } else if (result->head.status >= 500 || result->head.status == 429) {
-        link_down(c, ENGINE_OFF, "%s: /v1/models answers HTTP %d", c->endpoint,
-                  result->head.status);
-        retry_later(c);
-    } else {
-        if (result->head.status != 200 ||
-            models_parse(&row, buffer_text(&c->probe_body), &err) != OK)
-            row = (struct model_row){0};
-        foreign_up(c, &row);
-    }
-}
-
-static void foreign_ask(engine_client *c, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void foreign_ask(engine_client *c, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(c->foreign_why, sizeof c->foreign_why, format, args);
-    va_end(args);
-    transfer_drop(&c->lease);
-    probe_send(c, "/v1/models", models_done);
+    struct http_request request = {.path = path,
+                                   .fresh = true,
+                                   .limits = {.connect_ms = HANDSHAKE_CONNECT_MS,
+                                              .first_byte_ms = HANDSHAKE_ANSWER_MS,
+                                              .total_ms = HANDSHAKE_TOTAL_MS,
+                                              .answer_bytes_max = ENGINE_JSON_MAX},
+                                   .on_bytes = probe_bytes_came,
+                                   .on_done = on_done,
+                                   .context = c};
+    buffer_clear(&c->probe_body);
+    if (http_send(c->http, &request, &c->probe, &err) == OK) return;
+    link_down(c, ENGINE_OFF, "%s", err.message);
+    link_retry_later(c);
 }
 
 static void local_replace(engine_client *c, const struct handshake *other)
@@ -327,7 +291,7 @@ static void handshake_take(engine_client *c)
                     found.version, (long long)found.api, DBRX_VERSION, ENGINE_API);
     } else if (found.api == ENGINE_API || c->local) {
         link_down(c, ENGINE_OFF, "%s", err.message);
-        retry_later(c);
+        link_retry_later(c);
     } else {
         foreign_ask(c, "foreign engine: its /v1/dbrx is no handshake");
     }
@@ -343,7 +307,7 @@ static void handshake_failed(engine_client *c, const struct http_result *result)
         /* A local engine that closes on us is ending: try again quickly. */
         link_down(c, c->local ? ENGINE_STARTING : ENGINE_OFF, "%s: %s", c->endpoint,
                   result->reason);
-        retry_later(c);
+        link_retry_later(c);
     }
 }
 
@@ -356,7 +320,7 @@ static void handshake_done(void *context, const struct http_result *result)
         handshake_failed(c, result);
     } else if (c->probe_body.failed) {
         link_down(c, ENGINE_OFF, "out of memory");
-        retry_later(c);
+        link_retry_later(c);
     } else if (code == 200) {
         handshake_take(c);
     } else if (code == 401) {
@@ -368,34 +332,15 @@ static void handshake_done(void *context, const struct http_result *result)
                   words[0] ? ": " : "", words);
         /* 503 is what engines answer while they load: look again soon. */
         if (code == 503 && c->n_retries > 3) c->n_retries = 3;
-        retry_later(c);
+        link_retry_later(c);
     } else {
         foreign_ask(c, "foreign engine: no /v1/dbrx there");
     }
-}
-
-static void probe_send(engine_client *c, const char *path,
-                       void (*on_done)(void *context, const struct http_result *result))
-{
-    error err;
-    struct http_request request = {.path = path,
-                                   .fresh = true,
-                                   .limits = {.connect_ms = HANDSHAKE_CONNECT_MS,
-                                              .first_byte_ms = HANDSHAKE_ANSWER_MS,
-                                              .total_ms = HANDSHAKE_TOTAL_MS,
-                                              .answer_bytes_max = ENGINE_JSON_MAX},
-                                   .on_bytes = probe_bytes_came,
-                                   .on_done = on_done,
-                                   .context = c};
-    buffer_clear(&c->probe_body);
-    if (http_send(c->http, &request, &c->probe, &err) == OK) return;
-    link_down(c, ENGINE_OFF, "%s", err.message);
-    retry_later(c);
 }
 
 void link_connect(engine_client *c)
 {
     if (c->closing || c->probe) return;
     uv_timer_stop(&c->retry);
-    probe_send(c, "/v1/dbrx", handshake_done);
+    link_probe(c, "/v1/dbrx", handshake_done);
 }

@@ -137,6 +137,7 @@ void tokenizer_ensure(engine_client *c)
         if (key_equal(&c->kept[i].key, &key)) c->tokenizer = c->kept[i].tokenizer;
     if (!c->tokenizer && !c->tokenizer_job.running && !c->fetch)
         job_start(c, c->foreign ? TASK_OPEN : TASK_CACHE, &key);
+    foreign_learn(c);
     status_touch(c);
 }
 

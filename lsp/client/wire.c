@@ -10,6 +10,7 @@
 #include "base/base64.h"
 #include "base/limits.h"
 #include "base/utf.h"
+#include "lsp/client/chat_text.h"
 
 static status object_read(json_t **out, text json, const char *what, error *err)
 {
@@ -189,6 +190,19 @@ status lease_event_parse(struct lease_event *out, text json, error *err)
     return s;
 }
 
+/* Of vLLM and SGLang, of llama.cpp, of gateways. */
+static int32_t model_length(const json_t *row)
+{
+    static const char *const names[] = {"max_model_len", "n_ctx", "context_length",
+                                        "context_window", "max_context_length"};
+    const json_t *places[] = {row, json_object_get(row, "meta")};
+    for (size_t i = 0; i < 2 * sizeof names / sizeof *names; i++) {
+        int64_t n = integer_get(places[i % 2], names[i / 2], 0);
+        if (n > 0 && n <= INT32_MAX) return (int32_t)n;
+    }
+    return 0;
+}
+
 status models_parse(struct model_row *out, text json, error *err)
 {
     json_t *root;
@@ -198,8 +212,7 @@ status models_parse(struct model_row *out, text json, error *err)
     const json_t *row = json_array_get(json_object_get(root, "data"), 0);
     if (json_is_string(json_object_get(row, "id"))) {
         words_copy(out->model, sizeof out->model, json_object_get(row, "id"));
-        int64_t n = integer_get(row, "max_model_len", 0);
-        out->max_model_len = n > 0 && n <= INT32_MAX ? (int32_t)n : 0;
+        out->max_model_len = model_length(row);
     } else {
         s = fail(err, ERR_FORMAT, "/v1/models: data[0].id: expected a string");
     }
@@ -222,7 +235,8 @@ static void ids_write(buffer *out, const int32_t *ids, size_t n)
     }
 }
 
-static status stops_add(json_t *root, const struct engine_request *request, error *err)
+/* Those that `said` holds are left out. */
+static status stops_add(json_t *root, const struct engine_request *request, text said, error *err)
 {
     if (request->n_stops == 0) return OK;
     if (request->n_stops > HTTP_STOPS_MAX)
@@ -237,9 +251,15 @@ static status stops_add(json_t *root, const struct engine_request *request, erro
             json_decref(list);
             return fail(err, ERR_USAGE, "stops[%zu]: expected UTF-8", i);
         }
-        json_array_append_new(list, value);
+        if (text_find(said, stop, 0) == SIZE_MAX)
+            json_array_append_new(list, value);
+        else
+            json_decref(value);
     }
-    json_object_set_new(root, "stop", list);
+    if (json_array_size(list))
+        json_object_set_new(root, "stop", list);
+    else
+        json_decref(list);
     return OK;
 }
 
@@ -248,6 +268,26 @@ static json_t *ids_list(const int32_t *ids, size_t n)
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++) json_array_append_new(list, json_integer(ids[i]));
     return list;
+}
+
+/* What all forms have in common; NULL: no memory. */
+static json_t *fields_new(const struct engine_request *request, const char *model)
+{
+    json_t *root = json_pack(
+        "{s:I, s:f, s:I, s:b, s:{s:b}}", "max_tokens", (json_int_t)request->max_tokens,
+        "temperature", (double)request->temperature, "seed",
+        (json_int_t)(request->seed & INT64_MAX), "stream", 1, "stream_options", "include_usage", 1);
+    if (root && model && model[0]) json_object_set_new(root, "model", json_string(model));
+    if (root && request->n_choices > 1 && !request->score_behind)
+        json_object_set_new(root, "n", json_integer(request->n_choices));
+    return root;
+}
+
+/* Asks for the counts with every piece; not all know that. */
+static void counts_add(json_t *root)
+{
+    json_object_set_new(json_object_get(root, "stream_options"), "continuous_usage_stats",
+                        json_true());
 }
 
 static void ids_add(json_t *own, const char *name, const int32_t *ids, size_t n)
@@ -306,16 +346,10 @@ static void own_fields_add(json_t *root, const struct engine_request *request, u
 status completion_write(buffer *out, const struct engine_request *request, const char *model,
                         unsigned features, error *err)
 {
-    json_t *root =
-        json_pack("{s:I, s:f, s:I, s:b, s:{s:b, s:b}}", "max_tokens",
-                  (json_int_t)request->max_tokens, "temperature", (double)request->temperature,
-                  "seed", (json_int_t)(request->seed & INT64_MAX), "stream", 1, "stream_options",
-                  "include_usage", 1, "continuous_usage_stats", 1);
+    json_t *root = fields_new(request, model);
     if (!root) return fail(err, ERR_MEMORY, "request: out of memory");
-    status s = stops_add(root, request, err);
-    if (model) json_object_set_new(root, "model", json_string(model));
-    if (request->n_choices > 1 && !request->score_behind)
-        json_object_set_new(root, "n", json_integer(request->n_choices));
+    status s = stops_add(root, request, TEXT(""), err);
+    counts_add(root);
     /* Of our own engines only: others may refuse it. */
     if (features && request->wants_logprobs) json_object_set_new(root, "logprobs", json_integer(0));
     own_fields_add(root, request, features);
@@ -330,6 +364,113 @@ status completion_write(buffer *out, const struct engine_request *request, const
     }
     if (!fields || out->failed) s = fail(err, ERR_MEMORY, "request: out of memory");
     free(fields);
+    return s;
+}
+
+static void message_add(json_t *list, text role, text content, buffer *scratch)
+{
+    buffer_clear(scratch);
+    chat_text_write(scratch, content);
+    json_t *message = json_object();
+    json_object_set_new(message, "role", json_stringn(role.bytes, role.size));
+    json_object_set_new(message, "content",
+                        json_stringn(scratch->bytes ? scratch->bytes : "", scratch->size));
+    json_array_append_new(list, message);
+}
+
+static void messages_add(json_t *list, const struct chat_messages *m, buffer *scratch)
+{
+    for (size_t i = 0; i < m->n; i++)
+        message_add(list, m->list[i].role, m->list[i].content, scratch);
+}
+
+/* Users' and assistants' turns in alternation: the system's words stand in the first one, and what the
+ * open turn says is asked for in the last. */
+static void plain_messages_add(json_t *list, const struct chat_messages *m, text must,
+                               buffer *scratch)
+{
+    buffer turn = {0};
+    for (size_t i = 0; i < m->n; i++) {
+        const struct chat_message *message = &m->list[i];
+        bool open = m->open && i + 2 == m->n;
+        buffer_put_text(&turn, message->content);
+        if (text_is(message->role, "system")) {
+            buffer_put_text(&turn, TEXT("\n\n"));
+            continue;
+        }
+        if (open) {
+            buffer_put_text(&turn, TEXT("\nYour answer begins with exactly these characters and "
+                                        "goes on right behind them:\n"));
+            buffer_put_text(&turn, m->list[i + 1].content);
+            buffer_put_text(&turn, must);
+        }
+        scratch->failed |= turn.failed;
+        message_add(list, message->role, buffer_text(&turn), scratch);
+        if (open) break;
+        buffer_clear(&turn);
+    }
+    buffer_free(&turn);
+}
+
+status chat_write(buffer *out, const struct engine_request *request,
+                  const struct chat_messages *messages, enum ask_form form, const char *model,
+                  error *err)
+{
+    json_t *root = fields_new(request, model), *list = json_array();
+    buffer opening = {0}, scratch = {0};
+    if (messages->open) buffer_put_text(&opening, messages->list[messages->n - 1].content);
+    buffer_put_text(&opening, request->must_start_with);
+    status s = root && list ? stops_add(root, request, buffer_text(&opening), err)
+                            : fail(err, ERR_MEMORY, "request: out of memory");
+    if (s == OK && form == ASK_CHAT) {
+        counts_add(root);
+        messages_add(list, messages, &scratch);
+        if (messages->open) { /* vLLM and SGLang; llama.cpp goes on by itself */
+            json_object_set_new(root, "continue_final_message", json_true());
+            json_object_set_new(root, "add_generation_prompt", json_false());
+        }
+    } else if (s == OK) {
+        plain_messages_add(list, messages, request->must_start_with, &scratch);
+    }
+    json_object_set(root, "messages", list);
+    char *json = s == OK ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(7)) : NULL;
+    if (json) buffer_put_text(out, text_of(json));
+    if (s == OK && (!json || out->failed || opening.failed || scratch.failed))
+        s = fail(err, ERR_MEMORY, "request: out of memory");
+    free(json);
+    json_decref(list);
+    json_decref(root);
+    buffer_free(&opening);
+    buffer_free(&scratch);
+    return s;
+}
+
+status detokenize_write(buffer *out, const char *model, const int32_t *ids, size_t n, error *err)
+{
+    json_t *root = json_object();
+    if (model && model[0]) json_object_set_new(root, "model", json_string(model));
+    ids_add(root, "tokens", ids, n);
+    char *json = json_dumps(root, JSON_COMPACT);
+    if (json) buffer_put_text(out, text_of(json));
+    free(json);
+    json_decref(root);
+    return json && !out->failed ? OK : fail(err, ERR_MEMORY, "request: out of memory");
+}
+
+status detokenize_parse(buffer *out, text json, error *err)
+{
+    static const char *const names[] = {"prompt", "content", "text"}; /* vLLM, llama.cpp, SGLang */
+    const json_t *words = NULL;
+    json_t *root;
+    status s = object_read(&root, json, "detokenize", err);
+    if (s != OK) return s;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !json_is_string(words); i++)
+        words = json_object_get(root, names[i]);
+    if (json_is_string(words))
+        buffer_put(out, json_string_value(words), json_string_length(words));
+    else
+        s = fail(err, ERR_FORMAT, "detokenize: found no text");
+    json_decref(root);
     return s;
 }
 
@@ -380,23 +521,43 @@ static void failure_read(char out[256], const json_t *failure)
     if (!out[0]) snprintf(out, 256, "an error without a message");
 }
 
-status completion_parse(struct completion_piece *piece, buffer *out, text json, error *err)
+/* Where the text of a choice stands; *wrong says what is the matter with it. NULL: it says nothing. */
+static const json_t *words_find(const json_t *choice, bool chat, const char **wrong)
+{
+    const json_t *words = json_object_get(choice, "text");
+    *wrong = NULL;
+    if (!chat) {
+        if (choice && !json_is_string(words)) *wrong = "choices[0].text: expected a string";
+        return words;
+    }
+    const json_t *message = json_object_get(choice, "delta");
+    if (!json_is_object(message)) message = json_object_get(choice, "message");
+    words = json_object_get(message, "content");
+    if (!words || json_is_null(words)) return NULL; /* a role, a thought, an end */
+    if (!json_is_string(words)) *wrong = "choices[0]: content: expected a string";
+    return words;
+}
+
+status completion_parse(struct completion_piece *piece, buffer *out, text json, bool chat,
+                        error *err)
 {
     json_t *root;
+    const char *wrong;
     *piece = (struct completion_piece){.n_prompt = -1, .n_cached = -1, .n_output = -1};
     status s = object_read(&root, json, "completion", err);
     if (s != OK) return s;
     const json_t *failure = json_object_get(root, "error");
     const json_t *choices = json_object_get(root, "choices");
     const json_t *choice = json_array_get(choices, 0);
-    const json_t *words = json_object_get(choice, "text");
-    usage_read(piece, json_object_get(root, "usage"));
+    const json_t *words = words_find(choice, chat, &wrong);
+    const json_t *usage = json_object_get(root, "usage");
+    usage_read(piece, usage);
     if (failure && !json_is_null(failure))
         failure_read(piece->failure, failure);
-    else if (!json_is_array(choices))
+    else if (!json_is_array(choices) && !(chat && json_is_object(usage)))
         s = fail(err, ERR_FORMAT, "completion: choices: expected a list");
-    else if (choice && !json_is_string(words))
-        s = fail(err, ERR_FORMAT, "completion: choices[0].text: expected a string");
+    else if (wrong)
+        s = fail(err, ERR_FORMAT, "completion: %s", wrong);
     choice_read(piece, choice);
     const json_t *own = json_object_get(root, "dbrx");
     const json_t *detail = json_object_get(own, "finish_detail");

@@ -1,7 +1,8 @@
 /* What goes over the wire, as JSON: requests written, answers read. No network and no state.
  *
  * Everything that is read comes from a peer and is checked: types, ranges, lengths; unknown fields
- * are ignored. Any thread. Source: OpenAI's completions API, and the handshake of our own service. */
+ * are ignored. Any thread. Source: OpenAI's completions and chat API, vLLM's and llama.cpp's additions
+ * to it, and the handshake of our own service. */
 #ifndef LSP_CLIENT_WIRE_H
 #define LSP_CLIENT_WIRE_H
 
@@ -11,6 +12,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "lsp/client/engine_client.h"
+#include "tokenizer/chatml.h"
 #include "tokenizer/tokenizer.h"
 
 /* The number both sides must share to use each other's own fields. */
@@ -58,7 +60,7 @@ struct lease_event {
 
 status lease_event_parse(struct lease_event *out, text json, error *err);
 
-/* The first row of GET /v1/models; max_model_len is 0 where the engine does not say. */
+/* The first row of GET /v1/models; max_model_len is 0 where the engine does not say, by whatever name. */
 struct model_row {
     char model[128];
     int32_t max_model_len;
@@ -71,6 +73,26 @@ status models_parse(struct model_row *out, text json, error *err);
 status completion_write(buffer *out, const struct engine_request *request, const char *model,
                         unsigned features, error *err);
 
+/* How an engine is asked. */
+enum ask_form {
+    ASK_IDS,  /* POST /v1/completions: token ids */
+    ASK_CHAT, /* POST /v1/chat/completions: the open turn stands last, to be gone on from */
+    ASK_PLAIN /* the same with what every chat API takes: no system turn, a user's turn last */
+};
+
+/* Appends the body of POST /v1/chat/completions with these messages, written by chat_text_write. In
+ * both forms the answer is to begin behind the open turn or to say it again. Stops that the open turn
+ * holds are left out. ERR_USAGE for stops that are not UTF-8. */
+status chat_write(buffer *out, const struct engine_request *request,
+                  const struct chat_messages *messages, enum ask_form form, const char *model,
+                  error *err);
+
+/* Appends the body of POST /detokenize: what would these ids be there? */
+status detokenize_write(buffer *out, const char *model, const int32_t *ids, size_t n, error *err);
+
+/* Appends the text of its answer. ERR_FORMAT: it says none. */
+status detokenize_parse(buffer *out, text json, error *err);
+
 /* One object of an answer: a chunk of a stream or the whole of it. */
 struct completion_piece {
     int32_t choice;    /* whose text and finish it has; below ENGINE_CHOICES_MAX */
@@ -82,8 +104,9 @@ struct completion_piece {
     double scores[ENGINE_CHOICES_MAX]; /* NAN: not said */
 };
 
-/* Appends the piece's text to *out. */
-status completion_parse(struct completion_piece *piece, buffer *out, text json, error *err);
+/* Appends the piece's text to *out; of a chat, what the assistant says and not what it thinks. */
+status completion_parse(struct completion_piece *piece, buffer *out, text json, bool chat,
+                        error *err);
 
 /* The message of an error body, cleaned for people, or "" where there is none. */
 void error_body_parse(char out[256], text json);

@@ -26,7 +26,7 @@ before(async () => {
     server = https.createServer(options, (request, response) => {
         heard.push(request.headers.authorization);
         if (request.url === '/team/v1/models') {
-            response.end(JSON.stringify({ data: [{ id: 'theirs', max_model_len: 2048 }] }));
+            response.end(JSON.stringify({ data: [{ id: 'their-dbrx', max_model_len: 2048 }] }));
         } else if (request.url === '/team/v1/completions') {
             response.setHeader('content-type', 'text/event-stream');
             response.end('data: {"choices":[{"text":"hi","finish_reason":"stop"}]}\n\ndata: [DONE]\n\n');
@@ -48,7 +48,7 @@ test('speaks TLS to a peer whose certificate it was given', async () => {
     const driver = new Driver(sandbox, { endpoint, ca: file('cert.pem'), key: 'the-key' });
     const status = await driver.until('degraded');
     assert.match(status.reason, /foreign engine: no \/v1\/dbrx there; 2048 tokens by \/v1\/models/);
-    assert.equal(status.model, 'theirs');
+    assert.equal(status.model, 'their-dbrx');
     const done = await driver.complete({ text: 'int main', max_tokens: 4 });
     assert.equal(done.code, 'ok', done.reason);
     assert.equal(driver.textOf(1), 'hi');

@@ -1,5 +1,5 @@
-/* How the engine client finds out what it talks to: handshakes, tokenizers, leases, foreign engines,
- * and peers that are none of these. */
+/* How the engine client finds out what it talks to: handshakes, tokenizers, leases, and peers that are
+ * none of these. Foreign engines: test_client_foreign.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -64,52 +64,6 @@ static void test_tokenizer_is_cached_and_verified(void **state)
     assert_int_equal(tokenizer_fetches(), 0);
     buffer_free(&path);
     buffer_free(&kept);
-}
-
-static const struct {
-    const char *name, *handshake, *models, *reason;
-    int max_model_len;
-} foreigners[] = {
-    {"says its length", NOT_FOUND,
-     "HTTP/1.1 200 OK\r\n\r\n"
-     "{\"data\":[{\"id\":\"theirs\",\"max_model_len\":4096}]}",
-     "no /v1/dbrx there; 4096 tokens by /v1/models", 4096},
-    {"says nothing", NOT_FOUND, "HTTP/1.1 200 OK\r\n\r\n{\"data\":[{\"id\":\"theirs\"}]}",
-     "8192 tokens assumed", 8192},
-    {"of another api", "HTTP/1.1 200 OK\r\n\r\n{\"api\":7,\"version\":\"3.2.1\"}",
-     "HTTP/1.1 200 OK\r\n\r\n{\"data\":[{\"id\":\"theirs\"}]}",
-     "its version is 3.2.1 (api 7), ours " DBRX_VERSION " (api 1)", 8192},
-    {"with a page for everything", "HTTP/1.1 200 OK\r\n\r\n<html>",
-     "HTTP/1.1 200 OK\r\n\r\n{\"data\":[{\"id\":\"theirs\"}]}", "its /v1/dbrx is no handshake",
-     8192},
-};
-
-static void test_foreign_engines(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < sizeof foreigners / sizeof *foreigners; i++) {
-        struct fixture f = {0};
-        peer_ours(&f.server);
-        f.server.replies[ROUTE_HANDSHAKE] =
-            (struct reply){foreigners[i].handshake, AFTER_CLOSE, NULL};
-        f.server.replies[ROUTE_MODELS] = (struct reply){foreigners[i].models, AFTER_CLOSE, NULL};
-        fixture_open(&f);
-        run_until_state(&f, ENGINE_DEGRADED);
-        const struct engine_status *s = engine_client_status(f.client);
-        check_holds(foreigners[i].name, s->reason, foreigners[i].reason);
-        check_holds(foreigners[i].name, s->reason, "cl100k");
-        assert_int_equal(s->max_model_len, foreigners[i].max_model_len);
-        assert_false(s->ours);
-        assert_int_equal(tokenizer_specials(engine_client_tokenizer(f.client))->im_start, 100278);
-        call_begin(&f, 0);
-        run_until_done(&f, 1);
-        assert_int_equal(f.code, OK);
-        assert_null(strstr(f.server.last_body, "dbrx"));
-        check_holds("model", f.server.last_body, "\"model\":\"theirs\"");
-        check_holds("ids", f.server.last_body, "\"prompt\":[72,105]");
-        assert_int_equal(atomic_load(&f.server.n_requests[ROUTE_EVENTS]), 0);
-        fixture_close(&f);
-    }
 }
 
 /* Handshakes that must switch the client off with a reason, never crash it. */
@@ -277,7 +231,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokenizer_of_another_hash_is_refused),
         cmocka_unit_test(test_tokenizer_is_cached_and_verified),
-        cmocka_unit_test(test_foreign_engines),
         cmocka_unit_test(test_bad_handshakes),
         cmocka_unit_test(test_loading_becomes_ready),
         cmocka_unit_test(test_a_failed_engine_says_why),

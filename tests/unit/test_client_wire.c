@@ -25,6 +25,10 @@ static const char good_piece[] =
     "{\"id\":\"c\",\"choices\":[{\"index\":0,\"text\":\"h\\u00e9\\ud83d\\ude00\",\"logprobs\":null,"
     "\"finish_reason\":\"length\"}],\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":3,"
     "\"prompt_tokens_details\":{\"cached_tokens\":10}},\"dbrx\":{\"queue_ms\":0.1}}";
+static const char good_chat[] =
+    "{\"id\":\"c\",\"choices\":[{\"index\":1,\"delta\":{\"role\":\"assistant\",\"content\":"
+    "\"h\\u00e9\"},"
+    "\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":3}}";
 static const char good_models[] =
     "{\"object\":\"list\",\"data\":[{\"id\":\"theirs\",\"max_model_len\":4096},{\"id\":\"b\"}]}";
 
@@ -70,19 +74,19 @@ static void test_piece(void **state)
     (void)state;
     struct completion_piece p;
     buffer out = {0};
-    assert_int_equal(completion_parse(&p, &out, text_of(good_piece), NULL), OK);
+    assert_int_equal(completion_parse(&p, &out, text_of(good_piece), false, NULL), OK);
     assert_string_equal(out.bytes, "h\xC3\xA9\xF0\x9F\x98\x80");
     assert_string_equal(p.finish, "length");
     assert_int_equal(p.n_prompt, 12);
     assert_int_equal(p.n_output, 3);
     assert_int_equal(p.n_cached, 10);
-    assert_int_equal(completion_parse(&p, &out, TEXT("{\"choices\":[]}"), NULL), OK);
+    assert_int_equal(completion_parse(&p, &out, TEXT("{\"choices\":[]}"), false, NULL), OK);
     assert_int_equal(p.n_prompt, -1);
     assert_int_equal(
         completion_parse(&p, &out,
                          TEXT("{\"choices\":[{\"text\":\"\",\"finish_reason\":\"length\"}],"
                               "\"dbrx\":{\"finish_detail\":\"deadline\"}}"),
-                         NULL),
+                         false, NULL),
         OK);
     assert_string_equal(p.finish, "deadline");
     buffer_free(&out);
@@ -172,7 +176,13 @@ static void test_damaged(void **state)
         assert_true(s == OK || s == ERR_FORMAT);
         damage(&json, text_of(good_piece), n);
         buffer_clear(&out);
-        s = completion_parse(&piece, &out, buffer_text(&json), NULL);
+        s = completion_parse(&piece, &out, buffer_text(&json), false, NULL);
+        assert_true(s == OK || s == ERR_FORMAT);
+        assert_true(utf8_valid(buffer_text(&out)));
+        damage(&json, text_of(good_chat), n);
+        buffer_clear(&out);
+        s = completion_parse(&piece, &out, buffer_text(&json), true, NULL);
+        assert_true(piece.choice >= 0 && piece.choice < ENGINE_CHOICES_MAX);
         assert_true(s == OK || s == ERR_FORMAT);
         assert_true(utf8_valid(buffer_text(&out)));
         damage(&json, text_of(good_models), n);

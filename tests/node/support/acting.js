@@ -52,11 +52,12 @@ export async function session({ files = { 'sum.c': SUM }, script, ...options }, 
     const engine = await startScriptedEngine({
         script,
         handshake: { features: FEATURES, ...options.handshake },
+        ...options.engine,
     });
     let client = null;
     try {
         client = await startActing({ sandbox, endpoint: engine.endpoint, ...options });
-        await client.waitForStatus('ready');
+        await client.waitForStatus(options.engine?.foreign ? 'degraded' : 'ready');
         const name = options.open ?? Object.keys(files)[0];
         const uri = client.open(name, options.text);
         await body(client, engine, uri, name);

@@ -32,9 +32,9 @@ export function run(sandbox, engine, args, env = {}) {
     });
 }
 
-export async function scene({ script, handshake, ...past }, body) {
+export async function scene({ script, handshake, engineOptions, ...past }, body) {
     const sandbox = new Sandbox();
-    const engine = await startScriptedEngine({ script, handshake });
+    const engine = await startScriptedEngine({ script, handshake, ...engineOptions });
     try {
         const repo = repository(sandbox, past);
         await body({ sandbox, engine, ...repo, commit: (...args) => run(sandbox, engine, args) });

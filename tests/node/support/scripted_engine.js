@@ -17,7 +17,13 @@ const FEATURES = ['token_ids', 'lease', 'priority'];
  *   script       what it answers (scripts.js); default: nothing but a closing fence
  *   socket       path of a Unix socket; absent: a free port of 127.0.0.1 (or `port`)
  *   foreign      true: no /v1/dbrx routes, no dbrx object in answers
- *   takesIds     false: token ids are refused with 400, as some foreign engines do
+ *   modelRow     fields of the row of GET /v1/models to add
+ *   takesIds     false: token ids are refused with 400, as some foreign engines do; "no route": with
+ *                404, there are no completions
+ *   detokenizes  of a foreign engine: false: it does not say what ids mean; "otherwise": other texts
+ *   chat         what it does with an assistant's message at the end: "goes on" (the default); "anew":
+ *                says it again, then goes on; "refuses": 400, as with a system's message and with
+ *                fields that not every chat API has: then it begins as the last message asks it to
  *   key          a Bearer key every route but /health and /ready asks for
  *   handshake    fields of GET /v1/dbrx to replace (api, version, features, state, ...)
  *   check        function (request) called for every completion; what it throws fails the test
@@ -161,11 +167,17 @@ export class ScriptedEngine {
                                 object: 'model',
                                 created: 0,
                                 owned_by: 'tests',
+                                ...this.options.modelRow,
                             },
                         ],
                     }),
             ],
-            '/v1/completions': ['POST', (req, res) => this.#complete(req, res, false)],
+            ...(this.options.takesIds === 'no route'
+                ? {}
+                : { '/v1/completions': ['POST', (req, res) => this.#complete(req, res, false)] }),
+            ...(this.options.foreign && this.options.detokenizes !== false
+                ? { '/detokenize': ['POST', (req, res) => this.#detokenize(req, res)] }
+                : {}),
             '/v1/chat/completions': ['POST', (req, res) => this.#complete(req, res, true)],
         };
     }
@@ -186,6 +198,12 @@ export class ScriptedEngine {
             state: this.state,
             progress: this.progress,
         };
+    }
+
+    async #detokenize(req, res) {
+        const { tokens } = await readJson(req);
+        const prompt = this.options.detokenizes === 'otherwise' ? 'other words' : decode(tokens);
+        sendJson(res, 200, { prompt });
     }
 
     #lease(res) {
@@ -212,6 +230,9 @@ export class ScriptedEngine {
         const request = this.#record(req, res, body, chat);
         if (request.ids && this.options.takesIds === false)
             return sendError(res, 400, 'prompt: expected a string');
+        const wrong = chat && this.options.chat === 'refuses' ? chatFault(body) : null;
+        if (wrong) return sendError(res, 400, wrong);
+        if (chat && body.n > 1) return sendError(res, 400, 'n: only one choice');
         if (!this.options.foreign && this.state !== 'ready')
             return sendError(res, 503, `the model is ${this.state}`, { 'retry-after': '1' });
         if (request.kind === 'warm') return this.#warm(res, request);
@@ -219,6 +240,8 @@ export class ScriptedEngine {
         if (request.kind === 'fit') return this.#fit(res, request);
         this.options.check?.(request);
         const reply = await replyOf(this.script, request);
+        if (chat && this.options.chat && this.options.chat !== 'goes on')
+            reply.text = openingOf(body.messages) + String(reply.text);
         if (reply.hang) return undefined;
         if (reply.firstMs && !(await pause(reply.firstMs, request))) return undefined;
         if (reply.status) return sendError(res, reply.status, reply.message, reply.headers);
@@ -285,6 +308,7 @@ export class ScriptedEngine {
             request: this.requests }[kind];
         const request = {
             kind,
+            chat,
             index: list.length,
             path: req.url,
             headers: req.headers,
@@ -460,11 +484,29 @@ function longestSharedPrefix(ids, requests) {
     return longest;
 }
 
-/** The ChatML a list of messages stands for; the last one stays open when it is the assistant's. */
+const ASKED = /\nYour answer begins with exactly these characters and goes on right behind them:\n([^]*)$/;
+
+/** What an answer to these messages begins with: the assistant's own, or what the user asks for. */
+function openingOf(messages) {
+    const { role, content } = messages.at(-1);
+    return role === 'assistant' ? content : (ASKED.exec(content)?.[1] ?? '');
+}
+
+/** What a service with a strict API says to a body. */
+function chatFault({ messages, ...fields }) {
+    const known = ['model', 'max_tokens', 'temperature', 'seed', 'stream', 'stream_options', 'stop', 'n'];
+    const unknown = Object.keys(fields).find((name) => !known.includes(name));
+    if (unknown) return `unrecognized field: ${unknown}`;
+    const alternate = messages.every(({ role }, i) => role === (i % 2 ? 'assistant' : 'user'));
+    return alternate && messages.length % 2 === 1 ? null : 'roles must alternate and end with a user';
+}
+
+/** The ChatML a list of messages stands for; the last turn stays open and says what the answer begins
+ *  with. */
 function renderChat(messages) {
-    const parts = messages.map(({ role, content }) => `<|im_start|>${role}\n${content}`);
-    if (messages.at(-1)?.role === 'assistant') return parts.join('<|im_end|>\n');
-    return `${parts.join('<|im_end|>\n')}<|im_end|>\n<|im_start|>assistant\n`;
+    const ended = messages.at(-1)?.role === 'assistant' ? messages.slice(0, -1) : messages;
+    const parts = ended.map(({ role, content }) => `<|im_start|>${role}\n${content}<|im_end|>\n`);
+    return `${parts.join('')}<|im_start|>assistant\n${openingOf(messages)}`;
 }
 
 async function readJson(req) {

@@ -12,9 +12,12 @@
 #include <unistd.h>
 
 /* In the order of enum route. */
-static const char *const route_paths[ROUTES] = {"GET /v1/dbrx ", "GET /v1/dbrx/events ",
-                                                "GET /v1/dbrx/tokenizer ", "POST /v1/completions ",
-                                                "GET /v1/models "};
+static const char *const route_paths[ROUTES] = {
+    "GET /v1/dbrx ",         "GET /v1/dbrx/events ", "GET /v1/dbrx/tokenizer ",
+    "POST /v1/completions ", "GET /v1/models ",      "POST /v1/chat/completions ",
+    "POST /detokenize ",
+};
+
 struct connection {
     struct server *server;
     int fd;
@@ -90,7 +93,7 @@ static void *connection_run(void *context)
             if (strncmp(head, route_paths[i], strlen(route_paths[i])) != 0) continue;
             int before = atomic_fetch_add(&s->n_requests[i], 1);
             r = before > 0 && s->later[i].bytes ? s->later[i] : s->replies[i];
-            if (i != ROUTE_COMPLETIONS) continue;
+            if (i != ROUTE_COMPLETIONS && i != ROUTE_CHAT) continue;
             pthread_mutex_lock(&s->lock);
             memcpy(s->last_body, body, 65536);
             memcpy(s->last_head, head, 8192);

@@ -23,10 +23,18 @@ struct reply {
     const char *flood;
 };
 
-enum { ROUTES = 5, CONNECTIONS_MAX = 256 };
+enum { ROUTES = 7, CONNECTIONS_MAX = 256 };
 
-/* What it answers to: handshake, events, tokenizer, completions, models. */
-enum route { ROUTE_HANDSHAKE, ROUTE_EVENTS, ROUTE_TOKENIZER, ROUTE_COMPLETIONS, ROUTE_MODELS };
+/* What it answers to. */
+enum route {
+    ROUTE_HANDSHAKE,
+    ROUTE_EVENTS,
+    ROUTE_TOKENIZER,
+    ROUTE_COMPLETIONS,
+    ROUTE_MODELS,
+    ROUTE_CHAT,
+    ROUTE_DETOKENIZE
+};
 
 struct server {
     struct reply replies[ROUTES];
@@ -37,7 +45,7 @@ struct server {
     int n_connections;
     atomic_bool stopping;
     pthread_mutex_t lock;
-    char last_body[65536], last_head[8192]; /* of a completion, under the lock */
+    char last_body[65536], last_head[8192]; /* of a completion or chat, under the lock */
 };
 
 void server_start(struct server *s); /* on a free port of the loopback */
