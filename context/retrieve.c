@@ -16,6 +16,7 @@ enum {
     RANK_HALF = 20,       /* the candidate at this rank counts half of the first one */
     TYPES_WHOLE_MAX = 12, /* the best types are shown with their bodies */
     TYPE_LINES_MAX = 40,
+    LINES_LEFT_MIN = 3,      /* of an excerpt of which the rest stands already in another */
     TAGS_CHANGED_MAX = 2048, /* a document may change by so much before it is parsed again */
     TAGS_USED_MAX = 200,
     DEFINITIONS_MAX = 24 /* of one name */
@@ -33,6 +34,7 @@ static const struct source sources[N_RETRIEVE_SOURCES] = {
     [SOURCE_KIN] = {"kin", 0.6, kin_find},
     [SOURCE_TOGETHER] = {"together", 0.4, together_find},
     [SOURCE_USAGE] = {"usage", 0.6, usage_find},
+    [SOURCE_REPORTED] = {"reported", 2.0, reported_find},
     [SOURCE_RECENT] = {"recent", 0.6, recent_find},
     [SOURCE_SIMILAR] = {"similar", 0.5, similar_find},
 };
@@ -312,25 +314,66 @@ static size_t fuse(struct candidate *all, enum retrieve_source *by, struct retri
     return n;
 }
 
+static bool overlaps(const struct excerpts *out, text path, uint32_t line, uint32_t n_lines)
+{
+    for (size_t i = 0; i < out->n; i++) {
+        const struct excerpt *e = &out->items[i];
+        if (e->line && e->line < line + n_lines && line < e->line + e->n_lines &&
+            text_equal(path, e->path))
+            return true;
+    }
+    return false;
+}
+
 /* Signatures carry no strings, but a type may be made of them. */
 static bool has_literal(text type)
 {
     return memchr(type.bytes, '"', type.size) || memchr(type.bytes, '\'', type.size);
 }
 
-/* A type with its body, as far as TYPE_LINES_MAX; false when the file has changed since. */
-static bool type_whole(struct excerpt *e, struct retrieval *t, const struct index_symbol *s)
+/* A type with its body, as far as TYPE_LINES_MAX and where no other excerpt has some of it; false when
+ * the file has changed since. */
+static bool type_whole(struct excerpt *e, struct retrieval *t, const struct index_symbol *s,
+                       const struct excerpts *out)
 {
     text content = retrieval_content(t, s->path), whole = text_slice(content, s->from, s->to);
     uint32_t line = 1, n_lines = 1;
     if (s->to > content.size || text_find(whole, s->name, 0) == SIZE_MAX) return false;
     for (size_t i = 0; i < s->from; i++) line += content.bytes[i] == '\n';
     for (size_t i = 0; i + 1 < whole.size; i++) n_lines += whole.bytes[i] == '\n';
+    if (overlaps(out, s->path, line, n_lines)) return false;
     if (n_lines > TYPE_LINES_MAX || (n_lines < 2 && !has_literal(whole))) return false;
     e->head = e->content;
     e->content = lines_of(content, &line, &n_lines);
     e->line = line;
     e->n_lines = n_lines;
+    return true;
+}
+
+/* Lines of a candidate that an excerpt shows already are taken off it; false when few are left. */
+static bool lines_left(struct candidate *c, const struct excerpt *e)
+{
+    uint32_t end = c->line + c->n_lines, shown_end = e->line + e->n_lines;
+    if (!e->line || !text_equal(c->path, e->path) || e->line >= end || shown_end <= c->line)
+        return true;
+    uint32_t above = e->line > c->line ? e->line - c->line : 0,
+             below = end > shown_end ? end - shown_end : 0, line = 1;
+    if (below > above) {
+        line = c->n_lines - below + 1;
+        c->line = shown_end;
+    }
+    c->n_lines = above > below ? above : below;
+    uint32_t blank_above = line;
+    c->content = lines_of(c->content, &line, &c->n_lines);
+    c->line += line - blank_above;
+    return c->n_lines >= LINES_LEFT_MIN;
+}
+
+/* Excerpts do not overlap: what stands there already is not shown again. */
+static bool is_left(struct candidate *c, const struct excerpts *out)
+{
+    for (size_t i = 0; i < out->n; i++)
+        if (!lines_left(c, &out->items[i])) return false;
     return true;
 }
 
@@ -362,7 +405,7 @@ static void excerpt_put(struct excerpts *out, struct retrieval *t, const struct 
         e.n_lines = 1;
         e.from = c->symbol->from;
         if (is_type(c->symbol->kind) && *n_whole < TYPES_WHOLE_MAX)
-            *n_whole += type_whole(&e, t, c->symbol);
+            *n_whole += type_whole(&e, t, c->symbol, out);
     }
     if (e.content.size) out->items[out->n++] = e;
 }
@@ -383,9 +426,11 @@ static status excerpts_make(struct excerpts *out, struct retrieval *t)
     size_t n = fuse(all, by, t), n_whole = 0;
     for (size_t i = 0; i < n; i++) ranked[i] = (struct ranked){all[i], by[i]};
     qsort(ranked, n, sizeof *ranked, compare_candidates);
-    for (size_t i = 0; i < n; i++)
-        if (!exclude_reason(ranked[i].candidate.path) && !is_shown(out, &ranked[i].candidate))
-            excerpt_put(out, t, &ranked[i].candidate, ranked[i].source, &n_whole);
+    for (size_t i = 0; i < n; i++) {
+        struct candidate *c = &ranked[i].candidate;
+        if (!exclude_reason(c->path) && !is_shown(out, c) && (c->symbol || is_left(c, out)))
+            excerpt_put(out, t, c, ranked[i].source, &n_whole);
+    }
     return t->memory->failed ? fail(t->err, ERR_MEMORY, "no memory for excerpts") : OK;
 }
 

@@ -25,6 +25,7 @@ enum retrieve_source {
     SOURCE_KIN,        /* what the files beside the document use */
     SOURCE_TOGETHER, /* what files define that change in the same commits */
     SOURCE_USAGE,    /* what the most similar lines and the places visited use */
+    SOURCE_REPORTED, /* what a diagnostic near the cursor names, and where it points */
     SOURCE_RECENT,   /* where the user edited or looked, elsewhere, and what is defined there */
     SOURCE_SIMILAR,  /* lines that use the same rare words */
     N_RETRIEVE_SOURCES
@@ -36,6 +37,14 @@ const char *retrieve_source_name(enum retrieve_source source); /* "definition", 
 struct recent_place {
     text path; /* relative to the root */
     uint32_t line;
+};
+
+/* What the client has reported of the document: a diagnostic. */
+struct reported {
+    text message;
+    uint32_t line;      /* of the document, from 1 */
+    text path;          /* another file that it points to, relative to the root; empty: none */
+    uint32_t path_line; /* from 1 */
 };
 
 /* An open document as the editor has it, which may differ from the disk. */
@@ -51,6 +60,8 @@ struct retrieve_request {
     size_t n_open;
     const struct recent_place *recent; /* [n_recent] */
     size_t n_recent;
+    const struct reported *reported; /* [n_reported] */
+    size_t n_reported;
     unsigned without;          /* bit i: source i is left out, for ablation */
     int64_t time_us;           /* sources that come later than that are left out; 0: no bound */
     const atomic_bool *cancel; /* may be NULL */

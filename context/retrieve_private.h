@@ -188,6 +188,7 @@ status imports_find(struct retrieval *t);
 status kin_find(struct retrieval *t);
 status together_find(struct retrieval *t);
 status usage_find(struct retrieval *t);
+status reported_find(struct retrieval *t);
 status recent_find(struct retrieval *t);
 status similar_find(struct retrieval *t);
 

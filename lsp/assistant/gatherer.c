@@ -8,11 +8,13 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "lsp/assistant/indexer.h"
+#include "lsp/assistant/reports.h"
 
 enum {
     FOLDERS_MAX = 16,
     ANSWERS_MAX = 16, /* documents whose last answer is kept */
     RECENT_KEPT = 12,
+    REPORTED_MAX = 8, /* of one document */
     RECENT_LINES_APART = 20,
     GATHER_US = 100000 /* longer than anybody would wait: a bound, not a target */
 };
@@ -61,6 +63,9 @@ struct job {
     struct recent_place recent[RECENT_KEPT];
     buffer recent_paths;
     size_t n_recent;
+    struct reported reported[REPORTED_MAX];
+    arena reported_memory;
+    size_t n_reported;
     struct excerpts found;
     status code;
     error err;
@@ -74,6 +79,7 @@ struct gatherer {
     size_t n_answers;
     struct visit visits[RECENT_KEPT];
     size_t n_visits;
+    struct reports reports;
     struct job *running;
     struct question next; /* the newest one that waits */
     bool has_next, closing;
@@ -118,6 +124,7 @@ static void gatherer_free(gatherer *g)
 {
     for (size_t i = 0; i < g->n_answers; i++) excerpts_free(&g->answers[i].excerpts);
     for (size_t i = 0; i < g->n_visits; i++) memory_free(g->visits[i].path);
+    reports_free(&g->reports);
     question_free(&g->next);
     memory_free(g);
 }
@@ -272,6 +279,8 @@ static void run(uv_work_t *work)
         .cursor_byte = j->q.cursor_byte,
         .recent = j->recent,
         .n_recent = j->n_recent,
+        .reported = j->reported,
+        .n_reported = j->n_reported,
         .time_us = GATHER_US,
         .cancel = &j->gatherer->cancelled,
     };
@@ -285,9 +294,15 @@ static void answer_drop(gatherer *g, size_t i)
     memmove(g->answers + i, g->answers + i + 1, (g->n_answers - i) * sizeof *g->answers);
 }
 
+static void answers_drop(gatherer *g, uint64_t key)
+{
+    for (size_t i = g->n_answers; i-- > 0;)
+        if (g->answers[i].key == key) answer_drop(g, i);
+}
+
 static void answer_keep(gatherer *g, uint64_t key, struct excerpts *found)
 {
-    gatherer_forget(g, key);
+    answers_drop(g, key);
     if (g->n_answers == ANSWERS_MAX) answer_drop(g, ANSWERS_MAX - 1);
     memmove(g->answers + 1, g->answers, g->n_answers * sizeof *g->answers);
     g->answers[0] = (struct answer){.key = key, .excerpts = *found};
@@ -332,6 +347,7 @@ static void job_free(struct job *j)
     memory_free(j->database);
     memory_free(j->root);
     buffer_free(&j->recent_paths);
+    arena_reset(&j->reported_memory);
     memory_free(j);
 }
 
@@ -370,6 +386,31 @@ static void recent_put(gatherer *g, struct job *j, const struct folder *f)
     j->n_recent = j->recent_paths.failed ? 0 : n;
 }
 
+static text text_keep(arena *a, text t)
+{
+    const char *copy = arena_copy(a, t.bytes ? t.bytes : "", t.size);
+    return (text){copy, copy ? t.size : 0};
+}
+
+/* What is reported of the document, with paths from the root. */
+static void reported_put(struct gatherer *g, struct job *j, const struct folder *f)
+{
+    buffer path = {0};
+    for (size_t i = 0; i < g->reports.n && j->n_reported < REPORTED_MAX; i++) {
+        const struct kept_report *k = &g->reports.kept[i];
+        struct reported *to = &j->reported[j->n_reported];
+        if (k->key != j->q.key) continue;
+        buffer_clear(&path);
+        bool points = k->path[0] && root_path_put(&path, f, text_of(k->path));
+        *to = (struct reported){.line = k->line, .path_line = k->path_line};
+        to->message = text_keep(&j->reported_memory, text_of(k->message));
+        to->path = points ? text_keep(&j->reported_memory, buffer_text(&path)) : TEXT("");
+        j->n_reported++;
+    }
+    if (path.failed || j->reported_memory.failed) j->n_reported = 0;
+    buffer_free(&path);
+}
+
 static bool job_fill(struct job *j, gatherer *g, struct folder *f)
 {
     const char *database = indexer_database(f->indexer), *root = indexer_root(f->indexer);
@@ -379,6 +420,7 @@ static bool job_fill(struct job *j, gatherer *g, struct folder *f)
     j->root = memory_copy(root, strlen(root));
     if (!j->database || !j->root) return false;
     recent_put(g, j, f);
+    reported_put(g, j, f);
     j->map_version = indexer_version(f->indexer);
     j->want_map = j->map_version != f->map_version;
     j->retriever = f->retriever;
@@ -406,6 +448,12 @@ static void next_start(gatherer *g)
         retriever_return(g, j);
         job_free(j);
     }
+}
+
+void gatherer_report(gatherer *g, uint64_t key, uint32_t from_line, uint32_t to_line,
+                     const struct reported *said, size_t n)
+{
+    reports_put(&g->reports, key, from_line, to_line, said, n);
 }
 
 void gatherer_note(gatherer *g, const struct gather_query *q)
@@ -456,6 +504,6 @@ const struct excerpts *gatherer_peek(const gatherer *g, uint64_t key)
 
 void gatherer_forget(gatherer *g, uint64_t key)
 {
-    for (size_t i = g->n_answers; i-- > 0;)
-        if (g->answers[i].key == key) answer_drop(g, i);
+    answers_drop(g, key);
+    reports_forget(&g->reports, key);
 }

@@ -40,6 +40,11 @@ void gatherer_refresh(gatherer *g);
 /* Other patterns of the user's may exclude files now (exclude.h): their rows leave the indexes. */
 void gatherer_exclude(gatherer *g);
 
+/* What the client reports now of these lines of a document (from 1), and nothing else: the next
+ * questions look for what it names. Paths are absolute; all is copied. */
+void gatherer_report(gatherer *g, uint64_t key, uint32_t from_line, uint32_t to_line,
+                     const struct reported *said, size_t n);
+
 struct gather_query {
     uint64_t key;                  /* of the document */
     text path;                     /* absolute */

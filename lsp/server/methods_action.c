@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "lsp/server/state.h"
+#include "lsp/server/uri.h"
 
 /* Kinds form a tree by dots: "refactor" asks for "refactor.rewrite", too, and "", the root, for all. */
 static bool kind_is_wanted(const json_t *only, const char *kind)
@@ -81,6 +82,48 @@ static json_t *row_json(const struct server *s, const document *d, const struct 
     return whole;
 }
 
+enum { REPORTED_MAX = 8 };
+
+static uint32_t line_from_one(uint32_t line) { return line < UINT32_MAX ? line + 1 : line; }
+
+/* A diagnostic, and the first other place it speaks of; false: it says nothing of use. */
+static bool reported_read(struct reported *out, buffer *path, const json_t *diagnostic)
+{
+    const json_t *related = json_array_get(json_object_get(diagnostic, "relatedInformation"), 0);
+    const json_t *location = json_object_get(related, "location");
+    text uri = json_text_at(location, "uri");
+    struct range range, there;
+    if (!range_read(&range, json_object_get(diagnostic, "range"))) return false;
+    *out = (struct reported){.message = json_text_at(diagnostic, "message")};
+    out->line = line_from_one(range.start.line);
+    if (text_is(uri_scheme(uri), "file") &&
+        range_read(&there, json_object_get(location, "range"))) {
+        uri_to_path(path, uri);
+        out->path = buffer_text(path);
+        out->path_line = line_from_one(there.start.line);
+    }
+    return !path->failed;
+}
+
+/* Who asks what can be done at a place tells what is reported there; a completion there wants to know. */
+static void reports_note(struct server *s, const document *d, const struct range *range,
+                         const json_t *diagnostics)
+{
+    struct reported said[REPORTED_MAX];
+    buffer paths[REPORTED_MAX] = {{0}};
+    size_t i, n = 0;
+    const json_t *one;
+    if (!s->gatherer || !d) return;
+    json_array_foreach(diagnostics, i, one)
+    {
+        if (n < REPORTED_MAX && reported_read(&said[n], &paths[n], one)) n++;
+    }
+    gatherer_report(s->gatherer, d->key, line_from_one(range->start.line),
+                    line_from_one(range->end.line), said, n);
+    if (n) document_gather(s, d, document_byte(d, range->start, s->encoding));
+    for (i = 0; i < REPORTED_MAX; i++) buffer_free(&paths[i]);
+}
+
 /* Of documents without model work nothing is offered; the status says why. */
 void method_code_action(struct server *s, const struct message *m)
 {
@@ -94,6 +137,7 @@ void method_code_action(struct server *s, const struct message *m)
     json_t *list = json_array();
     if (!range_read(&range, json_object_get(m->params, "range"))) reason = "no range";
     context_read(&c, m->params);
+    if (!reason) reports_note(s, d, &range, c.diagnostics);
     for (size_t i = 0; !reason && (row = action_row_at(i)); i++)
         if (row_is_offered(s, row, &c))
             json_array_append_new(list, row_json(s, d, row, m->params, &c));

@@ -85,25 +85,30 @@ def shows_name(text, place):
 
 class Recall:
     """Counts of one method: places by budget; where the definition was shown, of these where the file
-    did not have the name before; and where the name was shown anywhere, to be copied at least."""
+    did not have the name before; where the name was shown anywhere, to be copied at least; and of the
+    names in the next ten true lines that stand nowhere in the file, how many are shown anywhere."""
 
     def __init__(self):
-        self.n, self.n_new, self.definition, self.new, self.name = (
-            collections.Counter() for _ in range(5))
+        self.n, self.n_new, self.n_ahead, self.definition, self.new, self.name, self.ahead = (
+            collections.Counter() for _ in range(7))
 
     def add(self, answer, place, tree, budgets=BUDGETS):
         is_new = not shows_name(place["content"], place)
+        there = set(places.NAME.findall(place["content"]))
+        ahead = [name for name in place["ahead"] if name not in there]
         for budget, prompt in zip(budgets, answer["prompts"]):
             self.n[budget] += 1
             self.n_new[budget] += is_new
+            self.n_ahead[budget] += len(ahead)
             if prompt:
                 shown = shows_definition(prompt["text"], place, tree)
                 self.definition[budget] += shown
                 self.new[budget] += shown and is_new
                 self.name[budget] += shows_name(prompt["text"], place)
+                self.ahead[budget] += len(set(places.NAME.findall(prompt["text"])) & set(ahead))
 
     def share(self, budget, what="definition"):
-        n = self.n_new[budget] if what == "new" else self.n[budget]
+        n = {"new": self.n_new, "ahead": self.n_ahead}.get(what, self.n)[budget]
         return getattr(self, what)[budget] / n if n else float("nan")
 
 
@@ -246,7 +251,8 @@ def table_print(bench):
         print(f"| {'gap closed':24} |        | {'':10} |" +
               "".join(f" {percent(x):>6} |" for x in closed))
     for what, title in (("new", "Of names that the file does not have yet"),
-                        ("name", "The name anywhere in the prompt, to be copied")):
+                        ("name", "The name anywhere in the prompt, to be copied"),
+                        ("ahead", "Names of the next ten lines that the file does not have, shown anywhere")):
         print(f"\n{title}, % of places (mean):")
         for method in methods:
             print(f"| {method:10} |" + "".join(
@@ -269,11 +275,11 @@ def percentile(values, share):
 def ablation_print(bench):
     whole = Recall()
     for methods in bench.recall.values():
-        for field in ("n", "n_new", "definition", "new", "name"):
+        for field in ("n", "n_new", "n_ahead", "definition", "new", "name", "ahead"):
             getattr(whole, field).update(getattr(methods["dbrx-ls"], field))
-    columns = [(b, w) for b in bench.args.ablate for w in ("definition", "new", "name")]
+    columns = [(b, w) for b in bench.args.ablate for w in ("definition", "new", "name", "ahead")]
     print("\nWith a source left out, % of all places and the difference (definition in the prompt; of "
-          "names new to the file; name anywhere):")
+          "names new to the file; name anywhere; names of the next ten lines new to the file):")
     print("| without    |" + "".join(f" {b} {w} |" for b, w in columns))
     print("|---|" + "---|" * len(columns))
     print("| nothing    |" + "".join(f" {percent(whole.share(b, w))} |" for b, w in columns))
@@ -340,9 +346,13 @@ def main():
             "seed": args.seed, "positions": args.positions, "budgets": BUDGETS,
             "recall": {name: {m: {"n": r.n[BUDGETS[0]],
                                   "definition": [r.definition[b] for b in BUDGETS],
+                                  "new": [r.new[b] for b in BUDGETS], "n_new": r.n_new[BUDGETS[0]],
+                                  "ahead": [r.ahead[b] for b in BUDGETS],
+                                  "n_ahead": r.n_ahead[BUDGETS[0]],
                                   "name": [r.name[b] for b in BUDGETS]} for m, r in methods.items()}
                        for name, methods in bench.recall.items()},
-            "without": {s: {str(b): r.share(b) for b in args.ablate}
+            "without": {s: {w: {str(b): getattr(r, w)[b] for b in args.ablate}
+                            for w in ("definition", "new", "name", "ahead")}
                         for s, r in bench.ablation.items()},
             "tokens_not_in_cache": {kind: {"n": len(rows), **{f"p{q}": percentile(
                 [row[0] for row in rows], q / 100) for q in (50, 90, 99)}}

@@ -30,7 +30,7 @@ WANTED = {"c": "define macro enumerator function enum prototype struct typedef u
           "ts": "function class interface enum enumerator method namespace constant alias generator"}
 INNER = {"function", "method", "func", "member", "generator", "getter", "setter"}  # have locals
 MEMBERS = {"method", "enumerator", "generator"}
-COMMIT_FILES_MAX, COMMIT_LINES_MAX, FILE_BYTES_MAX = 20, 400, 300_000
+COMMIT_FILES_MAX, COMMIT_LINES_MAX, FILE_BYTES_MAX, AHEAD_LINES = 20, 400, 300_000, 10
 NAME = re.compile(r"[A-Za-z_$][\w$]*")
 TOKEN = re.compile(r"[A-Za-z_$][\w$]*|\d[\w.]*|[^\s\w]+")
 STRINGS = {"python": r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'",
@@ -212,7 +212,7 @@ def file_places(tree, path, old, new, random_of, recent):
     for line, n_removed, added in edits_of(old_lines, new.splitlines(True)):
         done += old_lines[at:line]
         at = line + n_removed
-        for text in added:
+        for row, text in enumerate(added):
             in_quotes = family == "python" and "".join(done).count('"""') % 2
             is_import = IMPORTING.match(text) or len(done) in importing
             code = "" if in_quotes or is_import else code_of(text.rstrip("\r\n"), family)
@@ -225,12 +225,20 @@ def file_places(tree, path, old, new, random_of, recent):
                     continue
                 starts = [t.start() for t in TOKEN.finditer(text) if t.start() <= m.start()]
                 typed = "".join(done) + text[:random_of.choice(starts)]
+                ahead = text[m.start():] + "".join(added[row + 1:row + 1 + AHEAD_LINES])
                 places.append({"path": path, "name": name, "homes": homes, "family": family,
                                "content": typed + "\n" + "".join(old_lines[at:]),
+                               "ahead": names_ahead(ahead, family),
                                "cursor": len(typed.encode()), "recent": list(recent)})
                 break
             done.append(text)
     return places
+
+
+def names_ahead(text, family):
+    """What the next lines are made of: their names, whoever defines them."""
+    code = "\n".join(code_of(line, family) for line in text.splitlines())
+    return sorted({name for name in NAME.findall(code) if len(name) > 3 and name not in RESERVED})
 
 
 def import_lines(lines):

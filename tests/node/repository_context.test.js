@@ -124,6 +124,24 @@ test('a saved file is read again', () =>
             (p) => p.includes('int plums_in_it;') && !p.includes('int pears_in_it;'), 'changed');
     }));
 
+test('what a diagnostic names comes into the prompt', () =>
+    session(async ({ client, engine, sandbox }) => {
+        const uri = client.open('main.c', MAIN);
+        await promptUntil(client, engine, uri, (p) => p.includes('int pears_in_it;'), 'first');
+        assert.ok(!lastPrompt(engine).includes('crate_seal_tight'));
+        const { line } = positionOf(client.text(uri), '0, 0};\n', { end: true });
+        const range = { start: { line, character: 0 }, end: { line, character: 1 } };
+        const actionsAt = (diagnostics) => client.connection.sendRequest('textDocument/codeAction',
+            { textDocument: { uri }, range, context: { diagnostics, triggerKind: 2 } });
+        await actionsAt([{ range, message: "call to undeclared function 'crate_seal_tight'",
+            relatedInformation: [{ message: 'declared here', location: {
+                uri: `file://${path.join(sandbox.work, 'far/note.h')}`, range } }] }]);
+        await promptUntil(client, engine, uri, (p) => p.includes('int crate_seal_tight(int lid)') &&
+            p.includes('#define LID_OF_NOTE 7'), 'what is reported');
+        // The editor says that it is gone: it is not looked for any longer.
+        await actionsAt([]);
+    }, { 'far/crate.h': 'int crate_seal_tight(int lid);\n', 'far/note.h': '#define LID_OF_NOTE 7\n' }));
+
 test('another branch shows its own definitions', () =>
     session(async ({ client, engine, sandbox, git }) => {
         git('checkout', '-q', '-b', 'other');

@@ -95,6 +95,12 @@ static void make_c(const char *name)
         name, name, name);
 }
 
+static bool overlap(const struct excerpt *a, const struct excerpt *b)
+{
+    return a->line && b->line && text_equal(a->path, b->path) && a->line < b->line + b->n_lines &&
+           b->line < a->line + a->n_lines;
+}
+
 static void definitions_come_through_imports(void **state)
 {
     (void)state;
@@ -124,6 +130,7 @@ static void definitions_come_through_imports(void **state)
         assert_true(e.items[i].content.size > 0 && e.items[i].reason[0]);
         assert_int_equal(e.items[i].content.bytes[e.items[i].content.size - 1], '\n');
         if (i) assert_true(e.items[i - 1].score >= e.items[i].score);
+        for (size_t k = 0; k < i; k++) assert_false(overlap(&e.items[i], &e.items[k]));
     }
     excerpts_free(&e);
     close_all(&o);
@@ -228,6 +235,41 @@ static void what_is_not_named_yet(void **state)
         assert_null(excerpt_with(&e, rows[i].file, rows[i].words));
         excerpts_free(&e);
     }
+    close_all(&o);
+}
+
+/* What a diagnostic near the gap names, and where it points; one far away, and one that points to what
+ * is excluded, bring nothing. */
+static void diagnostics_bring_what_they_name(void **state)
+{
+    (void)state;
+    struct opened o;
+    struct place p;
+    struct excerpts e;
+    struct reported reported[] = {
+        {TEXT("call to undeclared function 'total_of'"), 3, {"near.c", 6}, 3},
+        {TEXT("implicit declaration"), 3, {".env.h", 6}, 1},
+    };
+    open_all(&o, "c");
+    place_make(&p, "main.c", "int f(void)\n{\n    return |\n}\n");
+    p.q.reported = reported;
+    find(&e, &o, &p);
+    assert_null(excerpt_with(&e, "far.c", "int total_of(void)"));
+    excerpts_free(&e);
+    p.q.n_reported = 2;
+    find(&e, &o, &p);
+    const struct excerpt *named = excerpt_with(&e, "far.c", "int total_of(void)"),
+                         *pointed = excerpt_with(&e, "near.c", "return unusual_word;");
+    assert_non_null(named);
+    assert_non_null(pointed);
+    assert_int_equal(named->source, SOURCE_REPORTED);
+    assert_int_equal(pointed->source, SOURCE_REPORTED);
+    assert_null(excerpt_with(&e, ".env.h", ""));
+    excerpts_free(&e);
+    reported[0].line = 300;
+    find(&e, &o, &p);
+    assert_null(excerpt_with(&e, "far.c", "int total_of(void)"));
+    excerpts_free(&e);
     close_all(&o);
 }
 
@@ -483,6 +525,7 @@ int main(void)
         cmocka_unit_test(definitions_come_through_imports),
         cmocka_unit_test(similar_lines_and_recent_places),
         cmocka_unit_test(what_is_not_named_yet),
+        cmocka_unit_test(diagnostics_bring_what_they_name),
         cmocka_unit_test(names_say_what_comes),
         cmocka_unit_test(imports_lead_to_files),
         cmocka_unit_test(the_plan_stands_still),
