@@ -35,7 +35,8 @@ static status symbols_read(struct retrieval *t, struct imported_file *f, int64_t
     status code = index_symbols_of(s, &d->memory, t->r->index, blob, SYMBOLS_MAX, t->err);
     for (size_t i = 0; code == OK && i < s->n; i++) {
         s->symbols[i].path = f->path;
-        if (!is_private(&s->symbols[i])) s->symbols[n++] = s->symbols[i];
+        bool word = tagger_is_keyword(t->language, s->symbols[i].name);
+        if (!word && !is_private(&s->symbols[i])) s->symbols[n++] = s->symbols[i];
     }
     s->n = n;
     f->parts = arena_take(&d->memory, n + 1, sizeof *f->parts);

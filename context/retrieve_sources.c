@@ -35,6 +35,13 @@ double kind_weight(text kind)
     return is_one_of(kind, low) ? 0.3 : is_one_of(kind, middle) ? 0.8 : 1.0;
 }
 
+/* What says little without the type it belongs to. */
+static bool is_member(text kind)
+{
+    static const char *const kinds[] = {"field", "property", NULL};
+    return is_one_of(kind, kinds);
+}
+
 static bool is_defined_here(const struct retrieval *t, text name)
 {
     const struct tags *tags = &t->r->document.tags;
@@ -102,6 +109,7 @@ static void file_offer(struct retrieval *t, enum retrieve_source source,
     for (size_t i = 0; i < f->symbols.n; i++) {
         const struct index_symbol *s = &f->symbols.symbols[i];
         double near = name_nearness(t, s->name, f->parts[i]);
+        if (near == 0 && is_member(s->kind)) continue;
         symbol_put(t, source, s, f->score * kind_weight(s->kind) * (0.05 + near), reason);
     }
 }

@@ -12,6 +12,7 @@ enum {
     REPORTED_NAMES_MAX = 16,   /* of one diagnostic */
     REPORTED_LINES_APART = 30, /* from the gap */
     SYMBOLS_MAX = 600,         /* of one file */
+    LIKE_FILES_MAX = 64, /* prose, data and other languages among them */
     SIMILAR_WORDS_MAX = 16,
     SIMILAR_LINES = 16
 };
@@ -160,8 +161,8 @@ status windows_find(struct retrieval *t)
     status code = rare_words(t, words, &n);
     for (size_t i = 0; i < n; i++) names[i] = words[i].name;
     if (code == OK && n)
-        code = index_files_like(&files, t->memory, t->r->index, t->r->tree, names, n, WINDOWS_MAX,
-                                t->err);
+        code = index_files_like(&files, t->memory, t->r->index, t->r->tree, names, n,
+                                LIKE_FILES_MAX, t->err);
     for (size_t i = 0; code == OK && i < files.n && !retrieval_late(t); i++)
         if (t->n_windows < WINDOWS_MAX && !is_document(t, files.files[i].path) &&
             is_kindred(t, files.files[i].path))

@@ -103,6 +103,10 @@ static void test_frozen_until_head_moves(void **state)
     /* what is gone is not shown */
     shell("cd frozen && echo 'int other(int a) { return a; }' > base.c && git commit -qam four");
     check_map("frozen", "");
+    /* many files: who counts is found out again */
+    shell("cd frozen && for i in $(seq 80); do echo \"static int u$i(void) { return other($i); }\" "
+          "> $i.c; done && git commit -qam five");
+    check_map("frozen", "base.c:\nint other(int a)\n");
 }
 
 /* What is counted line by line is what the tokenizer counts in the whole. */

@@ -109,7 +109,10 @@ static void definitions_come_through_imports(void **state)
     struct excerpts e;
     make_c("c");
     open_all(&o, "c");
+    static const struct recent_place inside[] = {
+        {{"lib/list.h", 10}, 6}}; /* of what is shown whole */
     place_make(&p, "main.c", c_place);
+    p.q.recent = inside, p.q.n_recent = 1;
     find(&e, &o, &p);
     const struct excerpt *type = excerpt_with(&e, "lib/list.h", "struct node *first;");
     assert_non_null(type);
@@ -238,6 +241,29 @@ static void what_is_not_named_yet(void **state)
     close_all(&o);
 }
 
+/* Prose and data that have the words, too, are not what is looked for. */
+static void similar_lines_are_of_the_same_language(void **state)
+{
+    (void)state;
+    struct opened o;
+    struct place p;
+    struct excerpts e;
+    shell("mkdir -p prose && cd prose && git init -q && for i in 1 2 3 4 5 6 7 8 9 10 11 12; do "
+          "printf 'unusual_word second_word third_word\\n' > $i.md; done && "
+          "printf 'int a(void)\n{\n    int n = unusual_word + second_word * third_word;\n"
+          "    return n + other_words_that_make_it_longer;\n}\n' > a.c");
+    open_all(&o, "prose");
+    place_make(&p, "main.c",
+               "int f(void)\n{\n    return unusual_word + second_word - third_word|;\n}\n");
+    find(&e, &o, &p);
+    const struct excerpt *similar = excerpt_with(&e, "a.c", "unusual_word + second_word");
+    assert_non_null(similar);
+    assert_int_equal(similar->source, SOURCE_SIMILAR);
+    assert_null(excerpt_with(&e, "1.md", ""));
+    excerpts_free(&e);
+    close_all(&o);
+}
+
 /* What a diagnostic near the gap names, and where it points; one far away, and one that points to what
  * is excluded, bring nothing. */
 static void diagnostics_bring_what_they_name(void **state)
@@ -284,7 +310,7 @@ static void names_say_what_comes(void **state)
     shell("mkdir -p names && cd names && git init -q && "
           "printf 'export function used(a: number) {}\nexport function fresh(a: number) {}\n"
           "export type Mode = \"on\" | \"off\";\n"
-          "export const limit = 3;\n' > m.ts && "
+          "export const limit = 3;\nexport interface Far { distant: number }\n' > m.ts && "
           "printf 'export interface Odd { function: string }\n' > odd.ts");
     open_all(&o, "names");
     place_make(&p, "main.ts",
@@ -301,6 +327,8 @@ static void names_say_what_comes(void **state)
     assert_true(text_is(mode->content, "export type Mode = \"on\" | \"off\";\n"));
     assert_non_null(excerpt_with(&e, "m.ts", "const limit"));
     assert_null(excerpt_with(&e, "odd.ts", "function: string"));
+    assert_non_null(excerpt_with(&e, "m.ts", "interface Far"));
+    assert_null(excerpt_with(&e, "m.ts", "distant: number")); /* a member alone says nothing */
     excerpts_free(&e);
     close_all(&o);
 }
@@ -525,6 +553,7 @@ int main(void)
         cmocka_unit_test(definitions_come_through_imports),
         cmocka_unit_test(similar_lines_and_recent_places),
         cmocka_unit_test(what_is_not_named_yet),
+        cmocka_unit_test(similar_lines_are_of_the_same_language),
         cmocka_unit_test(diagnostics_bring_what_they_name),
         cmocka_unit_test(names_say_what_comes),
         cmocka_unit_test(imports_lead_to_files),
