@@ -186,13 +186,22 @@ static void prose_show(action *x, text piece)
         x->callbacks.on_prose(x->callbacks.context, buffer_text(&x->prose_out));
 }
 
+static bool is_word(text said)
+{
+    unsigned char c = said.size ? (unsigned char)said.bytes[0] : ' ';
+    return c >= 0x80 || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
+}
+
 /* The beginning that was asked for is shown whether the engine said it or began behind it. */
 static void prose_begin(action *x)
 {
     text said = buffer_text(&x->answer.said);
     if (x->prose_begun) return;
     x->prose_begun = true;
-    if (!text_starts(said, x->prompt.must_start_with)) prose_show(x, x->prompt.must_start_with);
+    if (!text_starts(said, x->prompt.must_start_with)) {
+        prose_show(x, x->prompt.must_start_with);
+        if (is_word(said)) prose_show(x, TEXT(" "));
+    }
     prose_show(x, said);
 }
 

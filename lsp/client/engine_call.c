@@ -374,7 +374,9 @@ static status call_request_write(engine_call *call, const struct engine_request 
                                  c->foreign ? 0 : c->engine.features, err);
     if (warms && c->form != ASK_IDS)
         return fail(err, ERR_UNSUPPORTED, "nothing is warmed by chat messages");
-    enum ask_form last = c->form_proven || warms ? c->form : ASK_PLAIN;
+    /* Several choices may be refused as such. */
+    bool tells = !c->form_proven && !warms && request->n_choices <= 1;
+    enum ask_form last = tells ? ASK_PLAIN : c->form;
     return call_request_make(&call->request, request, c->tokenizer, c->form, last, c->engine.model,
                              0, err);
 }

@@ -191,6 +191,18 @@ test('actions: an edit and an explanation by chat', async () => {
     }
 });
 
+test('an explanation that begins in its own way stands behind the name, as words do', async () => {
+    const engine = { foreign: true, takesIds: false };
+    for (const [script, shown] of [['Adds up.\n', '`sum` Adds up.'], [': adds up.\n', '`sum`: adds up.']]) {
+        await acting({ script, engine, capabilities: undefined }, async (client, e, uri) => {
+            const at = rangeOf(SUM, 'total + values').start;
+            const { result } = await client.act('explain', uri, { start: at, end: at });
+            const { text } = await client.content(result.uri);
+            assert.ok(text.includes(shown), text);
+        });
+    }
+});
+
 test('commit messages by chat, also where the service refuses a system turn', async () => {
     for (const chat of CHATS) {
         const engineOptions = { foreign: true, takesIds: false, chat };

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "base/utf.h"
+#include "base/memory.h"
 #include "lsp/client/call_request.h"
 #include "lsp/client/chat_text.h"
 
@@ -255,6 +255,32 @@ static void test_bodies(void **state)
     }
 }
 
+/* Whichever allocation fails, it is said, and nothing leaks (the sanitizers look). */
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    token_list ids = {0};
+    prompt_make(&ids, true);
+    const struct engine_request request = {
+        .prompt = ids.ids, .n_prompt = ids.n, .max_tokens = 9, .must_start_with = TEXT("b")};
+    bool whole = false;
+    for (int n = 1; !whole && n < 200; n++) {
+        struct call_request r;
+        memory_fail_at(n);
+        status s = call_request_make(&r, &request, embedded, ASK_IDS, ASK_PLAIN, "m", 0, NULL);
+        whole = !memory_fail_at(0);
+        if (whole) assert_int_equal(s, OK);
+        if (s != OK) {
+            assert_int_equal(s, ERR_MEMORY);
+            continue;
+        }
+        assert_non_null(strstr(r.bodies[ASK_PLAIN].bytes, "messages"));
+        call_request_free(&r);
+    }
+    assert_true(whole);
+    token_list_free(&ids);
+}
+
 /* Which status makes it ask again, and in which form then. */
 static void test_forms_that_are_refused(void **state)
 {
@@ -369,6 +395,7 @@ int main(void)
         cmocka_unit_test(test_what_is_held_is_bounded),
         cmocka_unit_test(test_ids_are_read_as_messages),
         cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_forms_that_are_refused),
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_lengths_by_every_name),

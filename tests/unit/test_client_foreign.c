@@ -97,6 +97,8 @@ static void test_what_it_is(void **state)
     }
 }
 
+static int32_t n_choices;
+
 /* A call of a prompt with turns; "```c\nint a" is what the open one says. */
 static void chat_begin(struct fixture *f, const char *priority)
 {
@@ -105,8 +107,11 @@ static void chat_begin(struct fixture *f, const char *priority)
     token_list ids = {0};
     f->n_done = 0;
     assert_int_equal(chatml_render(t, &ids, &user, 1, true, TEXT("```c\nint a"), NULL), OK);
-    const struct engine_request request = {
-        .prompt = ids.ids, .n_prompt = ids.n, .max_tokens = 7, .priority = priority};
+    const struct engine_request request = {.prompt = ids.ids,
+                                           .n_prompt = ids.n,
+                                           .max_tokens = 7,
+                                           .priority = priority,
+                                           .n_choices = n_choices};
     const struct engine_callbacks callbacks = {
         .on_text = text_came, .on_done = done_came, .context = f};
     error err;
@@ -184,6 +189,25 @@ static void test_a_proven_form_stays(void **state)
     run_until_done(&f, 1);
     assert_int_equal(f.code, OK);
     chat_begin(&f, "interactive");
+    run_until_done(&f, 1);
+    assert_int_equal(f.code, ERR_USAGE);
+    assert_int_equal(n_asked(&f, ROUTE_CHAT), 0);
+    assert_false(engine_client_status(f.client)->by_chat);
+    fixture_close(&f);
+}
+
+/* Several choices may be what is refused: such a call tells nothing of the form. */
+static void test_several_choices_tell_nothing(void **state)
+{
+    (void)state;
+    struct fixture f = {0};
+    peer_foreign(&f, MODELS("\"id\":\"dbrx\""), NOT_FOUND);
+    f.server.replies[ROUTE_COMPLETIONS] = (struct reply){REFUSED("400"), AFTER_CLOSE, NULL};
+    fixture_open(&f);
+    run_until_state(&f, ENGINE_DEGRADED);
+    n_choices = 3;
+    chat_begin(&f, "interactive");
+    n_choices = 0;
     run_until_done(&f, 1);
     assert_int_equal(f.code, ERR_USAGE);
     assert_int_equal(n_asked(&f, ROUTE_CHAT), 0);
@@ -331,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_what_it_is),
         cmocka_unit_test(test_what_it_refuses),
         cmocka_unit_test(test_a_proven_form_stays),
+        cmocka_unit_test(test_several_choices_tell_nothing),
         cmocka_unit_test(test_a_new_link_asks_anew),
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_cancel_closes_the_stream),
