@@ -330,7 +330,8 @@ enum trim_state trim_put(trim *t, text piece)
     buffer_put_text(&t->held, left);
     bool good = trim_text_clean(&t->held, &t->clean);
     take_lines(t);
-    if (t->held.failed || t->clean.failed || t->body.accepted.failed) fault(t, "no memory");
+    if (t->held.failed || t->clean.failed || t->body.accepted.failed || t->body.whole_line.failed)
+        fault(t, "no memory");
     if (!good) fault(t, "a character that has no place in source");
     text pending = text_slice(buffer_text(&t->clean), t->line_from, t->clean.size);
     if (t->stage != INSIDE && loops_in_line(pending)) fault(t, "the answer repeats itself");
@@ -386,16 +387,24 @@ static text cut_overlap(const trim *t, text insert)
 
 /* Where the body may stop, the last of it is shown whole; its first line goes on where the gap's line
  * ends. */
-static size_t body_ends(const trim *t, size_t ends[BODY_LINES_MAX])
+static size_t body_ends(const trim *t, text *all, size_t ends[BODY_LINES_MAX])
 {
     size_t n = trim_body_ends(&t->body, !t->broken, ends);
+    text whole = buffer_text(&t->body.whole_line);
+    *all = buffer_text(&t->body.accepted);
     if (n == 0) return 0;
     const struct trim_around around = {
         t->place.language,      t->tree, t->content, t->cursor_byte, buffer_text(&t->above),
         buffer_text(&t->below),
     };
+    /* Brackets are counted without a grammar; where that one knows better, the line was right. */
+    if (whole.size && t->place.rest.size == 0 && trim_syntax_prefers(&around, *all, whole)) {
+        *all = whole;
+        ends[0] = whole.size;
+        return 1;
+    }
     if (t->place.many_lines && t->place.rest.size == 0)
-        return trim_syntax_ends(&around, buffer_text(&t->body.accepted), ends, n, TRIM_ENDS_MAX);
+        return trim_syntax_ends(&around, *all, ends, n, TRIM_ENDS_MAX);
     ends[0] = ends[n - 1];
     return 1;
 }
@@ -425,8 +434,8 @@ static bool is_one_character(text visible)
 
 static void out_make(trim *t, struct trim_result *out)
 {
-    size_t ends[BODY_LINES_MAX], n = body_ends(t, ends), from = 0;
-    text all = buffer_text(&t->body.accepted);
+    text all;
+    size_t ends[BODY_LINES_MAX], n = body_ends(t, &all, ends), from = 0;
     text insert = text_slice(all, 0, n ? ends[n - 1] : 0);
     size_t size = insert.size;
     insert = cut_overlap(t, without_end_blanks(insert));

@@ -9,14 +9,19 @@ enum { TAB_COLUMNS = 4 };
 
 void trim_body_begin(struct trim_body *b, struct trim_place *place)
 {
-    buffer kept = b->accepted;
-    *b = (struct trim_body){.place = place, .accepted = kept};
+    buffer accepted = b->accepted, whole_line = b->whole_line;
+    *b = (struct trim_body){.place = place, .accepted = accepted, .whole_line = whole_line};
     buffer_clear(&b->accepted);
+    buffer_clear(&b->whole_line);
     b->scan = (struct bracket_scan){.language = place->language};
     b->scan.in_comment = place->balance.in_comment;
 }
 
-void trim_body_free(struct trim_body *b) { buffer_free(&b->accepted); }
+void trim_body_free(struct trim_body *b)
+{
+    buffer_free(&b->accepted);
+    buffer_free(&b->whole_line);
+}
 
 static bool end(struct trim_body *b, const char *reason)
 {
@@ -194,12 +199,14 @@ static bool first_line(struct trim_body *b, text line)
         if (!trim_text_is_blank(all)) begin_block(b, all);
         accept(b, good);
         if (!before_blank) b->n_visible = 1;
-        if (bad != SIZE_MAX)
+        if (bad != SIZE_MAX) {
+            buffer_put_text(&b->whole_line, line);
             more = end(b, "the bracket that follows is closed in the file");
-        else if (!p->many_lines)
+        } else if (!p->many_lines) {
             more = end(b, "the line is complete");
-        else if (p->rest.size && !b->replace_bytes)
+        } else if (p->rest.size && !b->replace_bytes) {
             more = end(b, "the rest of the line follows");
+        }
     }
     if (whole.failed) b->accepted.failed = true;
     buffer_free(&whole);

@@ -45,6 +45,7 @@ struct trim_body {
     bool opened_block;     /* the first visible line left a block open */
     bool in_block_by_line; /* by its last character, where no bracket says so */
     size_t replace_bytes;  /* of place->rest, swallowed by the first line */
+    buffer whole_line;     /* the first line as it came, where a bracket of it was refused */
     bool ended;
     const char *reason; /* static; why it ended */
 };

@@ -19,4 +19,7 @@ struct trim_around {
 size_t trim_syntax_ends(const struct trim_around *around, text insert, size_t *ends, size_t n_ends,
                         size_t n_max);
 
+/* Whether the document parses better with `b` than with `a`. */
+bool trim_syntax_prefers(const struct trim_around *around, text a, text b);
+
 #endif

@@ -6,6 +6,8 @@ mutations.py puts them in. The rules of post-processing stand in context/README.
 TRIM, TRIM_BODY, TRIM_TEXT = "context/trim.c", "context/trim_body.c", "context/trim_text.c"
 SYNTAX, LIVE = "context/trim_syntax.c", "context/syntax_live.c"
 RUN = "lsp/assistant/run.c"
+REPOSITORY, LIST, IMPORTS = "context/repository.c", "context/repository_list.c", "context/imports.c"
+RETRIEVE = "test_retrieve"
 RULES = ("test_trim", "test_rules")
 COMPLETION, EXCLUSION = "completion.test.js", "exclusion.test.js"
 
@@ -27,8 +29,11 @@ FAULTS = [
      [("    if (indent == 0 && after_blank) return", "    if (0 && after_blank) return")], *RULES),
     ("trim_what_parses_worse_is_shown", SYNTAX, [("    if (last == n_ends) return 0;", "    if (last == n_ends) last--;")], *RULES),
     ("trim_judges_by_what_is_near", SYNTAX,
-     [("    if (n_ends && a->tree) return good_ends(", "    if (0) return good_ends("),
+     [("    if (n_ends && a->tree) return good_ends(", "    if (0 && a->tree) return good_ends("),
       ("    if (a->content.size <= TRIM_PARSE_MAX &&", "    if (0 &&")], "test_trim", "test_oracle"),
+    ("trim_an_edited_tree_has_the_last_word", SYNTAX,
+     [("    if (a->content.size > FRESH_MAX) return true;", "    if (a->content.size > 0) return true;")],
+     "test_trim", "test_a_fresh_parse_has_the_last_word"),
     ("trim_deadline_shows_half_a_line", RUN,
      [("    if (whole_line && c->trim) {\n        run_settle(r, c, false);", "    if ((whole_line || 1) && c->trim) {\n        run_settle(r, c, true);")],
      COMPLETION, "half a line is nothing"),
@@ -46,6 +51,8 @@ FAULTS = [
      [("        } else if (!close_for_file(b, c)) {", "        } else if (!close_for_file(b, c) || 1) {")], *RULES),
     ("trim_overlap_is_doubled", TRIM, [("    insert = cut_overlap(t, without_end_blanks(insert));\n",
                                       "    (void)cut_overlap;\n    insert = without_end_blanks(insert);\n")], *RULES),
+    ("trim_closer_that_a_grammar_misses_is_refused", TRIM,
+     [("    if (whole.size && t->place", "    if (0 && t->place")], *RULES),
     ("trim_line_loop_is_shown", TRIM_BODY, [("    if (loop != SIZE_MAX || loops_in_line(line)) {", "    if (loops_in_line(line)) {")], *RULES),
     ("trim_token_loop_is_shown", "context/loops.c", [("bool loops_in_line(text line)\n{\n", "bool loops_in_line(text line)\n{\n    if (line.size) return false;\n")], *RULES),
     ("trim_blank_is_shown", TRIM, [("    while (t.size && strchr(", "    while (0 && strchr("),
@@ -68,6 +75,39 @@ FAULTS = [
     ("secrets_in_excerpts_of_tasks", "context/task_prompt.c",
      [("        scratch_put(l);\n        used +=", "        text_put(l, buffer_text(&l->scratch));\n        buffer_clear(&l->scratch);\n        used +=")],
      "secrets.test.js", None),
+    ("exclusion_by_the_name_behind_a_link", "lsp/cli/judge.c",
+     [("    if (code == OK && real) code = real_judge(real, err);\n", "    (void)real_judge;\n"),
+      ("if (!reason && real) reason", "if (0 && real) reason")], EXCLUSION, "a link to a secret"),
+    ("secrets_in_names_of_branches", REPOSITORY, [("        secrets_mask(r->branch, strlen(r->branch));\n", "")],
+     "secrets.test.js", None),
+    ("secrets_in_subjects", "context/repository_history.c", [("    if (copy) secrets_mask(copy, size);\n", "")],
+     "index.test.js", "who changed a line last"),
+    ("secrets_in_completions", "context/prompt.c",
+     [("    if (secret_find(t, 0, &at, &end)) {", "    if (0 && secret_find(t, 0, &at, &end)) {")], "secrets.test.js", None),
+    # Repositories.
+    ("repository_lists_what_is_ignored", LIST, [("    if (!entry && is_ignored(w, here)) return OK;\n", "")], "test_repository", None),
+    ("repository_lists_submodules_files", LIST, [("    if (!unit) return walk_directory(w, fd, outer);", "    if (!unit || outer) return walk_directory(w, fd, outer);")], "test_repository", None),
+    ("repository_follows_links", LIST, [("O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);\n    if (fd < 0) {\n        w->out->n_refused++;", "O_RDONLY | O_DIRECTORY | O_CLOEXEC);\n    if (fd < 0) {\n        w->out->n_refused++;"),
+                                        ("    if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return OK; /* gone", "    if (fstatat(fd, name, &st, 0) != 0) return OK; /* gone")], "test_repository", None),
+    ("repository_trusts_any_stamp", LIST, [("    return older && S_ISREG(e->mode)", "    return (older || 1) && S_ISREG(e->mode)")], "test_repository", None),
+    ("repository_attributes_that_cannot_be_read", LIST, [("        here->closed = true;\n", "        (void)here;\n")], "test_repository", None),
+    ("repository_of_another_tree", REPOSITORY, [("    if (!r->root || !path_within(path, r->root))", "    if (!r->root || (0 && !path_within(path, r->root)))")], "test_repository", None),
+    ("repository_without_a_reason", REPOSITORY, [('is_ours ? git_reason() : "they belong to another user"', 'is_ours ? git_reason() : git_reason()')], "test_repository", None),
+    ("repository_with_worktree_config_is_refused", REPOSITORY, [('{"worktreeconfig"};', '{"nothing"};')], "test_repository", None),
+    ("repository_blames_the_line_above", "context/repository_history.c",
+     [("git_blame_get_hunk_byline(blame, line)", "git_blame_get_hunk_byline(blame, line - 1)")], "test_history", None),
+    # Imports.
+    ("imports_of_python_packages", IMPORTS, [('"index", "__init__", "mod", "init"', '"index", "mod", "init"')], RETRIEVE, None),
+    ("imports_with_dots_between_parts", IMPORTS, [("(dotted && c == '.')", "(dotted && c == 0)")], RETRIEVE, None),
+    ("imports_by_leading_dots", IMPORTS, [("    for (size_t i = 1; i < n; i++) buffer_put_text", "    for (size_t i = n; i < n; i++) buffer_put_text")], RETRIEVE, None),
+    ("imports_of_rusts_places", IMPORTS, [('"crate/", "self/", "super/"', '"self/"')], RETRIEVE, None),
+    ("imports_of_what_a_compiler_made", IMPORTS, [("        if (text_ends(path, text_of(compiled[i])))", "        if (0 && text_ends(path, text_of(compiled[i])))")], RETRIEVE, None),
+    ("imports_by_one_part_anywhere", IMPORTS, [("(n == n_parts && near)", "(n == n_parts && (near || 1))")], RETRIEVE, None),
+    # Layout.
+    ("layout_cuts_lines", "context/prompt_window.c", [("    out->window = text_slice(content, from, end);", "    out->window = text_slice(content, from ? from + 1 : 0, end);")], "test_prompt", None),
+    # What hurts.
+    ("a_file_that_may_not_grow_is_the_end", "lsp/cli/main.c", [("    signal(SIGXFSZ, SIG_IGN);\n", "")],
+     "index.test.js", "files that may not grow"),
     # Trees of open documents.
     ("live_tree_is_not_edited", LIVE, [("    ts_tree_edit(l->last.tree, &edit);", "    (void)edit;")], "test_live", None),
     ("live_tree_of_an_older_text", LIVE, [("    l->current = false;\n", "")], "test_live", None),

@@ -6,10 +6,12 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/limits.h"
 #include "base/utf.h"
+#include "context/history.h"
 #include "context/index_query.h"
 #include "context/map.h"
 #include "context/repository.h"
@@ -17,6 +19,8 @@
 #include "lsp/cli/configuration.h"
 #include "lsp/cli/index_follow.h"
 #include "lsp/cli/judge.h"
+#include "lsp/cli/place.h"
+#include "lsp/server/uri.h"
 
 /* Definitions of one name that are worth printing. */
 #define PLACES_MAX 1000
@@ -33,7 +37,7 @@ static const char usage[] =
 
 struct index_request {
     bool json, follow, map;
-    const char *path, *find, *together, *judge;
+    const char *path, *find, *together, *judge, *blame;
     int64_t map_tokens; /* 0: all of the map */
 };
 
@@ -259,6 +263,62 @@ out:
     return code;
 }
 
+static void commit_put(buffer *out, const struct commit *c)
+{
+    char day[16];
+    time_t at = (time_t)c->time_s;
+    struct tm utc;
+    if (!gmtime_r(&at, &utc) || !strftime(day, sizeof day, "%Y-%m-%d", &utc)) day[0] = 0;
+    buffer_print(out, "%.12s  %s  ", c->id, day);
+    put_clean(out, c->author);
+    buffer_put_text(out, TEXT("  "));
+    put_clean(out, c->subject);
+    buffer_put_char(out, '\n');
+}
+
+/* Asked of the repository that the file lies in; the index is not needed. */
+static status blame_put(buffer *out, const char *word, error *err)
+{
+    struct place p;
+    struct commit c;
+    repository *r = NULL;
+    arena memory = {0};
+    char *real = NULL;
+    bool found = false;
+    status code = place_open_lines(&p, word, err);
+    if (code == OK && !(real = realpath(p.path, NULL)))
+        code = fail(err, ERR_IO, "%s: no such file", p.path);
+    if (code == OK) {
+        char *name = strrchr(real, '/');
+        *name = 0;
+        code = repository_open(&r, real, err);
+        *name = '/';
+    }
+    if (code == OK) {
+        text below = path_below(text_of(real), text_of(repository_root(r)));
+        code = repository_blame(&c, &found, &memory, r, below, buffer_text(&p.content),
+                                place_position(&p, p.cursor_byte).line + 1, err);
+    }
+    if (code == OK && !found)
+        code = fail(err, ERR_UNSUPPORTED, "%s: no commit has this line yet", word);
+    if (code == OK) commit_put(out, &c);
+    repository_close(r);
+    arena_reset(&memory);
+    free(real);
+    place_close(&p);
+    return code;
+}
+
+static int blame(const char *word)
+{
+    buffer out = {0};
+    error err;
+    status code = blame_put(&out, word, &err);
+    if (code == OK) code = command_write(buffer_text(&out), &err);
+    buffer_free(&out);
+    return code == OK ? EXIT_DONE : command_fail("index", &err);
+}
+
 /* Hostile attribute files must not keep an editor waiting. */
 static int judge(const char *path)
 {
@@ -284,6 +344,8 @@ int command_index(int argc, char **argv)
          SEQUENCE_TOKENS_MAX},
         {"together", OPTION_TEXT, &q.together, "FILE",
          "print the files that change in the same commits as FILE (from the root)", 0, 0},
+        {"blame", OPTION_TEXT, &q.blame, "FILE:LINE",
+         "print the commit that changed a line last: id, day, author, subject", 0, 0},
         {NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
     };
     int n_rest, exit_code;
@@ -299,6 +361,7 @@ int command_index(int argc, char **argv)
     configuration_free(&files); /* what it excludes is known now */
     limit_memory();
     if (q.judge) return judge(q.judge);
+    if (q.blame) return blame(q.blame);
     if (q.follow) return index_follow(q.path, &err) == OK ? EXIT_DONE : command_fail("index", &err);
     return index_answer(&q, &err) == OK ? EXIT_DONE : command_fail("index", &err);
 }

@@ -36,8 +36,9 @@ static int ended(int exit_code)
 
 int main(int argc, char **argv)
 {
-    /* A peer that went away is an error of a write, not the end of the program. */
+    /* A peer that went away, or a file that may not grow, is an error of a write, not our end. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     if (argc == 3 && strcmp(argv[1], "help") == 0 && strcmp(argv[2], "--markdown") == 0)
         return print_table();
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0))

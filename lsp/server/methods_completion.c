@@ -56,9 +56,8 @@ const char *document_exclusion(struct server *s, const document *d)
 
 const char *document_refusal(struct server *s, const document *d)
 {
-    const char *reason = d && !exclude_reason(d->path)
-                             ? settings_refusal(&s->settings, d->language_id)
-                             : NULL;
+    const char *reason =
+        d && !exclude_reason(d->path) ? settings_refusal(&s->settings, d->language_id) : NULL;
     return reason ? reason : document_exclusion(s, d);
 }
 
@@ -110,16 +109,16 @@ void document_changed(struct server *s, const document *d, size_t cursor_byte, s
         assistant_changed(s->assistant, &query, n_inserted);
 }
 
-status completion_ask(struct server *s, const document *d, text content, int64_t version,
-                      size_t cursor_byte, bool invoked,
+status completion_ask(struct server *s, const document *d, text content, const syntax *tree,
+                      int64_t version, size_t cursor_byte, bool invoked,
                       void (*on_answer)(void *context, const struct completion_answer *answer),
                       void *context, completion **out, error *err)
 {
     *out = NULL;
     if (!s->assistant) return fail(err, ERR_NETWORK, "%s", s->engine_error);
     struct completion_query query = query_of(s, d, cursor_byte);
-    query.document.tree = content.bytes == document_text(d).bytes ? document_tree(d) : NULL;
     query.document.content = content;
+    query.document.tree = tree;
     query.version = version;
     query.invoked = invoked;
     return assistant_complete(s->assistant, &query, on_answer, context, out, err);
@@ -361,6 +360,8 @@ static void completion_begin(struct server *s, const struct message *m, const do
     }
     buffer with_selected = {0};
     text content = document_text(d);
+    const syntax *tree = document_tree(d);
+    syntax *edited = NULL;
     int64_t version = d->revision;
     status code = OK;
     error err = {OK, ""};
@@ -368,10 +369,13 @@ static void completion_begin(struct server *s, const struct message *m, const do
     if (q->has_selected) {
         if (!selected_apply(p, d, q, &with_selected, &version)) code = ERR_FORMAT;
         content = buffer_text(&with_selected);
+        syntax_edit(&edited, tree, p->selected_from, p->selected_to, q->selected_text, NULL);
+        tree = edited;
     }
     if (code == OK)
-        code = completion_ask(s, d, content, version, p->cursor_byte, q->invoked, on_answer, p,
-                              &p->handle, &err);
+        code = completion_ask(s, d, content, tree, version, p->cursor_byte, q->invoked, on_answer,
+                              p, &p->handle, &err);
+    syntax_free(edited);
     buffer_free(&with_selected);
     if (code == OK) {
         status_changed(s);

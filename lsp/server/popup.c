@@ -224,8 +224,8 @@ static void popup_ask(struct popup *p, const document *d, size_t cursor_byte, bo
     p->question = q;
     p->cursor_byte = cursor_byte;
     p->n_callbacks++;
-    if (completion_ask(p->server, d, document_text(d), d->revision, cursor_byte, invoked, on_answer,
-                       q, &p->handle, &err) == OK) {
+    if (completion_ask(p->server, d, document_text(d), document_tree(d), d->revision, cursor_byte,
+                       invoked, on_answer, q, &p->handle, &err) == OK) {
         p->state = POPUP_ASKED;
         return;
     }

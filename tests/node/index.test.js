@@ -1,6 +1,6 @@
 // `dbrx-ls index` as scripts see it: counters, definitions, kills at any moment, two at once.
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -125,6 +125,24 @@ test('definitions of a name', () => {
     assert.match(run(['find']).out, /find: 2 files: 0 parsed, 2 known\n3 definitions/);
 });
 
+test('who changed a line last', () => {
+    const at = folder('blamed', 1);
+    git(at, 'init', '-q');
+    fs.writeFileSync(path.join(at, 'a.c'), 'int a;\nint b;\n');
+    git(at, 'add', '.');
+    git(at, 'commit', '-qm', 'first');
+    fs.writeFileSync(path.join(at, 'a.c'), 'int a;\nint c;\n');
+    git(at, 'commit', '-qam', 'second: ghp_abcdefghijklmnopqrstuvwxyz0123456789');
+    fs.writeFileSync(path.join(at, 'a.c'), 'int new;\nint a;\nint c;\n');
+    const line = (n) => run(['--blame', `${path.join(at, 'a.c')}:${n}`]);
+    const head = execFileSync('git', ['rev-parse', 'HEAD~1'], { cwd: at, encoding: 'utf8' }).slice(0, 12);
+    const day = execFileSync('git', ['log', '-1', '--format=%cs', 'HEAD~1'], { cwd: at, encoding: 'utf8', env: box.env({ TZ: 'UTC' }) }).trim();
+    assert.match(line(2).out, new RegExp(`^${head}  ${day}  .*  first\n$`));
+    assert.match(line(3).out, /  second: \*+\n$/);
+    assert.deepEqual([line(1).code, line(1).err], [1, `dbrx-ls index: ${path.join(at, 'a.c')}:1: no commit has this line yet\n`]);
+    assert.equal(run(['--blame', 'nothing.c:1']).code, 1);
+});
+
 test('wrong use', () => {
     assert.equal(run(['a', 'b']).code, 2);
     assert.equal(run(['--unknown']).code, 2);
@@ -157,6 +175,7 @@ test('nothing is written into the workspace', () => {
 });
 
 const KILLS = Number(process.env.INDEX_KILLS ?? 10);
+const ROUNDS = Number(process.env.INDEX_ROUNDS ?? 1);
 
 test(`killed ${KILLS} times, then like a fresh index`, async () => {
     const at = folder('killed', 600);
@@ -181,9 +200,12 @@ test(`killed ${KILLS} times, then like a fresh index`, async () => {
     assert.deepEqual(dump(databases(cache)[0]), dump(databases(fresh)[0]));
 });
 
-test('two at once: the second finds the work done', async () => {
+test(`two at once, ${ROUNDS} times: the second finds the work done`, async () => {
     const at = folder('twice', 200);
-    const cache = path.join(box.directory, 'twice');
+    for (let round = 0; round < ROUNDS; round++) await twoAtOnce(at, path.join(box.directory, `twice${round}`));
+});
+
+async function twoAtOnce(at, cache) {
     const start = () =>
         new Promise((done) => {
             const child = spawn(program, ['index', at, '--json'], {
@@ -198,7 +220,7 @@ test('two at once: the second finds the work done', async () => {
     assert.deepEqual(both.map((one) => one.parsed).sort(), [0, 200]);
     assert.deepEqual(both.map((one) => one.reused).sort(), [0, 200]);
     assert.equal(databases(cache).length, 1);
-});
+}
 
 test('a rebase meanwhile, and what is left is what a fresh index says', async () => {
     const at = folder('rebased', 60);
@@ -248,6 +270,19 @@ test('a full disk is one clear line, and room mends it', { skip: !canMount() }, 
     } finally {
         spawnSync('umount', ['-l', cache]);
     }
+});
+
+test('files that may not grow: one clear line each time, and room mends it', () => {
+    const at = folder('bounded', 900);
+    const cache = { XDG_CACHE_HOME: path.join(box.directory, 'bounded') };
+    for (const blocks of [8, 64, 200, 400]) {
+        const { status, stderr } = spawnSync('sh', ['-c', `ulimit -f ${blocks}; exec "$@"`, 'sh', program, 'index', at],
+            { env: box.env(cache), encoding: 'utf8' });
+        assert.equal(status, 1, stderr);
+        assert.match(stderr, /^dbrx-ls index: .*\.db: .*\n$/);
+    }
+    const again = report([at], cache);
+    assert.equal(again.parsed + again.reused, 900);
 });
 
 function canMount() {

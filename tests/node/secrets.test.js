@@ -94,7 +94,7 @@ function assertClean(bytes, what) {
 
 /** All files the program wrote: databases, counters, logs. */
 function written(sandbox) {
-    const places = [sandbox.cache, sandbox.state, sandbox.runtime, sandbox.config, sandbox.home];
+    const places = [path.join(sandbox.directory, 'trace'), sandbox.cache, sandbox.state, sandbox.runtime, sandbox.config, sandbox.home];
     return places.flatMap((place) => fs.readdirSync(place, { recursive: true }).map((file) => path.join(place, file)))
         .filter((file) => fs.lstatSync(file).isFile());
 }
@@ -150,15 +150,19 @@ test('no secret is in a prompt, a log, a trace or an index', async () => {
         assertClean(said.stdout.toString() + said.stderr.toString(), 'prompt --batch');
 
         for (let i = 0; i < 4; i++) sandbox.write({ [`staged${i}.py`]: `password = "${secret('word')}"\n# ${secret(KEYS[i])}\n` });
+        sandbox.write({ '.gitmessage': `Tell why.\n\npassword = "${secret('word')}"\n` });
+        git('config', 'commit.template', '.gitmessage');
         git('add', '-A');
         const { code, stderr } = await commitMessage(sandbox, engine, []);
         assert.ok([0, 1].includes(code), stderr);
         assertClean(stderr, 'the log of commit-message');
         assertPromptsClean(engine, 1);
 
+        const trace = path.join(sandbox.directory, 'trace');
+        fs.mkdirSync(trace, { mode: 0o700 });
         const workspace = { applyEdit: true, workspaceEdit: { documentChanges: true, resourceOperations: ['create'] } };
         client = await startServer({ endpoint: engine.endpoint, sandbox, env: { DBRX_LOG: 'debug' },
-            capabilities: { workspace } });
+            capabilities: { workspace }, args: ['--trace', trace] });
         await client.waitForStatus((s) => ['ready', 'degraded'].includes(s.state));
         const traces = [];
         client.connection.onNotification('$/logTrace', (params) => traces.push(params));
@@ -181,7 +185,7 @@ test('no secret is in a prompt, a log, a trace or an index', async () => {
         assert.ok(traces.length > 10);
         assertClean(JSON.stringify([traces, client.statuses, client.messages, client.logs]), 'the trace');
         const found = written(sandbox);
-        assert.ok(found.some((file) => file.endsWith('.db')));
+        assert.ok(found.some((file) => file.endsWith('.db')) && fs.readdirSync(trace).length === 1);
         for (const file of found) assertClean(fs.readFileSync(file, 'latin1'), file);
         assert.ok(planted.length >= 200, `${planted.length} secrets`);
     } finally {

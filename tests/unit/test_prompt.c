@@ -592,6 +592,95 @@ static void test_map_begins_the_prompt(void **state)
     prompt_session_close(s);
 }
 
+enum { LINES = 6000, HEADS = 40 };
+
+/* Lines of one file that are all different, more than any budget holds. */
+static buffer many_lines(void)
+{
+    buffer b = {0};
+    for (int i = 0; i < LINES; i++)
+        buffer_print(&b, "%*sline_%06d = reckon_up(\"漢字 é\", line_%06d);\n", i % 3 * 4, "", i,
+                     i / 2);
+    return b;
+}
+
+/* Definitions whose heads have three lines each. */
+static void many_heads(struct excerpt *items, char heads[HEADS][160])
+{
+    for (int i = 0; i < HEADS; i++) {
+        snprintf(heads[i], sizeof heads[i],
+                 "int head_%02d_begins(const char *name,\n    size_t size_of_it,\n    int "
+                 "head_%02d_ends)",
+                 i, i);
+        items[i] = (struct excerpt){.path = TEXT("other.c"),
+                                    .content = text_of(heads[i]),
+                                    .from = (uint32_t)i * 1000,
+                                    .reason = "test",
+                                    .score = 2.0 - i * 0.01};
+    }
+}
+
+/* Each line of the file in the prompt is a line of the file, and each head that begins also ends; the tail
+ * is the last line, which `assert_tail_meets_gap` looks at. */
+static void assert_nothing_is_cut(const struct prompt *p, text content, size_t *n_lines,
+                                  size_t *n_heads)
+{
+    text rest = p->text, line;
+    *n_lines = *n_heads = 0;
+    while (text_next_line(&rest, &line)) {
+        if (rest.size == 0 || text_find(line, TEXT("reckon_up"), 0) == SIZE_MAX) continue;
+        buffer whole = {0};
+        buffer_print(&whole, "%.*s\n", (int)line.size, line.bytes);
+        size_t at = text_find(content, buffer_text(&whole), 0);
+        assert_true(at != SIZE_MAX && (at == 0 || content.bytes[at - 1] == '\n'));
+        buffer_free(&whole);
+        ++*n_lines;
+    }
+    for (int i = 0; i < HEADS; i++) {
+        char begin[40], end[80];
+        snprintf(begin, sizeof begin, "head_%02d_", i);
+        snprintf(end, sizeof end, "size_of_it,\n    int head_%02d_ends)", i);
+        bool begins = text_find(p->text, text_of(begin), 0) != SIZE_MAX;
+        assert_int_equal(begins, text_find(p->text, text_of(end), 0) != SIZE_MAX);
+        *n_heads += begins;
+    }
+}
+
+static void test_layouts_cut_nothing(void **state)
+{
+    (void)state;
+    static const size_t budgets[] = {1024, 1531, 2048, 4096, 8192, 16384, 32768};
+    struct excerpt items[HEADS];
+    char heads[HEADS][160];
+    buffer content = many_lines();
+    many_heads(items, heads);
+    const struct excerpts proposal = {.items = items, .n = HEADS};
+    struct document_view d = view("a.py", buffer_text(&content));
+    for (size_t i = 0; i < sizeof budgets / sizeof *budgets; i++) {
+        size_t most = 0, n_lines, n_heads = 0;
+        prompt_session *s = session();
+        for (size_t k = 0; k <= 6; k++) {
+            struct prompt p;
+            struct prompt_options options = {
+                .budget_tokens = budgets[i], .want_text = true, .proposal = &proposal};
+            size_t at = utf8_floor(d.content, content.size * k / 6);
+            at = k == 6 ? content.size : text_find(d.content, TEXT("\n"), at);
+            assert_int_equal(prompt_build(&p, s, cl100k, &d, at, &options, NULL), OK);
+            assert_true(p.ids.n <= budgets[i] && utf8_valid(p.text));
+            assert_nothing_is_cut(&p, d.content, &n_lines, &n_heads);
+            assert_tail_meets_gap(&p, d.content, at);
+            if (p.ids.n > most) most = p.ids.n;
+            assert_true(n_lines > 0);
+            prompt_free(&p);
+        }
+        /* A fresh window takes half of its room, so that it can grow. */
+        assert_true(most * 5 > budgets[i] * 2);
+        assert_true(budgets[i] < 4096 || n_heads == HEADS);
+        prompt_session_close(s);
+    }
+    buffer_free(&content);
+}
+
 static int open_tokenizer(void **state)
 {
     (void)state;
@@ -624,6 +713,7 @@ int main(void)
         cmocka_unit_test(test_jumps_cost_half_the_budget),
         cmocka_unit_test(test_coming_back_finds_the_prompt),
         cmocka_unit_test(test_map_begins_the_prompt),
+        cmocka_unit_test(test_layouts_cut_nothing),
         cmocka_unit_test(test_hostile_documents),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);

@@ -173,30 +173,34 @@ static void similar_lines_and_recent_places(void **state)
 }
 
 /* Definitions whose names stand nowhere in the document yet, and which way each comes. */
+static const struct {
+    const char *path, *document, *file, *words;
+    enum retrieve_source source;
+} unnamed[] = {
+    {"app/main.ts", "import {} from '@pk/types';\nconst s = |;\n", "types/src/index.ts",
+     "interface Shape", SOURCE_IMPORT},
+    {"app/main.ts", "import {} from '@pk/types/deep';\nconst s = |;\n", "types/src/index.ts",
+     "interface Shape", SOURCE_IMPORT},
+    /* By package.json's "main", built from the sources, and two files that hand it on. */
+    {"app/main.ts", "import {} from '@pk/core';\nconst s = |;\n", "core/src/inner.shape.ts",
+     "interface Deep", SOURCE_IMPORT},
+    {"app/main.ts", "import {} from '@pk/stub';\nconst s = |;\n", "stub/src/all.ts",
+     "interface Built", SOURCE_IMPORT},
+    {"app/main.ts", "import {} from '@lib/tool';\nconst s = |;\n", "app/library/tool.ts",
+     "interface Tool", SOURCE_IMPORT},
+    {"go/two.go", "package a\n\nfunc main() {\n\t|\n}\n", "go/one.go", "func Helper(n int) int",
+     SOURCE_IMPORT},
+    {"py/main.py", "import pkg\n\ny = |\n", "py/pkg/__init__.py", "def package_opens(name)",
+     SOURCE_IMPORT},
+    {"rs/src/a.rs", "use crate::deep::*;\n\nfn f() {\n    |\n}\n", "rs/src/deep.rs",
+     "pub fn dig_down(n: u32)", SOURCE_IMPORT},
+    {"t/test_b.py", "def test_b():\n    |\n", "lib/client.py", "def make_client(name)", SOURCE_KIN},
+    {"x/a.c", "int a(void)\n{\n    |\n}\n", "y/b.h", "int partner_open(void)", SOURCE_TOGETHER},
+};
+
 static void what_is_not_named_yet(void **state)
 {
     (void)state;
-    static const struct {
-        const char *path, *document, *file, *words;
-        enum retrieve_source source;
-    } rows[] = {
-        {"app/main.ts", "import {} from '@pk/types';\nconst s = |;\n", "types/src/index.ts",
-         "interface Shape", SOURCE_IMPORT},
-        {"app/main.ts", "import {} from '@pk/types/deep';\nconst s = |;\n", "types/src/index.ts",
-         "interface Shape", SOURCE_IMPORT},
-        /* By package.json's "main", built from the sources, and two files that hand it on. */
-        {"app/main.ts", "import {} from '@pk/core';\nconst s = |;\n", "core/src/inner.shape.ts",
-         "interface Deep", SOURCE_IMPORT},
-        {"app/main.ts", "import {} from '@pk/stub';\nconst s = |;\n", "stub/src/all.ts",
-         "interface Built", SOURCE_IMPORT},
-        {"app/main.ts", "import {} from '@lib/tool';\nconst s = |;\n", "app/library/tool.ts",
-         "interface Tool", SOURCE_IMPORT},
-        {"go/two.go", "package a\n\nfunc main() {\n\t|\n}\n", "go/one.go", "func Helper(n int) int",
-         SOURCE_IMPORT},
-        {"t/test_b.py", "def test_b():\n    |\n", "lib/client.py", "def make_client(name)",
-         SOURCE_KIN},
-        {"x/a.c", "int a(void)\n{\n    |\n}\n", "y/b.h", "int partner_open(void)", SOURCE_TOGETHER},
-    };
     struct opened o;
     shell("mkdir -p many/app many/types/src many/go many/t many/lib many/x many/y && cd many && "
           "git init -q && git config user.email a@b && git config user.name n && "
@@ -217,25 +221,28 @@ static void what_is_not_named_yet(void **state)
           "\"paths\": {\"@lib/*\": [\"library/*\",],}}}\n' > app/tsconfig.json && "
           "printf 'export interface Tool { a: 1 }\n' > app/library/tool.ts && "
           "printf 'package a\n\nfunc Helper(n int) int { return n }\n' > go/one.go && "
+          "mkdir -p py/pkg rs/src && "
+          "printf 'def package_opens(name):\n    return name\n' > py/pkg/__init__.py && "
+          "printf 'pub fn dig_down(n: u32) -> u32 {\n    n\n}\n' > rs/src/deep.rs && "
           "printf 'def make_client(name):\n    return name\n' > lib/client.py && "
           "printf 'def test_a():\n    c = make_client(1)\n' > t/test_a.py && "
           "for i in 1 2 3; do printf 'int a(void) { return '$i'; }\n' > x/a.c && "
           "printf 'int partner_open(void); /* '$i' */\n' > y/b.h && git add x y && "
           "git commit -qm $i; done");
     open_all(&o, "many");
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    for (size_t i = 0; i < sizeof unnamed / sizeof *unnamed; i++) {
         struct place p;
         struct excerpts e;
-        place_make(&p, rows[i].path, rows[i].document);
+        place_make(&p, unnamed[i].path, unnamed[i].document);
         find(&e, &o, &p);
-        const struct excerpt *found = excerpt_with(&e, rows[i].file, rows[i].words);
-        if (!found || found->source != rows[i].source)
-            fail_msg("%s: \"%s\" of %s: %s", rows[i].path, rows[i].words, rows[i].file,
+        const struct excerpt *found = excerpt_with(&e, unnamed[i].file, unnamed[i].words);
+        if (!found || found->source != unnamed[i].source)
+            fail_msg("%s: \"%s\" of %s: %s", unnamed[i].path, unnamed[i].words, unnamed[i].file,
                      found ? retrieve_source_name(found->source) : "not found");
         excerpts_free(&e);
-        p.q.without = 1u << rows[i].source;
+        p.q.without = 1u << unnamed[i].source;
         find(&e, &o, &p);
-        assert_null(excerpt_with(&e, rows[i].file, rows[i].words));
+        assert_null(excerpt_with(&e, unnamed[i].file, unnamed[i].words));
         excerpts_free(&e);
     }
     close_all(&o);

@@ -53,6 +53,47 @@ static void test_languages_are_found(void **state)
     assert_null(language_find(TEXT(""), TEXT("")));
 }
 
+/* Ids as VS Code documents them ("Known language identifiers"; CUDA's is that of its C/C++ extension), then
+ * filetypes of Neovim's runtime/lua/vim/filetype.lua, for the twenty languages that have a grammar. */
+static void test_editors_ids(void **state)
+{
+    (void)state;
+    static const char *const rows[][3] = {
+        {"c", "c", "C"},
+        {"cpp", "cpp", "C++"},
+        {"cuda-cpp", "cuda", "CUDA"},
+        {"python", "python", "Python"},
+        {"javascript", "javascript", "JavaScript"},
+        {"javascriptreact", "javascriptreact", "JavaScript"},
+        {"typescript", "typescript", "TypeScript"},
+        {"typescriptreact", "typescriptreact", "TSX"},
+        {"go", "go", "Go"},
+        {"rust", "rust", "Rust"},
+        {"java", "java", "Java"},
+        {"csharp", "cs", "C#"},
+        {"ruby", "ruby", "Ruby"},
+        {"php", "php", "PHP"},
+        {"lua", "lua", "Lua"},
+        {"shellscript", "sh", "Bash"},
+        {"shellscript", "bash", "Bash"},
+        {"json", "json", "JSON"},
+        {"jsonc", "jsonc", "JSON"},
+        {"yaml", "yaml", "YAML"},
+        {"dockercompose", "yaml.docker-compose", "YAML"},
+        {"toml", "toml", "TOML"},
+        {"html", "html", "HTML"},
+        {"css", "css", "CSS"},
+        {"markdown", "markdown", "Markdown"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        for (int editor = 0; editor < 2; editor++) {
+            const struct language *l = language_find(text_of(rows[i][editor]), TEXT("x"));
+            if (!l || strcmp(l->name, rows[i][2]) != 0 || !l->grammar)
+                fail_msg("\"%s\" is not %s", rows[i][editor], rows[i][2]);
+        }
+    }
+}
+
 static void test_first_lines_name_a_program(void **state)
 {
     (void)state;
@@ -344,6 +385,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_languages_are_found),
+        cmocka_unit_test(test_editors_ids),
         cmocka_unit_test(test_first_lines_name_a_program),
         cmocka_unit_test(test_rows_are_distinct_and_whole),
         cmocka_unit_test(test_unknown_languages_have_no_tree),

@@ -115,6 +115,11 @@ static const struct example examples[] = {
      .must = "`"},
     {.rule = "a closer behind the gap is not doubled", "a.c", "f(|)\n", "a, b)", "a, b"},
     {.rule = "one closer too many", "a.c", "f(|);\n", "a));\n", "a", .asked = true},
+    {.rule = "a closer where only a grammar knows that the file lacks it",
+     "a.py",
+     "def f(room):\n    print(f\"{ro|\n",
+     "om}: at the top\")\n",
+     "om}: at the top\")"},
     {.rule = "punctuation behind the gap is not doubled", "a.c", "x = a|;\n", " + b;\n", " + b"},
     {.rule = "a closer behind the gap is replaced when more follows",
      "a.c",
@@ -395,6 +400,26 @@ static void test_oracle(void **state)
     }
 }
 
+/* At this place an edit of the tree has two errors after the answer, and a parse from the beginning three. */
+static void test_a_fresh_parse_has_the_last_word(void **state)
+{
+    (void)state;
+    enum { AT = 851, LINES_MAX = 12 };
+    const char *path = "tests/fixtures/Account.java";
+    buffer content = {0};
+    assert_int_equal(file_read(&content, path, MIB, NULL), OK);
+    for (size_t n = 0; n < LINES_MAX; n++) {
+        struct oracle o = {.path = path, .whole = buffer_text(&content), .at = AT, .many = true};
+        o.to = line_end_after(o.whole, AT, n);
+        for (int with_tree = 0; with_tree < 2; with_tree++) {
+            size_t asked[WRAPPINGS] = {0}, shown[WRAPPINGS] = {0};
+            o.with_tree = with_tree;
+            oracle_place_check(asked, shown, &o, n);
+        }
+    }
+    buffer_free(&content);
+}
+
 /* Where the run of closers and punctuation at the end of the line [at, end) begins. */
 static size_t closers_of(text whole, size_t at, size_t end)
 {
@@ -553,9 +578,13 @@ int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rules),           cmocka_unit_test(test_stops),
-        cmocka_unit_test(test_oracle),          cmocka_unit_test(test_oracle_before_closers),
-        cmocka_unit_test(test_hostile_answers), cmocka_unit_test(test_endless_answers),
+        cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_oracle),
+        cmocka_unit_test(test_a_fresh_parse_has_the_last_word),
+        cmocka_unit_test(test_oracle_before_closers),
+        cmocka_unit_test(test_hostile_answers),
+        cmocka_unit_test(test_endless_answers),
         cmocka_unit_test(test_places),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);

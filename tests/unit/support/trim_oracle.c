@@ -5,7 +5,7 @@
 
 #include "base/random.h"
 #include "base/utf.h"
-#include "context/syntax.h"
+#include "context/syntax_live.h"
 #include "context/trim.h"
 
 enum { LINES_MAX = 12, CUT_PIECES = 40, BELOW_BYTES = 300 };
@@ -131,14 +131,14 @@ static text must_of(text before, const tokenizer *t)
     return text_slice(tail, end, tail.size);
 }
 
-/* Parsing has a bound in time, which a busy machine may reach. */
+/* As an open document is parsed: however long it takes, up to a bound far away. */
 static syntax *parse_patiently(const char *path, text content)
 {
-    enum { TRIES = 20 };
-    const struct language *l = language_find(TEXT(""), text_of(path));
-    syntax *s = NULL;
-    for (int i = 0; i < TRIES && l && l->grammar && !s; i++)
-        if (syntax_parse(&s, l, content, NULL) != OK) s = NULL;
+    enum { STEP_US = 20000 };
+    live_syntax *l = live_syntax_open(language_find(TEXT(""), text_of(path)));
+    while (!live_syntax_go_on(l, content, STEP_US)) {}
+    syntax *s = syntax_share(live_syntax_tree(l), content);
+    live_syntax_close(l);
     return s;
 }
 
