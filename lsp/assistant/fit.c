@@ -9,9 +9,9 @@
 #include "lsp/assistant/guidance.h"
 #include "lsp/assistant/state.h"
 
-/* Nats by which the line below must follow an earlier end more likely than the last one: seven times as
- * likely. With less, right lines are cut off (inference/nano/README.md). */
-static const double shorter_margin = 2;
+/* Nats by which the line below must follow an earlier end more likely than the last one. With less, lines
+ * are cut off that belong there (inference/nano/README.md has the table). */
+static const double shorter_margin = 6;
 
 enum { FIT_MS = 4000 }; /* longer than anybody waits */
 

@@ -123,10 +123,9 @@ async function fitted(fit, body) {
 }
 
 test('an answer of several lines stops where the line below follows most likely', async () => {
-    const rows = [[[-9, -3, -7], '    int sum = 0;\n    sum += 1;'], [[-3, -9, -9], '    int sum = 0;'],
-        [[-9, -9, -2], THREE.slice(0, -4)], [[-5, -3.1, -5], THREE.slice(0, -4)],
-        [[-5, -2.9, -5], '    int sum = 0;\n    sum += 1;'],
-        [[-1, null, -9], THREE.slice(0, -4)]];
+    const whole = THREE.slice(0, -4), [first, second] = ['    int sum = 0;', '    int sum = 0;\n    sum += 1;'];
+    const rows = [[[-19, -3, -17], second], [[-3, -19, -19], first], [[-9, -9, -2], whole],
+        [[-9, -3.1, -9], whole], [[-9, -2.9, -9], second], [[-1, null, -9], whole]];
     for (const [scores, expected] of rows) {
         await fitted(() => scores, async (client, engine, uri) => {
             const [item] = await client.complete(uri, BLOCK.position, { invoked: true });
@@ -143,7 +142,7 @@ test('an answer of several lines stops where the line below follows most likely'
 });
 
 test('what was cut off is not offered as what comes next', async () => {
-    await fitted(() => [-1, -9, -9], async (client, engine, uri) => {
+    await fitted(() => [-1, -19, -19], async (client, engine, uri) => {
         const [item] = await client.complete(uri, BLOCK.position, { invoked: true });
         engine.script = '```';
         const line = { line: 9, character: 0 };
@@ -178,7 +177,7 @@ test('a key that goes on with an answer whose end is looked for does not begin a
         await engine.until(() => engine.fits.length, 'it is looked for');
         const next = client.complete(uri, client.type(uri, BLOCK.position, ' '), { invoked: true });
         await engine.until(() => engine.fits.length === 2, 'and again, further on');
-        scores([-9, -1, -9]);
+        scores([-19, -1, -19]);
         const [item] = await next;
         assert.equal(item.insertText, '    int sum = 0;\n    sum += 1;'.slice(1));
         assert.equal(engine.requests.length, 1);
