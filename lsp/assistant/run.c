@@ -18,7 +18,7 @@ enum { BEHIND_MS = 10000, UNSURE_TOKENS_MIN = 3, WARM_MISSING_MAX = 64 };
 
 /* Mean log-probability of what is shown unasked: below, each token was less likely than one in twenty.
  * The highest value of inference/nano/sure.py's table that keeps 95 % of the answers whose first line
- * is right; it leaves out 14 % of all. */
+ * is right; it leaves out 11 % of all. */
 static const double sure_mean_min = -3.0;
 
 static void output_free(struct output *o)

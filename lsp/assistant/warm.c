@@ -391,12 +391,14 @@ static void wish_begin(assistant *a, const struct warm_wish *wish)
     call_free(c);
 }
 
-/* Real work first: while a run of ours is under way, nothing is warmed. */
+/* Real work first: while a run of ours is under way, or its end is looked for, nothing is warmed. */
 static bool is_busy(const assistant *a)
 {
     if (a->warmer.running) return true;
     for (const struct run *r = a->runs; r; r = r->next)
         if (r->call) return true;
+    for (const struct completion *c = a->completions; c; c = c->next)
+        if (c->fit) return true;
     return false;
 }
 

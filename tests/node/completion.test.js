@@ -239,10 +239,11 @@ test('Automatic does not wait for a slow engine, Invoked does; the late line is 
 });
 
 test('Invoked gives up too', async () => {
-    await session({ engine: { script: HANG } }, async (client) => {
+    await session({ engine: { script: HANG } }, async (client, engine) => {
         const { text, position } = upTo('return first');
         const uri = client.open('a.c', text);
         assert.deepEqual(await client.complete(uri, position, { invoked: true }), []);
+        assert.equal(engine.requests[0].closedBy, null, 'before the engine is given up');
     });
 });
 

@@ -67,6 +67,7 @@ function repliesCheck(output) {
         if (message.id === undefined || message.method) continue;
         assert.ok(!seen.has(message.id), `a second reply to ${message.id}`);
         seen.add(message.id);
+        if (message.result && 'items' in message.result) assert.ok(Array.isArray(message.result.items), 'a list, never null');
         if (message.error) assert.equal(message.error.code, CANCELLED, JSON.stringify(message));
     }
 }
