@@ -312,7 +312,7 @@ static void on_done(void *context, const struct action_result *r)
                                 view_finish(j->view, r->reason), "cut", r->reason != NULL));
         return;
     }
-    if (j->view) view_finish(j->view, r->reason ? r->reason : "it was cut off");
+    if (j->view) json_decref(view_finish(j->view, r->reason ? r->reason : "it was cut off"));
     if (r->outcome == ACTION_REFUSED) {
         job_refuse(j, r->code, r->reason);
         return;

@@ -87,13 +87,15 @@ static void job_settle(struct commit_job *c)
         json_decref(result);
         return;
     }
-    if (json_is_object(result))
-        job_finish(j, result);
-    else if (c->killed)
+    if (json_is_object(result)) {
+        job_finish(j, result); /* it is the reply's from here on */
+        return;
+    }
+    json_decref(result);
+    if (c->killed)
         job_fail(j, RPC_CANCELLED, "cancelled");
     else
         job_fail(j, RPC_REQUEST_FAILED, reason[0] ? reason : "it ended without an answer");
-    if (!json_is_object(result)) json_decref(result);
 }
 
 static void handles_close(struct commit_job *c)
