@@ -111,6 +111,13 @@ void device_memory_close(void)
     if (--m.depth == 0 && !REACHABLE && !m.stays_open) protect(PROT_NONE);
 }
 
+bool device_memory_large(void) { return m.end > STRICT_BYTES; }
+
+void device_memory_bar(bool closed)
+{
+    if (!REACHABLE) protect(closed ? PROT_NONE : PROT_READ | PROT_WRITE);
+}
+
 void device_memory_settle(void)
 {
     if (!m.stays_open || m.depth > 0) return;

@@ -19,6 +19,11 @@ void *device_memory_take(size_t bytes);
 /* Returns the bytes of the block, 0 when it is none. */
 size_t device_memory_give(void *block);
 
+/* Closed to the kernel itself, however large it is, and open to it again. `large`: that costs some ten
+ * microseconds. */
+void device_memory_bar(bool closed);
+bool device_memory_large(void);
+
 /* May be nested. A large memory stays open behind the last close until the host waits and settles. */
 void device_memory_open(void);
 void device_memory_close(void);

@@ -496,7 +496,7 @@ static void block_begin(int n)
     e.n_arrays = 0;
     e.shared_used = e.shared_large;
     e.waited = false;
-    if (e.guarded) device_memory_close();
+    if (e.guarded) device_memory_bar(true);
     e.shared = fiber_shared_renew(e.shared, e.shared ? e.shared + BLOCK_ENDED : NULL, SHARED_BYTES);
     if (!e.shared) broken("out of memory");
     emulator_poison(e.shared, e.shared_large);
@@ -548,7 +548,7 @@ static void block_unlock(int n)
 {
     if (all_meet(n, EMULATOR_GRID_WAIT)) {
         e.waited = true;
-        if (e.guarded) device_memory_open();
+        if (e.guarded) device_memory_bar(false);
         return;
     }
     if (all_meet(n, EMULATOR_BLOCK_SYNC) || some_warps_meet(n) || hopper_copy_one()) return;
@@ -604,7 +604,8 @@ static void launch(const struct captured *l)
         emulator_now.block[0] = (int)(at % x);
         emulator_now.block[1] = (int)(at / x % y);
         emulator_now.block[2] = (int)(at / x / y);
-        e.guarded = e.early && i % 16 < 2; /* to close memory costs as much as to run a block */
+        /* To close memory costs as much as to run a block. */
+        e.guarded = e.early && (device_memory_large() ? i == 0 : i % 16 < 2);
         block_run(l->threads);
     }
     fiber_acquire(&e.kernel_ended);

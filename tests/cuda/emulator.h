@@ -55,7 +55,7 @@ void emulator_graph_run(const struct emulator_graph *graph);
 void emulator_graph_free(struct emulator_graph *graph);
 
 /* Of the next launch: it may begin before the one before it has ended, so till all threads of a block
- * have come to emulator_grid_wait the device's memory is closed (in the first two blocks of sixteen), and
+ * have come to emulator_grid_wait the device's memory is closed (in the first blocks, and some more), and
  * every block must come there. */
 void emulator_early_set(void);
 void emulator_grid_wait(void);

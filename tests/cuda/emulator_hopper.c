@@ -83,7 +83,7 @@ static struct {
     int n_barriers;
     struct tile tiles[TILES_MAX];
     int n_tiles;
-    unsigned char seen[EMULATOR_SHARED_MAX]; /* by the async proxy */
+    _Alignas(16) unsigned char seen[EMULATOR_SHARED_MAX]; /* by the async proxy */
     struct warp warps[WARPS_MAX];
     struct issued issued[WARPS_MAX / 4][LOG_MAX];
 } h;

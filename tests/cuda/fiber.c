@@ -125,7 +125,7 @@ void fiber_copy_unseen(void *to, const void *from, size_t bytes)
     for (size_t i = 0; i < words; i++) word[i] = from_word[i];
     for (size_t i = 4 * words; i < bytes; i++) byte[i] = from_byte[i];
 #else
-    memcpy(to, from, bytes);
+    memmove(to, from, bytes);
 #endif
 }
 

@@ -57,7 +57,7 @@ static inline void fiber_writes(void *at, size_t bytes)
     SANITIZER_WRITES(at, bytes);
 }
 
-/* A copy that no sanitizer of races hears of: the emulator's own. */
+/* A copy, perhaps to lower addresses of the same, that no sanitizer of races hears of. */
 void fiber_copy_unseen(void *to, const void *from, size_t bytes);
 
 #endif
