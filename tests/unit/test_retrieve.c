@@ -256,7 +256,7 @@ static void similar_lines_are_of_the_same_language(void **state)
     struct place p;
     struct excerpts e;
     shell("mkdir -p prose && cd prose && git init -q && for i in 1 2 3 4 5 6 7 8 9 10 11 12; do "
-          "printf 'unusual_word second_word third_word\\n' > $i.md; done && "
+          "echo \"unusual_word second_word third_word $i\" > $i.md; done && "
           "printf 'int a(void)\n{\n    int n = unusual_word + second_word * third_word;\n"
           "    return n + other_words_that_make_it_longer;\n}\n' > a.c");
     open_all(&o, "prose");
