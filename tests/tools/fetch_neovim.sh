@@ -12,29 +12,7 @@ if [ -x "$program" ] && "$program" --version >/dev/null 2>&1; then
     exit 0
 fi
 fail() { echo "$*" >&2; exit 1; }
-[ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] || fail "only fetched for Debian amd64"
-
-uri=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
-    sed -nE 's/^(URIs: *|deb (\[[^]]*\] )?)(https?:[^ ]*\/debian)\/?( .*)?$/\3/p' | head -1)
-[ -n "$uri" ] || fail "no Debian source in /etc/apt"
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-mkdir -p "$to/apt/lists/partial" "$to/apt/archives/partial" "$to/root"
-: >"$to/apt/status"
-echo "deb [signed-by=$keyring] $uri $suite main" >"$to/apt/sources.list"
-
-private_apt() { # its own lists, cache and (empty) list of what is installed
-    apt-get -qq -o Dir::Etc::sourcelist="$to/apt/sources.list" -o Dir::Etc::sourceparts=- \
-        -o Dir::State="$to/apt" -o Dir::State::lists="$to/apt/lists" \
-        -o Dir::State::status="$to/apt/status" -o Dir::Cache="$to/apt" \
-        -o Dir::Cache::archives="$to/apt/archives" -o APT::Sandbox::User= \
-        -o APT::Install-Recommends=false -o Debug::NoLocking=true "$@" >"$to/apt/log" 2>&1
-}
-private_apt update || fail "apt-get update for $suite: $(tail -1 "$to/apt/log")"
-private_apt -y --download-only install neovim patchelf || fail "neovim of $suite: $(tail -1 "$to/apt/log")"
-for package in "$to"/apt/archives/*.deb; do
-    dpkg -x "$package" "$to/root" || fail "cannot unpack $package"
-done
-rm -rf "$to/apt"
+sh "$(dirname "$0")/fetch_debian.sh" "$suite" "$to" neovim patchelf
 
 # Bound to its own C library; it starts itself again, so calling it through the loader is not enough.
 lib=$to/root/usr/lib/x86_64-linux-gnu
