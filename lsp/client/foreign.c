@@ -92,6 +92,7 @@ void foreign_learn(engine_client *c)
                           : detokenize_write(&body, c->engine.model, ids.ids, ids.n, &err);
     if (s == OK) {
         struct http_request request = {.path = "/detokenize",
+                                       .fresh = true,
                                        .body = buffer_text(&body),
                                        .limits = {.connect_ms = HANDSHAKE_CONNECT_MS,
                                                   .total_ms = HANDSHAKE_ANSWER_MS,

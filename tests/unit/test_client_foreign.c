@@ -12,6 +12,8 @@
 #include <cmocka.h> /* last: its macro `fail` is not our function */
 
 #define JSON_HEAD "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+/* It says that it closes: a connection closed without a word may fail whoever uses it next. */
+#define MISSING "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 #define REFUSED(status)                                                                            \
     "HTTP/1.1 " status " Refused\r\nConnection: close\r\n\r\n"                                     \
     "{\"error\":{\"message\":\"refused with " status "\"}}"
@@ -29,25 +31,25 @@ static const struct {
     const char *name, *handshake, *models, *detokenize, *reason, *form;
     int max_model_len, usable_len;
 } foreigners[] = {
-    {"vLLM, its length told", NOT_FOUND, MODELS("\"id\":\"theirs\",\"max_model_len\":4096"),
+    {"vLLM, its length told", MISSING, MODELS("\"id\":\"theirs\",\"max_model_len\":4096"),
      JSON_HEAD "{\"prompt\":\"<|im_start|>" SAMPLE "<|im_end|>\"}",
      "no /v1/dbrx there; 4096 tokens by /v1/models", "tokenizer: cl100k", 4096, 4096},
-    {"llama.cpp, control tokens left out", NOT_FOUND, MODELS("\"id\":\"theirs\""),
+    {"llama.cpp, control tokens left out", MISSING, MODELS("\"id\":\"theirs\""),
      JSON_HEAD "{\"content\":\"" SAMPLE "\"}", "8192 tokens assumed", "tokenizer: cl100k", 8192,
      8192},
-    {"known by its name", NOT_FOUND, MODELS("\"id\":\"databricks/DBRX-instruct\""), NOT_FOUND, "",
+    {"known by its name", MISSING, MODELS("\"id\":\"databricks/DBRX-instruct\""), MISSING, "",
      "tokenizer: cl100k", 8192, 8192},
-    {"of another vocabulary", NOT_FOUND, MODELS("\"id\":\"dbrx\",\"max_model_len\":3000"),
+    {"of another vocabulary", MISSING, MODELS("\"id\":\"dbrx\",\"max_model_len\":3000"),
      JSON_HEAD "{\"text\":\"quite another text\"}", "3000 tokens by /v1/models",
      "by chat, for its tokenizer is another: no token healing", 3000, 1980},
-    {"a service that says nothing", NOT_FOUND, NOT_FOUND, NOT_FOUND, "8192 tokens assumed",
+    {"a service that says nothing", MISSING, MISSING, MISSING, "8192 tokens assumed",
      "by chat, for its tokenizer is not known (--model DIR names one): no token healing, no exact "
      "budget, no warming",
      8192, 5406},
     {"a page for everything", "HTTP/1.1 200 OK\r\n\r\n<html>", MODELS("\"id\":\"theirs\""),
      "HTTP/1.1 200 OK\r\n\r\n<html>", "its /v1/dbrx is no handshake", "by chat", 8192, 5406},
     {"of another api", "HTTP/1.1 200 OK\r\n\r\n{\"api\":7,\"version\":\"3.2.1\"}",
-     MODELS("\"id\":\"dbrx\""), NOT_FOUND,
+     MODELS("\"id\":\"dbrx\""), MISSING,
      "its version is 3.2.1 (api 7), ours " DBRX_VERSION " (api 1)", "tokenizer: cl100k", 8192,
      8192},
 };
@@ -55,7 +57,7 @@ static const struct {
 static void peer_foreign(struct fixture *f, const char *models, const char *detokenize)
 {
     peer_ours(&f->server);
-    f->server.replies[ROUTE_HANDSHAKE] = (struct reply){NOT_FOUND, AFTER_CLOSE, NULL};
+    f->server.replies[ROUTE_HANDSHAKE] = (struct reply){MISSING, AFTER_CLOSE, NULL};
     f->server.replies[ROUTE_MODELS] = (struct reply){models, AFTER_CLOSE, NULL};
     f->server.replies[ROUTE_DETOKENIZE] = (struct reply){detokenize, AFTER_CLOSE, NULL};
     f->server.replies[ROUTE_CHAT] = (struct reply){CHAT_AB, AFTER_CLOSE, NULL};
@@ -149,7 +151,7 @@ static void test_what_it_refuses(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
         struct fixture f = {0};
-        peer_foreign(&f, MODELS("\"id\":\"dbrx\""), NOT_FOUND);
+        peer_foreign(&f, MODELS("\"id\":\"dbrx\""), MISSING);
         f.server.replies[ROUTE_COMPLETIONS] = (struct reply){refusals[i].ids, AFTER_CLOSE, NULL};
         f.server.replies[ROUTE_CHAT] = (struct reply){refusals[i].chat, AFTER_CLOSE, NULL};
         f.server.later[ROUTE_CHAT] = (struct reply){refusals[i].chat_later, AFTER_CLOSE, NULL};
@@ -181,7 +183,7 @@ static void test_a_proven_form_stays(void **state)
 {
     (void)state;
     struct fixture f = {0};
-    peer_foreign(&f, MODELS("\"id\":\"dbrx\""), NOT_FOUND);
+    peer_foreign(&f, MODELS("\"id\":\"dbrx\""), MISSING);
     f.server.later[ROUTE_COMPLETIONS] = (struct reply){REFUSED("400"), AFTER_CLOSE, NULL};
     fixture_open(&f);
     run_until_state(&f, ENGINE_DEGRADED);
@@ -201,7 +203,7 @@ static void test_several_choices_tell_nothing(void **state)
 {
     (void)state;
     struct fixture f = {0};
-    peer_foreign(&f, MODELS("\"id\":\"dbrx\""), NOT_FOUND);
+    peer_foreign(&f, MODELS("\"id\":\"dbrx\""), MISSING);
     f.server.replies[ROUTE_COMPLETIONS] = (struct reply){REFUSED("400"), AFTER_CLOSE, NULL};
     fixture_open(&f);
     run_until_state(&f, ENGINE_DEGRADED);
@@ -220,7 +222,7 @@ static void test_a_new_link_asks_anew(void **state)
 {
     (void)state;
     struct fixture f = {0};
-    peer_foreign(&f, MODELS("\"id\":\"dbrx\""), NOT_FOUND);
+    peer_foreign(&f, MODELS("\"id\":\"dbrx\""), MISSING);
     f.server.replies[ROUTE_COMPLETIONS] = (struct reply){REFUSED("400"), AFTER_CLOSE, NULL};
     f.server.later[ROUTE_CHAT] = (struct reply){EVENTS_HEAD DELTA("a"), AFTER_CLOSE, NULL};
     fixture_open(&f);
@@ -301,7 +303,7 @@ static void test_streams(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
         struct fixture f = {0};
-        peer_foreign(&f, MODELS("\"id\":\"theirs\""), NOT_FOUND);
+        peer_foreign(&f, MODELS("\"id\":\"theirs\""), MISSING);
         f.server.replies[ROUTE_CHAT] = (struct reply){streams[i].reply, streams[i].after, NULL};
         fixture_open(&f);
         run_until_state(&f, ENGINE_DEGRADED);
@@ -321,7 +323,7 @@ static void test_cancel_closes_the_stream(void **state)
 {
     (void)state;
     struct fixture f = {.cancel_on_text = true};
-    peer_foreign(&f, MODELS("\"id\":\"theirs\""), NOT_FOUND);
+    peer_foreign(&f, MODELS("\"id\":\"theirs\""), MISSING);
     f.server.replies[ROUTE_CHAT] = (struct reply){EVENTS_HEAD, AFTER_DRIP, DELTA("b")};
     fixture_open(&f);
     run_until_state(&f, ENGINE_DEGRADED);
@@ -337,7 +339,7 @@ static void test_a_refused_key(void **state)
 {
     (void)state;
     struct fixture f = {0};
-    peer_foreign(&f, MODELS("\"id\":\"theirs\""), NOT_FOUND);
+    peer_foreign(&f, MODELS("\"id\":\"theirs\""), MISSING);
     f.server.replies[ROUTE_CHAT] = (struct reply){REFUSED("401"), AFTER_CLOSE, NULL};
     fixture_open(&f);
     run_until_state(&f, ENGINE_DEGRADED);
