@@ -107,6 +107,7 @@ static void place_make(trim *t, const struct trim_options *options)
     p->fence_size = options->fence.size ? options->fence.size : 3;
     p->many_lines = options->many_lines;
     p->style = trim_text_indent_style(d->content, cursor, &p->indent_unit);
+    p->indented = trim_gap_is_indented(p->language, d->content, cursor, p->indent_unit);
     bracket_balance_make(&p->balance, p->language, d->content, cursor, d->tree);
     t->prose_is_text = bracket_place_in_words(&p->balance, p->language, p->before);
     text below = buffer_text(&t->below), line;

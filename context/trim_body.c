@@ -240,9 +240,22 @@ static bool next_line(struct trim_body *b, text line)
     return true;
 }
 
+/* A gap that stands where the block begins needs no white space: what the first line has of it, all have
+ * too many. */
+static text undeeper(struct trim_body *b, text line)
+{
+    size_t n = 0;
+    while (n < line.size && (line.bytes[n] == ' ' || line.bytes[n] == '\t')) n++;
+    if (n == line.size) return line;
+    if (b->n_visible == 0 && b->n_lines == 0) b->n_deeper = n;
+    size_t wanted = b->n_lines ? b->place->before.size + b->n_deeper : b->n_deeper;
+    return n >= wanted ? text_slice(line, b->n_deeper, line.size) : line;
+}
+
 bool trim_body_line(struct trim_body *b, text line)
 {
     bool bare;
+    if (b->place->indented) line = undeeper(b, line);
     if (b->ended) return false;
     if (b->n_lines == BODY_LINES_MAX) return end(b, "the answer is very long");
     bool alone = b->n_lines > 0 || trim_text_is_blank(b->place->before);

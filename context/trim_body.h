@@ -25,6 +25,7 @@ struct trim_place {
     size_t indent_unit;
     size_t fence_size;
     bool many_lines;
+    bool indented; /* the gap stands as deep as the block that the line above it opens */
 };
 
 struct body_line {
@@ -46,9 +47,14 @@ struct trim_body {
     bool in_block_by_line; /* by its last character, where no bracket says so */
     size_t replace_bytes;  /* of place->rest, swallowed by the first line */
     buffer whole_line;     /* the first line as it came, where a bracket of it was refused */
+    size_t n_deeper;       /* characters of white space too many in front of each line */
     bool ended;
     const char *reason; /* static; why it ended */
 };
+
+/* trim_place.c: what `indented` says, for a gap behind nothing but white space. */
+bool trim_gap_is_indented(const struct language *l, text content, size_t cursor_byte,
+                          size_t indent_unit);
 
 void trim_body_begin(struct trim_body *b, struct trim_place *place);
 

@@ -6,6 +6,7 @@
 #include "base/utf.h"
 #include "context/syntax.h"
 #include "context/trim.h"
+#include "context/trim_body.h"
 #include "context/trim_text.h"
 
 static size_t start_of_line(text content, size_t at)
@@ -80,6 +81,19 @@ static bool opens_block(const struct language *l, text line)
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (text_ends(t, text_of(words[i]))) return true;
     return false;
+}
+
+bool trim_gap_is_indented(const struct language *l, text content, size_t cursor_byte,
+                          size_t indent_unit)
+{
+    size_t from = start_of_line(content, cursor_byte);
+    text before = text_slice(content, from, cursor_byte),
+         opener = text_trim(line_above(content, from));
+    if (!l || before.size == 0 || !trim_text_is_blank(before) || opener.size == 0) return false;
+    char last = opener.bytes[opener.size - 1];
+    if (last != '{' && (last != ':' || l->block_opener != ':')) return false;
+    size_t above = trim_text_indent(line_above(content, from), indent_unit);
+    return trim_text_indent(before, indent_unit) >= above + indent_unit;
 }
 
 bool trim_wants_many_lines(const struct document_view *document, size_t cursor_byte, bool invoked)
