@@ -12,7 +12,7 @@ enum {
     REPORTED_NAMES_MAX = 16,   /* of one diagnostic */
     REPORTED_LINES_APART = 30, /* from the gap */
     SYMBOLS_MAX = 600,         /* of one file */
-    LIKE_FILES_MAX = 64, /* prose, data and other languages among them */
+    LIKE_FILES_MAX = 64,       /* prose, data and other languages among them */
     SIMILAR_WORDS_MAX = 16,
     SIMILAR_LINES = 16
 };

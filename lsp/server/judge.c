@@ -39,7 +39,10 @@ const char *judge_refusal(const document *d)
     return c->verdict == VERDICT_ALLOWED ? NULL : c->verdict == VERDICT_NONE ? waiting : c->why;
 }
 
-bool judge_waits(struct server *s, const document *d) { return document_exclusion(s, d) == waiting; }
+bool judge_waits(struct server *s, const document *d)
+{
+    return document_exclusion(s, d) == waiting;
+}
 
 static void held_free(struct server *s, struct held *h)
 {
