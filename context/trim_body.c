@@ -136,10 +136,14 @@ static bool opens_block(const struct trim_body *b, text line)
 
 static bool is_closer(char c) { return c == ')' || c == ']' || c == '}'; }
 
+/* A backslash before its end makes the next line part of it: in shells, makefiles, C's macros, Python. */
+static bool goes_on(text line) { return text_ends(line, TEXT("\\")); }
+
 /* Where the block that the gap stands in, or that the first line opened, is over. */
 static const char *block_end_before(const struct trim_body *b, text line)
 {
     if (b->n_visible == 0 || b->stack.n > 0 || trim_text_is_blank(line)) return NULL;
+    if (b->lines[b->n_lines - 1].goes_on) return NULL;
     size_t indent = indent_of(b, line);
     text plain = text_trim(line);
     if (is_closer(plain.bytes[0])) return NULL; /* the brackets decide */
@@ -158,8 +162,11 @@ static void accept(struct trim_body *b, text line)
     else
         buffer_put_text(&b->accepted, line);
     buffer_put_char(&b->accepted, '\n');
-    *kept = (struct body_line){b->accepted.size, text_hash(line), b->stack.n == 0,
-                               trim_text_is_blank(line)};
+    *kept = (struct body_line){.end = b->accepted.size,
+                               .hash = text_hash(line),
+                               .balanced = b->stack.n == 0 && !goes_on(line),
+                               .blank = trim_text_is_blank(line),
+                               .goes_on = goes_on(line)};
     b->n_visible += !kept->blank;
 }
 
@@ -278,6 +285,7 @@ size_t trim_body_ends(const struct trim_body *b, bool finished, size_t ends[BODY
 {
     size_t n = b->n_lines, n_ends = 0;
     bool whole = b->stack.n == 0 || (finished && closed_by_file(b));
+    if (n && b->lines[n - 1].goes_on) whole = false;
     while (!whole && n > 1 && (!b->lines[n - 1].balanced || b->lines[n - 1].blank)) n--;
     for (size_t i = 0; i < n; i++)
         if (i + 1 == n || (b->lines[i].balanced && !b->lines[i].blank))

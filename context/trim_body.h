@@ -31,8 +31,9 @@ struct trim_place {
 struct body_line {
     size_t end; /* of the accepted text behind this line, with its line end */
     uint64_t hash;
-    bool balanced; /* all brackets the answer opened are closed behind this line */
+    bool balanced; /* all brackets the answer opened are closed behind this line, and it is whole */
     bool blank;
+    bool goes_on; /* the next line is part of it */
 };
 
 struct trim_body {
