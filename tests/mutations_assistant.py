@@ -96,7 +96,7 @@ FAULTS = [
     ("the_command_says_nothing", "lsp/assistant/acceptance.c",
      [("    a->counters.typed--;\n    a->counters.accepted++;\n", "")], "acceptance.test.js", None),
     ("not_warmed_when_opened", "lsp/assistant/warm.c",
-     [("    wish_put(a, WARM_OPEN, q, 0);\n", ""), ("    wish_put(a, WARM_OPEN, q, REST_MS); /*", "    /*")], WARM, "a document that was opened"),
+     [("    wish_put(a, WARM_OPEN, q, GATHER_MS);\n", ""), ("    wish_put(a, WARM_OPEN, q, REST_MS); /*", "    /*")], WARM, "a document that was opened"),
     ("not_warmed_when_changed", "lsp/assistant/warm.c",
      [("    if (!foreseen) wish_put(a, WARM_CHANGE, q, 0);\n    wish_put(a, WARM_REST, q, REST_MS);", "    (void)foreseen;")],
      WARM, "after a change"),

@@ -8,6 +8,7 @@
 #include "lsp/assistant/state.h"
 
 enum {
+    GATHER_MS = 60,            /* what is gathered when a document is opened mostly is */
     REST_MS = 150,             /* what is gathered for a place is there by then */
     SWITCH_MS = 1000,          /* looked elsewhere for so long: may come back */
     TOKENS_MIN = 16,           /* fewer are computed with the question in no time */
@@ -109,7 +110,7 @@ void warm_opened(assistant *a, struct session *s, struct question *q)
 {
     latest_set(s, q);
     activity_note(a, s);
-    wish_put(a, WARM_OPEN, q, 0);
+    wish_put(a, WARM_OPEN, q, GATHER_MS);
     wish_put(a, WARM_OPEN, q, REST_MS); /* with what is gathered by then */
 }
 

@@ -1,167 +1,111 @@
-// What `--trace DIR` keeps of a session, and `dbrx-ls replay` on it.
+// Twenty real changes typed again key by key, in an editor that closes brackets and indents, beside a
+// model that knows what comes next: what is shown stays while the typed text agrees with it.
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { after, before, test } from 'node:test';
-import { startServer } from './support/lsp_client.js';
-import { program } from './support/modules.js';
+import test from 'node:test';
+import { session } from './support/completing.js';
+import { repository } from './support/modules.js';
 import { oracle } from './support/oracle.js';
-import { Sandbox } from './support/sandbox.js';
-import { startScriptedEngine } from './support/scripted_engine.js';
+import { Typist } from './support/typist.js';
 
-const TRUTH = 'int add(int first, int second)\n{\n    return first + second;\n}\n';
-const TYPED = TRUTH.replace(' + second;', '');
-const AT = { line: 2, character: 16 };
-const OTHER = TRUTH.replace('first + second', 'first - second');
-const KEY = `AKIA${'Q3W5E7R9T1Y2U4I6'}`; // the format of an access key
-const answering = (truth) => ({ script: oracle({ 'a.c': truth }, { lines: 1 }) });
+const commits = JSON.parse(fs.readFileSync(path.join(repository, 'tests/fixtures/commits.json')));
+const positionAt = (text, offset) => {
+    const lines = text.slice(0, offset).split('\n');
+    return { line: lines.length - 1, character: lines.at(-1).length };
+};
+const offsetAt = (text, { line, character }) =>
+    text.split('\n').slice(0, line).reduce((sum, one) => sum + one.length + 1, character);
+const bare = (text) => text.replace(/\s/g, '');
 
-let sandbox, traces, file;
-
-const lines = () => fs.readFileSync(file, 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line));
-
-async function withEngine(options, body) {
-    const engine = await startScriptedEngine(options);
-    try {
-        return await body(engine);
-    } finally {
-        await engine.close();
-    }
+/** What of a suggestion is left to be seen once the document is `text` with the cursor at `cursor`:
+ *  reckoned from the text it would make, white space aside. NULL: what was typed contradicts it. */
+function remains(shown, text, cursor) {
+    const typed = bare(text.slice(0, cursor));
+    return bare(shown.accepted).startsWith(typed)
+        ? bare(shown.accepted.slice(0, shown.end)).slice(typed.length) : null;
 }
 
-function run(args) {
-    const child = spawn(program, args, { cwd: sandbox.work, env: sandbox.env() });
-    const result = { out: '', err: '' };
-    child.stdout.setEncoding('utf8').on('data', (text) => { result.out += text; });
-    child.stderr.setEncoding('utf8').on('data', (text) => { result.err += text; });
-    return new Promise((resolve) => {
-        child.on('close', (code) => resolve({ ...result, code }));
+/** Right for a while, then wrong: every third answer. */
+const erring = (script) => (request) => {
+    const reply = script(request);
+    if (request.index % 3 || !reply.text) return reply;
+    return { ...reply, text: reply.text.slice(0, 20) + reply.text.slice(20).replace(/[aeiou]/g, 'y') };
+};
+
+/** Types a change; returns what was seen. `take`: suggestions are taken over now and then. */
+async function replay(client, engine, commit, { take, errs }) {
+    const truth = commit.before + commit.typed + commit.after;
+    const knows = oracle({ [commit.path]: truth }, { elsewhere: 'nothing();\n```' });
+    engine.script = errs ? erring(knows) : knows;
+    const seen = { keys: 0, asked: 0, shown: 0, taken: 0, replaced: [], contradicted: 0 };
+    const uri = client.open(commit.path, commit.before + commit.after);
+    const typist = new Typist(commit, (from, to, text) => {
+        client.change(uri, { start: positionAt(typist.text, from), end: positionAt(typist.text, to) }, text);
     });
-}
-
-const replayed = (truth, ...args) => withEngine(answering(truth), async (engine) => {
-    const { code, out, err } = await run(['replay', traces, '--endpoint', engine.endpoint, '--speed', '4', ...args]);
-    assert.equal(code, 0, err);
-    return { out, requests: engine.requests.length };
-});
-
-/** One session: a file typed in, one that holds secrets by its name, one that holds a key. */
-before(async () => {
-    sandbox = new Sandbox();
-    traces = path.join(sandbox.directory, 'traces/of/mine');
-    sandbox.write({ 'a.c': TYPED, '.env': 'PASSWORD=hunter2hunter2\n', 'k.c': `const char *key = "${KEY}";\n` });
-    await withEngine(answering(TRUTH), async (engine) => {
-        const client = await startServer({ sandbox, endpoint: engine.endpoint, args: ['--trace', traces] });
-        try {
-            await client.waitForStatus((status) => status.state === 'ready');
-            assert.match(client.status.reason, /--trace/);
-            const uri = client.open('a.c');
-            assert.equal((await client.complete(uri, AT, { invoked: true }))[0].insertText, ' + second;');
-            client.change(uri, { start: AT, end: AT }, ' ');
-            await client.complete(uri, { line: 2, character: 17 }, { invoked: true });
-            const env = client.open('.env');
-            client.change(env, { start: { line: 1, character: 0 }, end: { line: 1, character: 0 } }, 'TOKEN=unsaved-words\n');
-            assert.deepEqual(await client.complete(env, { line: 2, character: 0 }, { invoked: true }), []);
-            client.open('k.c');
-            await client.until(() => fs.readFileSync(path.join(traces, fs.readdirSync(traces)[0]), 'utf8').includes('char *key'), 'the trace of k.c');
-            await client.shutdown();
-            assert.match(client.stderr, /trace: .* keeps the text of documents/);
-        } finally {
-            await client.close();
+    let shown = null;
+    for (let step = 0; !typist.done; step++) {
+        assert.ok(step < 4 * commit.typed.length + 100, `${commit.path}: the typist gets nowhere`);
+        typist.key();
+        assert.equal(client.text(uri), typist.text);
+        const left = shown && remains(shown, typist.text, typist.cursor);
+        if (shown && left === null) seen.contradicted++;
+        const position = positionAt(typist.text, typist.cursor);
+        const [item] = await client.complete(uri, position);
+        seen.asked++;
+        // Left with nothing but closers, a suggestion is as good as typed.
+        const stays = left && /[^)\]}'"`;,]/.test(left);
+        const was = shown;
+        shown = item ? { accepted: client.accepted(uri, item),
+            end: offsetAt(typist.text, item.range.start) + item.insertText.length } : null;
+        if (item) seen.shown++;
+        const now = shown && remains(shown, typist.text, typist.cursor);
+        if (stays && (!now || !left.startsWith(now)))
+            seen.replaced.push({ path: commit.path, text: typist.text.slice(-20 + typist.cursor, typist.cursor),
+                was: was.accepted.slice(typist.cursor, was.end), left, now });
+        if (item && item.range.start.line !== position.line) seen.replaced.push({ moved: item });
+        if (take && item && step % 3 === 0 && commit.typed.length > 0 && truth.startsWith(shown.accepted.slice(0, shown.end))) {
+            const from = offsetAt(typist.text, item.range.start);
+            if (from + item.insertText.length > truth.length - commit.after.length) continue;
+            typist.take(from, offsetAt(typist.text, item.range.end), item.insertText);
+            shown = null;
+            seen.taken++;
         }
+    }
+    seen.keys = typist.keys;
+    client.closeDocument(uri);
+    return seen;
+}
+
+const ways = [
+    ['typing all of it', { take: false, errs: false }],
+    ['taking suggestions over', { take: true, errs: false }],
+    ['with a model that errs', { take: false, errs: true }],
+];
+
+for (const [how, { take, errs }] of ways) {
+    test(`20 real commits, ${how}: nothing that agrees is replaced, hidden or moved`, async (t) => {
+        assert.equal(commits.length, 20);
+        const sum = { keys: 0, asked: 0, shown: 0, taken: 0, contradicted: 0 };
+        const replaced = [];
+        let sent = 0;
+        await session({ engine: {} }, async (client, engine) => {
+            for (const commit of commits) {
+                const seen = await replay(client, engine, commit, { take, errs });
+                for (const name of Object.keys(sum)) sum[name] += seen[name];
+                replaced.push(...seen.replaced);
+            }
+            sent = engine.requests.length;
+        });
+        const characters = commits.reduce((n, { typed }) => n + typed.length, 0);
+        t.diagnostic(`${characters} characters, ${sum.keys} keys: ${characters - sum.keys} saved`);
+        t.diagnostic(`${sum.asked} asked, ${sent} requests sent, ${sum.asked - sent} answered without`);
+        t.diagnostic(`${sum.shown} times something was shown, ${sum.taken} taken over`);
+        t.diagnostic(`${replaced.length} times it was replaced while the text agreed`);
+        assert.deepEqual(replaced, []);
+        assert.ok(sum.shown > sum.asked / (take ? 4 : 2), 'something is shown');
+        if (!take && !errs) assert.ok(sent < sum.asked / 4, 'most is answered from the cache');
+        if (errs) assert.ok(sum.contradicted > 20, 'what errs is contradicted');
+        if (take) assert.ok(sum.keys < characters / 2, 'keys are saved');
     });
-    const names = fs.readdirSync(traces);
-    assert.equal(names.length, 1);
-    file = path.join(traces, names[0]);
-});
-after(() => sandbox.close());
-
-test('a trace is its owner\'s alone: 0600 in 0700', () => {
-    assert.equal(fs.statSync(file).mode & 0o777, 0o600);
-    assert.equal(fs.statSync(traces).mode & 0o777, 0o700);
-});
-
-test('it has every message of both sides, in order of time', () => {
-    const all = lines();
-    const methods = all.filter((line) => line.from === 'client').map((line) => line.message.method);
-    assert.equal(methods[0], 'initialize');
-    assert.equal(methods.at(-1), 'exit');
-    assert.equal(methods.filter((name) => name === 'textDocument/inlineCompletion').length, 3);
-    const ids = all.filter((line) => line.message?.method && line.from === 'client' && 'id' in line.message).map((line) => line.message.id);
-    const answered = all.filter((line) => line.from === 'server' && 'id' in line.message && !line.message.method).map((line) => line.message.id);
-    assert.deepEqual(answered.toSorted(), ids.toSorted(), 'each question has its answer');
-    const times = all.map((line) => line.ms);
-    assert.deepEqual(times, times.toSorted((a, b) => a - b));
-    const [document] = all.filter((line) => line.text?.uri.endsWith('/a.c'));
-    assert.equal(document.text.text, TYPED);
-});
-
-test('of a document that no model may read it has lengths and hashes', () => {
-    const text = fs.readFileSync(file, 'utf8');
-    for (const secret of ['hunter2', 'unsaved-words', KEY]) assert.ok(!text.includes(secret), secret);
-    const opened = lines().find((line) => line.message?.params?.textDocument?.uri?.endsWith('/.env'));
-    const content = 'PASSWORD=hunter2hunter2\n';
-    assert.deepEqual(opened.message.params.textDocument.text,
-        { bytes: content.length, sha256: createHash('sha256').update(content).digest('hex') });
-    assert.ok(!lines().some((line) => line.text?.uri.endsWith('/.env')));
-    assert.match(text, /const char \*key = \\"\*{20}\\"/);
-});
-
-test('replay: the same answers are no difference', async () => {
-    const { out, requests } = await replayed(TRUTH, '--json');
-    const [session] = JSON.parse(out).sessions;
-    assert.equal(session.file, file);
-    assert.deepEqual(session.differences, []);
-    const [row] = session.methods;
-    // The .env is opened by nobody this time, so its question is one that got no answer.
-    assert.deepEqual([row.method, row.asked, row.same, row.different, row.unanswered],
-        ['textDocument/inlineCompletion', 3, 2, 0, 1]);
-    assert.ok(row.now_ms_p50 > 0 && row.then_ms_p50 > 0);
-    assert.ok(requests >= 1);
-});
-
-test('replay: other answers are told, place by place', async () => {
-    const [session] = JSON.parse((await replayed(OTHER, '--json')).out).sessions;
-    assert.ok(session.differences.length >= 1);
-    const [first] = session.differences;
-    assert.deepEqual([first.then[0].insertText, first.now[0].insertText], [' + second;', ' - second;']);
-    assert.deepEqual(first.position, AT);
-    const { out } = await replayed(OTHER);
-    assert.match(out, /a\.c:3:17\n {4}then {2}\+ second;\n {4}now {3}- second;\n/);
-    assert.match(out, /textDocument\/inlineCompletion +3 /);
-});
-
-test('replay changes nothing of what is replayed, nor its counters', async () => {
-    const counters = path.join(sandbox.state, 'dbrx-ls/stats.jsonl');
-    const was = [fs.readFileSync(counters), fs.readFileSync(file), fs.readFileSync(path.join(sandbox.work, 'a.c'))];
-    await replayed(TRUTH);
-    assert.deepEqual([fs.readFileSync(counters), fs.readFileSync(file), fs.readFileSync(path.join(sandbox.work, 'a.c'))], was);
-});
-
-test('a trace that was cut off is replayed as far as it goes; another file is refused with its line', async () => {
-    const whole = fs.readFileSync(file, 'utf8'), own = path.join(sandbox.directory, 'cut.jsonl');
-    const end = whole.indexOf('\n', whole.indexOf('inlineCompletion'));
-    fs.writeFileSync(own, whole.slice(0, end + 20));
-    await withEngine(answering(TRUTH), async (engine) => {
-        const { code, out, err } = await run(['replay', own, '--json', '--endpoint', engine.endpoint]);
-        assert.equal(code, 0, err);
-        assert.equal(JSON.parse(out).sessions[0].cut, true);
-        fs.writeFileSync(own, whole.replace(/\n.*\n/, '\nnonsense\n'));
-        const refused = await run(['replay', own, '--endpoint', engine.endpoint]);
-        assert.equal(refused.code, 1);
-        assert.match(refused.err, /cut\.jsonl: line 2 is none of a trace/);
-    });
-});
-
-for (const [args, code, message] of [
-    [['replay'], 2, /expected one DIR or FILE/], [['replay', '/a', '/b'], 2, /expected one/],
-    [['replay', '/no/such/place'], 1, /\/no\/such\/place/], [['replay', '.', '--speed', '0'], 2, /--speed/],
-    [['replay', '.'], 2, /no trace \(\*\.jsonl\) lies there/],
-    [['--trace', '/proc/no'], 1, /\/proc\/no/]])
-    test(`${args.join(' ')}: one line`, () => {
-        const done = spawnSync(program, args, { cwd: sandbox.work, env: sandbox.env(), encoding: 'utf8', input: '' });
-        assert.equal(done.status, code, done.stderr);
-        assert.match(done.stderr, message);
-    });
+}

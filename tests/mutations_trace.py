@@ -1,7 +1,7 @@
 """Faults of traces and their replay; mutations.py puts them in."""
 
 TRACE, PLAY, REPORT, TEST = ("lsp/server/trace.c", "lsp/cli/replay_session.c", "lsp/cli/replay.c",
-                             "replay.test.js")
+                             "trace.test.js")
 
 FAULTS = [
     ("a_trace_may_be_read_by_all", TRACE, [("O_CLOEXEC, 0600)", "O_CLOEXEC, 0644)")], TEST, None),
