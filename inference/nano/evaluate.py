@@ -219,6 +219,16 @@ def parses(path, before, piece, after, reference):
     return None if now is None else float(now <= then)
 
 
+def item_text(said, before):
+    """What `complete --json` said is shown behind `before`; None: nothing."""
+    items = json.loads(said or "{}").get("items", [])
+    if not items:
+        return None
+    column = len(before) - before.rfind("\n") - 1
+    start = items[0]["range"]["start"]["character"] if "range" in items[0] else column
+    return items[0]["text"][column - start :]
+
+
 def trimmed(project, model, path, one):
     """What an editor would be shown, asked for by key."""
     before, _, after, _ = one
@@ -238,12 +248,7 @@ def trimmed(project, model, path, one):
         ),
     )
     project.put(path, project.texts[path])
-    items = json.loads(done.stdout or "{}").get("items", [])
-    if not items:
-        return None
-    column = len(before) - before.rfind("\n") - 1
-    start = items[0]["range"]["start"]["character"] if "range" in items[0] else column
-    return items[0]["text"][column - start :]
+    return item_text(done.stdout, before)
 
 
 def measure_completions(engine, encoder, projects, options, rng):

@@ -7,8 +7,6 @@ fills them in as an editor would have it; once with an engine that scores the li
 end of the answer (lsp/assistant/fit.c), once with one that does not say it can. Take projects that the
 model never saw."""
 
-import argparse
-import json
 import os
 import random
 import shutil
@@ -17,9 +15,9 @@ import subprocess
 import tempfile
 import threading
 
-from evaluate import Engine, Tally, parses, similarity
+from evaluate import Engine, Tally, item_text, parses, similarity
 from gaps import Project
-from sure import rows_read
+from sure import options_of, rows_read
 
 FEATURE, HIDDEN = b'"score_behind"', b'"------------"'
 
@@ -67,12 +65,8 @@ def shown(project, path, one, endpoint):
         env=dict(os.environ, XDG_CACHE_HOME=project.folder + ".cache"),
     )
     project.put(path, project.texts[path])
-    items = json.loads(done.stdout or "{}").get("items", [])
-    if not items:
-        return None
-    column = len(before) - before.rfind("\n") - 1
-    start = items[0]["range"]["start"]["character"] if "range" in items[0] else column
-    return items[0]["text"][column - start :].rstrip()
+    text = item_text(done.stdout, before)
+    return text and text.rstrip()
 
 
 def tally_add(tally, path, one, text):
@@ -121,13 +115,7 @@ def table(tallies):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("sources", nargs="+", help="folders of projects the model never saw")
-    parser.add_argument("--program", default="build/dbrx-ls")
-    parser.add_argument("--model", default="build/model")
-    parser.add_argument("--files", type=int, default=200, help="of each project")
-    parser.add_argument("--places", type=int, default=60, help="of each project, one a file")
-    parser.add_argument("--seed", type=int, default=1)
+    parser = options_of(__doc__)
     options = parser.parse_args()
     options.program = os.path.abspath(options.program)
     options.model = os.path.abspath(options.model)

@@ -94,14 +94,20 @@ def table(found):
         )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def options_of(words):
+    """What a measurement on projects of somebody else is asked to do."""
+    parser = argparse.ArgumentParser(description=words.split("\n")[0])
     parser.add_argument("sources", nargs="+", help="folders of projects the model never saw")
     parser.add_argument("--program", default="build/dbrx-ls")
     parser.add_argument("--model", default="build/model")
     parser.add_argument("--files", type=int, default=200, help="of each project")
     parser.add_argument("--places", type=int, default=60, help="of each project, one a file")
     parser.add_argument("--seed", type=int, default=1)
+    return parser
+
+
+def main():
+    parser = options_of(__doc__)
     parser.add_argument("--answers", help="a file for the single answers, as JSON")
     options = parser.parse_args()
     options.program = os.path.abspath(options.program)
