@@ -112,7 +112,8 @@ function figuresOf(completion) {
     const number = (value, digits) => (Number.isFinite(value) ? value.toFixed(digits) : '?');
     return [
         `first token after ${number(report.ms.first_token, 0)} ms`,
-        `${number(report.tokens_per_s, 1)} tokens/s`,
+        // 0: all tokens came at once, and tell nothing of a rate.
+        ...(report.tokens_per_s > 0 ? [`${number(report.tokens_per_s, 1)} tokens/s`] : []),
         `${report.cached} of ${report.tokens} prompt tokens reused`,
         `${ms} ms in all`,
     ].join(', ');

@@ -43,7 +43,7 @@ function M.lines()
         field(status, 'reason', '  reason: %s') or false,
         model or false,
         field(status, 'endpoint', '  engine: %s') or false,
-        field(status, 'tokens_per_s', '  speed: %.1f tokens/s') or false,
+        status.tokens_per_s ~= 0 and field(status, 'tokens_per_s', '  speed: %.1f tokens/s') or false,
         field(status, 'cached_share', '  share of prompt tokens from the cache: %.2f') or false,
         '  server: ' .. (cmd and table.concat(cmd, ' ') or problem),
         '  this buffer: ' .. (server.client(buffer) and 'completed' or 'not completed'),
