@@ -7,7 +7,6 @@
  * the next key comes first. What a question cost is read from dbrx/prompt, what the server's handlers
  * took from its trace. Tokens that were not in the cache are told by the kind of step before the
  * question: they are what warming is for, and no other program of the machine changes them. */
-#include <ftw.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -259,14 +258,6 @@ static void counters_read(struct lsp_way *w, const char *directory)
     json_decref(root);
 }
 
-static int entry_remove(const char *path, const struct stat *about, int kind, struct FTW *where)
-{
-    (void)about;
-    (void)kind;
-    (void)where;
-    return remove(path);
-}
-
 static status way_open(struct lsp_way *w, const struct bench_request *request,
                        const struct typing_session *s, error *err)
 {
@@ -288,7 +279,7 @@ static void way_end(struct lsp_way *w)
     if (!w->directory[0]) return;
     lsp_editor_close(&w->editor);
     counters_read(w, w->directory);
-    nftw(w->directory, entry_remove, 16, FTW_DEPTH | FTW_PHYS);
+    lsp_editor_forget(w->directory);
 }
 
 static double share(int64_t part, int64_t whole)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -126,4 +127,15 @@ void lsp_editor_close(struct lsp_editor *e)
     close(e->from_server);
     frame_reader_free(&e->frames);
     e->process = 0;
+}
+
+static int entry_remove(const char *path, const struct stat *about, int kind, struct FTW *where)
+{
+    (void)about, (void)kind, (void)where;
+    return remove(path);
+}
+
+void lsp_editor_forget(const char *directory)
+{
+    nftw(directory, entry_remove, 16, FTW_DEPTH | FTW_PHYS);
 }

@@ -40,4 +40,7 @@ status lsp_editor_wait(struct lsp_editor *e, int64_t until_us, const bool *done,
 /* Ends it, and waits until it is gone. */
 void lsp_editor_close(struct lsp_editor *e);
 
+/* Removes a server's directory with all that it left there; links are not followed. */
+void lsp_editor_forget(const char *directory);
+
 #endif

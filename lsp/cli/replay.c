@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,12 +267,6 @@ static status files_replay(json_t *sessions, const struct replay_request *r, err
     return code;
 }
 
-static int entry_remove(const char *path, const struct stat *about, int kind, struct FTW *where)
-{
-    (void)about, (void)kind, (void)where;
-    return remove(path);
-}
-
 static status replay(struct replay_request *r, error *err)
 {
     json_t *sessions = json_array(), *session;
@@ -285,7 +278,7 @@ static status replay(struct replay_request *r, error *err)
     }
     bench_signals_catch();
     status code = files_replay(sessions, r, err);
-    nftw(r->directory, entry_remove, 16, FTW_DEPTH | FTW_PHYS);
+    lsp_editor_forget(r->directory);
     if (code == OK && r->json)
         return command_write_json(json_pack("{s:o}", "sessions", sessions), err);
     json_array_foreach(sessions, i, session)
