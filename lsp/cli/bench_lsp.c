@@ -36,6 +36,7 @@ struct lsp_way {
     double last_ttft_ms;
     int64_t n_asked, n_cancelled, n_items;
     int64_t n_prompt, n_cached;
+    int64_t peak_bytes;
     struct samples ttft_ms, reply_ms, handler_ms, missing;
     struct samples kind_missing[N_TYPING_KINDS];
     struct assistant_counters counters;
@@ -277,6 +278,7 @@ static void way_end(struct lsp_way *w)
 {
     if (w->player.session) typing_player_close(&w->player);
     if (!w->directory[0]) return;
+    w->peak_bytes = lsp_editor_peak_bytes(&w->editor);
     lsp_editor_close(&w->editor);
     counters_read(w, w->directory);
     lsp_editor_forget(w->directory);
@@ -309,6 +311,11 @@ static json_t *kinds_json(struct lsp_way *w)
     return out;
 }
 
+static double peak_mib(const struct lsp_way *w)
+{
+    return w->peak_bytes ? (double)w->peak_bytes / (1 << 20) : (double)NAN;
+}
+
 static json_t *way_json(struct lsp_way *w)
 {
     const struct assistant_counters *n = &w->counters;
@@ -334,6 +341,7 @@ static json_t *way_json(struct lsp_way *w)
         {"reply_ms_p50", samples_percentile(&w->reply_ms, 50)},
         {"reply_ms_p95", samples_percentile(&w->reply_ms, 95)},
         {"handler_ms_p99", samples_percentile(&w->handler_ms, 99)},
+        {"front_peak_mib", peak_mib(w)},
     };
     json_object_set_new(out, "after", kinds_json(w));
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
@@ -345,14 +353,14 @@ static void way_print(struct lsp_way *w)
 {
     const struct assistant_counters *n = &w->counters;
     int64_t n_wasted = n->warm_tokens - n->warm_useful, n_known = n->from_cache + n->from_running;
-    printf("%-12s %6lld %8lld %6lld %9s %9s %8s %8s %9lld %9lld %8s %8s\n",
+    printf("%-12s %6lld %8lld %6lld %9s %9s %8s %8s %9lld %9lld %8s %8s %6s\n",
            w->warms ? "warming" : "no warming", (long long)w->n_asked, (long long)n->requests,
            (long long)n_known, figure_text(100 * share(n->measured_warm, n->measured), 1),
            figure_text((double)(n->prompt_tokens - n->cached_tokens), 0),
            figure_text(samples_percentile(&w->ttft_ms, 50), 1),
            figure_text(samples_percentile(&w->ttft_ms, 95), 1), (long long)n->warm_tokens,
            (long long)n_wasted, figure_text(share(n->warm_tokens, n->warm_useful), 2),
-           figure_text(samples_percentile(&w->handler_ms, 99), 2));
+           figure_text(samples_percentile(&w->handler_ms, 99), 2), figure_text(peak_mib(w), 0));
 }
 
 static void kinds_print(struct lsp_way *ways)
@@ -395,9 +403,9 @@ static void way_free(struct lsp_way *w)
 
 static void ways_print(struct lsp_way *ways)
 {
-    printf("%-12s %6s %8s %6s %9s %9s %8s %8s %9s %9s %8s %8s\n", "", "asked", "requests", "cache",
-           "<=64 new%", "computed", "TTFT p50", "p95 ms", "warm tok", "wasted", "per use",
-           "p99 ms");
+    printf("%-12s %6s %8s %6s %9s %9s %8s %8s %9s %9s %8s %8s %6s\n", "", "asked", "requests",
+           "cache", "<=64 new%", "computed", "TTFT p50", "p95 ms", "warm tok", "wasted", "per use",
+           "p99 ms", "MiB");
     for (int i = 0; i < N_WAYS; i++) way_print(&ways[i]);
     kinds_print(ways);
 }

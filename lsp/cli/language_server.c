@@ -1,4 +1,5 @@
 /* No subcommand: the language server on stdin and stdout. */
+#include <malloc.h>
 #include <unistd.h>
 
 #include "lsp/cli/command.h"
@@ -31,6 +32,17 @@ static void configure(struct server_options *o, struct configuration *c, error *
     o->files[0] = c->system.settings;
     o->files[1] = c->user.settings;
     if (!o->api_key) o->api_key = configuration_nearest(c, "apiKey");
+}
+
+/* One heap for all threads. glibc gives each thread of the pool its own, and each keeps what one large
+ * document or gathering needed once; large blocks go back to the system, however large others were. */
+static void memory_share(void)
+{
+#ifdef M_ARENA_MAX
+    enum { LARGE_BYTES = 128 << 10 };
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+#endif
 }
 
 int command_language_server(int argc, char **argv)
@@ -72,6 +84,7 @@ int command_language_server(int argc, char **argv)
         return command_fail("language server", &err);
     }
     options.flags.n_threads = (int32_t)n_threads;
+    memory_share();
     error fault;
     configure(&options, &configuration, &fault);
     if (server_run(&exit_code, &options, &err) != OK)

@@ -115,6 +115,18 @@ status lsp_editor_wait(struct lsp_editor *e, int64_t until_us, const bool *done,
     }
 }
 
+int64_t lsp_editor_peak_bytes(const struct lsp_editor *e)
+{
+    char path[64], line[256];
+    long long kib = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)e->process);
+    FILE *file = fopen(path, "re");
+    if (!file) return 0;
+    while (kib == 0 && fgets(line, sizeof line, file)) sscanf(line, "VmHWM: %lld", &kib);
+    fclose(file);
+    return kib * 1024;
+}
+
 void lsp_editor_close(struct lsp_editor *e)
 {
     if (!e->process) return;

@@ -37,6 +37,9 @@ void lsp_editor_notify(struct lsp_editor *e, const char *method, json_t *params)
 /* Handles what comes until `until_us` (clock_us), or until *done is true. ERR_NETWORK: it ended. */
 status lsp_editor_wait(struct lsp_editor *e, int64_t until_us, const bool *done, error *err);
 
+/* The most memory it has had at once, in bytes (VmHWM); 0 where the system does not say. */
+int64_t lsp_editor_peak_bytes(const struct lsp_editor *e);
+
 /* Ends it, and waits until it is gone. */
 void lsp_editor_close(struct lsp_editor *e);
 
