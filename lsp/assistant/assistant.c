@@ -24,8 +24,14 @@ status assistant_open(assistant **out, const struct assistant_options *options, 
         return fail(err, ERR_IO, "timer: %s", uv_strerror(code));
     }
     a->timer.data = a;
+    warm_engine_changed(a);
     *out = a;
     return OK;
+}
+
+void assistant_engine_changed(assistant *a)
+{
+    if (!a->closing) warm_engine_changed(a);
 }
 
 void assistant_counters(const assistant *a, struct assistant_counters *out)

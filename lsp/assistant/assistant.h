@@ -68,17 +68,16 @@ struct completion_query {
     struct document_view document; /* copied as far as needed */
     text path;                     /* absolute; empty: the document is no file */
     uint64_t document_key;         /* same document, same key: a newer query supersedes */
-    int64_t version;
     size_t cursor_byte;
     bool invoked; /* the user asked; else typed */
 };
 
 /* Starts; the callback comes exactly once, from the loop, never from inside this call: when nothing
  * further can change the answer, or at the deadline with the whole lines that are there. A newer
- * query of the same document supersedes an older one (which is answered as cancelled) if version,
- * cursor or text differ; equal ones share one generation, and each gets of it what it wants, in its
- * own time. A generation goes on while what is typed agrees with what it says. From a callback everything of this header may be called. The handle is valid until the
- * callback returns. ERR_MEMORY; ERR_CANCELLED once the assistant closes: no callback comes then. */
+ * query of the same document supersedes an older one (which is answered as cancelled) if cursor or
+ * text differ; equal ones share one generation, and each gets of it what it wants, in its own time. A
+ * generation goes on while what is typed agrees with what it says. From a callback everything of this
+ * header may be called. The handle is valid until the callback returns. ERR_MEMORY; ERR_CANCELLED once the assistant closes: no callback comes then. */
 status assistant_complete(assistant *a, const struct completion_query *query,
                           void (*on_answer)(void *context, const struct completion_answer *answer),
                           void *context, completion **out, error *err);
@@ -103,6 +102,10 @@ void assistant_dismissed(assistant *a, uint64_t document_key);
 
 /* A document was opened, with this text. */
 void assistant_opened(assistant *a, const struct completion_query *query);
+
+/* The client's status is another one. An engine that is ready now has nothing in its cache: what is
+ * open is warmed as it is. */
+void assistant_engine_changed(assistant *a);
 
 /* Whether work may be done ahead of questions: it is wanted, the engine is ready, and a later
  * question is known to find what it leaves. */

@@ -267,8 +267,7 @@ static struct run *session_supersede(assistant *a, const struct session *session
     struct run *serving = NULL, *next;
     for (struct completion *c = a->completions; c; c = c->next)
         if (c->session == session && c != newest && !c->due &&
-            (c->question->query.version != q->query.version ||
-             !completion_place_equal(&c->question->place, &q->place)))
+            !completion_place_equal(&c->question->place, &q->place))
             completion_due_cancelled(c);
     for (struct run *r = a->runs; r; r = next) {
         next = r->next;

@@ -450,7 +450,7 @@ static status run_prepare(struct run *r, error *err)
     struct prompt_options layout = {.budget_tokens = assistant_budget(a, &max_tokens)};
     gatherer *g = q->path.size ? a->options.gatherer : NULL;
     /* A plan changes with warm requests, so that no question waits for excerpts; but the first one. */
-    if (!warm_takes_proposals(a) || !r->session->planned)
+    if (!assistant_warms(a) || !r->session->planned)
         layout.proposal = g ? gatherer_take(g, q->document_key) : a->options.excerpts;
     r->session->planned = r->session->planned || layout.proposal;
     layout.map = g ? gatherer_map(g, q->path) : a->options.map;

@@ -41,6 +41,7 @@ struct session {
     struct outcomes outcomes;
     bool planned;            /* excerpts have had their first say */
     struct question *latest; /* the document as it was last seen; NULL: not yet */
+    int64_t engine;          /* that has its newest prompt: warmer.engine when that was sent */
     struct session *next;
 };
 

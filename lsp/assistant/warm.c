@@ -10,7 +10,6 @@
 enum {
     GATHER_MS = 60,            /* what is gathered when a document is opened mostly is */
     REST_MS = 150,             /* what is gathered for a place is there by then */
-    SWITCH_MS = 1000,          /* looked elsewhere for so long: may come back */
     TOKENS_MIN = 16,           /* fewer are computed with the question in no time */
     FOREIGN_CACHED_MIN = 64,   /* a hit, and no chat template's beginning */
     DOCUMENT_MAX = 1024 * 1024 /* of larger ones a copy for each change costs too much */
@@ -30,17 +29,19 @@ struct warm_call {
     prompt_memory *plan; /* to adopt when it is complete; NULL: none */
 };
 
+static bool is_ready(const struct engine_status *e)
+{
+    return e->state == ENGINE_READY || e->state == ENGINE_DEGRADED;
+}
+
 /* On an engine of ours, or on one that has been seen to find tokens again. One asked by chat lays out
  * its tokens itself: what would be warmed is not what comes. */
 bool assistant_warms(const assistant *a)
 {
     const struct engine_status *now = engine_client_status(a->options.client);
-    if (a->options.no_warming || a->closing) return false;
-    if (now->state != ENGINE_READY && now->state != ENGINE_DEGRADED) return false;
+    if (a->options.no_warming || a->closing || !is_ready(now)) return false;
     return now->ours || (a->warmer.foreign_caches && !now->by_chat);
 }
-
-bool warm_takes_proposals(const assistant *a) { return assistant_warms(a); }
 
 static bool is_of(const struct question *q, uint64_t document_key)
 {
@@ -88,28 +89,17 @@ static void wish_put(assistant *a, enum warm_kind kind, struct question *q, int6
     assistant_wake(a, 0);
 }
 
-static void latest_set(struct session *s, struct question *q)
+static void latest_set(assistant *a, struct session *s, struct question *q)
 {
     q->n_references++;
     question_release(s->latest);
     s->latest = q;
-}
-
-/* The first event of another document: whoever looks elsewhere may come back. */
-static void activity_note(assistant *a, const struct session *s)
-{
-    struct warmer *w = &a->warmer;
-    struct session *left = w->active_key ? session_of(a, w->active_key) : NULL;
-    if (w->active_key == s->document_key) return;
-    w->active_key = s->document_key;
-    warm_drop(a, s->document_key, bit(WARM_SWITCH));
-    if (left && left->latest) wish_put(a, WARM_SWITCH, left->latest, SWITCH_MS);
+    a->warmer.active_key = s->document_key;
 }
 
 void warm_opened(assistant *a, struct session *s, struct question *q)
 {
-    latest_set(s, q);
-    activity_note(a, s);
+    latest_set(a, s, q);
     wish_put(a, WARM_OPEN, q, GATHER_MS);
     wish_put(a, WARM_OPEN, q, REST_MS); /* with what is gathered by then */
 }
@@ -119,8 +109,7 @@ void warm_changed(assistant *a, struct session *s, struct question *q, bool fore
     unsigned gone = bit(WARM_OPEN) | bit(WARM_CHANGE) | bit(WARM_REST);
     if (!foreseen) gone |= bit(WARM_ACCEPTED) | bit(WARM_NEWLINE);
     warm_drop(a, s->document_key, gone);
-    latest_set(s, q);
-    activity_note(a, s);
+    latest_set(a, s, q);
     /* While a suggestion or a generation goes on, nobody asks about this place. */
     if (!foreseen) wish_put(a, WARM_CHANGE, q, 0);
     wish_put(a, WARM_REST, q, REST_MS);
@@ -129,9 +118,27 @@ void warm_changed(assistant *a, struct session *s, struct question *q, bool fore
 void warm_asked(assistant *a, struct session *s, struct question *q)
 {
     warm_drop(a, s->document_key, bit(WARM_OPEN) | bit(WARM_CHANGE) | bit(WARM_REST));
-    latest_set(s, q);
-    activity_note(a, s);
+    latest_set(a, s, q);
     wish_put(a, WARM_REST, q, REST_MS);
+}
+
+/* An engine that became ready knows nothing of before; what the documents are now it is told. */
+void warm_engine_changed(assistant *a)
+{
+    struct warmer *w = &a->warmer;
+    bool was_ready = w->engine_is_ready;
+    w->engine_is_ready = is_ready(engine_client_status(a->options.client));
+    if (was_ready || !w->engine_is_ready) return;
+    w->engine++;
+    w->foreign_caches = false;
+    w->last_real.n = 0;
+    warm_ledger_end(&w->ledger);
+    size_t n = 1;
+    for (struct session *s = a->sessions; s && n < WARM_WISHES_MAX; s = s->next, n++)
+        if (s->latest) wish_put(a, WARM_OPEN, s->latest, 0);
+    const struct session *active = session_of(a, w->active_key);
+    if (active && active->latest && active->latest->query.cursor_byte)
+        wish_put(a, WARM_REST, active->latest, 0);
 }
 
 /* The document with `insert` for what it stands for, and the cursor behind it. */
@@ -201,6 +208,7 @@ void warm_real_begins(assistant *a, const struct run *r)
 {
     struct warmer *w = &a->warmer;
     struct warm_call *c = w->running;
+    r->session->engine = w->engine;
     warm_ledger_ask(&w->ledger);
     warm_ledger_use(&w->ledger, r->prompt.ids.ids, r->prompt.ids.n);
     w->last_real.n = 0;
@@ -318,6 +326,7 @@ static status call_build(struct warm_call *c, assistant *a, struct session *s,
         prompt_session_load(s->prompts, saved);
         return code;
     }
+    if (s->engine != a->warmer.engine) c->prompt.n_reused = 0; /* another one had it */
     return plan_settle(c, s, saved, layout.proposal != NULL, err);
 }
 
@@ -450,6 +459,13 @@ void warm_forget(assistant *a, uint64_t document_key)
 void warm_close(assistant *a)
 {
     struct warmer *w = &a->warmer;
+    for (int i = 0; i < N_WARM_KINDS; i++) {
+        const struct warm_kind_counts *n = &w->ledger.kinds[i];
+        if (n->n_sent)
+            log_line(LOG_DEBUG, "warmed for %s: %lld times, %lld hits, %lld tokens, %lld of use",
+                     warm_kind_name((enum warm_kind)i), (long long)n->n_sent, (long long)n->n_hits,
+                     (long long)n->n_spent, (long long)n->n_useful);
+    }
     while (w->n_wishes) wish_remove(w, 0);
     if (w->running) {
         w->running->assistant = NULL;

@@ -16,8 +16,8 @@ enum {
 
 /* What is believed before anything is known: how often such a place is asked about next. */
 static const double prior[N_WARM_KINDS] = {
-    [WARM_OPEN] = 0.5,     [WARM_CHANGE] = 0.5, [WARM_REST] = 0.4, [WARM_ACCEPTED] = 0.4,
-    [WARM_NEWLINE] = 0.25, [WARM_SWITCH] = 0.1, [WARM_PLAN] = 0.6,
+    [WARM_OPEN] = 0.5,     [WARM_CHANGE] = 0.5,   [WARM_REST] = 0.4,
+    [WARM_ACCEPTED] = 0.4, [WARM_NEWLINE] = 0.25, [WARM_PLAN] = 0.6,
 };
 
 const char *warm_kind_name(enum warm_kind kind)
@@ -28,7 +28,6 @@ const char *warm_kind_name(enum warm_kind kind)
         [WARM_REST] = "a rest",
         [WARM_ACCEPTED] = "the suggestion taken over",
         [WARM_NEWLINE] = "the line behind it",
-        [WARM_SWITCH] = "a document left",
         [WARM_PLAN] = "other excerpts",
     };
     return names[kind];

@@ -17,7 +17,6 @@ enum warm_kind {
     WARM_REST,     /* the same a moment later, with what was gathered since */
     WARM_ACCEPTED, /* a shown suggestion taken over */
     WARM_NEWLINE,  /* and a new line behind it */
-    WARM_SWITCH,   /* a document that was worked on before */
     WARM_PLAN,     /* a better choice of excerpts, which every question would begin with */
     N_WARM_KINDS
 };

@@ -146,7 +146,6 @@ static void run_ask(struct engine_run *run)
                                               .invoked_deadline_ms = left_ms};
     const struct completion_query query = {.document = r->document,
                                            .document_key = 1,
-                                           .version = 1,
                                            .cursor_byte = r->place->cursor_byte,
                                            .invoked = r->request->many};
     terminal_progress("completing");

@@ -29,6 +29,7 @@ static void on_status(void *context, const struct engine_status *now)
     log_line(LOG_INFO, "engine: state %d %s", (int)now->state, now->reason);
     if (now->state != ENGINE_READY && now->state != ENGINE_DEGRADED) s->status.failure[0] = 0;
     status_changed(s);
+    if (s->assistant) assistant_engine_changed(s->assistant);
     if (s->actions) actions_engine_changed(s->actions);
 }
 

@@ -82,7 +82,6 @@ static struct completion_query query_of(const struct server *s, const document *
         .document = {path_shown(s, d), d->language_id, document_text(d), document_tree_now(d)},
         .path = d->path,
         .document_key = d->key,
-        .version = d->revision,
         .cursor_byte = cursor_byte,
     };
 }
@@ -110,7 +109,7 @@ void document_changed(struct server *s, const document *d, size_t cursor_byte, s
 }
 
 status completion_ask(struct server *s, const document *d, text content, const syntax *tree,
-                      int64_t version, size_t cursor_byte, bool invoked,
+                      size_t cursor_byte, bool invoked,
                       void (*on_answer)(void *context, const struct completion_answer *answer),
                       void *context, completion **out, error *err)
 {
@@ -119,7 +118,6 @@ status completion_ask(struct server *s, const document *d, text content, const s
     struct completion_query query = query_of(s, d, cursor_byte);
     query.document.content = content;
     query.document.tree = tree;
-    query.version = version;
     query.invoked = invoked;
     return assistant_complete(s->assistant, &query, on_answer, context, out, err);
 }
@@ -310,9 +308,9 @@ static void on_answer(void *context, const struct completion_answer *answer)
     pending_free(p);
 }
 
-/* The document's text with the selected item in it; *version differs for different items. */
+/* The document's text with the selected item in it. */
 static bool selected_apply(struct pending *p, const document *d, const struct completion_params *q,
-                           buffer *out, int64_t *version)
+                           buffer *out)
 {
     enum position_encoding encoding = p->server->encoding;
     size_t from = document_byte(d, q->selected.start, encoding);
@@ -327,10 +325,6 @@ static bool selected_apply(struct pending *p, const document *d, const struct co
     p->selected_to = to;
     p->has_selected = true;
     p->cursor_byte = from + q->selected_text.size;
-    uint64_t h = (uint64_t)d->revision;
-    for (size_t i = 0; i < q->selected_text.size; i++)
-        h = (h ^ (unsigned char)q->selected_text.bytes[i]) * 0x100000001B3u;
-    *version = -(int64_t)(h >> 1) - 1; /* never a revision's own number */
     return p->selected && !out->failed;
 }
 
@@ -362,19 +356,18 @@ static void completion_begin(struct server *s, const struct message *m, const do
     text content = document_text(d);
     const syntax *tree = document_tree(d);
     syntax *edited = NULL;
-    int64_t version = d->revision;
     status code = OK;
     error err = {OK, ""};
     p->cursor_byte = document_byte(d, q->position, s->encoding);
     if (q->has_selected) {
-        if (!selected_apply(p, d, q, &with_selected, &version)) code = ERR_FORMAT;
+        if (!selected_apply(p, d, q, &with_selected)) code = ERR_FORMAT;
         content = buffer_text(&with_selected);
         syntax_edit(&edited, tree, p->selected_from, p->selected_to, q->selected_text, NULL);
         tree = edited;
     }
     if (code == OK)
-        code = completion_ask(s, d, content, tree, version, p->cursor_byte, q->invoked, on_answer,
-                              p, &p->handle, &err);
+        code = completion_ask(s, d, content, tree, p->cursor_byte, q->invoked, on_answer, p,
+                              &p->handle, &err);
     syntax_free(edited);
     buffer_free(&with_selected);
     if (code == OK) {

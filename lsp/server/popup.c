@@ -177,6 +177,39 @@ static bool answer_take(struct popup *p, const document *d, const struct complet
     return !p->insert.failed && text_starts(buffer_text(&p->insert), buffer_text(&p->typed));
 }
 
+static void on_answer(void *context, const struct completion_answer *answer);
+
+static void popup_ask(struct popup *p, const document *d, size_t cursor_byte, bool invoked)
+{
+    error err = {OK, ""};
+    struct question *q = memory_take(1, sizeof *q);
+    popup_clear(p);
+    if (!q) return;
+    q->popup = p;
+    p->question = q;
+    p->cursor_byte = cursor_byte;
+    p->n_callbacks++;
+    if (completion_ask(p->server, d, document_text(d), document_tree(d), cursor_byte, invoked,
+                       on_answer, q, &p->handle, &err) == OK) {
+        p->state = POPUP_ASKED;
+        return;
+    }
+    log_line(LOG_DEBUG, "no completion: %s", err.message);
+    p->n_callbacks--;
+    p->question = NULL;
+    memory_free(q);
+}
+
+/* What was typed contradicts the generation: another one, for who waits still. */
+static void popup_ask_again(struct popup *p, const document *d)
+{
+    json_t *waiting = p->waiting;
+    p->waiting = NULL;
+    popup_ask(p, d, p->cursor_byte + p->typed.size, false);
+    p->waiting = waiting;
+    if (p->state == POPUP_EMPTY) popup_answer(p);
+}
+
 static void on_answer(void *context, const struct completion_answer *answer)
 {
     struct question *q = context;
@@ -193,6 +226,8 @@ static void on_answer(void *context, const struct completion_answer *answer)
         p->state = POPUP_ANSWERED;
         if (d && answer_take(p, d, answer))
             popup_answer(p);
+        else if (d && answer->cancelled && p->waiting && document_in_step(d))
+            popup_ask_again(p, d);
         else
             popup_clear(p);
         status_changed(p->server);
@@ -212,27 +247,6 @@ static struct popup *popup_of(struct server *s, const document *d)
     p->timer.data = p;
     c->popup = p;
     return p;
-}
-
-static void popup_ask(struct popup *p, const document *d, size_t cursor_byte, bool invoked)
-{
-    error err = {OK, ""};
-    struct question *q = memory_take(1, sizeof *q);
-    popup_clear(p);
-    if (!q) return;
-    q->popup = p;
-    p->question = q;
-    p->cursor_byte = cursor_byte;
-    p->n_callbacks++;
-    if (completion_ask(p->server, d, document_text(d), document_tree(d), d->revision, cursor_byte,
-                       invoked, on_answer, q, &p->handle, &err) == OK) {
-        p->state = POPUP_ASKED;
-        return;
-    }
-    log_line(LOG_DEBUG, "no completion: %s", err.message);
-    p->n_callbacks--;
-    p->question = NULL;
-    memory_free(q);
 }
 
 void method_completion(struct server *s, const struct message *m)

@@ -168,7 +168,7 @@ void document_gather(struct server *s, const document *d, size_t cursor_byte);
 /* Asks the assistant about `content` (the document's text, or with a selected item in it), of which
  * `tree` is the parse, or NULL. */
 status completion_ask(struct server *s, const document *d, text content, const syntax *tree,
-                      int64_t version, size_t cursor_byte, bool invoked,
+                      size_t cursor_byte, bool invoked,
                       void (*on_answer)(void *context, const struct completion_answer *answer),
                       void *context, completion **out, error *err);
 

@@ -188,6 +188,45 @@ test('excluded files reach no engine', async () => {
     });
 });
 
+test('completions that are switched off, for all or for a language: empty lists, and the engine is not asked', async () => {
+    for (const settings of [{ enabled: false }, { languages: ['python'] }]) {
+        await session({ engine: { script: 'hello' }, settings, ready: false }, async (client, engine) => {
+            await client.waitForStatus((status) => status.model === 'scripted');
+            const { text, position } = upTo('return first');
+            const uri = client.open('a.c', text);
+            for (const invoked of [false, true])
+                assert.deepEqual(await client.complete(uri, position, { invoked }), []);
+            await client.waitForStatus((status) => /switched off|a\.c: .*language/.test(status.reason));
+            assert.equal(engine.requests.length, 0);
+        });
+    }
+});
+
+test('a document over 16 MiB is kept and gets nothing', async () => {
+    await session({ engine: { script: 'hello' } }, async (client, engine) => {
+        const uri = client.open('a.c', 'int x;\n'.repeat(Math.ceil(16 * 1024 * 1024 / 7) + 1));
+        assert.deepEqual(await client.complete(uri, { line: 0, character: 6 }, { invoked: true }), []);
+        await client.waitForStatus((status) => /larger than 16 MiB/.test(status.reason));
+        assert.equal(engine.requests.length, 0);
+    });
+});
+
+test('more requests than may wait are answered at once, by empty lists', async () => {
+    await session({ engine: { script: HANG } }, async (client) => {
+        const { text, position } = upTo('return first');
+        const uri = client.open('a.c', text);
+        const order = [];
+        const ask = (i) => settled(client.complete(uri, position, { invoked: true })).then((answer) => {
+            order.push(i);
+            return answer;
+        });
+        const answers = Array.from({ length: 300 }, (_, i) => ask(i)); // 256 may wait
+        assert.deepEqual(await answers[299], { items: [] });
+        assert.ok(!order.includes(255) && order.includes(256), order.join(' '));
+        for (const { items } of await Promise.all(answers)) assert.deepEqual(items, []);
+    });
+});
+
 test('an engine that loads, dies and comes back never makes an error', async () => {
     const script = oracle({ 'a.c': TRUTH }, { lines: 1 });
     const engine = { script, handshake: { state: 'loading' } };
@@ -237,6 +276,46 @@ test('popups are answered at once and have the answer soon', async () => {
             range: { start: { line: at.line, character: 11 }, end: at },
             newText: 'first + second;',
         });
+    });
+});
+
+const POPUPS = { textDocument: { inlineCompletion: undefined } };
+
+test('popups do not wait for the engine', async () => {
+    await session({ capabilities: POPUPS, engine: { script: HANG } }, async (client, engine) => {
+        const { text, position } = upTo('return first');
+        const [uri, other] = ['a.c', 'b.c'].map((name) => client.open(name, text));
+        const order = [];
+        // It may wait for three seconds, and is asked first.
+        const inline = client.complete(other, position, { invoked: true }).then(() => order.push('inline'));
+        await engine.until(() => engine.requests.length === 1, 'the request');
+        for (let i = 0; i < 3; i++) {
+            const list = await client.connection.sendRequest('textDocument/completion',
+                { textDocument: { uri }, position, context: { triggerKind: 1 } });
+            order.push('popup');
+            assert.deepEqual(list, { isIncomplete: true, items: [] });
+        }
+        await inline;
+        assert.deepEqual(order, ['popup', 'popup', 'popup', 'inline']);
+    });
+});
+
+test('a popup typed against what the engine says is asked for anew', async () => {
+    const handshake = { features: ['token_ids', 'lease', 'must_start_with'] };
+    const script = ({ body, index }) => { // its beginning, and then nothing for long
+        const must = Buffer.from(body.dbrx.must_start_with ?? '', 'base64').toString();
+        return { text: `${must} + second;\n`, pieceBytes: must.length + 4, pieceMs: index ? 0 : 60000 };
+    };
+    await session({ capabilities: POPUPS, engine: { script, handshake } }, async (client, engine) => {
+        const { text, position } = upTo('return first');
+        const uri = client.open('a.c', text);
+        const ask = (at) => client.connection.sendRequest('textDocument/completion',
+            { textDocument: { uri }, position: at, context: { triggerKind: 1 } });
+        await ask(position);
+        await engine.until(() => engine.requests[0]?.sentBytes > 0, 'its beginning');
+        const at = client.type(uri, position, ' -');
+        await ask(at);
+        await engine.until(() => engine.requests.length === 2, 'another question');
     });
 });
 

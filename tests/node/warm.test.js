@@ -77,6 +77,59 @@ test('a shown suggestion: its accepted state, and the line behind it', async () 
     });
 });
 
+test('what was opened while the engine loads is warmed once it is ready, and again when it comes back', async () => {
+    const options = { engine: { script: line, handshake: { state: 'loading' } }, ready: false };
+    await session(options, async (client, engine) => {
+        const { text, position } = upTo('return first');
+        const uri = client.open('a.c', text);
+        await client.waitForStatus('loading');
+        await sleep(PAUSE); // it is known to be no excluded file by now
+        assert.equal(engine.warms.length, 0);
+        engine.setState('ready');
+        await engine.until(() => engine.warms.length > 0, 'a warm request');
+        assert.ok(!tailOf(engine.warms[0]), 'where the cursor goes is not known');
+        await shown(client, uri, position);
+        await settledWarms(engine);
+        await engine.stop();
+        await client.waitForStatus((status) => !['ready', 'busy'].includes(status.state));
+        engine.warms = []; // it comes back with nothing in its cache
+        engine.requests = [];
+        await engine.listen();
+        await engine.until(() => engine.warms.some(tailOf), 'the place of the last question');
+    });
+});
+
+test('the line behind a shown suggestion, where the prompt jumps there: behind the accepted state', async () => {
+    const body = [...'abcd'].map((c) => `    first = first * 2 + second * 3 - ${c}${c}${c};\n`);
+    body.push('    first = first * 2 + second * 3 - aaa * 4 + bbb * 5 - ccc * 6 + ddd * 7;\n');
+    const truth = TRUTH.replace('    return first', `${body.join('')}    return first`);
+    await session({ engine: { script: oracle({ 'a.c': truth }, { lines: 1 }) } }, async (client, engine) => {
+        const begin = truth.indexOf(body[0]);
+        const last = '    first = first * 2';
+        // The tail begins two lines above the gap and grows to six, with the line that is being typed.
+        const text = `${truth.slice(0, begin)}\n${truth.slice(truth.indexOf('    return first'))}`;
+        const uri = client.open('a.c', text);
+        await settledWarms(engine);
+        let at = positionOf(truth, body[0]);
+        const put = (what) => {
+            client.change(uri, { start: at, end: at }, what);
+            const lines = what.split('\n');
+            at = { line: at.line + lines.length - 1,
+                character: lines.length > 1 ? lines.at(-1).length : at.character + what.length };
+        };
+        await client.complete(uri, at, { invoked: true });
+        for (const one of body.slice(0, 4)) put(one);
+        put(last);
+        await settledWarms(engine);
+        const n = engine.warms.length;
+        const item = await shown(client, uri, at);
+        const lines = (request) => tailOf(request).split('\n').length;
+        const tails = () => engine.warms.slice(n).filter((r) => tailOf(r).includes(item.insertText.slice(0, -1)));
+        await engine.until(() => tails().length > 1, 'both');
+        assert.deepEqual(tails().slice(0, 2).map(lines), [6, 2], 'the likeliest first');
+    });
+});
+
 test('nothing is warmed beside a real request', async () => {
     const late = gate(line);
     await session({ engine: { script: late.script } }, async (client, engine) => {
@@ -93,6 +146,28 @@ test('nothing is warmed beside a real request', async () => {
         assert.equal(engine.warms.length, n);
         late.open();
         await answer;
+        await engine.until(() => engine.warms.length > n, 'the rest of the work');
+    });
+});
+
+test('nothing is warmed while an end of an answer is looked for', async () => {
+    let scores;
+    const later = new Promise((done) => { scores = done; });
+    const script = (request) =>
+        `${Buffer.from(request.body.dbrx.must_start_with ?? '', 'base64')}    int sum = 0;\n    sum += 1;\n    sum += 2;\n\`\`\``;
+    const handshake = { features: [...HEALING.features, 'score', 'score_behind'] };
+    await session({ engine: { script, handshake, fit: () => later } }, async (client, engine) => {
+        const other = client.open('b/a.c', TRUTH.replaceAll('first', 'other'));
+        const uri = client.open('a.c', TRUTH.replace('    int sum = add(value, value);\n', '\n'));
+        await settledWarms(engine);
+        const answer = client.complete(uri, { line: 9, character: 0 }, { invoked: true });
+        await engine.until(() => engine.fits.length === 1 && engine.requests[0].closedBy, 'the question');
+        const n = engine.warms.length;
+        client.change(other, { start: BLANK, end: BLANK }, LONG);
+        await sleep(PAUSE);
+        assert.equal(engine.warms.length, n);
+        scores([-1, -2, -3]);
+        assert.equal((await answer).length, 1);
         await engine.until(() => engine.warms.length > n, 'the rest of the work');
     });
 });

@@ -73,13 +73,13 @@ static void test_ranks_by_what_came_true(void **state)
 {
     (void)state;
     struct warm_ledger l = {0};
-    assert_true(warm_ledger_hit_rate(&l, WARM_CHANGE) > warm_ledger_hit_rate(&l, WARM_SWITCH));
+    assert_true(warm_ledger_hit_rate(&l, WARM_CHANGE) > warm_ledger_hit_rate(&l, WARM_NEWLINE));
     for (size_t i = 0; i < 20; i++) {
-        warm_ledger_put(&l, WARM_SWITCH, ids(0, i), 100, i);
+        warm_ledger_put(&l, WARM_NEWLINE, ids(0, i), 100, i);
         warm_ledger_use(&l, ids(0, i), 100);
         warm_ledger_put(&l, WARM_CHANGE, ids(1, i), 100, i);
     }
-    assert_true(warm_ledger_hit_rate(&l, WARM_CHANGE) < warm_ledger_hit_rate(&l, WARM_SWITCH));
+    assert_true(warm_ledger_hit_rate(&l, WARM_CHANGE) < warm_ledger_hit_rate(&l, WARM_NEWLINE));
     warm_ledger_free(&l);
 }
 
