@@ -459,9 +459,6 @@ FAULTS = [
     ("false_block_stays", "context/prompt_plan.c",
      [("if (!text_equal(one, other)) return true;", "if (!text_equal(one, other)) return false;")],
      "test_retrieve", None),
-    ("what_sounds_like_chatter_is_lost", "context/trim.c",
-     [("t->stage == START && t->n_waited && t->prose_is_text", "t->stage == BODY && t->n_waited")],
-     "test_trim", None),
 ]
 
 # The other rooms' faults have files of their own.

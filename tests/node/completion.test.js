@@ -219,6 +219,33 @@ test('no answer once the document changed', async () => {
     });
 });
 
+test('no answer once what was saved is another text', async () => {
+    const late = gate(oracle(FILES, { lines: 1 }));
+    await session({ engine: { script: late.script } }, async (client, engine) => {
+        const { text, position } = upTo('return first');
+        const uri = client.open('a.c', text);
+        const answer = client.complete(uri, position, { invoked: true });
+        await engine.until(() => engine.requests.length === 1, 'the request');
+        client.connection.sendNotification('textDocument/didSave', { textDocument: { uri }, text: `${text} ` });
+        await client.waitForStatus((status) => /saved differs/.test(status.reason));
+        late.open();
+        assert.deepEqual(await answer, []);
+    });
+});
+
+test('a newer request past a bracket answers the older one, and both are of one generation', async () => {
+    await session({ engine: { script: HANG } }, async (client, engine) => {
+        const { text, position } = upTo('add(1, 2', '));');
+        const uri = client.open('a.c', text);
+        const old = settled(client.complete(uri, position, { invoked: true }));
+        await engine.until(() => engine.requests.length === 1, 'the request');
+        const next = settled(client.complete(uri, after(position, 1), { invoked: true }));
+        assert.deepEqual(await old, { code: CANCELLED });
+        assert.equal(engine.requests.length, 1, 'what was asked may go on there');
+        await next;
+    });
+});
+
 test('Automatic does not wait for a slow engine, Invoked does; the late line is kept', async () => {
     const late = gate(oracle(FILES, { lines: 1 }));
     await session({ engine: { script: late.script } }, async (client, engine) => {

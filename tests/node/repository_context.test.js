@@ -112,6 +112,30 @@ test('definitions of other files come into the prompt', () =>
         assert.ok(excerpt && excerpt.reason.length > 0 && excerpt.tokens > 0, JSON.stringify(blocks));
     }));
 
+test('a cursor that rests has other excerpts computed, and no question gets them before', () =>
+    session(async ({ client, engine }) => {
+        const uri = client.open('main.c', MAIN);
+        await until(() => engine.warms.some((r) => r.closedBy === 'engine'), 'what pays for more');
+        await promptUntil(client, engine, uri, (p) => p.includes('int pears_in_it;'), 'the first excerpts');
+        const has = (request) => request.prompt.includes('int crate_seal_tight(int lid)');
+        const { line } = positionOf(client.text(uri), '0, 0};\n', { end: true });
+        const ask = async (text) => {
+            const old = client.text(uri).split('\n')[line];
+            client.change(uri, { start: { line, character: 0 }, end: { line, character: old.length } }, text);
+            await client.complete(uri, { line, character: text.length }, { invoked: true });
+            return engine.requests.at(-1);
+        };
+        // Asked with the change, so that what is gathered for it is there when the cursor rests.
+        let question;
+        for (const end = Date.now() + LIMIT_MS; !has(question ?? { prompt: '' }); await sleep(500)) {
+            assert.ok(Date.now() < end, 'never computed');
+            await ask('    b.');
+            question = await ask('    crate_seal_tight(crate_weigh(crate_stack(');
+        }
+        const first = engine.requests.find(has);
+        assert.ok(engine.warms.some((r) => has(r) && r.closedBy === 'engine' && r.closedAt < first.at));
+    }, { 'far/crate.h': 'int crate_seal_tight(int lid);\nint crate_weigh(int crate);\nint crate_stack(int lid);\n' }));
+
 test('a saved file is read again', () =>
     session(async ({ client, engine, sandbox }) => {
         const uri = client.open('main.c', MAIN);

@@ -77,6 +77,27 @@ test('brackets the editor closes agree with a generation under way', async () =>
     });
 });
 
+test('where answers are slower than keys, a question waits for a pause', async () => {
+    const script = (request) => ({ text: says(' + second;\n```')(request), firstMs: 1000 });
+    await session({ engine: { script, ...HEALS } }, async (client, engine) => {
+        const { text, position } = upTo('return first');
+        const uri = client.open('a.c', text);
+        await client.complete(uri, position, { invoked: true }); // so long do they take
+        const before = engine.requests.length;
+        // Each key at another place, so that no generation goes on for the next.
+        const places = [BLANK, { line: 6, character: 0 }];
+        for (let i = 0; i < 12; i++) {
+            const at = client.type(uri, places[i % 2], 'x');
+            places[i % 2] = at;
+            settled(client.complete(uri, at));
+            await sleep(100);
+        }
+        const asked = engine.requests.length - before; // one each, but for the pauses of a busy machine
+        assert.ok(asked < 9, `${asked} of 12`);
+        await engine.until(() => engine.requests.length > before, 'the last one');
+    });
+});
+
 test('what is typed against a generation ends it at once, and there is another one', async () => {
     const script = (request) => ({ text: says(' + second;\n```')(request), pieceBytes: 9, pieceMs: 300 });
     await session({ engine: { script, ...HEALS } }, async (client, engine) => {

@@ -373,6 +373,39 @@ static void test_window_moves_in_jumps(void **state)
     buffer_free(&content);
 }
 
+/* Lines of the open turn, with what was rolled back of it. */
+static size_t tail_lines(const struct prompt *p)
+{
+    size_t n = 0, at = 0, from = 0;
+    while ((at = text_find(p->text, TEXT("<|im_start|>assistant\n```c\n"), at)) != SIZE_MAX)
+        from = at++;
+    buffer tail = {0};
+    buffer_put_text(&tail, text_slice(p->text, from, p->text.size));
+    buffer_put_text(&tail, p->must_start_with);
+    for (size_t i = 0; i < tail.size; i++) n += tail.bytes[i] == '\n';
+    buffer_free(&tail);
+    return n - 1;
+}
+
+/* Two lines, that of the gap among them, until it is six lines long; then two again. */
+static void test_the_tail_begins_anew_in_jumps(void **state)
+{
+    (void)state;
+    static const size_t expected[] = {2, 3, 4, 5, 6, 2, 3, 4, 5, 6, 2, 3};
+    buffer content = {0};
+    prompt_session *s = session();
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        buffer_print(&content, "    total += values[%zu];\n", i);
+        struct document_view d = view("a.c", buffer_text(&content));
+        struct prompt p;
+        build(&p, s, &d, content.size, 4096);
+        assert_int_equal(tail_lines(&p), expected[i]);
+        prompt_free(&p);
+    }
+    prompt_session_close(s);
+    buffer_free(&content);
+}
+
 /* What a prompt shares with the one before, when `before` became `after` (gaps at "|"). */
 static void tokens_cold(const char *before, const char *after, size_t *n_cold, size_t *n_all)
 {
@@ -709,6 +742,7 @@ int main(void)
         cmocka_unit_test(test_windows_lines_are_shown_as_unix_lines),
         cmocka_unit_test(test_typing_keeps_the_prompt),
         cmocka_unit_test(test_window_moves_in_jumps),
+        cmocka_unit_test(test_the_tail_begins_anew_in_jumps),
         cmocka_unit_test(test_closers_keep_the_text_below),
         cmocka_unit_test(test_jumps_cost_half_the_budget),
         cmocka_unit_test(test_coming_back_finds_the_prompt),

@@ -472,6 +472,100 @@ static void the_plan_stands_still(void **state)
     tokenizer_close(t);
 }
 
+struct planned {
+    tokenizer *tokenizer;
+    prompt_session *session;
+    struct place place;
+};
+
+static void planned_open(struct planned *p)
+{
+    assert_int_equal(tokenizer_open(&p->tokenizer, NULL, NULL), OK);
+    assert_int_equal(prompt_session_open(&p->session, NULL), OK);
+    place_make(&p->place, "main.c", "int f(void)\n{\n    |\n}\n");
+}
+
+static void planned_close(struct planned *p)
+{
+    prompt_session_close(p->session);
+    tokenizer_close(p->tokenizer);
+}
+
+/* Number 1 to 3, on the line of its number. */
+static struct excerpt definition(uint32_t number, double score)
+{
+    static const char *const contents[] = {"int number_1(void);\n", "int number_2(void);\n",
+                                           "int number_3(void);\n"};
+    return (struct excerpt){.path = TEXT("other.c"),
+                            .content = text_of(contents[number - 1]),
+                            .line = number,
+                            .n_lines = 1,
+                            .reason = "r",
+                            .score = score};
+}
+
+/* Which definitions the prompt has after this proposal, in its order: "123". */
+static const char *planned_shows(struct planned *p, const struct excerpt *items, size_t n)
+{
+    static char shown[8];
+    struct excerpt copy[4];
+    memcpy(copy, items, n * sizeof *items);
+    const struct excerpts proposal = {.items = copy, .n = n};
+    struct prompt out = prompt_of(p->session, p->tokenizer, &p->place, &proposal);
+    size_t n_shown = 0, at = 0;
+    while ((at = text_find(out.text, TEXT("int number_"), at)) != SIZE_MAX)
+        shown[n_shown++] = out.text.bytes[at++ + strlen("int number_")];
+    shown[n_shown] = 0;
+    prompt_free(&out);
+    return shown;
+}
+
+/* 1 and 0.9 are worth 1.81 by their squares; another plan must be worth 1.991. */
+static void a_plan_changes_for_a_tenth_more(void **state)
+{
+    (void)state;
+    struct planned p;
+    planned_open(&p);
+    struct excerpt items[] = {definition(1, 1), definition(2, 0.9), definition(3, 0.42)};
+    assert_string_equal(planned_shows(&p, items, 2), "12");
+    assert_string_equal(planned_shows(&p, items, 3), "12"); /* 1.986 */
+    items[2].score = 0.44;
+    assert_string_equal(planned_shows(&p, items, 3), "123"); /* 2.004 */
+    planned_close(&p);
+}
+
+/* Nobody asks for the first one: it stays for twenty proposals, and leaves with the next change. */
+static void what_nobody_asks_for_leaves(void **state)
+{
+    (void)state;
+    struct excerpt items[] = {definition(3, 1), definition(2, 0.9), definition(1, 0.8)};
+    for (int n_more = 19; n_more <= 20; n_more++) {
+        struct planned p;
+        planned_open(&p);
+        assert_string_equal(planned_shows(&p, items + 1, 2), "21");
+        for (int i = 0; i < n_more; i++) assert_string_equal(planned_shows(&p, items + 1, 1), "21");
+        assert_string_equal(planned_shows(&p, items, 2), n_more < 20 ? "213" : "23");
+        planned_close(&p);
+    }
+}
+
+/* They stand before everything of the file, which changes with every key. */
+static void excerpts_stand_before_the_file(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"system",  "example", "example", "example", "task",
+                                        "excerpt", "suffix",  "prefix",  "tail"};
+    struct planned p;
+    planned_open(&p);
+    struct excerpt item = definition(1, 1);
+    const struct excerpts proposal = {.items = &item, .n = 1};
+    struct prompt out = prompt_of(p.session, p.tokenizer, &p.place, &proposal);
+    assert_int_equal(out.n_blocks, sizeof kinds / sizeof *kinds);
+    for (size_t i = 0; i < out.n_blocks; i++) assert_string_equal(out.blocks[i].kind, kinds[i]);
+    prompt_free(&out);
+    planned_close(&p);
+}
+
 /* Fences and control words in another file stay text. */
 static void excerpts_are_data(void **state)
 {
@@ -565,6 +659,9 @@ int main(void)
         cmocka_unit_test(names_say_what_comes),
         cmocka_unit_test(imports_lead_to_files),
         cmocka_unit_test(the_plan_stands_still),
+        cmocka_unit_test(a_plan_changes_for_a_tenth_more),
+        cmocka_unit_test(what_nobody_asks_for_leaves),
+        cmocka_unit_test(excerpts_stand_before_the_file),
         cmocka_unit_test(excerpts_are_data),
         cmocka_unit_test(no_index_and_no_time),
         cmocka_unit_test(no_memory),
