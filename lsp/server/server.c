@@ -17,29 +17,31 @@ struct method {
     const char *name;
     enum message_kind kind;
     void (*handle)(struct server *s, const struct message *m);
+    bool silent; /* asked at each key, where an error would pop up: it says nothing of bad params */
 };
 
 static const struct method methods[] = {
-    {"initialize", MESSAGE_REQUEST, method_initialize},
-    {"initialized", MESSAGE_NOTIFICATION, method_initialized},
-    {"shutdown", MESSAGE_REQUEST, method_shutdown},
-    {"exit", MESSAGE_NOTIFICATION, method_exit},
-    {"$/cancelRequest", MESSAGE_NOTIFICATION, method_cancel},
-    {"$/setTrace", MESSAGE_NOTIFICATION, method_set_trace},
-    {"textDocument/didOpen", MESSAGE_NOTIFICATION, method_did_open},
-    {"textDocument/didChange", MESSAGE_NOTIFICATION, method_did_change},
-    {"textDocument/didClose", MESSAGE_NOTIFICATION, method_did_close},
-    {"textDocument/didSave", MESSAGE_NOTIFICATION, method_did_save},
-    {"textDocument/inlineCompletion", MESSAGE_REQUEST, method_inline_completion},
-    {"textDocument/completion", MESSAGE_REQUEST, method_completion},
-    {"textDocument/codeAction", MESSAGE_REQUEST, method_code_action},
-    {"workspace/executeCommand", MESSAGE_REQUEST, method_execute_command},
-    {"workspace/textDocumentContent", MESSAGE_REQUEST, method_document_content},
-    {"window/workDoneProgress/cancel", MESSAGE_NOTIFICATION, method_progress_cancel},
-    {"workspace/didChangeConfiguration", MESSAGE_NOTIFICATION, method_did_change_configuration},
-    {"workspace/didChangeWorkspaceFolders", MESSAGE_NOTIFICATION, method_did_change_folders},
-    {"dbrx/prompt", MESSAGE_REQUEST, method_prompt},
-    {"dbrx/dismissed", MESSAGE_NOTIFICATION, method_dismissed},
+    {"initialize", MESSAGE_REQUEST, method_initialize, false},
+    {"initialized", MESSAGE_NOTIFICATION, method_initialized, false},
+    {"shutdown", MESSAGE_REQUEST, method_shutdown, false},
+    {"exit", MESSAGE_NOTIFICATION, method_exit, false},
+    {"$/cancelRequest", MESSAGE_NOTIFICATION, method_cancel, false},
+    {"$/setTrace", MESSAGE_NOTIFICATION, method_set_trace, false},
+    {"textDocument/didOpen", MESSAGE_NOTIFICATION, method_did_open, false},
+    {"textDocument/didChange", MESSAGE_NOTIFICATION, method_did_change, false},
+    {"textDocument/didClose", MESSAGE_NOTIFICATION, method_did_close, false},
+    {"textDocument/didSave", MESSAGE_NOTIFICATION, method_did_save, false},
+    {"textDocument/inlineCompletion", MESSAGE_REQUEST, method_inline_completion, true},
+    {"textDocument/completion", MESSAGE_REQUEST, method_completion, true},
+    {"textDocument/codeAction", MESSAGE_REQUEST, method_code_action, false},
+    {"workspace/executeCommand", MESSAGE_REQUEST, method_execute_command, false},
+    {"workspace/textDocumentContent", MESSAGE_REQUEST, method_document_content, false},
+    {"window/workDoneProgress/cancel", MESSAGE_NOTIFICATION, method_progress_cancel, false},
+    {"workspace/didChangeConfiguration", MESSAGE_NOTIFICATION, method_did_change_configuration,
+     false},
+    {"workspace/didChangeWorkspaceFolders", MESSAGE_NOTIFICATION, method_did_change_folders, false},
+    {"dbrx/prompt", MESSAGE_REQUEST, method_prompt, false},
+    {"dbrx/dismissed", MESSAGE_NOTIFICATION, method_dismissed, false},
 };
 
 /* Takes `message` over. */
@@ -219,6 +221,8 @@ static void message_handle(struct server *s, buffer *body)
     struct message m;
     const char *why;
     int code = message_read(&m, body, &why);
+    const struct method *method = code == RPC_INVALID_PARAMS ? method_find(&m) : NULL;
+    if (method && method->silent) code = 0;
     if (code == RPC_PARSE_ERROR)
         message_lost(s, buffer_text(body), code, why);
     else if (code != 0)

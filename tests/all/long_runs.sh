@@ -1,6 +1,7 @@
 #!/bin/sh
 # The random tests of `make test` again, for as long as it takes to be sure: many more mixes of
-# requests, steps of the prefix cache, requests of sixteen clients; a GPU that fails at each of its calls.
+# requests, steps of the prefix cache, requests of sixteen clients; a GPU that fails at each of its calls;
+# messages of a client gone mad.
 set -u
 cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-build}
@@ -27,4 +28,7 @@ long 'the prefix cache does what a list would' PREFIX_CACHE_STEPS=1000000 test_p
 long 'sixteen clients at once' LOAD_REQUESTS=1500 test_engine_load
 long 'a GPU fails at each call of many rows' EVERY_CALL=1 test_cuda_life
 long 'a GPU fails at each call of an engine' EVERY_CALL=1 test_cuda_engine
+for seed in 1 2 3; do
+    STORM_MESSAGES=15000 SEED=$seed python3 tests/run.py --tap --build "$BUILD" --timeout 900 protocol_storm || status=1
+done
 exit $status
