@@ -1,12 +1,12 @@
 /* The completion prompt: an ordered list of blocks, laid out for the prefix cache.
  *
- * system (and the repository's map) | examples | user turn (task, [excerpts,] what stands below the gap, the file above the
- * gap, what stands right behind the gap) | assistant turn left open with a fence and the tail.
- * What changes last stands last. Anchors keep consecutive prompts equal for as long as possible: the
- * window's first line moves in jumps of a quarter of its budget, the tail starts at a fixed line
- * while it is 2 to 6 lines long, the text below is pinned until its beginning really changed. Every
- * block begins and ends so that its ids do not depend on its neighbours. Excerpts of other files
- * follow a plan that changes seldom (prompt_plan.h). Line ends are "\n" in the
+ * system (and the repository's map) | examples | user turn (task, [excerpts,] what stands below the
+ * gap, the file above the gap, what stands right behind the gap) | assistant turn left open with a
+ * fence and the tail. What changes last stands last. Anchors keep consecutive prompts equal for as
+ * long as possible: the window's first line moves in jumps of a quarter of its budget, the tail starts
+ * at a fixed line while it is 2 to 6 lines long, the text below is pinned until its beginning really
+ * changed. Every block begins and ends so that its ids do not depend on its neighbours. Excerpts of
+ * other files follow a plan that changes seldom (prompt_plan.h). Line ends are "\n" in the
  * prompt whatever they are in the file.
  *
  * A prompt_session holds one document's anchors. Not thread-safe; one session belongs to one

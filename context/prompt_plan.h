@@ -3,8 +3,8 @@
  * Whatever stands before the file's own text must stand still, or every keystroke computes the
  * prompt anew. So retrieval only proposes; the plan in force stays until it has become false, or
  * until another one would show PLAN_MARGIN times as much of what is proposed now, each excerpt
- * counted by the square of its score. Even then blocks keep their places at the front, but for those that nobody
- * asked for during PLAN_UNUSED_MAX proposals and where they stand in the way of better ones. The
+ * counted by the square of its score. Even then blocks keep their places at the front, but for those
+ * that nobody asked for during PLAN_UNUSED_MAX proposals and where they stand in the way of better ones. The
  * signatures of one file share a block. Internal to the prompt; not thread-safe. */
 #ifndef CONTEXT_PROMPT_PLAN_H
 #define CONTEXT_PROMPT_PLAN_H

@@ -36,7 +36,8 @@ size_t syntax_faults(const syntax *s, size_t from, size_t to, size_t *at, size_t
 
 /* Names that [from, to) itself declares or assigns, each once, and that stand for nothing else there: no
  * member, no argument's name, nothing global; none where variables are found by their spelling.
- * with_parameters: those of its functions too, which in some languages callers may name. Returns how many of n_max; views of the parse. */
+ * with_parameters: those of its functions too, which in some languages callers may name. Returns how
+ * many of n_max; views of the parse. */
 size_t syntax_bound_names(const syntax *s, size_t from, size_t to, bool with_parameters,
                           text *names, size_t n_max);
 

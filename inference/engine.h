@@ -122,8 +122,8 @@ struct generation_spec {
      * counted by itself over the output's bytes (output_rules.h). */
     text forbid_unopened;
     /* Ids whose log-probability behind the output is wanted, [n_score] copied; behind the prompt
-     * with max_tokens 0. The output is what was released: without a stop id, a stop string and what follows it. Where a
-     * stop string begins inside a token, the bytes before it are encoded anew. */
+     * with max_tokens 0. The output is what was released: without a stop id, a stop string and what
+     * follows it. Where a stop string begins inside a token, the bytes before it are encoded anew. */
     const int32_t *score;
     size_t n_score;
 };

@@ -25,7 +25,8 @@ struct kv_plan {
 };
 
 /* --kv-tokens decides; else --memory, or the share of what is free, less all other needs, does; else
- * what fits between one context and four. ERR_USAGE for numbers that make no sense, ERR_MEMORY for those that do not fit. */
+ * what fits between one context and four. ERR_USAGE for numbers that make no sense, ERR_MEMORY for
+ * those that do not fit. */
 status kv_plan_make(struct kv_plan *out, const struct kv_need *need, error *err);
 
 #endif

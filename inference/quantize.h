@@ -4,7 +4,8 @@
  * shard; when all is there and synced, that directory is renamed to DESTINATION. A process killed at
  * any moment goes on with the shard it was at when it is started again, and the end is the same, byte
  * for byte, as it is for any number of threads. quantize.json, which stays in the checkpoint, keeps
- * what was done: of which source, and with what error. So does calibration.bin, if a text was given. It knows no text, no request and no device.
+ * what was done: of which source, and with what error. So does calibration.bin, if a text was given.
+ * It knows no text, no request and no device.
  *
  * Memory besides mappings: under 6 MiB per thread (a chunk of QUANTIZE_CHUNK_VALUES as fp32 and as
  * codes), and the headers of all shards. Calibrating takes that of a comparison (comparison.h) instead,

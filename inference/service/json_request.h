@@ -67,8 +67,8 @@ struct completion_request {
 };
 
 /* Parses a body; on OK *out is freed by completion_request_free. `chat` chooses the route's fields.
- * ERR_FORMAT: no JSON object; ERR_LIMIT: JSON past the bounds; ERR_USAGE: a field; ERR_UNSUPPORTED: a field this
- * engine cannot honour; ERR_MEMORY. Arrays live in `a`. */
+ * ERR_FORMAT: no JSON object; ERR_LIMIT: JSON past the bounds; ERR_USAGE: a field; ERR_UNSUPPORTED: a
+ * field this engine cannot honour; ERR_MEMORY. Arrays live in `a`. */
 status completion_request_parse(struct completion_request *out, arena *a, text body, bool chat,
                                 struct request_fault *fault);
 

@@ -1,5 +1,5 @@
-/* The steps between products: embedding, norm, choice of experts, angles, RoPE with the KV write. One block owns one
- * row; bytes are those of the row, read and written once. */
+/* The steps between products: embedding, norm, choice of experts, angles, RoPE with the KV write. One
+ * block owns one row; bytes are those of the row, read and written once. */
 #include "kernels/cuda/experts.cuh"
 #include "kernels/cuda/product.cuh"
 
@@ -69,8 +69,8 @@ DEVICE float activation_code(enum activation_type type, float v, float scale)
     return v;
 }
 
-/* y = (x - mean) / sqrt(variance + 1e-5) * gain of x with what is added to it, which stays in x. By a whole block; `held` has
- * room for one value a warp. */
+/* y = (x - mean) / sqrt(variance + 1e-5) * gain of x with what is added to it, which stays in x. By a
+ * whole block; `held` has room for one value a warp. */
 DEVICE void norm_row(const struct cuda_norm &a, int out, float *held)
 {
     int row = a.of_outs ? a.live->out_row[out] : out;

@@ -77,7 +77,8 @@ struct completion_query {
  * query of the same document supersedes an older one (which is answered as cancelled) if cursor or
  * text differ; equal ones share one generation, and each gets of it what it wants, in its own time. A
  * generation goes on while what is typed agrees with what it says. From a callback everything of this
- * header may be called. The handle is valid until the callback returns. ERR_MEMORY; ERR_CANCELLED once the assistant closes: no callback comes then. */
+ * header may be called. The handle is valid until the callback returns. ERR_MEMORY; ERR_CANCELLED once
+ * the assistant closes: no callback comes then. */
 status assistant_complete(assistant *a, const struct completion_query *query,
                           void (*on_answer)(void *context, const struct completion_answer *answer),
                           void *context, completion **out, error *err);

@@ -20,8 +20,8 @@ struct place {
 };
 
 /* Reads the file that `word` names. ERR_USAGE when it names no place, ERR_UNSUPPORTED for files
- * that never reach a model, by name, pattern or git attribute, as given or behind its links; ERR_IO, ERR_LIMIT and
- * ERR_FORMAT from reading. place_close frees, also after a failure. */
+ * that never reach a model, by name, pattern or git attribute, as given or behind its links; ERR_IO,
+ * ERR_LIMIT and ERR_FORMAT from reading. place_close frees, also after a failure. */
 status place_open(struct place *out, const char *word, error *err);
 /* The same for FILE:START-END or FILE:LINE, whole lines from 1: cursor_byte is where they begin, end_byte
  * where the last one ends, without its line end. */

@@ -78,7 +78,9 @@ int main(void) { void *volatile p = malloc(7); p = 0; return p != 0; }' 'LeakSan
     export UBSAN_OPTIONS="print_stacktrace=1:log_path=$reports/ubsan"
     run asan unit
     # One at a time: their watchdogs know no machine that is busy with kernels under a sanitizer.
-    run asan --jobs 1 'node service' 'node team' 'node manager' 'node lsp_transcripts' 'node lsp_session'
+    run asan --jobs 1 'node service' 'node team' 'node manager' 'node lsp_transcripts' 'node lsp_session' 'node protocol_storm' \
+        'node completion' 'node typing' 'node guidance' 'node warm' 'node acceptance' 'node actions' 'node action_rules' 'node commit' \
+        'node exclusion' 'node repository_context' 'node index'
     findings asan
     unset ASAN_OPTIONS UBSAN_OPTIONS
 }

@@ -46,6 +46,7 @@ LIBRARIES = {
 FUNCTION_LINES_MAX = 70
 KERNEL_LINES_MAX = 100
 FILE_LINES_MAX = 800
+COMMENT_COLUMNS_MAX = 112  # clang-format leaves them as they are
 
 
 def tracked():
@@ -94,6 +95,9 @@ def check_lengths(name, lines, faults, longest):
         return
     if len(lines) > FILE_LINES_MAX:
         faults.append(f"{name}: {len(lines)} lines, at most {FILE_LINES_MAX}")
+    for number, line in enumerate(lines, 1):
+        if len(line.rstrip()) > COMMENT_COLUMNS_MAX and line.lstrip().startswith(("* ", "/* ")):
+            faults.append(f"{name}:{number}: a comment of {len(line.rstrip())} columns, at most {COMMENT_COLUMNS_MAX}")
     bound = KERNEL_LINES_MAX if name.endswith((".cu", ".cuh")) else FUNCTION_LINES_MAX
     if not name.endswith((".c", ".h", ".cu", ".cuh")):
         return

@@ -5,8 +5,9 @@
  * forward, reverse or random, so a kernel that lacks a barrier gives other numbers in one of them.
  * Shared memory is filled with NaN before each block. What CUDA forbids ends the process with a
  * message: a collective without all lanes, a barrier without all threads, shared memory beyond 48
- * KiB (227 where the launch asks for it), an address that is not aligned. Under ThreadSanitizer every GPU thread is a fiber of its own
- * and only barriers order them, so a race is reported even when the numbers are right. */
+ * KiB (227 where the launch asks for it), an address that is not aligned. Under ThreadSanitizer every
+ * GPU thread is a fiber of its own and only barriers order them, so a race is reported even when the
+ * numbers are right. */
 #ifndef TESTS_CUDA_EMULATOR_H
 #define TESTS_CUDA_EMULATOR_H
 

@@ -2,10 +2,10 @@
  *
  * Every value is a function of (seed, tensor name, index) alone, so shards, formats and orders of
  * writing hold the same numbers, and the same command writes the same bytes. Values are rounded to
- * the safetensors dtype first; GGUF then stores exactly those, as F32 or (--gguf-type bf16) BF16. Scales are chosen so that with
- * unit-variance norms about a fifth of q, k and v passes the clip, every layer adds about as much
- * to the residual as is there, and logits have a standard deviation of 2.5. Shapes outside the
- * engine's contract are written too: a loader must refuse them. */
+ * the safetensors dtype first; GGUF then stores exactly those, as F32 or (--gguf-type bf16) BF16.
+ * Scales are chosen so that with unit-variance norms about a fifth of q, k and v passes the clip, every
+ * layer adds about as much to the residual as is there, and logits have a standard deviation of 2.5.
+ * Shapes outside the engine's contract are written too: a loader must refuse them. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>

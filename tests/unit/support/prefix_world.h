@@ -403,7 +403,8 @@ static inline struct prefix_match world_match(struct world *w, uint64_t owner,
     return m;
 }
 
-/* Restores in both what a match of n_asked tokens found. Returns the tokens that are there now, in pages[] alone. */
+/* Restores in both what a match of n_asked tokens found. Returns the tokens that are there now, in
+ * pages[] alone. */
 static inline int32_t world_restore(struct world *w, uint64_t owner, const int32_t *tokens,
                                     int32_t n_asked, struct prefix_match *m, int32_t *pages)
 {
