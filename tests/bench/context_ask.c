@@ -5,7 +5,8 @@
  *     {"op": "ask", "path", "content", "cursor", "budgets": [...], "without",
  *      "recent": [[path, line], ...], "proposal", "want_found"}
  *         -> {"gather_us", "gather_cpu_us", "source_us": [...],
- *             "prompts": [{"tokens", "text", "layout_us"}, ...], "found": [[path, content, source, score], ...]}
+ *             "prompts": [{"tokens", "text", "layout_us"}, ...],
+ *             "found": [[path, content, source, score], ...]}
  *     {"op": "type", "path", "content", "cursor", "budget", "recent"}
  *         -> {"tokens", "missing", "block", "plan_changed", "gather_us"}
  *
