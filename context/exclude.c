@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/limits.h"
 #include "context/secrets.h"
@@ -24,13 +25,17 @@ static const struct exclude_rule rules[] = {
     {"id_*.pub", NULL},
     {".env*", environment},
     {"*.env", environment},
-    {".envrc", environment},
     {"*.pem", key},
     {"*.key", key},
     {"*.ppk", key},
     {"*.asc", key},
     {"*.gpg", key},
     {"*.p8", key},
+    {"*.pk8", key},
+    {"*.pgp", key},
+    {"*.pvk", key},
+    {"secring.*", key},
+    {"secret_token.rb", key},
     {"id_rsa*", key},
     {"id_dsa*", key},
     {"id_ecdsa*", key},
@@ -41,6 +46,10 @@ static const struct exclude_rule rules[] = {
     {"*.jks", store},
     {"*.keystore", store},
     {"*.keychain*", store},
+    {"*.jceks", store},
+    {"*.bks", store},
+    {"*.pkcs12", store},
+    {"wallet.dat", store},
     {"*.kdb", store},
     {"*.kdbx", store},
     {".netrc", credentials},
@@ -52,10 +61,20 @@ static const struct exclude_rule rules[] = {
     {".htpasswd", credentials},
     {".git-credentials", credentials},
     {".dockercfg", credentials},
+    {".dockerconfigjson", credentials},
+    {".s3cfg", credentials},
+    {".boto", credentials},
+    {".terraformrc", credentials},
+    {".vault-token", credentials},
+    {"*vault_pass*", credentials},
+    {"htpasswd", credentials},
+    {".ftpconfig", credentials},
+    {"sftp-config.json", credentials},
+    {".*_history", credentials},
     {".docker/config.json", credentials},
     {".kube/config", credentials},
-    {".aws/config", credentials},
     {"kubeconfig*", credentials},
+    {"*.kubeconfig", credentials},
     {"credentials", credentials},
     {"credentials.*", credentials},
     {"*.credentials", credentials},
@@ -97,13 +116,12 @@ static bool rule_matches(const struct exclude_rule *rule, const char *path)
     return fnmatch(rule->pattern, path_end(path, n_parts), FNM_CASEFOLD) == 0;
 }
 
-static bool has_part(text path, text part)
+/* Whatever the case: there are file systems where ".SSH" is ".ssh". */
+static bool has_folder(const char *path, const char *name)
 {
-    for (size_t at = 0; (at = text_find(path, part, at)) != SIZE_MAX; at++) {
-        bool begins = at == 0 || path.bytes[at - 1] == '/';
-        bool ends = at + part.size < path.size && path.bytes[at + part.size] == '/';
-        if (begins && ends) return true;
-    }
+    size_t n = strlen(name);
+    for (const char *end; (end = strchr(path, '/')); path = end + 1)
+        if ((size_t)(end - path) == n && strncasecmp(path, name, n) == 0) return true;
     return false;
 }
 
@@ -183,7 +201,7 @@ const char *exclude_reason(text path)
     size_t at, end;
     if (secret_key_find(path, 0, &at, &end)) return "its name holds a key";
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        if (has_part(path, text_of(folders[i]))) return store;
+        if (has_folder(copy, folders[i])) return store;
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (rule_matches(&rules[i], copy)) {
             if (rules[i].reason) return rules[i].reason;

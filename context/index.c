@@ -51,6 +51,7 @@ struct update {
     struct index_report *report;
     struct repository_files list;
     struct known_files known;
+    bool *seen; /* of the list: worked off, or on its way */
     int64_t tree, listed_ns, told_us;
     index_progress *progress;
     void *payload;
@@ -87,15 +88,18 @@ static status tree_open(struct update *u)
     return code == OK ? index_commit(u->x, u->err) : code;
 }
 
-static const struct language *language_named(const char *name)
+static const struct language *language_named(text name)
 {
     const struct language *l = NULL;
-    for (size_t i = 0; (l = language_at(i)) && strcmp(l->name, name) != 0; i++) {}
+    for (size_t i = 0; (l = language_at(i)) && !text_is(name, l->name); i++) {}
     return l;
 }
 
-static status known_add(struct known_files *k, sqlite3_stmt *s, error *err)
+static status known_add(struct update *u, sqlite3_stmt *s)
 {
+    static const int columns[] = {1, 3, 2};
+    struct known_files *k = &u->known;
+    error *err = u->err;
     if (k->n == k->room) {
         size_t room = k->room ? 2 * k->room : 256;
         void *grown = memory_resize(k->files, room, sizeof *k->files);
@@ -105,17 +109,15 @@ static status known_add(struct known_files *k, sqlite3_stmt *s, error *err)
     }
     k->files[k->n++] = (struct known_file){
         .path = column_bytes(&k->memory, s, 0),
-        .blob = {.id = sqlite3_column_int64(s, 1),
-                 .state = (enum blob_state)sqlite3_column_int64(s, 2),
-                 .size_bytes = sqlite3_column_int64(s, 3)},
         .stamp = {.size_bytes = (uint64_t)sqlite3_column_int64(s, 4),
                   .inode = (uint64_t)sqlite3_column_int64(s, 5),
                   .mtime_ns = sqlite3_column_int64(s, 6),
                   .ctime_ns = sqlite3_column_int64(s, 7)},
         .seen_ns = sqlite3_column_int64(s, 8),
-        .language = language_named((const char *)sqlite3_column_text(s, 9)),
+        .language = language_named(column_view(s, 9)),
     };
-    return k->memory.failed ? fail(err, ERR_MEMORY, "no memory for %zu known files", k->n) : OK;
+    if (k->memory.failed) return fail(err, ERR_MEMORY, "no memory for %zu known files", k->n);
+    return blob_read(&k->files[k->n - 1].blob, u->x, s, columns, err);
 }
 
 /* All files of the tree, or the one at `path`. */
@@ -126,7 +128,7 @@ static status known_load(struct update *u, text path)
     if (path.size) bind_bytes(s, 2, path);
     status code = index_step(u->x, s, &found, u->err);
     while (code == OK && found) {
-        code = known_add(&u->known, s, u->err);
+        code = known_add(u, s);
         if (code == OK) code = index_step(u->x, s, &found, u->err);
     }
     sqlite3_reset(s);
@@ -379,10 +381,66 @@ static bool tell_progress(struct update *u)
     return u->progress(u->payload, n_done, u->list.n);
 }
 
-static status update_files(struct update *u)
+static int compare_known(const void *key, const void *item)
+{
+    return compare_paths(*(const text *)key, ((const struct known_file *)item)->path);
+}
+
+static const struct known_file *known_find(const struct known_files *k, text path)
+{
+    return k->n ? bsearch(&path, k->files, k->n, sizeof *k->files, compare_known) : NULL;
+}
+
+static status progress_tell(struct update *u)
+{
+    return tell_progress(u) ? OK
+                            : fail(u->err, ERR_CANCELLED, "cancelled among %zu files", u->list.n);
+}
+
+/* Finishes all that is on its way. */
+static status jobs_finish(struct update *u)
 {
     status code = OK;
+    for (bool any = true; code == OK && any;) {
+        code = job_finish(u, true, &any);
+        if (code == OK) code = progress_tell(u);
+    }
+    return code;
+}
+
+/* What belongs to a file that the user has opened does not wait for the order of names. */
+static status update_near(struct update *u, text path)
+{
+    size_t *near = NULL, n = 0;
+    status code = index_near(&near, &n, &u->list, u->r, path, u->err);
+    for (size_t i = 0; code == OK && i < n; i++) {
+        const struct repository_file *f = &u->list.files[near[i]];
+        if (u->seen[near[i]]) continue;
+        u->seen[near[i]] = true;
+        code = update_file(u, f, known_find(&u->known, f->path));
+        if (code == OK) code = progress_tell(u);
+    }
+    memory_free(near);
+    if (code == OK) code = jobs_finish(u);
+    return code == OK ? index_commit(u->x, u->err) : code;
+}
+
+static status update_opened(struct update *u)
+{
+    status code = OK;
+    buffer path = {0};
+    while (code == OK && u->x->opened && u->x->opened(u->x->opened_payload, &path)) {
+        if (!path.failed) code = update_near(u, buffer_text(&path));
+        buffer_clear(&path);
+    }
+    buffer_free(&path);
+    return code;
+}
+
+static status update_all(struct update *u)
+{
     size_t i = 0, k = 0;
+    status code = update_opened(u);
     while (code == OK && (i < u->list.n || k < u->known.n)) {
         const struct repository_file *f = i < u->list.n ? &u->list.files[i] : NULL;
         const struct known_file *old = k < u->known.n ? &u->known.files[k] : NULL;
@@ -390,20 +448,26 @@ static status update_files(struct update *u)
         if (old && order > 0) {
             u->report->n_removed++;
             code = file_forget(u, old);
-        } else if (f) {
+        } else if (f && !u->seen[i]) {
+            u->seen[i] = true;
             code = update_file(u, f, order == 0 ? old : NULL);
         }
         i += order <= 0;
         k += order >= 0;
         if (code == OK) code = index_share(u->x, u->err);
-        if (code == OK && !tell_progress(u))
-            code = fail(u->err, ERR_CANCELLED, "cancelled at %zu of %zu files", i, u->list.n);
+        if (code == OK) code = progress_tell(u);
+        if (code == OK) code = update_opened(u);
     }
-    for (bool any = true; code == OK && any;) {
-        code = job_finish(u, true, &any);
-        if (code == OK && !tell_progress(u))
-            code = fail(u->err, ERR_CANCELLED, "cancelled at the last of %zu files", i);
-    }
+    return code == OK ? jobs_finish(u) : code;
+}
+
+static status update_files(struct update *u)
+{
+    u->seen = memory_take(u->list.n + 1, sizeof *u->seen);
+    if (!u->seen) return fail(u->err, ERR_MEMORY, "no memory for %zu files", u->list.n);
+    status code = update_all(u);
+    memory_free(u->seen);
+    u->seen = NULL;
     status closed = code == OK || code == ERR_CANCELLED ? index_commit(u->x, u->err) : OK;
     return code == OK ? closed : code;
 }
@@ -482,6 +546,7 @@ static status update_once(struct update *u)
     if (code == OK) code = blobs_evict(u->x, u->err);
     if (code == OK) code = report_sums(u);
     index_rollback(u->x);
+    index_settle(u->x);
     known_free(&u->known);
     return code;
 }
@@ -566,4 +631,10 @@ status index_update_file(bool *changed, code_index *x, repository *r, text path,
     repository_files_free(&u->list);
     memory_free(u);
     return code;
+}
+
+void index_ask_opened(code_index *x, index_opened *opened, void *payload)
+{
+    x->opened = opened;
+    x->opened_payload = payload;
 }

@@ -62,7 +62,13 @@ typedef bool index_progress(void *payload, size_t n_done, size_t n_files);
 status index_update(struct index_report *out, code_index *x, repository *r,
                     index_progress *progress, void *payload, error *err);
 
-/* Makes the database agree with one file, which may be new, changed or gone. Waits for nobody. */
+/* Asked by an update between files: which file the user has opened since, by its path from the root.
+ * What it imports and its neighbours are looked at next, and committed. False: none. The path is copied. */
+typedef bool index_opened(void *payload, buffer *path);
+void index_ask_opened(code_index *x, index_opened *opened, void *payload);
+
+/* Makes the database agree with one file, which may be new, changed or gone. Waits for nobody;
+ * may be called with the same x from the progress of an update. */
 status index_update_file(bool *changed, code_index *x, repository *r, text path, error *err);
 
 #endif

@@ -6,6 +6,10 @@
 #include "base/limits.h"
 #include "base/memory.h"
 #include "context/index_private.h"
+#include "context/module_parts.h"
+
+/* Of words in one step: some 50 ms. */
+#define MERGE_PAGES ((int64_t)1000)
 
 static text language_key(const struct language *language)
 {
@@ -17,19 +21,28 @@ static text id_bytes(const struct blob_id *id)
     return (text){(const char *)id->bytes, sizeof id->bytes};
 }
 
+status blob_read(struct blob_row *out, code_index *x, sqlite3_stmt *s, const int columns[3],
+                 error *err)
+{
+    int64_t state = sqlite3_column_int64(s, columns[2]);
+    *out = (struct blob_row){sqlite3_column_int64(s, columns[0]),
+                             sqlite3_column_int64(s, columns[1]), (enum blob_state)state};
+    if (state >= 0 && state < N_BLOB_STATES) return OK;
+    x->damaged = true;
+    return fail(err, ERR_FORMAT, "%s: a content of no known state", x->path);
+}
+
 status blob_find(struct blob_row *out, code_index *x, const struct blob_id *id,
                  const struct language *language, error *err)
 {
+    static const int columns[] = {0, 1, 2};
     bool found;
     *out = (struct blob_row){0};
     sqlite3_stmt *s = SQL(x, SQL_BLOB_FIND);
     bind_bytes(s, 1, id_bytes(id));
     bind_text(s, 2, language_key(language));
     status code = index_step(x, s, &found, err);
-    if (code == OK && found)
-        *out = (struct blob_row){.id = sqlite3_column_int64(s, 0),
-                                 .size_bytes = sqlite3_column_int64(s, 1),
-                                 .state = (enum blob_state)sqlite3_column_int64(s, 2)};
+    if (code == OK && found) code = blob_read(out, x, s, columns, err);
     sqlite3_reset(s);
     return code;
 }
@@ -72,13 +85,7 @@ status blob_parse(struct tags *tags, enum blob_state *state, tagger *t,
     return code;
 }
 
-/* FNV-1a. */
-int64_t name_hash(text name)
-{
-    uint32_t h = 0x811c9dc5u;
-    for (size_t i = 0; i < name.size; i++) h = (h ^ (unsigned char)name.bytes[i]) * 0x01000193u;
-    return h;
-}
+int64_t name_hash(text name) { return module_part_hash(name); }
 
 static status symbol_put(code_index *x, int64_t blob, const struct tag *tag, error *err)
 {
@@ -154,10 +161,7 @@ status blob_uses(struct blob_uses *out, code_index *x, int64_t blob, error *err)
     *out = (struct blob_uses){0};
     sqlite3_stmt *s = SQL_WITH(x, SQL_USES_OF, blob);
     status code = index_step(x, s, &found, err);
-    if (code == OK && found)
-        *out = (struct blob_uses){
-            {(const char *)sqlite3_column_text(s, 0), (size_t)sqlite3_column_bytes(s, 0)},
-            {sqlite3_column_blob(s, 1), (size_t)sqlite3_column_bytes(s, 1)}};
+    if (code == OK && found) *out = (struct blob_uses){column_view(s, 0), column_view(s, 1)};
     return code;
 }
 
@@ -182,9 +186,15 @@ status blob_add(struct blob_row *out, code_index *x, const struct blob_id *id,
                 const struct language *language, size_t size_bytes, enum blob_state state,
                 const struct tags *tags, error *err)
 {
+    struct blob_row known; /* another process may have added it while we parsed */
     *out = (struct blob_row){.size_bytes = (int64_t)size_bytes, .state = state};
     status code = index_begin(x, err);
+    if (code == OK) code = blob_find(&known, x, id, language, err);
     if (code != OK) return code;
+    if (known.id) {
+        *out = known;
+        return OK;
+    }
     sqlite3_stmt *s = SQL_WITH(x, SQL_BLOB_ADD, out->size_bytes, state, (int64_t)time(NULL),
                                (int64_t)tags->n_definitions, sum_references(tags));
     bind_bytes(s, 6, id_bytes(id));
@@ -227,10 +237,9 @@ static status first_number(int64_t *out, code_index *x, sqlite3_stmt *s, error *
 
 status blob_forget(code_index *x, int64_t blob, error *err)
 {
-    int64_t oldest = 0; /* of those unused: this one, if it is unused */
-    status code = index_run(x, SQL_WITH(x, SQL_BLOB_LEFT, blob, (int64_t)0), err);
-    if (code == OK) code = first_number(&oldest, x, SQL(x, SQL_BLOB_UNUSED), err);
-    return code == OK && oldest == blob ? blob_drop(x, blob, err) : code;
+    int64_t n_files = 0;
+    status code = first_number(&n_files, x, SQL_WITH(x, SQL_BLOB_FILES, blob), err);
+    return code == OK && n_files == 0 ? blob_drop(x, blob, err) : code;
 }
 
 /* At most as large as the source it speaks of. */
@@ -246,31 +255,63 @@ static status is_over(bool *over, code_index *x, error *err)
     return code;
 }
 
-/* The n contents that have been unused for the longest, in short transactions. */
-static status drop_unused(code_index *x, int64_t n, error *err)
+/* The n contents that have been unused for the longest, in short transactions. All are looked for at
+ * once: each look passes over every content there is. */
+static status drop_unused(code_index *x, size_t n, error *err)
 {
-    status code = OK;
-    int64_t blob = 1;
-    for (int64_t i = 0; code == OK && blob && i < n; i++) {
+    size_t n_found = 0;
+    bool found = true;
+    int64_t *blobs = memory_take(n, sizeof *blobs);
+    if (!blobs) return fail(err, ERR_MEMORY, "no memory for %zu contents", n);
+    status code = index_begin(x, err);
+    sqlite3_stmt *s = SQL_WITH(x, SQL_BLOBS_LONGEST_UNUSED, (int64_t)n);
+    while (code == OK && n_found < n && (code = index_step(x, s, &found, err)) == OK && found)
+        blobs[n_found++] = sqlite3_column_int64(s, 0);
+    sqlite3_reset(s);
+    for (size_t i = 0; code == OK && i < n_found; i++) {
         code = index_begin(x, err);
-        if (code == OK) code = first_number(&blob, x, SQL(x, SQL_BLOB_UNUSED), err);
-        if (code == OK && blob) code = blob_drop(x, blob, err);
+        if (code == OK) code = blob_forget(x, blobs[i], err);
         if (code == OK) code = index_share(x, err);
     }
+    memory_free(blobs);
     return code == OK ? index_commit(x, err) : code;
 }
 
-/* FTS5 only marks what is deleted until its segments are merged: so they are merged per round, and a
- * round drops a quarter of what can be dropped. */
+/* FTS5 only marks what is deleted, until its segments are merged: step by step, so that others can
+ * write between. -N begins a merge of all into one, N goes on with it; no change means it is done. */
+static status words_merge(code_index *x, error *err)
+{
+    status code = OK;
+    int n_changes = 2;
+    for (int64_t pages = -MERGE_PAGES; code == OK && n_changes > 1; pages = MERGE_PAGES) {
+        int before = sqlite3_total_changes(x->db);
+        code = index_run(x, SQL_WITH(x, SQL_WORDS_MERGE, pages), err);
+        n_changes = sqlite3_total_changes(x->db) - before;
+    }
+    return code;
+}
+
+/* Gives free pages back to the disk, likewise. */
+static status shrink(code_index *x, error *err)
+{
+    int64_t n_free = 0, before = INT64_MAX;
+    status code = first_number(&n_free, x, SQL(x, SQL_FREE_PAGES), err);
+    while (code == OK && n_free > 0 && n_free < before) {
+        before = n_free;
+        code = index_run(x, SQL(x, SQL_SHRINK), err);
+        if (code == OK) code = first_number(&n_free, x, SQL(x, SQL_FREE_PAGES), err);
+    }
+    return code;
+}
+
+/* A round drops a quarter of what can be dropped, and looks again. */
 static status evict_round(int64_t *n_unused, code_index *x, error *err)
 {
-    static const enum index_sql cleaning[] = {SQL_WORDS_MERGE, SQL_SHRINK};
     status code = first_number(n_unused, x, SQL(x, SQL_BLOBS_UNUSED), err);
     if (code != OK || *n_unused == 0) return code;
-    code = drop_unused(x, *n_unused / 4 + 1, err);
-    for (size_t i = 0; code == OK && i < sizeof cleaning / sizeof *cleaning; i++)
-        code = index_run(x, SQL(x, cleaning[i]), err);
-    return code;
+    code = drop_unused(x, (size_t)*n_unused / 4 + 1, err);
+    if (code == OK) code = words_merge(x, err);
+    return code == OK ? shrink(x, err) : code;
 }
 
 status blobs_evict(code_index *x, error *err)

@@ -98,10 +98,12 @@ static const char *const statements[N_INDEX_SQL] = {
                      " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [SQL_BLOB_LEFT] = "UPDATE blobs SET used = ?2 WHERE id = ?1",
     [SQL_BLOB_DROP] = "DELETE FROM blobs WHERE id = ?1",
-    [SQL_BLOB_UNUSED] = "SELECT id FROM blobs b WHERE NOT EXISTS"
-                        " (SELECT 1 FROM files f WHERE f.blob = b.id) ORDER BY used, id LIMIT 1",
+    [SQL_BLOB_FILES] = "SELECT count(*) FROM files WHERE blob = ?1",
     [SQL_BLOBS_UNUSED] = "SELECT count(*) FROM blobs b WHERE NOT EXISTS"
                          " (SELECT 1 FROM files f WHERE f.blob = b.id)",
+    [SQL_BLOBS_LONGEST_UNUSED] = "SELECT id FROM blobs b WHERE NOT EXISTS"
+                                 " (SELECT 1 FROM files f WHERE f.blob = b.id)"
+                                 " ORDER BY used, id LIMIT ?1",
     [SQL_SYMBOL_ADD] = "INSERT OR IGNORE INTO symbols(blob, from_byte, hash, to_byte, line, kind,"
                        " signature, name) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     [SQL_SYMBOLS_DROP] = "DELETE FROM symbols WHERE blob = ?1",
@@ -113,12 +115,13 @@ static const char *const statements[N_INDEX_SQL] = {
     [SQL_IMPORTS_DROP] = "DELETE FROM imports WHERE blob = ?1",
     [SQL_WORDS_ADD] = "INSERT INTO words(rowid, names) VALUES(?1, ?2)",
     [SQL_WORDS_DROP] = "INSERT INTO words(words, rowid, names) VALUES('delete', ?1, ?2)",
-    [SQL_WORDS_MERGE] = "INSERT INTO words(words) VALUES('optimize')",
+    [SQL_WORDS_MERGE] = "INSERT INTO words(words, rank) VALUES('merge', ?1)",
     [SQL_SUMS] = "SELECT total(n_symbols), total(n_references) FROM blobs"
                  " WHERE id IN (SELECT blob FROM files WHERE tree = ?1)",
     [SQL_SOURCE_BYTES] = "SELECT total(size) FROM blobs WHERE id IN (SELECT blob FROM files)",
     [SQL_PAGES] = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count,"
                   " pragma_freelist_count, pragma_page_size",
+    [SQL_FREE_PAGES] = "SELECT freelist_count FROM pragma_freelist_count",
     [SQL_SHRINK] = "PRAGMA incremental_vacuum(1000)",
     [SQL_FIND] = "SELECT f.path, s.kind, s.signature, s.line, s.from_byte, s.to_byte"
                  " FROM symbols s CROSS JOIN files f ON f.blob = s.blob JOIN trees t"
@@ -218,12 +221,17 @@ void bind_bytes(sqlite3_stmt *s, int at, text t)
     sqlite3_bind_blob64(s, at, t.bytes ? t.bytes : "", t.size, SQLITE_TRANSIENT);
 }
 
+text column_view(sqlite3_stmt *s, int at)
+{
+    const char *bytes = sqlite3_column_blob(s, at);
+    return (text){bytes ? bytes : "", bytes ? (size_t)sqlite3_column_bytes(s, at) : 0};
+}
+
 text column_bytes(arena *a, sqlite3_stmt *s, int at)
 {
-    size_t size = (size_t)sqlite3_column_bytes(s, at);
-    const char *bytes = sqlite3_column_blob(s, at);
-    char *copy = arena_copy(a, bytes ? bytes : "", size);
-    return (text){copy, copy ? size : 0};
+    text t = column_view(s, at);
+    char *copy = arena_copy(a, t.bytes, t.size);
+    return (text){copy, copy ? t.size : 0};
 }
 
 status index_step(code_index *x, sqlite3_stmt *s, bool *found, error *err)
@@ -347,12 +355,13 @@ static void database_close(code_index *x)
 
 static status database_open(code_index *x, error *err)
 {
-    char pragmas[256];
+    char pragmas[320];
     snprintf(pragmas, sizeof pragmas,
              "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-             "PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA cache_size=-16384;"
-             "PRAGMA journal_size_limit=16777216; PRAGMA max_page_count=%zu;",
-             INDEX_DATABASE_MAX / 4096);
+             "PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA cache_size=-%zu;"
+             "PRAGMA wal_autocheckpoint=%zu; PRAGMA journal_size_limit=16777216;"
+             "PRAGMA max_page_count=%zu;",
+             INDEX_CACHE_BYTES / KIB, INDEX_JOURNAL_BYTES / 4096, INDEX_DATABASE_MAX / 4096);
     x->damaged = false;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW;
     if (sqlite3_open_v2(x->path, &x->db, flags, NULL) != SQLITE_OK)
@@ -416,6 +425,11 @@ status index_lock(code_index *x, index_progress *progress, void *payload, error 
     return OK;
 }
 
+void index_settle(code_index *x)
+{
+    sqlite3_wal_checkpoint_v2(x->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+}
+
 void index_unlock(code_index *x)
 {
     if (x->lock_fd >= 0) close(x->lock_fd);
@@ -457,7 +471,7 @@ status index_check(code_index *x, error *err)
     if (sqlite3_prepare_v2(x->db, "PRAGMA quick_check(1)", -1, &s, NULL) != SQLITE_OK ||
         sqlite3_step(s) != SQLITE_ROW) {
         code = index_fail(x, "check", err);
-    } else if (strcmp((const char *)sqlite3_column_text(s, 0), "ok") != 0) {
+    } else if (!text_is(column_view(s, 0), "ok")) {
         x->damaged = true;
         code = fail(err, ERR_FORMAT, "%s: damaged", x->path);
     }

@@ -91,7 +91,7 @@ static status is_past_known(bool *known, struct past *p, int64_t tree)
     bool found;
     sqlite3_stmt *s = SQL_WITH(p->x, SQL_PAST_HEAD, tree);
     status code = index_step(p->x, s, &found, p->err);
-    *known = found && strcmp((const char *)sqlite3_column_text(s, 0), repository_head(p->r)) == 0;
+    *known = found && text_is(column_view(s, 0), repository_head(p->r));
     sqlite3_reset(s);
     return code;
 }

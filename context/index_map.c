@@ -16,9 +16,10 @@
 #include "base/memory.h"
 #include "context/index_private.h"
 #include "context/index_query.h"
+#include "context/module_parts.h"
 #include "context/path_text.h"
 
-enum { ROUNDS_MAX = 40, NAME_MIN = 3, CHANGES_SHARE = 50, IMPORTED_MAX = 512 };
+enum { ROUNDS_MAX = 40, NAME_MIN = 3, CHANGES_SHARE = 50 };
 #define DAMPING   0.85
 #define CONVERGED 1e-6
 #define UNSEEN    0.1f /* of a vote, where no definition of the name can be seen */
@@ -48,12 +49,6 @@ struct node {
     double rank, next;
 };
 
-/* What the file whose uses are read imports: hashes of the last parts of modules. */
-struct imported {
-    uint32_t parts[IMPORTED_MAX];
-    size_t n;
-};
-
 struct graph {
     code_index *x;
     int64_t tree;
@@ -65,7 +60,7 @@ struct graph {
     struct definition *definitions;
     uint32_t *table; /* first definition of a name in a family + 1, by hash, open addressing */
     struct edge *edges;
-    struct imported imported;
+    struct module_parts imported; /* by the file whose uses are read */
     size_t n_nodes, n_definitions, n_edges, n_table;
     size_t nodes_room, definitions_room, edges_room;
 };
@@ -92,29 +87,27 @@ static bool go_on(struct graph *g, status *code)
 }
 
 /* Languages that call each other by name. */
-static uint8_t family_of(const char *name)
+static uint8_t family_of(text name)
 {
     static const char *const families[][3] = {{"C", "C++", "CUDA"},
                                               {"JavaScript", "TypeScript", "TSX"}};
     const size_t n = sizeof families / sizeof *families;
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < 3; k++)
-            if (strcmp(families[i][k], name) == 0) return (uint8_t)(i + 1);
+            if (text_is(name, families[i][k])) return (uint8_t)(i + 1);
     const struct language *l;
     for (size_t i = 0; (l = language_at(i)); i++)
-        if (strcmp(l->name, name) == 0) return (uint8_t)(n + 1 + i);
+        if (text_is(name, l->name)) return (uint8_t)(n + 1 + i);
     return 0;
 }
-
-static uint32_t part_hash(text part) { return (uint32_t)name_hash(part); }
 
 static void node_place(struct node *n)
 {
     size_t slash = n->path.size;
     while (slash > 0 && n->path.bytes[slash - 1] != '/') slash--;
-    n->folder = part_hash(text_slice(n->path, 0, slash));
-    n->stem = part_hash(path_stem(n->path));
-    n->folder_name = part_hash(path_folder_name(n->path));
+    n->folder = module_part_hash(text_slice(n->path, 0, slash));
+    n->stem = module_part_hash(path_stem(n->path));
+    n->folder_name = module_part_hash(path_folder_name(n->path));
 }
 
 static status nodes_load(struct graph *g)
@@ -129,7 +122,7 @@ static status nodes_load(struct graph *g)
         struct node *n = &g->nodes[g->n_nodes++];
         *n = (struct node){.blob = sqlite3_column_int64(s, 0),
                            .path = column_bytes(&g->memory, s, 2),
-                           .family = family_of((const char *)sqlite3_column_text(s, 1))};
+                           .family = family_of(column_view(s, 1))};
         node_place(n);
         code = index_step(g->x, s, &found, g->err);
     }
@@ -145,10 +138,10 @@ static const struct map_kind {
              {"interface", 1}, {"type", 1},      {"enum", 1},      {"union", 1},
              {"concept", 1},   {"macro", 0.5f},  {"method", 0.3f}, {"constant", 0.2f}};
 
-static const struct map_kind *kind_find(const char *name)
+static const struct map_kind *kind_find(text name)
 {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (strcmp(kinds[i].name, name) == 0) return &kinds[i];
+        if (text_is(name, kinds[i].name)) return &kinds[i];
     return NULL;
 }
 
@@ -171,7 +164,7 @@ static status definitions_of(struct graph *g, uint32_t node)
     sqlite3_stmt *s = SQL_WITH(g->x, SQL_MAP_SYMBOLS, g->nodes[node].blob);
     status code = index_step(g->x, s, &found, g->err);
     for (; code == OK && found; code = index_step(g->x, s, &found, g->err)) {
-        const struct map_kind *kind = kind_find((const char *)sqlite3_column_text(s, 1));
+        const struct map_kind *kind = kind_find(column_view(s, 1));
         if (!kind || sqlite3_column_bytes(s, 0) < NAME_MIN) continue;
         if (!room_for((void **)&g->definitions, &g->definitions_room, g->n_definitions,
                       sizeof *g->definitions, g->err, &code))
@@ -246,24 +239,6 @@ static status table_make(struct graph *g)
     return OK;
 }
 
-static void imported_add(struct imported *to, text part)
-{
-    if (part.size && to->n < IMPORTED_MAX) to->parts[to->n++] = part_hash(part);
-}
-
-/* The last two parts of a module's name, whatever joins them: "a/b.h" gives b and h, "x.y" x and y. */
-static void imported_see(struct imported *to, text module)
-{
-    size_t end = module.size;
-    for (int n = 0; n < 2 && end > 0; n++) {
-        size_t from = end;
-        while (from > 0 && !strchr("/.:\\", module.bytes[from - 1])) from--;
-        imported_add(to, text_slice(module, from, end));
-        end = from;
-        while (end > 0 && strchr("/.:\\", module.bytes[end - 1])) end--;
-    }
-}
-
 static status imported_load(struct graph *g, int64_t blob)
 {
     bool found;
@@ -271,10 +246,8 @@ static status imported_load(struct graph *g, int64_t blob)
     sqlite3_stmt *s = SQL_WITH(g->x, SQL_BLOB_IMPORTS, blob);
     status code = index_step(g->x, s, &found, g->err);
     for (; code == OK && found; code = index_step(g->x, s, &found, g->err)) {
-        const char *module = (const char *)sqlite3_column_text(s, 0);
-        const char *name = (const char *)sqlite3_column_text(s, 1);
-        imported_see(&g->imported, text_of(module));
-        imported_add(&g->imported, text_of(name));
+        module_parts_see(&g->imported, column_view(s, 0));
+        module_parts_add(&g->imported, column_view(s, 1));
     }
     sqlite3_reset(s);
     return code;
@@ -282,10 +255,8 @@ static status imported_load(struct graph *g, int64_t blob)
 
 static bool is_seen(const struct graph *g, const struct node *by, const struct node *n)
 {
-    if (by->folder == n->folder) return true;
-    for (size_t i = 0; i < g->imported.n; i++)
-        if (g->imported.parts[i] == n->stem || g->imported.parts[i] == n->folder_name) return true;
-    return false;
+    return by->folder == n->folder || module_parts_have(&g->imported, n->stem) ||
+           module_parts_have(&g->imported, n->folder_name);
 }
 
 static status edge_add(struct graph *g, struct node *from, uint32_t definition, float weight)
@@ -475,8 +446,8 @@ static status mark_read(struct mark *out, code_index *x, int64_t tree, const cha
     status code = index_step(x, s, &found, err);
     *out = (struct mark){0};
     if (code == OK && found) {
-        const char *made_for = (const char *)sqlite3_column_text(s, 0);
-        *out = (struct mark){strcmp(made_for, head) == 0, made_for[0] != 0,
+        text made_for = column_view(s, 0);
+        *out = (struct mark){text_is(made_for, head), made_for.size != 0,
                              sqlite3_column_int64(s, 1), sqlite3_column_int64(s, 2)};
     }
     sqlite3_reset(s);

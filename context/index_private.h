@@ -26,8 +26,9 @@ enum index_sql {
     SQL_BLOB_ADD,
     SQL_BLOB_LEFT,
     SQL_BLOB_DROP,
-    SQL_BLOB_UNUSED,
+    SQL_BLOB_FILES,
     SQL_BLOBS_UNUSED,
+    SQL_BLOBS_LONGEST_UNUSED,
     SQL_SYMBOL_ADD,
     SQL_SYMBOLS_DROP,
     SQL_USES_ADD,
@@ -41,6 +42,7 @@ enum index_sql {
     SQL_SUMS,
     SQL_SOURCE_BYTES,
     SQL_PAGES,
+    SQL_FREE_PAGES,
     SQL_SHRINK,
     SQL_FIND,
     SQL_FILE_FIND,
@@ -83,8 +85,10 @@ struct code_index {
     int lock_fd;  /* -1, or the lock that updates hold */
     bool damaged; /* SQLite found the file broken, or it is another program's or version's */
     bool rebuilt;
-    int64_t begun_us; /* 0, or when the open transaction began */
-    size_t n_batch;   /* files in it */
+    int64_t begun_us;     /* 0, or when the open transaction began */
+    size_t n_batch;       /* files in it */
+    index_opened *opened; /* index_ask_opened's */
+    void *opened_payload;
 };
 
 /* A failed call of SQLite as our status: ERR_FORMAT sets x->damaged. */
@@ -103,6 +107,9 @@ status index_run(code_index *x, sqlite3_stmt *s, error *err);
 status index_step(code_index *x, sqlite3_stmt *s, bool *found, error *err);
 void bind_text(sqlite3_stmt *s, int at, text t);
 void bind_bytes(sqlite3_stmt *s, int at, text t);
+/* A column as it lies in the statement, until that is stepped or reset. What must not be NULL may be,
+ * in a damaged file: that is empty. */
+text column_view(sqlite3_stmt *s, int at);
 /* A column copied into the arena. */
 text column_bytes(arena *a, sqlite3_stmt *s, int at);
 
@@ -120,9 +127,11 @@ status index_rebuild(code_index *x, error *err);
 /* Reads through a database small enough for it: ERR_FORMAT and x->damaged when it is broken. */
 status index_check(code_index *x, error *err);
 status index_size(code_index *x, uint64_t *bytes, error *err);
+/* Moves what the journal holds into the file, as far as no reader needs it. */
+void index_settle(code_index *x);
 
 /* What is known of a content. */
-enum blob_state { BLOB_TAGS, BLOB_WORDS, BLOB_BINARY, BLOB_MINIFIED, BLOB_SLOW };
+enum blob_state { BLOB_TAGS, BLOB_WORDS, BLOB_BINARY, BLOB_MINIFIED, BLOB_SLOW, N_BLOB_STATES };
 
 struct blob_row {
     int64_t id; /* 0: not in the index */
@@ -136,12 +145,15 @@ struct blob_uses {
     text names, counts;
 };
 
+/* From three columns: id, size, state. ERR_FORMAT and x->damaged for a state there is not. */
+status blob_read(struct blob_row *out, code_index *x, sqlite3_stmt *s, const int columns[3],
+                 error *err);
 status blob_find(struct blob_row *out, code_index *x, const struct blob_id *id,
                  const struct language *language, error *err);
 /* What a content says, read without the database; freed by tags_free also after an error. */
 status blob_parse(struct tags *tags, enum blob_state *state, tagger *t,
                   const struct language *language, text path, text content, error *err);
-/* Stores it: `out` gets its new id. */
+/* Stores it, if nobody else has meanwhile: `out` gets its id. */
 status blob_add(struct blob_row *out, code_index *x, const struct blob_id *id,
                 const struct language *language, size_t size_bytes, enum blob_state state,
                 const struct tags *tags, error *err);
@@ -155,9 +167,13 @@ status index_update_map(code_index *x, repository *r, int64_t tree, size_t n_fil
                         size_t n_changes, index_progress *progress, void *payload, error *err);
 /* Whatever finds a name among symbols: stored with it, so that the index of names is one of numbers. */
 int64_t name_hash(text name);
-/* Deletes contents no tree has, the longest unused first, while the database is over its bound. */
 /* Drops what was known of a content that no file has any more. Inside a transaction. */
 status blob_forget(code_index *x, int64_t blob, error *err);
+/* Deletes contents no tree has, the longest unused first, while the database is over its bound. */
 status blobs_evict(code_index *x, error *err);
+/* The files that the one at `path` is likely about: what it imports, then the others of its folder and
+ * those nearest in the tree, those changed last first. Positions in the list; the caller frees *out. */
+status index_near(size_t **out, size_t *n, const struct repository_files *list, repository *r,
+                  text path, error *err);
 
 #endif

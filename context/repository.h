@@ -77,7 +77,7 @@ struct repository_files {
     size_t n_special; /* links, FIFOs, sockets, devices, left out */
     size_t n_refused; /* directories that cannot be read, are too deep, or repeat an outer one */
     bool truncated;   /* REPOSITORY_FILES_MAX was reached: the rest is left out */
-    uint64_t rules;   /* another number when an attribute file is another one, or was changed */
+    uint64_t rules;   /* another number when an attribute file or where a link leads has changed */
     arena memory;
 };
 
@@ -85,6 +85,9 @@ struct repository_files {
 status repository_list(struct repository_files *out, repository *r, error *err);
 /* The same of one path: one file, or none when the list would not have it. */
 status repository_list_one(struct repository_files *out, repository *r, text path, error *err);
+/* The one at this path, or NULL. */
+const struct repository_file *repository_files_find(const struct repository_files *files,
+                                                    text path);
 void repository_files_free(struct repository_files *files);
 
 /* Whether git attributes say -dbrx of the path; true also where they cannot be told. */

@@ -122,6 +122,15 @@ static void rules_add(struct repository_files *out, text folder, int fd, const c
     out->rules += text_hash((text){(const char *)parts, sizeof parts});
 }
 
+/* Where a link leads decides whether its text may be seen, too. */
+static void link_add(struct repository_files *out, text path, int folder, const char *name)
+{
+    char target[PATH_MAX];
+    ssize_t n = readlinkat(folder, name, target, sizeof target);
+    uint64_t parts[] = {text_hash(path), text_hash((text){target, n > 0 ? (size_t)n : 0})};
+    out->rules += text_hash((text){(const char *)parts, sizeof parts});
+}
+
 /* Attribute files outside the tree: of the repository, of the user, of the machine. */
 static bool mentioned_elsewhere(const repository *r, struct repository_files *out)
 {
@@ -255,6 +264,7 @@ static status see_name(struct walk *w, int fd, const char *name, const struct le
         code = see_file(w, here, &st);
     else
         w->out->n_special++;
+    if (code == OK && S_ISLNK(st.st_mode)) link_add(w->out, buffer_text(&w->path), fd, name);
     w->path.bytes[w->path.size = kept] = 0;
     return code;
 }
@@ -367,6 +377,12 @@ status repository_list_one(struct repository_files *out, repository *r, text pat
     status code = r->kind == REPOSITORY_BARE || path.size == 0 ? OK : list_tree(&w);
     buffer_free(&w.path);
     return code;
+}
+
+const struct repository_file *repository_files_find(const struct repository_files *files, text path)
+{
+    const struct repository_file key = {.path = path};
+    return files->n ? bsearch(&key, files->files, files->n, sizeof key, compare_files) : NULL;
 }
 
 void repository_files_free(struct repository_files *files)

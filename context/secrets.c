@@ -60,6 +60,84 @@ static const struct key_format {
     {"key-", 30},
     {"pk_live_", 10},
     {"figd_", 20},
+    {"A3T", 17},
+    {"LTAI", 16},
+    {"AKID", 16},
+    {"ABSK", 60},
+    {"glptt-", 16},
+    {"glrt-", 16},
+    {"glcbt-", 16},
+    {"glimt-", 16},
+    {"glagent-", 16},
+    {"gloas-", 16},
+    {"glsoat-", 16},
+    {"glft-", 16},
+    {"glc_", 24},
+    {"xoxe-", 20},
+    {"xoxe.xox", 20},
+    {"rk_test_", 10},
+    {"sq0csp-", 20},
+    {"EAAA", 56},
+    {"shpca_", 20},
+    {"shppa_", 20},
+    {"CLOJARS_", 30},
+    {"dckr_oat_", 16},
+    {"dor_v1_", 20},
+    {"dp.pt.", 30},
+    {"dp.st.", 30},
+    {"hvb.", 20},
+    {"HRKU-", 20},
+    {"fm2_", 30},
+    {"pplx-", 30},
+    {"gsk_", 30},
+    {"xai-", 40},
+    {"r8_", 30},
+    {"api_org_", 20},
+    {"ntn_", 30},
+    {"ATATT3x", 40},
+    {"ATCTT3x", 40},
+    {"ATBB", 28},
+    {"NRII-", 20},
+    {"NRJS-", 16},
+    {"NRRA-", 20},
+    {"sntrys_", 30},
+    {"sntryu_", 30},
+    {"phx_", 30},
+    {"dt0c01.", 30},
+    {"pnu_", 30},
+    {"rdme_", 40},
+    {"sgp_", 30},
+    {"sbp_", 30},
+    {"tfp_", 30},
+    {"tskey-", 20},
+    {"shippo_live_", 30},
+    {"EZAK", 40},
+    {"duffel_live_", 30},
+    {"FLWSECK-", 20},
+    {"fio-u-", 40},
+    {"pscale_tkn_", 30},
+    {"pscale_pw_", 30},
+    {"pscale_oauth_", 30},
+    {"xkeysib-", 40},
+    {"xsmtpsib-", 40},
+    {"AKCp", 60},
+    {"cmVmdGtuO", 40},
+    {"p8e-", 30},
+    {"ops_", 60},
+    {"v1.0-", 60},
+    {"dnkey-", 30},
+    {"pat-na1-", 30},
+    {"packagist_", 30},
+    {"sm_pat_", 16},
+    {"AQVN", 30},
+    {"figo_", 20},
+    {"bkua_", 30},
+    {"CCIPAT_", 30},
+    {"nfp_", 30},
+    {"rzp_live_", 12},
+    {"sk.eyJ", 40},
+    {"sl.", 60},
+    {"oy2", 40},
 };
 
 /* Parts of names whose values are secret; `sure`: even a short one. */
@@ -67,11 +145,61 @@ static const struct secret_name {
     const char *part;
     bool sure;
 } names[] = {
-    {"password", true},   {"passwd", true},     {"passphrase", true},  {"pwd", true},
-    {"secret", true},     {"credential", true}, {"private_key", true}, {"privatekey", true},
-    {"api_key", true},    {"apikey", true},     {"access_key", true},  {"accesskey", true},
-    {"accountkey", true}, {"auth_key", true},   {"signing_key", true}, {"token", false},
-    {"auth", false},      {"bearer", false},    {"api-key", true},     {"access-key", true}};
+    {"password", true},
+    {"passwd", true},
+    {"passphrase", true},
+    {"passcode", true},
+    {"pwd", true},
+    {"secret", true},
+    {"credential", true},
+    {"private_key", true},
+    {"privatekey", true},
+    {"priv_key", true},
+    {"api_key", true},
+    {"apikey", true},
+    {"access_key", true},
+    {"accesskey", true},
+    {"account_key", true},
+    {"accountkey", true},
+    {"auth_key", true},
+    {"authkey", true},
+    {"signing_key", true},
+    {"signingkey", true},
+    {"service_key", true},
+    {"servicekey", true},
+    {"client_key", true},
+    {"clientkey", true},
+    {"consumer_key", true},
+    {"consumerkey", true},
+    {"database_key", true},
+    {"db_key", true},
+    {"encryption_key", true},
+    {"encryptionkey", true},
+    {"master_key", true},
+    {"masterkey", true},
+    {"storage_key", true},
+    {"license_key", true},
+    {"licensekey", true},
+    {"deploy_key", true},
+    {"db_pass", true},
+    {"dbpass", true},
+    {"database_pass", true},
+    {"user_pass", true},
+    {"userpass", true},
+    {"root_pass", true},
+    {"smtp_pass", true},
+    {"mail_pass", true},
+    {"ftp_pass", true},
+    {"key_pass", true},
+    {"keypass", true},
+    {"store_pass", true},
+    {"storepass", true},
+    {"token", false},
+    {"auth", false},
+    {"bearer", false},
+    {"session_key", false},
+    {"webhook", false},
+};
 
 /* What is judged of one run or value: a line of megabytes must not be looked at from every byte. */
 enum {
@@ -134,11 +262,34 @@ static bool has_format(text run)
     if (slash) run.size = (size_t)(slash - run.bytes);
     if (run.size < FORMAT_MIN) return false;
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        if (formats[i].prefix[0] != run.bytes[0]) continue;
         size_t n = strlen(formats[i].prefix);
         if (run.size >= n + formats[i].n_min && memcmp(run.bytes, formats[i].prefix, n) == 0) {
             struct kinds k = kinds_of(text_slice(run, n, run.size));
             if (k.n_digits > 0 || (k.n_upper > 0 && k.n_lower > 0)) return true;
         }
+    }
+    return false;
+}
+
+/* A bot's key is its number and, behind a colon, 35 characters of which the first is an A. */
+static bool is_bot_key(text t, size_t at, text run)
+{
+    size_t from = at - (at > 0);
+    if (at == 0 || t.bytes[at - 1] != ':' || run.size != 35 || run.bytes[0] != 'A') return false;
+    while (from > 0 && t.bytes[from - 1] >= '0' && t.bytes[from - 1] <= '9') from--;
+    return at - 1 - from >= 8 && at - 1 - from <= 10;
+}
+
+/* Whoever knows such an address may write there: what stands behind these is a key. */
+static bool in_webhook(text t, size_t at)
+{
+    static const char *const places[] = {"hooks.slack.com/services/", "hooks.slack.com/workflows/",
+                                         "discord.com/api/webhooks/",
+                                         "discordapp.com/api/webhooks/", "webhook.office.com/"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        size_t n = strlen(places[i]);
+        if (at >= n && memcmp(t.bytes + at - n, places[i], n) == 0) return true;
     }
     return false;
 }
@@ -190,7 +341,8 @@ static size_t name_before(char name[NAME_ROOM], text t, size_t at, bool *quoted)
     while (from > 0 && to - from < NAME_ROOM - 1 &&
            (is_key_byte(t.bytes[from - 1]) && !strchr("=/+", t.bytes[from - 1])))
         from--;
-    for (size_t i = from; i < to; i++) name[i - from] = lower(t.bytes[i]);
+    for (size_t i = from; i < to; i++)
+        name[i - from] = t.bytes[i] == '-' || t.bytes[i] == '.' ? '_' : lower(t.bytes[i]);
     name[to - from] = 0;
     return to - from;
 }
@@ -317,7 +469,7 @@ static bool judge(text t, size_t at, size_t *end, bool keys_only)
     size_t to = run_end(t, at, t.size - at > RUN_MAX ? at + RUN_MAX : t.size);
     text run = text_slice(t, at, to);
     bool quoted = at > 0 && strchr("\"'`", t.bytes[at - 1]) != NULL;
-    bool is_key = has_format(run);
+    bool is_key = has_format(run) || is_bot_key(t, at, run) || (run.size > 16 && in_webhook(t, at));
     if (!is_key && keys_only) return false;
     if (!is_key && (private_block(t, at, end) || private_rest(t, at, end) ||
                     in_address(t, at, end) || in_header(t, at, end) || assigned(t, at, end)))

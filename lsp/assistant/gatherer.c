@@ -458,8 +458,10 @@ void gatherer_report(gatherer *g, uint64_t key, uint32_t from_line, uint32_t to_
 
 void gatherer_note(gatherer *g, const struct gather_query *q)
 {
-    if (g->closing || q->document.content.size > DOCUMENT_PARSE_MAX || !folder_of(g, q->path))
-        return;
+    const struct folder *f = folder_of(g, q->path);
+    if (g->closing || q->document.content.size > DOCUMENT_PARSE_MAX || !f) return;
+    if (!g->n_visits || !text_is(q->path, g->visits[0].path))
+        indexer_tell(f->indexer, "opened", below(q->path, indexer_folder(f->indexer)));
     visit_note(g, q->path, line_at(q->document.content, q->cursor_byte));
     question_free(&g->next);
     g->next.key = q->key;

@@ -11,23 +11,41 @@
 
 enum { REFRESH_US = 2000000 };
 
+struct refresh {
+    int64_t until_us;
+    const char *file; /* NULL: its surroundings were asked for */
+    repository *r;
+};
+
 /* Longer than that nobody waits for one answer: the rest is done by the next call, or by an editor. */
 static bool in_time(void *payload, size_t n_done, size_t n_files)
 {
-    const int64_t *until_us = payload;
+    const struct refresh *f = payload;
     (void)n_done, (void)n_files;
-    return clock_us() < *until_us;
+    return clock_us() < f->until_us;
 }
 
-static status index_refresh(struct gather *g, const char *folder, error *err)
+static bool the_file(void *payload, buffer *path)
+{
+    struct refresh *f = payload;
+    text root = text_of(repository_root(f->r)), file = text_of(f->file);
+    bool below = f->file && text_starts(file, root) && file.size > root.size + 1;
+    if (below) buffer_put_text(path, text_slice(file, root.size + 1, file.size));
+    f->file = NULL;
+    return below;
+}
+
+static status index_refresh(struct gather *g, const char *folder, const char *file, error *err)
 {
     repository *r = NULL;
     code_index *x = NULL;
     struct index_report report;
-    int64_t until_us = clock_us() + REFRESH_US;
+    struct refresh f = {.until_us = clock_us() + REFRESH_US, .file = file};
     status code = repository_open(&r, folder, err);
+    f.r = r;
     if (code == OK) code = index_open(&x, r, err);
-    if (code == OK) code = index_update(&report, x, r, in_time, &until_us, err);
+    if (code == OK) index_ask_opened(x, the_file, &f);
+    if (code == OK) code = index_update(&report, x, r, in_time, &f, err);
     if (code == ERR_CANCELLED) code = OK;
     if (code == OK)
         code = retriever_open(&g->retriever, index_database_path(x), repository_root(r), err);
@@ -49,12 +67,13 @@ static status index_refresh(struct gather *g, const char *folder, error *err)
 
 status gather_open(struct gather *out, const char *file, error *err)
 {
-    char real[PATH_MAX];
+    char real[PATH_MAX], folder[PATH_MAX];
     *out = (struct gather){0};
     if (!realpath(file, real)) return fail(err, ERR_IO, "%s: no such file", file);
-    char *slash = strrchr(real, '/');
-    if (slash && slash != real) *slash = 0;
-    status code = index_refresh(out, real, err);
+    memcpy(folder, real, sizeof folder);
+    char *slash = strrchr(folder, '/');
+    if (slash && slash != folder) *slash = 0;
+    status code = index_refresh(out, folder, real, err);
     if (code != OK) gather_close(out);
     return code;
 }

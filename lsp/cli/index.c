@@ -20,6 +20,7 @@
 #include "lsp/cli/index_follow.h"
 #include "lsp/cli/judge.h"
 #include "lsp/cli/place.h"
+#include "lsp/server/state.h"
 #include "lsp/server/uri.h"
 
 /* Definitions of one name that are worth printing. */
@@ -325,7 +326,9 @@ static int judge(const char *path)
     error err;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     alarm(JUDGE_S);
-    return path_judge(path, &err) == OK ? EXIT_DONE : command_fail("index", &err);
+    bool linked = false;
+    if (path_judge(path, &linked, &err) != OK) return command_fail("index", &err);
+    return linked ? JUDGED_LINKED : EXIT_DONE;
 }
 
 int command_index(int argc, char **argv)
@@ -336,7 +339,9 @@ int command_index(int argc, char **argv)
         {"follow", OPTION_FLAG, &q.follow, NULL, "stay, take commands on stdin (for editors)", 0,
          0},
         {"judge", OPTION_TEXT, &q.judge, "FILE",
-         "whether names, patterns and git attributes let a model see FILE; exit 1: no", 0, 0},
+         "whether names, patterns and git attributes let a model see FILE; exit 1: no, 4: a link "
+         "does",
+         0, 0},
         {"find", OPTION_TEXT, &q.find, "NAME", "print the definitions of NAME", 0, 0},
         {"map", OPTION_FLAG, &q.map, NULL, "print the repository map: the most used definitions", 0,
          0},

@@ -28,6 +28,7 @@ enum {
     SAVED_MS = 2,
     LINE_MAX_BYTES = 256 * 1024, /* all patterns that a user may exclude by, in JSON */
     PENDING_MAX = 64,
+    OPENED_MAX = 16,
     NICENESS = 10
 };
 
@@ -43,6 +44,8 @@ struct follower {
     buffer line;                /* a command not yet whole */
     char *pending[PENDING_MAX]; /* paths to look at */
     size_t n_pending;
+    char *opened[OPENED_MAX]; /* paths the user looks at, the last one last */
+    size_t n_opened;
     bool whole; /* everything is to be looked at */
     bool busy;  /* an update runs, and this loop inside it */
     bool ended;
@@ -92,35 +95,6 @@ static void staged_look(struct follower *f)
     if (staged) snprintf(f->staged, sizeof f->staged, "%016llx", (unsigned long long)staged);
 }
 
-/* Long updates look at stdin in between: a front that is gone needs none. */
-static bool still_wanted(void *payload, size_t n_done, size_t n_files)
-{
-    struct follower *f = payload;
-    (void)n_done, (void)n_files;
-    uv_run(&f->loop, UV_RUN_NOWAIT);
-    return !f->ended;
-}
-
-static void update_whole(struct follower *f)
-{
-    error err;
-    struct index_report report = {0};
-    f->whole = false;
-    f->busy = true;
-    status code = open_all(f, &err);
-    if (code == OK) {
-        staged_look(f);
-        say(f, "indexing", 0, NULL);
-        code = index_update(&report, f->x, f->r, still_wanted, f, &err);
-    }
-    f->busy = false;
-    if (f->ended) return;
-    if (code != OK) log_line(LOG_WARN, "index: %s", err.message);
-    snprintf(f->rules, sizeof f->rules, "%016llx", (unsigned long long)report.rules);
-    say(f, code == OK ? "ready" : "failed", report.n_files, code == OK ? NULL : err.message);
-    if (f->n_pending || f->whole) settle(f);
-}
-
 /* The path below the root, or NULL. */
 static const char *below_root(const struct follower *f, const char *path)
 {
@@ -136,7 +110,8 @@ static void update_pending(struct follower *f)
     for (size_t i = 0; i < f->n_pending; i++) {
         error err;
         bool changed = false;
-        const char *path = f->x && !f->whole ? below_root(f, f->pending[i]) : NULL;
+        bool now = f->x && (f->busy || !f->whole);
+        const char *path = now ? below_root(f, f->pending[i]) : NULL;
         if (path && index_update_file(&changed, f->x, f->r, text_of(path), &err) != OK) {
             log_line(LOG_WARN, "index: %s", err.message);
             f->whole = true; /* that mends what can be mended */
@@ -145,7 +120,53 @@ static void update_pending(struct follower *f)
         memory_free(f->pending[i]);
     }
     f->n_pending = 0;
-    if (any && !f->whole) say(f, "ready", 0, NULL);
+    if (any && (f->busy || !f->whole)) say(f, f->busy ? "indexing" : "ready", 0, NULL);
+}
+
+/* Long updates look at stdin in between: a front that is gone needs none, and what the user saves
+ * meanwhile does not wait. */
+static bool still_wanted(void *payload, size_t n_done, size_t n_files)
+{
+    struct follower *f = payload;
+    (void)n_done, (void)n_files;
+    uv_run(&f->loop, UV_RUN_NOWAIT);
+    if (f->n_pending && !f->ended) update_pending(f);
+    return !f->ended;
+}
+
+static bool next_opened(void *payload, buffer *path)
+{
+    struct follower *f = payload;
+    bool found = false;
+    while (!found && f->n_opened) {
+        char *last = f->opened[--f->n_opened];
+        const char *below = below_root(f, last);
+        if (below) buffer_put_text(path, text_of(below));
+        found = below != NULL;
+        memory_free(last);
+    }
+    return found;
+}
+
+static void update_whole(struct follower *f)
+{
+    error err;
+    struct index_report report = {0};
+    f->whole = false;
+    f->busy = true;
+    status code = open_all(f, &err);
+    if (code == OK) {
+        staged_look(f);
+        say(f, "indexing", 0, NULL);
+        index_ask_opened(f->x, next_opened, f);
+        code = index_update(&report, f->x, f->r, still_wanted, f, &err);
+    }
+    f->busy = false;
+    if (f->ended) return;
+    if (code != OK) log_line(LOG_WARN, "index: %s", err.message);
+    snprintf(f->rules, sizeof f->rules, "%016llx", (unsigned long long)report.rules);
+    say(f, code == OK ? "ready" : "failed", report.n_files, code == OK ? NULL : err.message);
+    if (f->n_pending || f->whole) settle(f);
 }
 
 static void on_settle(uv_timer_t *timer)
@@ -193,20 +214,53 @@ static void exclude_take(const char *words)
     json_decref(lines);
 }
 
+/* What stands behind a word of a command, or NULL. */
+static const char *argument_of(const char *line, const char *word)
+{
+    size_t n = strlen(word);
+    return strncmp(line, word, n) == 0 && line[n] == ' ' ? line + n + 1 : NULL;
+}
+
+/* Of an index that is up to date the surroundings of a file are, too. */
+static void opened_take(struct follower *f, const char *path)
+{
+    buffer absolute = {0};
+    if (!f->busy) return;
+    buffer_print(&absolute, "%s%s%s", path[0] == '/' ? "" : f->real_path, path[0] == '/' ? "" : "/",
+                 path);
+    char *copy = absolute.failed ? NULL : memory_copy(absolute.bytes, absolute.size);
+    buffer_free(&absolute);
+    if (!copy) return;
+    if (f->n_opened == OPENED_MAX) {
+        memory_free(f->opened[0]);
+        memmove(f->opened, f->opened + 1, --f->n_opened * sizeof *f->opened);
+    }
+    f->opened[f->n_opened++] = copy;
+}
+
+static void changed_take(struct follower *f, const char *path)
+{
+    char *copy = f->n_pending < PENDING_MAX ? memory_copy(path, strlen(path)) : NULL;
+    if (copy)
+        f->pending[f->n_pending++] = copy;
+    else
+        f->whole = true; /* so many at once are a switch, not an edit */
+}
+
 static void command_take(struct follower *f, const char *line)
 {
-    static const char changed[] = "changed ", exclude[] = "exclude ";
-    size_t n = sizeof changed - 1;
+    const char *argument;
+    if ((argument = argument_of(line, "opened"))) {
+        opened_take(f, argument);
+        return;
+    }
     if (strcmp(line, "head") == 0) {
         f->whole = true;
-    } else if (strncmp(line, exclude, sizeof exclude - 1) == 0) {
-        exclude_take(line + sizeof exclude - 1);
+    } else if ((argument = argument_of(line, "exclude"))) {
+        exclude_take(argument);
         f->whole = true;
-    } else if (strncmp(line, changed, n) == 0 && f->n_pending < PENDING_MAX) {
-        char *path = memory_copy(line + n, strlen(line + n));
-        if (path) f->pending[f->n_pending++] = path;
-    } else if (strncmp(line, changed, n) == 0) {
-        f->whole = true; /* so many at once are a switch, not an edit */
+    } else if ((argument = argument_of(line, "changed"))) {
+        changed_take(f, argument);
     }
     settle(f);
 }
@@ -295,6 +349,7 @@ status index_follow(const char *path, error *err)
         uv_loop_close(&f->loop);
     }
     for (size_t i = 0; i < f->n_pending; i++) memory_free(f->pending[i]);
+    for (size_t i = 0; i < f->n_opened; i++) memory_free(f->opened[i]);
     buffer_free(&f->line);
     close_all(f);
     memory_free(f);

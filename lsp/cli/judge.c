@@ -46,12 +46,10 @@ static status absolute_put(char out[2 * PATH_MAX], const char *path, error *err)
 }
 
 /* A file that is not there yet is judged in the nearest folder that is. */
-static status seeming_judge(const char *path, error *err)
+static status seeming_judge(char *absolute, error *err)
 {
-    char absolute[2 * PATH_MAX], seeming[3 * PATH_MAX];
+    char seeming[3 * PATH_MAX];
     char *folder = NULL;
-    status code = absolute_put(absolute, path, err);
-    if (code != OK) return code;
     size_t n = strlen(absolute);
     while (!folder && n > 0) {
         while (absolute[--n] != '/') continue;
@@ -59,9 +57,9 @@ static status seeming_judge(const char *path, error *err)
         folder = realpath(n ? absolute : "/", NULL);
         absolute[n] = '/';
     }
-    if (!folder) return fail(err, ERR_IO, "%s: its folder cannot be found", path);
+    if (!folder) return fail(err, ERR_IO, "%s: its folder cannot be found", absolute);
     snprintf(seeming, sizeof seeming, "%s%s", folder[1] ? folder : "", absolute + n);
-    code = attributes_check(seeming, folder, err);
+    status code = attributes_check(seeming, folder, err);
     free(folder);
     return code;
 }
@@ -74,11 +72,14 @@ static status real_judge(const char *real, error *err)
     return attributes_check(real, folder[0] ? folder : "/", err);
 }
 
-status path_judge(const char *path, error *err)
+status path_judge(const char *path, bool *linked, error *err)
 {
+    char absolute[2 * PATH_MAX];
     char *real = realpath(path, NULL);
     status code = names_check(path, real, err);
-    if (code == OK) code = seeming_judge(path, err);
+    if (code == OK) code = absolute_put(absolute, path, err);
+    if (code == OK && linked) *linked = real && strcmp(real, absolute) != 0;
+    if (code == OK) code = seeming_judge(absolute, err);
     if (code == OK && real) code = real_judge(real, err);
     free(real);
     return code;

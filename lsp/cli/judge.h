@@ -3,10 +3,12 @@
 #ifndef LSP_CLI_JUDGE_H
 #define LSP_CLI_JUDGE_H
 
+#include <stdbool.h>
+
 #include "base/error.h"
 
 /* OK: it may. ERR_UNSUPPORTED: it is excluded; others: it cannot be told. The file may be one that is
- * not there yet. */
-status path_judge(const char *path, error *err);
+ * not there yet. *linked (may be NULL): it lies elsewhere than its path says. */
+status path_judge(const char *path, bool *linked, error *err);
 
 #endif

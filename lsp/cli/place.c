@@ -47,7 +47,7 @@ static size_t cursor_find(const struct place *p, uint32_t line, uint32_t column)
 static status place_read(struct place *p, error *err)
 {
     int64_t from_us = clock_us();
-    status s = path_judge(p->path, err);
+    status s = path_judge(p->path, NULL, err);
     if (s == OK) s = file_read(&p->content, p->path, DOCUMENT_MODEL_MAX, err);
     if (s == OK) s = line_index_reset(&p->lines, buffer_text(&p->content), err);
     p->read_us = clock_us() - from_us;

@@ -36,7 +36,8 @@ const char *judge_refusal(const document *d)
 {
     const struct companion *c = d->companion;
     if (!c || d->path.size == 0 || d->path.bytes[0] != '/') return NULL; /* no file */
-    return c->verdict == VERDICT_ALLOWED ? NULL : c->verdict == VERDICT_NONE ? waiting : c->why;
+    if (c->verdict == VERDICT_NONE || c->again) return waiting;
+    return c->verdict == VERDICT_ALLOWED ? NULL : c->why;
 }
 
 bool judge_waits(struct server *s, const document *d)
@@ -114,10 +115,12 @@ static void verdict_take(struct server *s, document *d, const char *why)
 {
     struct companion *c = d->companion;
     enum verdict before = c->verdict;
+    bool changed = c->again; /* which ended what was asked; what has been asked since waits */
     c->verdict = why ? VERDICT_EXCLUDED : VERDICT_ALLOWED;
     c->why = why;
+    c->again = c->again && c->wanted; /* it has changed meanwhile */
     if (why) {
-        if (before == VERDICT_ALLOWED) completions_cancel(s, d->key);
+        if (before == VERDICT_ALLOWED && !changed) completions_cancel(s, d->key);
         jobs_document_gone(s, d->key);
         popup_close(d);
         if (s->assistant) assistant_forget(s->assistant, d->key);
@@ -134,7 +137,7 @@ static void on_closed(uv_handle_t *handle)
     memory_free(j);
 }
 
-static void judge_end(struct judge *j, const char *why)
+static void judge_end(struct judge *j, const char *why, bool linked)
 {
     struct server *s = j->server;
     document *d = documents_find_key(s->documents, j->document_key);
@@ -147,6 +150,7 @@ static void judge_end(struct judge *j, const char *why)
     uv_close((uv_handle_t *)&j->process, on_closed);
     if (s->torn_down || !d || !d->companion) return;
     ((struct companion *)d->companion)->judging = false;
+    ((struct companion *)d->companion)->linked = linked;
     verdict_take(s, d, why);
 }
 
@@ -157,7 +161,8 @@ static void on_judge_exit(uv_process_t *process, int64_t exit_status, int signal
     const char *why = signal || exit_status != 1 ? "its git attributes cannot be read"
                                                  : "the git attribute -dbrx or the name behind a "
                                                    "link excludes it";
-    judge_end(j, signal == 0 && exit_status == 0 ? NULL : why);
+    bool linked = exit_status == JUDGED_LINKED;
+    judge_end(j, signal == 0 && (exit_status == 0 || linked) ? NULL : why, linked);
     judges_start(s);
 }
 
@@ -193,7 +198,7 @@ static bool judge_start(struct server *s, document *d)
     memory_free(path);
     if (rc == 0) return true;
     log_line(LOG_WARN, "git attributes: %s", uv_strerror(rc));
-    judge_end(j, "its git attributes cannot be read");
+    judge_end(j, "its git attributes cannot be read", false);
     return true;
 }
 
@@ -214,6 +219,17 @@ void judge_ask(struct server *s, document *d)
     if (!c || d->path.size == 0 || d->path.bytes[0] != '/') return;
     c->wanted = true;
     judges_start(s);
+}
+
+/* An editor that reads a file again sends changes like any others. Another file behind the path shows as
+ * a text that has little of the old one; behind a link it may have much of it. */
+void judge_changed(struct server *s, document *d, size_t n_before, size_t n_removed)
+{
+    struct companion *c = d->companion;
+    bool replaced = n_removed > n_before / 2;
+    if (!c || c->verdict != VERDICT_ALLOWED || (!c->linked && !replaced)) return;
+    c->again = true;
+    judge_ask(s, d);
 }
 
 void judge_ask_all(struct server *s)

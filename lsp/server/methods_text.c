@@ -76,9 +76,9 @@ static document *document_named(const struct server *s, const struct message *m)
     return documents_find(s->documents, json_text_at(identifier, "uri"));
 }
 
-/* Where the last change of a message ended: the cursor, most likely. */
+/* What the changes of a message do. The last one ended at cursor_byte: the cursor, most likely. */
 struct edit {
-    size_t cursor_byte, n_inserted;
+    size_t cursor_byte, n_inserted, n_removed;
 };
 
 /* One element of contentChanges. */
@@ -89,8 +89,9 @@ static status change_apply(struct server *s, document *d, const json_t *change, 
     struct range range;
     text replacement = {json_string_value(what), json_string_length(what)};
     if (!json_is_string(what)) return fail(err, ERR_FORMAT, "a change without text");
-    *edit = (struct edit){replacement.size, replacement.size};
+    edit->cursor_byte = edit->n_inserted = replacement.size;
     if (!where || json_is_null(where)) {
+        edit->n_removed += d->content.size - text_common(document_text(d), replacement);
         document_edited(s, d, 0, d->content.size, replacement.size);
         popup_changed(d, SIZE_MAX, replacement);
         jobs_changed(s, d->key, SIZE_MAX, SIZE_MAX, replacement);
@@ -103,6 +104,7 @@ static status change_apply(struct server *s, document *d, const json_t *change, 
     popup_changed(d, inserts && popup_waits(d) ? from : SIZE_MAX, replacement);
     size_t to = document_byte(d, range.end, s->encoding);
     if (to >= from) document_edited(s, d, from, to - from, replacement.size);
+    if (to >= from) edit->n_removed += to - from;
     edit->cursor_byte = from + replacement.size;
     if (s->jobs)
         jobs_changed(s, d->key, from, document_byte(d, range.end, s->encoding), replacement);
@@ -135,16 +137,18 @@ static status changes_apply(struct server *s, document *d, const struct message 
 void method_did_change(struct server *s, const struct message *m)
 {
     document *d = document_named(s, m);
-    struct edit edit = {0, 0};
+    struct edit edit = {0, 0, 0};
     error err;
     if (!d) return;
     completions_cancel(s, d->key); /* what was asked of the old text is not shown over the new */
     if (!document_in_step(d)) return;
+    size_t n_before = d->content.size;
     if (changes_apply(s, d, m, &edit, &err) != OK) {
         document_put_out_of_step(d, err.message);
         popup_changed(d, SIZE_MAX, (text){0});
         jobs_changed(s, d->key, SIZE_MAX, SIZE_MAX, (text){0});
     }
+    judge_changed(s, d, n_before, edit.n_removed);
     documents_parse_soon(s);
     jobs_seen(s, d);
     document_changed(s, d, edit.cursor_byte, edit.n_inserted);

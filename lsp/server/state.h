@@ -217,9 +217,12 @@ void method_document_content(struct server *s, const struct message *m);
 void views_close(struct server *s);
 
 /* judge.c: what the disk says about a document's file, by a process of its own. */
+enum { JUDGED_LINKED = 4 }; /* its exit code for "it may, by where its links lead now" */
 typedef void method_handler(struct server *s, const struct message *m);
-void judge_ask(struct server *s, document *d);         /* until then nothing is done with it */
-void judge_ask_all(struct server *s);                  /* attributes or patterns have changed */
+void judge_ask(struct server *s, document *d); /* until then nothing is done with it */
+void judge_ask_all(struct server *s);          /* attributes or patterns have changed */
+/* The document has changed; before it had n_before bytes, of which n_removed went. */
+void judge_changed(struct server *s, document *d, size_t n_before, size_t n_removed);
 const char *judge_refusal(const document *d);          /* as document_exclusion */
 bool judge_waits(struct server *s, const document *d); /* nothing else refuses it */
 /* The request is handled when the document has been judged. False: it need not wait, or cannot. */
@@ -246,6 +249,8 @@ struct companion {
     const char *why; /* it is excluded; static */
     bool wanted;     /* it is to be judged, again or for the first time */
     bool judging;
+    bool linked;         /* the path leads through a link, which may lead elsewhere any time */
+    bool again;          /* allowed so far, but the text may be another file's now */
     json_t *last_prompt; /* dbrx/prompt's result */
     struct popup *popup;
 };

@@ -110,6 +110,49 @@ test('a link to a secret is a secret', () =>
         assert.doesNotMatch(seen(engine), /sesame_opens/);
     }));
 
+const whole = (text) => ({ start: { line: 0, character: 0 }, end: { line: text.split('\n').length, character: 0 } });
+const SESAME = 'PLAIN=sesame_opens\nreturn \n';
+
+/** `name` leads to the secret from now on. */
+function lead(sandbox, name, to) {
+    fs.rmSync(path.join(sandbox.work, name), { force: true });
+    fs.symlinkSync(to, path.join(sandbox.work, name));
+}
+
+test('a link that leads to a secret from now on is one, whatever changes in the text', () =>
+    session({ 'a.c': CODE, '.env': 'PLAIN=sesame_opens\n' }, async ({ client, engine, sandbox }) => {
+        lead(sandbox, 'link.c', 'a.c');
+        const uri = client.open('link.c', CODE);
+        await client.until(async () => (await ask(client, uri)).length === 1, 'an answer');
+        lead(sandbox, 'link.c', '.env');
+        client.change(uri, { start: { line: 0, character: 0 }, end: { line: 0, character: 0 } }, 'PLAIN=sesame_opens\n');
+        assert.deepEqual(await ask(client, uri), []);
+        assert.doesNotMatch(seen(engine), /sesame_opens/);
+        await client.waitForStatus((s) => /link/.test(s.reason));
+    }));
+
+test('a file that becomes a link to a secret is one when its text is another', () =>
+    session({ 'a.c': CODE, '.env': 'PLAIN=sesame_opens\n' }, async ({ client, engine, sandbox }) => {
+        const uri = client.open('a.c', CODE);
+        await client.until(async () => (await ask(client, uri)).length === 1, 'an answer');
+        lead(sandbox, 'a.c', '.env');
+        client.change(uri, whole(CODE), SESAME);
+        assert.deepEqual(await ask(client, uri), []);
+        assert.doesNotMatch(seen(engine), /sesame_opens/);
+    }));
+
+test('links that another program leads elsewhere are looked at with everything else', () =>
+    session({ 'a.c': CODE, '.env': 'PLAIN=sesame_opens\n' }, async ({ client, sandbox }) => {
+        lead(sandbox, 'link.c', 'a.c');
+        const uri = client.open('link.c', CODE);
+        await client.until(async () => (await ask(client, uri)).length === 1, 'an answer');
+        await client.until(() => /ordinary_name/.test(rows(sandbox)), 'an index');
+        lead(sandbox, 'link.c', '.env');
+        fs.appendFileSync(path.join(sandbox.work, '.git/config'), '\n'); // so that it looks now
+        await client.waitForStatus((s) => /link/.test(s.reason));
+        assert.deepEqual(await ask(client, uri), []);
+    }));
+
 test('attributes that cannot be read keep the file from models', () =>
     session({ 'deep/x.c': PRIVATE }, async ({ client, engine, sandbox }) => {
         fs.mkdirSync(path.join(sandbox.work, '.git/info'), { recursive: true });

@@ -280,3 +280,31 @@ test('index --follow keeps an index up to date until its input ends', async () =
         sandbox.close();
     }
 });
+
+test('what is saved and opened while everything is indexed does not wait for it', async () => {
+    const sandbox = new Sandbox();
+    const files = {};
+    for (let i = 0; i < 3000; i++)
+        files[`a/${i % 50}/f${i}.c`] = Array.from({ length: 60 }, (_, k) => `int f${i}_${k}(int a) { return g${k}(a) + ${k}; }\n`).join('');
+    sandbox.write({ ...files, 'z/open.c': '#include "wanted.h"\n', 'y/wanted.h': 'int wanted_here;\n', 'z/saved.c': 'int saved_here;\n' });
+    const { spawn } = await import('node:child_process');
+    const child = spawn(program, ['index', '--follow', sandbox.work], { env: sandbox.env() });
+    let said = '';
+    child.stdout.setEncoding('utf8').on('data', (text) => (said += text));
+    const has = (name) => {
+        try {
+            return pathsIndexed(sandbox).includes(name);
+        } catch {
+            return false; // it is being written
+        }
+    };
+    try {
+        child.stdin.write(`opened z/open.c\nchanged ${path.join(sandbox.work, 'z/saved.c')}\n`);
+        await until(() => has('y/wanted.h') && has('z/saved.c'), 'they never came');
+        assert.doesNotMatch(said, /"ready"/);
+        await until(() => /"ready"/.test(said), 'never ready');
+    } finally {
+        child.kill('SIGKILL');
+        sandbox.close();
+    }
+});

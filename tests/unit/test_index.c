@@ -4,6 +4,7 @@
 
 #include <sqlite3.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "context/index_query.h"
@@ -87,6 +88,15 @@ static int64_t ask(const char *database, const char *sql)
     return n;
 }
 
+static void change(const char *database, const char *sql)
+{
+    sqlite3 *db;
+    char *why = NULL;
+    assert_int_equal(sqlite3_open(database, &db), SQLITE_OK);
+    if (sqlite3_exec(db, sql, NULL, NULL, &why) != SQLITE_OK) fail_msg("%s", why);
+    sqlite3_close(db);
+}
+
 static void test_contents_are_parsed_once(void **state)
 {
     (void)state;
@@ -111,6 +121,13 @@ static void test_contents_are_parsed_once(void **state)
     check_update("second", 0, 4, 0);
     check_find("second", "a", "moved.c:1: int a(void)\n");
     check_find("once", "a", "moved.c:1: int a(int)\n");
+    char database[512];
+    database_of(database, "once");
+    assert_int_equal(ask(database, "SELECT count(*) FROM trees"), 2);
+    shell("rm -rf second");
+    check_update("once", 0, 4, 0);
+    assert_int_equal(ask(database, "SELECT count(*) FROM trees"), 1);
+    assert_int_equal(ask(database, "SELECT count(*) FROM files"), 4);
     /* same length, same second: only the bytes tell */
     shell("cd once && printf 'int C;\\n' > c.c");
     check_update("once", 1, 3, 0);
@@ -137,6 +154,15 @@ static void test_filters_change_nothing(void **state)
     database_of(database, "crlf");
     /* 9 bytes of comment line with CR and LF: the offsets are those of the file on disk */
     assert_int_equal(ask(database, "SELECT from_byte FROM symbols"), 9);
+    /* the bytes that git means are a content of the index, too: another one */
+    shell("cd crlf && rm .gitattributes && printf '/* c */\\nint a;\\n' > lf.c");
+    check_update("crlf", 1, 1, 1);
+    shell("cd crlf && touch -d '1 hour ago' a.c && git -c core.autocrlf=true -c core.fsmonitor= add"
+          " a.c && touch .git/index");
+    check_update("crlf", 0, 2, 0);
+    assert_int_equal(ask(database, "SELECT sum(from_byte) FROM symbols s JOIN files f"
+                                   " ON f.blob = s.blob"),
+                     9 + 8);
 }
 
 static void test_what_is_skipped(void **state)
@@ -148,15 +174,16 @@ static void test_what_is_skipped(void **state)
           " line.js && echo 'var m;' > x.min.js && printf 'int \\377; int good;\\n' > bad.c &&"
           " head -c 50000000 /dev/zero | tr '\\0' 'c' > huge.json && mkfifo pipe && : > empty.c &&"
           " printf 'PASSWORD = \"canary_secret\"\\ndef f(a=\"canary_secret\"): pass\\n' > p.py &&"
-          " printf 'token: AKIAcanarysecret77\\n' > t.yaml && echo x > 'new\nline.txt'");
+          " printf 'token: AKIAcanarysecret77\\n' > t.yaml && echo x > 'new\nline.txt' && printf"
+          " 'export K=AKIAcanarysecret77\\n' > s.sh && seq -s ' ' 9000 > prose.md");
     struct index_report n = update("skips");
-    assert_int_equal(n.n_files, 13);
+    assert_int_equal(n.n_files, 15);
     assert_int_equal(n.n_skipped[SKIP_EXCLUDED], 2);
     assert_int_equal(n.n_skipped[SKIP_LARGE], 2);
     assert_int_equal(n.n_skipped[SKIP_BINARY], 2);
-    assert_int_equal(n.n_skipped[SKIP_MINIFIED], 2);
+    assert_int_equal(n.n_skipped[SKIP_MINIFIED], 3);
     assert_int_equal(n.n_skipped[SKIP_SLOW], 0);
-    assert_int_equal(n.n_parsed, 5);
+    assert_int_equal(n.n_parsed, 6);
     check_find("skips", "good", "bad.c:1: int good\n");
     check_find("skips", "f", "p.py:2: def f(a=\"\")\n");
     check_find("skips", "n", "");
@@ -167,7 +194,59 @@ static void test_what_is_skipped(void **state)
     assert_int_equal(text_find(buffer_text(&bytes), TEXT("canary"), 0), SIZE_MAX);
     assert_int_equal(text_find(buffer_text(&bytes), TEXT("id_rsa"), 0), SIZE_MAX);
     buffer_free(&bytes);
-    check_update("skips", 0, 5, 0);
+    check_update("skips", 0, 6, 0);
+}
+
+/* An attribute excludes like a name; what the same content says under another name stays. */
+static void test_excluded_later(void **state)
+{
+    (void)state;
+    shell("git init -q later && cd later && echo 'int shared;' > a.c && cp a.c b.c &&"
+          " echo 'int alone;' > c.c && git add . && git commit -qm x");
+    check_update("later", 2, 1, 0);
+    shell("cd later && printf 'a.c -dbrx\\nc.c -dbrx\\n' > .gitattributes");
+    struct index_report n = update("later");
+    assert_int_equal(n.n_skipped[SKIP_EXCLUDED], 2);
+    check_find("later", "shared", "b.c:1: int shared\n");
+    char database[512];
+    database_of(database, "later");
+    assert_int_equal(ask(database, "SELECT count(*) FROM symbols WHERE name = 'alone'"), 0);
+    assert_int_equal(ask(database, "SELECT count(*) FROM words('alone')"), 0);
+}
+
+/* A row is believed when all of the stamp is the same, the language is, and the file was not changed
+ * just before it was looked at. What the row says here is wrong, so that belief shows. */
+static void test_stamps(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *change;
+        bool believed;
+    } rows[] = {
+        {"seen = ctime + 20000001", true},
+        {"seen = ctime + 20000000", false},
+        {"size = size + 1", false},
+        {"inode = inode + 1", false},
+        {"mtime = mtime + 1", false},
+        {"ctime = ctime + 1", false},
+        {"seen = seen", true},
+    };
+    char database[512], sql[256];
+    shell("mkdir stamps && cd stamps && echo 'int a;' > a.c && echo 'int b;' > b.c && sleep 0.03");
+    check_update("stamps", 2, 0, 0);
+    database_of(database, "stamps");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(sql, sizeof sql,
+                 "UPDATE files SET %s, blob = (SELECT blob FROM symbols WHERE name = 'b')"
+                 " WHERE path = CAST('a.c' AS BLOB)",
+                 rows[i].change);
+        change(database, sql);
+        check_update("stamps", 0, 2, 0);
+        check_find("stamps", "a", rows[i].believed ? "" : "a.c:1: int a\n");
+    }
+    change(database, "UPDATE blobs SET language = 'Lua' WHERE id = (SELECT blob FROM files"
+                     " WHERE path = CAST('a.c' AS BLOB))");
+    check_update("stamps", 1, 1, 0);
 }
 
 /* What would hang, overflow or fill memory if it were taken at its word. */
@@ -230,6 +309,12 @@ static void test_search_over_words(void **state)
                                    " 'read_file' || char(10) AND hex(counts) = '010200' FROM uses"
                                    " JOIN blobs ON id = blob WHERE language = 'C'"),
                      1);
+    /* a byte counts up to 255 */
+    shell("cd words && { echo 'int many(int v) {'; yes 'v;' | head -300; echo '}'; } > c.c");
+    update("words");
+    assert_int_equal(ask(database, "SELECT hex(counts) = 'FF00' FROM uses"
+                                   " WHERE names = 'v' || char(10) || 'many' || char(10)"),
+                     1);
 }
 
 static void test_damage(void **state)
@@ -245,6 +330,7 @@ static void test_damage(void **state)
         {"truncate -s 0 $D", false}, /* an empty file is a new database */
         {"rm $D", false},
         {"printf XX | dd of=$D bs=1 seek=60 conv=notrunc", true}, /* another version */
+        {"printf XX | dd of=$D bs=1 seek=68 conv=notrunc", true}, /* another program's */
         {"head -c 40000 /dev/urandom > $D-wal", false},           /* no frame of ours: ignored */
     };
     char database[512];
@@ -260,6 +346,51 @@ static void test_damage(void **state)
         assert_int_equal(n.rebuilt, rows[i].noticed);
         check_find("damage", "f7", "7.c:1: int f7(int a7)\n");
     }
+}
+
+/* Well-formed rows that no program of ours writes: mended, or as good as none. */
+static void test_damaged_rows(void **state)
+{
+    (void)state;
+    static const char *const damages[] = {
+        "UPDATE blobs SET state = 77",
+        "UPDATE blobs SET state = -1",
+        "UPDATE uses SET counts = zeroblob(4000)",
+        "UPDATE uses SET names = x'00ff'",
+        "UPDATE symbols SET to_byte = -1, line = -5",
+        "UPDATE trees SET map_head = x'ff'",
+        "DELETE FROM blobs",
+    };
+    char database[512];
+    shell("mkdir rows && cd rows && for i in $(seq 9); do echo \"int f$i(int a$i) { return g(); }\""
+          " > $i.c; done");
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+        update("rows");
+        database_of(database, "rows");
+        change(database, damages[i]);
+        update("rows");
+        change(database, "DELETE FROM files; UPDATE trees SET map_head = ''");
+        update("rows");
+        shell("rm -f %s*", database);
+    }
+}
+
+/* A database that is a link to somewhere else is not followed, and not taken away. */
+static void test_a_link_is_no_database(void **state)
+{
+    (void)state;
+    repository *r;
+    code_index *x;
+    char database[512];
+    shell("mkdir linked && cd linked && echo 'int a;' > a.c");
+    update("linked");
+    database_of(database, "linked");
+    shell("D=%s; mv $D %s/elsewhere.db && ln -s %s/elsewhere.db $D", database, workspace,
+          workspace);
+    assert_int_equal(repository_open(&r, workspace_path("linked"), NULL), OK);
+    assert_int_equal(index_open(&x, r, NULL), ERR_IO);
+    repository_close(r);
+    assert_true(file_exists(workspace_path("elsewhere.db")));
 }
 
 static bool stop_after(void *payload, size_t n_done, size_t n_files)
@@ -293,7 +424,11 @@ static void test_bound(void **state)
     (void)state;
     char database[512];
     shell("mkdir bound && cd bound && echo 'int kept;' > kept.c");
-    for (int round = 0; round < 8; round++) {
+    for (int round = 0; round < 9; round++) {
+        if (round == 8) { /* by what was written then, the newest would be the longest unused */
+            database_of(database, "bound");
+            change(database, "UPDATE blobs SET used = 1000 - id");
+        }
         shell("cd bound && seq %d %d | sed 's/.*/name_&_of_some_length/' > big.txt", round * 100000,
               round * 100000 + 12000);
         struct index_report n = update("bound");
@@ -301,10 +436,14 @@ static void test_bound(void **state)
         assert_true(n.database_bytes <= INDEX_DATABASE_FLOOR);
     }
     database_of(database, "bound");
-    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_700007_of_some_length')"), 1);
+    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_800007_of_some_length')"), 1);
     assert_int_equal(ask(database, "SELECT count(*) FROM words('name_7_of_some_length')"), 0);
     assert_int_equal(ask(database, "SELECT count(*) FROM uses WHERE names LIKE '%name_7_of%'"), 0);
     assert_true(ask(database, "SELECT count(*) FROM blobs") < 9);
+    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_600007_of_some_length')"), 0);
+    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_200007_of_some_length')"), 1);
+    assert_true((size_t)ask(database, "SELECT page_count * page_size FROM pragma_page_count,"
+                                      " pragma_page_size") <= INDEX_DATABASE_FLOOR);
     check_find("bound", "kept", "kept.c:1: int kept\n");
     assert_true(ask(database, "SELECT count(*) FROM pragma_integrity_check"
                               " WHERE integrity_check = 'ok'") == 1);
@@ -352,19 +491,142 @@ static void single_files_are_updated(void **state)
     }
 }
 
+/* What the progress of one update does through another handle, or through its own. */
+struct meanwhile {
+    repository *r;
+    code_index *x;
+    text path;
+    int n_calls, only_call; /* 0: at each */
+    status code;
+};
+
+/* At the first call a file is being read; 150 ms later, at the second, it is being parsed. */
+static bool add_meanwhile(void *payload, size_t n_done, size_t n_files)
+{
+    struct meanwhile *m = payload;
+    bool changed;
+    (void)n_done, (void)n_files;
+    if (m->only_call && ++m->n_calls != m->only_call) {
+        clock_sleep_us(150000);
+        return true;
+    }
+    status code = index_update_file(&changed, m->x, m->r, m->path, NULL);
+    if (code != OK) m->code = code;
+    return true;
+}
+
+static void update_meanwhile(const char *name, bool own_handle)
+{
+    repository *r;
+    code_index *x, *other;
+    struct index_report report;
+    error err = {0};
+    shell("mkdir %s && cd %s && for i in 1 2 3 4; do { seq 9000 | sed 's/.*/int v&;/'; echo \"int"
+          " f$i;\"; } > $i.c; done",
+          name, name);
+    assert_int_equal(repository_open(&r, workspace_path(name), NULL), OK);
+    assert_int_equal(index_open(&x, r, NULL), OK);
+    assert_int_equal(index_open(&other, r, NULL), OK);
+    /* another handle can write while the update does not, which is so at its second call */
+    struct meanwhile m = {r, own_handle ? x : other, TEXT("1.c"), 0, own_handle ? 0 : 2, OK};
+    status code = index_update(&report, x, r, add_meanwhile, &m, &err);
+    if (code != OK) fail_msg("%s", err.message);
+    assert_int_equal(m.code, OK);
+    assert_false(report.rebuilt);
+    assert_int_equal(report.n_parsed + report.n_reused, 4);
+    index_close(other);
+    index_close(x);
+    repository_close(r);
+    check_update(name, 0, 4, 0);
+    for (int i = 1; i <= 4; i++) {
+        char word[8], expected[32];
+        snprintf(word, sizeof word, "f%d", i);
+        snprintf(expected, sizeof expected, "%d.c:9001: int f%d\n", i, i);
+        check_find(name, word, expected);
+    }
+}
+
+static void two_add_the_same_content(void **state)
+{
+    (void)state;
+    update_meanwhile("both", false);
+}
+
+static void files_are_updated_within_an_update(void **state)
+{
+    (void)state;
+    update_meanwhile("within", true);
+}
+
+struct opened {
+    int n_asked;
+    char database[512];
+    int64_t n_files, n_wanted;
+};
+
+/* The second question comes when the surroundings of the file are committed. */
+static bool one_opened(void *payload, buffer *path)
+{
+    struct opened *o = payload;
+    if (o->n_asked++ == 0) {
+        buffer_put_text(path, TEXT("zoo/open.c"));
+        return true;
+    }
+    if (o->n_asked == 2) {
+        o->n_files = ask(o->database, "SELECT count(*) FROM files");
+        o->n_wanted = ask(o->database, "SELECT count(*) FROM files WHERE path IN (CAST("
+                                       "'far/wanted.h' AS BLOB), CAST('zoo/beside.c' AS BLOB))");
+    }
+    return false;
+}
+
+static void what_is_opened_comes_first(void **state)
+{
+    (void)state;
+    repository *r;
+    code_index *x;
+    struct index_report report;
+    struct opened o = {0};
+    shell("mkdir -p first/far first/zoo first/a && cd first && echo 'int w;' > far/wanted.h &&"
+          " echo 'int b;' > zoo/beside.c && echo '#include \"wanted.h\"' > zoo/open.c && touch -d"
+          " '1 hour ago' far/* zoo/* && for i in $(seq 600); do echo \"int f$i;\" > a/$i.c; done");
+    database_of(o.database, "first");
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(repository_open(&r, workspace_path("first"), NULL), OK);
+        assert_int_equal(index_open(&x, r, NULL), OK);
+        o.n_asked = 0;
+        index_ask_opened(x, one_opened, &o);
+        assert_int_equal(index_update(&report, x, r, NULL, NULL, NULL), OK);
+        assert_int_equal(report.n_files, 603);
+        assert_int_equal(report.n_parsed, round ? 0 : 603);
+        assert_int_equal(report.n_reused, round ? 603 : 0);
+        assert_int_equal(o.n_wanted, 2);
+        if (!round) assert_int_equal(o.n_files, 400);
+        index_close(x);
+        repository_close(r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_contents_are_parsed_once),
         cmocka_unit_test(test_filters_change_nothing),
         cmocka_unit_test(test_what_is_skipped),
+        cmocka_unit_test(test_excluded_later),
+        cmocka_unit_test(test_stamps),
         cmocka_unit_test(test_hostile_contents),
         cmocka_unit_test(test_other_kinds),
         cmocka_unit_test(test_search_over_words),
         cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_damaged_rows),
+        cmocka_unit_test(test_a_link_is_no_database),
         cmocka_unit_test(test_cancelled_and_resumed),
         cmocka_unit_test(test_bound),
         cmocka_unit_test(single_files_are_updated),
+        cmocka_unit_test(two_add_the_same_content),
+        cmocka_unit_test(files_are_updated_within_an_update),
+        cmocka_unit_test(what_is_opened_comes_first),
     };
     return cmocka_run_group_tests(tests, workspace_make, workspace_remove);
 }

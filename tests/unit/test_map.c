@@ -2,6 +2,8 @@
  * hand. */
 #include "tests/unit/workspace.h"
 
+#include <sqlite3.h>
+
 #include "base/limits.h"
 #include "context/index_query.h"
 #include "context/map.h"
@@ -33,6 +35,16 @@ static void close_opened(struct opened *o)
     arena_reset(&o->memory);
     index_close(o->x);
     repository_close(o->r);
+}
+
+static int64_t number(sqlite3 *db, const char *sql)
+{
+    sqlite3_stmt *s;
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &s, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(s), SQLITE_ROW);
+    int64_t n = sqlite3_column_int64(s, 0);
+    sqlite3_finalize(s);
+    return n;
 }
 
 /* The whole map as text, and without a limit. */
@@ -175,12 +187,52 @@ static void test_files_that_change_together(void **state)
     check_together("plain", "a", "");
 }
 
+/* What a merge brings says nothing; names of secrets are not kept; the oldest commits go. */
+static void test_what_of_the_past_is_kept(void **state)
+{
+    (void)state;
+    struct opened o;
+    shell(
+        "git init -q past && cd past && echo 1 > a && echo 1 > .env && git add -f . && git commit"
+        " -qm 1 && git checkout -qb topic && echo 1 > x && echo 1 > y && git add . && git commit "
+        "-qm"
+        " 2 && git checkout -q main && echo 2 > a && git commit -qam 3 && git merge -q topic -m 4");
+    o = open_updated("past");
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(index_database_path(o.x), &db), SQLITE_OK);
+    assert_int_equal(number(db, "SELECT count(*) FROM commits"), 4);
+    assert_int_equal(number(db, "SELECT count(*) FROM touched t JOIN paths p ON p.id = t.path"
+                                " WHERE p.path = CAST('x' AS BLOB)"),
+                     1);
+    assert_int_equal(number(db, "SELECT count(*) FROM paths WHERE path LIKE '%env%'"), 0);
+    assert_int_equal(sqlite3_exec(db,
+                                  "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+                                  " WHERE i < 4100) INSERT INTO commits(oid, time)"
+                                  " SELECT CAST(i AS TEXT), i FROM n;"
+                                  "INSERT INTO paths(path) VALUES('old');"
+                                  "INSERT INTO touched SELECT max(id), 5 FROM paths",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    close_opened(&o);
+    shell("cd past && git commit -q --allow-empty -m 5");
+    o = open_updated("past");
+    assert_int_equal(number(db, "SELECT count(*) FROM commits"), 4000);
+    assert_int_equal(number(db, "SELECT count(*) FROM commits WHERE time > 4100"), 5);
+    assert_int_equal(number(db, "SELECT count(*) FROM touched WHERE commit_id = 5"), 0);
+    assert_int_equal(number(db, "SELECT count(*) FROM paths WHERE path = 'old'"), 0);
+    close_opened(&o);
+    sqlite3_close(db);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ranks_count_not_uses),       cmocka_unit_test(test_what_a_name_means),
-        cmocka_unit_test(test_frozen_until_head_moves),    cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_ranks_count_not_uses),
+        cmocka_unit_test(test_what_a_name_means),
+        cmocka_unit_test(test_frozen_until_head_moves),
+        cmocka_unit_test(test_budget),
         cmocka_unit_test(test_files_that_change_together),
+        cmocka_unit_test(test_what_of_the_past_is_kept),
     };
     return cmocka_run_group_tests(tests, workspace_make, workspace_remove);
 }

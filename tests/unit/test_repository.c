@@ -76,6 +76,11 @@ static void test_files_and_ignores(void **state)
                "?src/deep/b.x\n?src/top.txt\n");
     /* a folder that the repository ignores is looked at for itself */
     check_tree("plain/build", REPOSITORY_FOLDER, "?x.o\n");
+    /* but what is tracked in an ignored folder belongs to the repository; other programs' data do not */
+    shell("git init -q kept && cd kept && mkdir -p out/in .hg .svn && echo a > out/in/a && echo b >"
+          " out/b && echo x > .hg/x && echo x > .svn/x && git add out/in/a && echo out/ > "
+          ".gitignore");
+    check_tree("kept", REPOSITORY_GIT, "?.gitignore\nout/in/a\n");
 }
 
 static void test_ids_are_gits(void **state)
@@ -107,6 +112,14 @@ static void test_ids_are_gits(void **state)
     output_of(expected, "git hash-object ids/a");
     assert_string_equal(hex, expected);
     assert_int_equal(repository_read(&b, &stamp, r, &list.files[0], 2, NULL), ERR_LIMIT);
+    /* an index as old as the file could have missed a change of the same moment */
+    shell("touch -d '2 hours ago' ids/.git/index");
+    repository *older = open_at("ids");
+    struct repository_files doubted;
+    assert_int_equal(repository_list(&doubted, older, NULL), OK);
+    assert_false(doubted.files[0].identified);
+    repository_files_free(&doubted);
+    repository_close(older);
     shell("rm ids/a && ln -s b ids/a");
     assert_int_equal(repository_read(&b, &stamp, r, &list.files[0], MIB, NULL), ERR_IO);
     repository_files_free(&list);
@@ -219,6 +232,13 @@ static void test_formats(void **state)
     check_plain("lost", "elsewhere", "?a\n");
     shell("git init -q fifo && cd fifo && echo a > a && rm .git/config && mkfifo .git/config");
     check_plain("fifo", "config", "?a\n");
+    shell("git init -q split && cd split && echo a > a && git add a && git commit -qm x &&"
+          " git update-index --split-index");
+    check_plain("split", "link", "?a\n");
+    shell("git init -q folded && cd folded && mkdir in out && echo a > in/a && echo b > out/b &&"
+          " git add . && git commit -qm x && git sparse-checkout init --cone --sparse-index &&"
+          " git sparse-checkout set in");
+    check_plain("folded", "sdir", "?in/a\n");
     shell("git init -q sparse && cd sparse && mkdir in out && echo a > in/a && echo b > out/b &&"
           " git add . && git commit -qm x && git config core.repositoryformatversion 1 &&"
           " git config extensions.worktreeConfig true && git sparse-checkout set --no-cone /in/");
@@ -261,6 +281,10 @@ static void test_attribute(void **state)
     shell("cd attr && : > .git/info/attributes && rm src/.gitattributes &&"
           " mkfifo src/.gitattributes");
     check_excluded("attr", "d\nlegal/deep/a\n-src/b.c\n-src/c.key.c\n");
+    /* a rule at the end of more than anybody would read */
+    shell("cd attr && rm src/.gitattributes && { yes '# nothing' | head -c 1100000;"
+          " printf '\\nb.c -dbrx\\n'; } > src/.gitattributes");
+    check_excluded("attr", "d\nlegal/deep/a\nsrc/.gitattributes\n-src/b.c\n-src/c.key.c\n");
 }
 
 static void test_another_owner(void **state)
@@ -269,6 +293,30 @@ static void test_another_owner(void **state)
     if (geteuid() != 0) skip(); /* only root can give a file away */
     shell("git init -q theirs && echo a > theirs/a && chown -R 12345 theirs");
     check_plain("theirs", "another user", "?a\n");
+}
+
+/* Another number when a link leads elsewhere, or an attribute file was changed. */
+static void test_rules(void **state)
+{
+    (void)state;
+    static const char *const changes[] = {
+        "ln -sfn b link",           "ln -sfn a link",
+        "ln -s a sub/other",        "echo '*.c text' > .gitattributes",
+        "mv sub/other sub/another", "rm sub/another"};
+    uint64_t before = 0;
+    shell("git init -q rules && cd rules && mkdir sub && echo a > a && ln -s x link");
+    for (size_t i = 0; i <= sizeof changes / sizeof *changes; i++) {
+        struct repository_files list;
+        repository *r = open_at("rules");
+        for (int again = 0; again < 2; again++) {
+            assert_int_equal(repository_list(&list, r, NULL), OK);
+            assert_int_equal(list.rules == before, again);
+            before = list.rules;
+            repository_files_free(&list);
+        }
+        repository_close(r);
+        if (i < sizeof changes / sizeof *changes) shell("cd rules && %s", changes[i]);
+    }
 }
 
 static void test_hostile_trees(void **state)
@@ -283,7 +331,17 @@ static void test_hostile_trees(void **state)
     shell("mkdir loops && cd loops && ln -s . self && mkfifo pipe && echo a > a && chmod 000 a &&"
           " mkdir .git && echo x > .git/config");
     check_plain("loops", NULL, "?a\n");
-    repository *r;
+    /* folders within each other, 100 and 150 deep */
+    shell(
+        "mkdir deep && cd deep && for i in $(seq 150); do mkdir d && cd d && { [ $i != 100 -a $i !="
+        " 150 ] || echo $i > f$i; }; done");
+    repository *r = open_at("deep");
+    struct repository_files list;
+    assert_int_equal(repository_list(&list, r, NULL), OK);
+    assert_int_equal(list.n, 1);
+    assert_int_equal(list.n_refused, 1);
+    repository_files_free(&list);
+    repository_close(r);
     error err;
     assert_int_equal(repository_open(&r, workspace_path("nothing"), &err), ERR_IO);
     assert_null(r);
@@ -301,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_formats),
         cmocka_unit_test(test_attribute),
         cmocka_unit_test(test_another_owner),
+        cmocka_unit_test(test_rules),
         cmocka_unit_test(test_hostile_trees),
     };
     return cmocka_run_group_tests(tests, workspace_make, workspace_remove);

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,8 +75,190 @@ static void test_what_is_secret(void **state)
         "bb989cee353cb2a7a09e939fd1794a30\x02'",
         "GET /a?access_token=\x01"
         "9f86d081884c7d659a2f\x02&b=1",
+        "https://hooks.slack.com/services/\x01T02AB3CD4/B05EF6GH7/q9Zr7Tq1LmPz4Vw8Xk2Nf6Hb\x02",
+        "post to https://discord.com/api/webhooks/\x01"
+        "812345678901234567/q9Zr7Tq1-LmPz4_Vw8Xk2\x02 now",
+        "bot 110201543:\x01"
+        "AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1\x02",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) check(lines[i]);
+}
+
+/* How keys begin, and how many characters follow. */
+static const struct {
+    const char *prefix;
+    size_t n;
+} keys[] = {{"AKIA", 16},
+            {"ASIA", 16},
+            {"ABIA", 16},
+            {"ghp_", 24},
+            {"gho_", 24},
+            {"ghu_", 24},
+            {"ghs_", 24},
+            {"ghr_", 24},
+            {"github_pat_", 24},
+            {"glpat-", 20},
+            {"gldt-", 20},
+            {"xoxa-", 14},
+            {"xoxb-", 14},
+            {"xoxp-", 14},
+            {"xoxr-", 14},
+            {"xoxs-", 14},
+            {"xapp-", 14},
+            {"sk_live_", 14},
+            {"rk_live_", 14},
+            {"sk_test_", 14},
+            {"whsec_", 20},
+            {"AIza", 34},
+            {"ya29.", 24},
+            {"GOCSPX-", 20},
+            {"sk-", 24},
+            {"npm_", 34},
+            {"pypi-", 20},
+            {"SG.", 24},
+            {"hf_", 24},
+            {"dop_v1_", 24},
+            {"doo_v1_", 24},
+            {"shpat_", 24},
+            {"shpss_", 24},
+            {"eyJ", 34},
+            {"AGE-SECRET-KEY-", 20},
+            {"dbrx-", 36},
+            {"dckr_pat_", 20},
+            {"dapi", 34},
+            {"glsa_", 24},
+            {"lin_api_", 24},
+            {"rubygems_", 24},
+            {"hvs.", 24},
+            {"PMAK-", 24},
+            {"sq0atp-", 20},
+            {"NRAK-", 20},
+            {"key-", 34},
+            {"pk_live_", 14},
+            {"figd_", 24},
+            {"A3T", 21},
+            {"LTAI", 20},
+            {"AKID", 20},
+            {"ABSK", 64},
+            {"glptt-", 20},
+            {"glrt-", 20},
+            {"glcbt-", 20},
+            {"glimt-", 20},
+            {"glagent-", 20},
+            {"gloas-", 20},
+            {"glsoat-", 20},
+            {"glft-", 20},
+            {"glc_", 28},
+            {"xoxe-", 24},
+            {"xoxe.xox", 24},
+            {"rk_test_", 14},
+            {"sq0csp-", 24},
+            {"EAAA", 60},
+            {"shpca_", 24},
+            {"shppa_", 24},
+            {"CLOJARS_", 34},
+            {"dckr_oat_", 20},
+            {"dor_v1_", 24},
+            {"dp.pt.", 34},
+            {"dp.st.", 34},
+            {"hvb.", 24},
+            {"HRKU-", 24},
+            {"fm2_", 34},
+            {"pplx-", 34},
+            {"gsk_", 34},
+            {"xai-", 44},
+            {"r8_", 34},
+            {"api_org_", 24},
+            {"ntn_", 34},
+            {"ATATT3x", 44},
+            {"ATCTT3x", 44},
+            {"ATBB", 32},
+            {"NRII-", 24},
+            {"NRJS-", 20},
+            {"NRRA-", 24},
+            {"sntrys_", 34},
+            {"sntryu_", 34},
+            {"phx_", 34},
+            {"dt0c01.", 34},
+            {"pnu_", 34},
+            {"rdme_", 44},
+            {"sgp_", 34},
+            {"sbp_", 34},
+            {"tfp_", 34},
+            {"tskey-", 24},
+            {"shippo_live_", 34},
+            {"EZAK", 44},
+            {"duffel_live_", 34},
+            {"FLWSECK-", 24},
+            {"fio-u-", 44},
+            {"pscale_tkn_", 34},
+            {"pscale_pw_", 34},
+            {"pscale_oauth_", 34},
+            {"xkeysib-", 44},
+            {"xsmtpsib-", 44},
+            {"AKCp", 64},
+            {"cmVmdGtuO", 44},
+            {"p8e-", 34},
+            {"ops_", 64},
+            {"v1.0-", 64},
+            {"dnkey-", 34},
+            {"pat-na1-", 34},
+            {"packagist_", 34},
+            {"sm_pat_", 20},
+            {"AQVN", 34},
+            {"figo_", 24},
+            {"bkua_", 34},
+            {"CCIPAT_", 34},
+            {"nfp_", 34},
+            {"rzp_live_", 16},
+            {"sk.eyJ", 44},
+            {"sl.", 64},
+            {"oy2", 44}};
+
+/* Alone in prose: nothing but the format tells. One character short of half, it is a word. */
+static void test_formats(void **state)
+{
+    (void)state;
+    static const char body[] = "q9Zr7Tq1LmPz4Vw8Xk2Nf6Hb3Yd5Cj0SaQ9zR7tQ1lMpZ4vW8xK2nF6hB3yD5cJ0";
+    char line[256];
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        snprintf(line, sizeof line, "see \x01%s%.*s\x02 there", keys[i].prefix, (int)keys[i].n,
+                 body);
+        check(line);
+        snprintf(line, sizeof line, "see %s%.*s there", keys[i].prefix, (int)keys[i].n / 3, body);
+        check(line);
+    }
+}
+
+/* Names of all kinds of spelling that values are assigned to. */
+static void test_names(void **state)
+{
+    (void)state;
+    static const char *const sure[] = {
+        "password",     "db.passwd",      "PASSPHRASE",  "userPasscode",   "pwd",
+        "clientSecret", "aws-credential", "private_key", "privateKey",     "priv-key",
+        "api.key",      "apiKey",         "access-key",  "AccessKey",      "account_key",
+        "AccountKey",   "auth-key",       "authKey",     "signing_key",    "signingKey",
+        "service_key",  "serviceKey",     "client_key",  "clientKey",      "consumer-key",
+        "consumerKey",  "DATABASE_KEY",   "DB_KEY",      "encryption_key", "encryptionKey",
+        "master_key",   "masterKey",      "storage_key", "license_key",    "licenseKey",
+        "deploy-key",   "DB_PASS",        "dbPass",      "DATABASE_PASS",  "user_pass",
+        "userPass",     "ROOT_PASS",      "SMTP_PASS",   "MAIL_PASS",      "FTP_PASS",
+        "key_pass",     "keyPass",        "store_pass",  "storePass",
+    };
+    static const char *const unsure[] = {"access_token", "x-auth", "bearer", "session_key",
+                                         "webhook"};
+    char line[256];
+    for (size_t i = 0; i < sizeof sure / sizeof *sure; i++) {
+        snprintf(line, sizeof line, "%s: '%cab-cd1%c'", sure[i], 1, 2);
+        check(line);
+    }
+    for (size_t i = 0; i < sizeof unsure / sizeof *unsure; i++) {
+        snprintf(line, sizeof line, "%s: 'ab-cd1'", unsure[i]);
+        check(line);
+        snprintf(line, sizeof line, "%s: '\x01r4nd0m-v4lu3-x9\x02'", unsure[i]);
+        check(line);
+    }
 }
 
 static void test_what_is_not(void **state)
@@ -98,6 +281,10 @@ static void test_what_is_not(void **state)
         "if (starts(line, \"x\"))\n-----END RSA PRIVATE KEY-----",
         "-----BEGIN CERTIFICATE-----",
         "skip-the-next-twenty-characters-please sk-not-a-key",
+        "see https://discord.com/api/webhooks/ID/TOKEN and hooks.slack.com/services/T00/B00",
+        "at 12:AAHdqTcvCHAvGWJxfSeofSAsKKLPALDsaww",
+        "token = \"next_of_the_line\"; secret: 'none'; password = \"\", password: 'null'",
+        "password = read_line(3)[0]",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) check(lines[i]);
 }
@@ -136,10 +323,9 @@ static void test_long_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_secret),
-        cmocka_unit_test(test_what_is_not),
-        cmocka_unit_test(test_keys_in_names),
-        cmocka_unit_test(test_long_lines),
+        cmocka_unit_test(test_what_is_secret), cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_what_is_not),
+        cmocka_unit_test(test_keys_in_names),  cmocka_unit_test(test_long_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

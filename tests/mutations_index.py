@@ -1,0 +1,153 @@
+"""Faults of the repository index, the list of files, exclusion by name and secrets in text, function by function.
+
+mutations.py puts them in. Rows of the tables of exclude.c and secrets.c are taken out one by one.
+"""
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+INDEX, BLOB, DATABASE = "context/index.c", "context/index_blob.c", "context/index_database.c"
+HISTORY, MAP, NEAR, QUERY = "context/index_history.c", "context/index_map.c", "context/index_near.c", "context/index_query.c"
+WORKERS, LIST, EXCLUDE, SECRETS = "context/index_workers.c", "context/repository_list.c", "context/exclude.c", "context/secrets.c"
+FOLLOW, JUDGE, TEXT = "lsp/cli/index_follow.c", "lsp/server/judge.c", "lsp/server/methods_text.c"
+
+ONCE = ("test_index", "test_contents_are_parsed_once")
+STAMPS = ("test_index", "test_stamps")
+SKIPS = ("test_index", "test_what_is_skipped")
+DAMAGE = ("test_index", "test_damage")
+ROWS = ("test_index", "test_damaged_rows")
+BOUND = ("test_index", "test_bound")
+OPENED = ("test_index", "what_is_opened_comes_first")
+MAPS, REPOSITORY = ("test_map", None), ("test_repository", None)
+SECRET, NAMES = ("test_secrets", None), ("test_exclude", None)
+
+FAULTS = [
+    # What is read again.
+    ("index_believes_a_racy_stamp", INDEX, [("old->stamp.ctime_ns + STAMP_DOUBT_NS <", "old->stamp.ctime_ns <")], *STAMPS),
+    ("index_believes_another_size", INDEX, [("a->size_bytes == b->size_bytes && ", "")], *STAMPS),
+    ("index_believes_another_inode", INDEX, [(" && a->inode == b->inode", "")], *STAMPS),
+    ("index_believes_another_mtime", INDEX, [(" && a->mtime_ns == b->mtime_ns", "")], *STAMPS),
+    ("index_believes_another_ctime", INDEX, [(" &&\n           a->ctime_ns == b->ctime_ns", "")], *STAMPS),
+    ("index_believes_another_language", INDEX, [(" && old->language == language &&", " &&")], *STAMPS),
+    ("index_believes_an_id_of_other_bytes", INDEX, [("REPOSITORY_BARE && !same_size)", "REPOSITORY_BARE && !same_size && 0)")], "test_index", "test_filters_change_nothing"),
+    ("index_parses_the_same_twice", INDEX, [("if (is_parsing(u, j) ||", "if ((0 && is_parsing(u, j)) ||")], *ONCE),
+    ("index_keeps_paths_that_are_gone", INDEX, [("            code = file_forget(u, old);\n        } else if (f &&", "            code = OK;\n        } else if (f &&")], *ONCE),
+    ("index_keeps_trees_that_are_gone", INDEX, [("if (root.bytes && !directory_exists", "if (0 && !directory_exists")], *ONCE),
+    ("index_two_add_the_same_content", BLOB, [("    if (known.id) {", "    if (0 && known.id) {")], "test_index", "two_add_the_same_content"),
+    ("index_mends_nothing", INDEX, [("x->damaged && index_rebuild", "0 && index_rebuild")], *DAMAGE),
+    # What has no row.
+    ("index_of_excluded_names", INDEX, [("if (f->excluded || exclude_reason(f->path))", "if (f->excluded)")], *SKIPS),
+    ("index_of_excluded_attributes", INDEX, [("if (f->excluded || exclude_reason(f->path))", "if (exclude_reason(f->path))")], "test_index", "test_excluded_later"),
+    ("index_drops_what_others_have", BLOB, [("code == OK && n_files == 0 ?", "code == OK && n_files >= 0 ?")], "test_index", "test_excluded_later"),
+    ("index_of_minified_names", BLOB, [('if (text_find(path, TEXT(".min."), 0) != SIZE_MAX) return true;', "(void)path;")], *SKIPS),
+    ("index_of_long_lines_of_source", BLOB, [("content.size / n_lines > INDEX_LINE_MEAN_MAX", "content.size / n_lines > GIB")], *SKIPS),
+    ("index_of_very_long_lines", BLOB, [("return longest > INDEX_LINE_MAX ||", "return longest > GIB ||")], *SKIPS),
+    ("index_of_binaries", BLOB, [("if (content.size && memchr(content.bytes, 0, content.size)) {", "if (content.size && content.bytes[0] == 0) {")], *SKIPS),
+    ("index_of_words_that_are_secrets", WORKERS, [("return !tagger_knows(language) ||", "return 0 ||")], *SKIPS),
+    ("index_of_words_of_shells", WORKERS, [('strcmp(language->name, "Bash") == 0', 'strcmp(language->name, "Lash") == 0')], *SKIPS),
+    ("index_one_content_for_two_languages", BLOB, [('return text_of(language ? language->name : "");', 'return text_of(language ? "C" : "");')], *ONCE),
+    ("index_counts_overflow", BLOB, [("(char)(count > 255 ? 255 : count)", "(char)count")], "test_index", "test_search_over_words"),
+    ("index_leaves_out_unused_definitions", BLOB, [("use_put(u, tags->definitions[i].name, 0);", "use_put(u, tags->definitions[i].name, 1);")], "test_index", "test_search_over_words"),
+    # The bound.
+    ("index_grows_without_bound", BLOB, [("while (code == OK && over && n_unused) {", "while (code == OK && over && n_unused && 0) {")], *BOUND),
+    ("index_drops_the_newest", DATABASE, [('" ORDER BY used, id LIMIT ?1"', '" ORDER BY used DESC, id LIMIT ?1"')], *BOUND),
+    ("index_keeps_dropped_words", BLOB, [("status code = words_drop(x, blob, err);", "status code = 0 ? words_drop(x, blob, err) : OK;")], *BOUND),
+    ("index_gives_no_page_back", BLOB, [("return code == OK ? shrink(x, err) : code;", "return code == OK && 0 ? shrink(x, err) : code;")], *BOUND),
+    # Damage.
+    ("index_of_another_program", DATABASE, [("(application == APPLICATION_ID && version", "(version")], *DAMAGE),
+    ("index_of_another_version", DATABASE, [(" && version == SCHEMA_VERSION)) return code;", ")) return code;")], *DAMAGE),
+    ("index_damage_is_not_looked_for", DATABASE, [("bytes > CHECKED_MAX) return", "bytes > 0) return")], *DAMAGE),
+    ("index_behind_a_link", DATABASE, [("SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW", "SQLITE_OPEN_CREATE")], "test_index", "test_a_link_is_no_database"),
+    ("index_states_there_are_not", BLOB, [("if (state >= 0 && state < N_BLOB_STATES) return OK;", "if (state >= 0) return OK;")], *ROWS),
+    # One file at a time, and what comes first.
+    ("index_opened_waits_for_the_order", INDEX, [("while (code == OK && u->x->opened &&", "while (0 && u->x->opened &&")], *OPENED),
+    ("index_near_counts_twice", INDEX, [("} else if (f && !u->seen[i]) {", "} else if (f) {")], *OPENED),
+    ("index_near_is_everything", NEAR, [("*n = list->n < NEAR_MAX ? list->n : NEAR_MAX;", "*n = list->n < NEAR_MAX ? list->n : NEAR_MAX / 2;")], *OPENED),
+    ("index_near_without_imports", NEAR, [("        score += OF_STEM;", "        score += 0;")], *OPENED),
+    ("index_near_without_neighbours", NEAR, [("score += BESIDE;", "score += 0;"), ("size_t score = common <", "size_t score = 0 * common <")], *OPENED),
+    ("index_saved_waits_for_all", FOLLOW, [("    if (f->n_pending && !f->ended) update_pending(f);", "    if (0) update_pending(f);")], "repository_context.test.js", "what is saved and opened"),
+    ("index_opened_is_not_heard", FOLLOW, [("        opened_take(f, argument);\n", "        if (f->ended) opened_take(f, argument);\n")], "repository_context.test.js", "what is saved and opened"),
+    # The past.
+    ("past_of_merges", HISTORY, [("        if (n_parents < 2)\n", "        if (n_parents < 9)\n")], *MAPS),
+    ("past_of_secrets", HISTORY, [("if (exclude_reason(paths[i])) continue;", "if (0 && exclude_reason(paths[i])) continue;")], *MAPS),
+    ("past_without_end", HISTORY, [("if (code == OK) code = index_run(p->x, SQL_WITH(p->x, SQL_COMMITS_PRUNE, kept), p->err);", "(void)kept;")], *MAPS),
+    ("past_of_paths_without_end", HISTORY, [("if (code == OK) code = index_run(p->x, SQL(p->x, SQL_PATHS_PRUNE), p->err);", "")], *MAPS),
+    ("past_is_never_read_again", HISTORY, [("if (code != OK || known) return code;", "if (code != OK || known || p.x) return code;")], *MAPS),
+    # The map.
+    ("map_of_a_file_by_itself", MAP, [("if (to == at) return OK;", "if (0) return OK;")], *MAPS),
+    ("map_sees_everything", MAP, [("n_seen ? (float)seen[i] / (float)n_seen : UNSEEN", "0 ? (float)seen[i] / (float)n_seen : UNSEEN")], *MAPS),
+    ("map_of_all_languages_at_once", MAP, [("return d->family == family && text_equal", "return (d->family || !family) && text_equal")], *MAPS),
+    ("map_shows_bodies", MAP, [("flow += d->flow;\n            if (declares != best_declares ? declares", "flow += d->flow;\n            if (0 && best_declares ? declares")], *MAPS),
+    ("map_of_uses_not_ranks", MAP, [("n->rank * (double)e->weight / n->weight", "(double)e->weight")], *MAPS),
+    ("map_moves_with_every_head", MAP, [("bool whole = !mark.exists || much;", "bool whole = 1 || much;")], *MAPS),
+    ("map_never_moves", MAP, [("bool whole = !mark.exists || much;", "bool whole = !mark.exists;")], *MAPS),
+    ("map_of_what_is_gone", MAP, [("if (sqlite3_column_bytes(s, 3) == 0) continue;", "")], *MAPS),
+    # Lists of files.
+    ("list_vouches_for_files_as_old_as_the_index", LIST, [("return older && S_ISREG(e->mode)", "return (older || 1) && S_ISREG(e->mode)")], *REPOSITORY),
+    ("list_vouches_for_changed_files", LIST, [("e->file_size == (uint32_t)st->st_size &&", "e->file_size < 4096 &&"),
+                                             ("e->mtime.seconds == (int32_t)st->st_mtim.tv_sec &&", "e->mtime.seconds &&"),
+                                             ("e->mtime.nanoseconds == (uint32_t)st->st_mtim.tv_nsec &&", ""),
+                                             ("e->ctime.seconds == (int32_t)st->st_ctim.tv_sec &&", ""),
+                                             ("e->ctime.nanoseconds == (uint32_t)st->st_ctim.tv_nsec && ", "")], *REPOSITORY),
+    ("list_without_rules_lists_all", LIST, [("return here->unruled || git_ignore", "return git_ignore")], *REPOSITORY),
+    ("list_of_large_attribute_files", LIST, [("!= OK ||\n                 text_find(", "== OK &&\n                 text_find(")], *REPOSITORY),
+    ("list_of_attributes_in_folders", LIST, [("        here->attributed = true;\n}", "        here->attributed = here->attributed;\n}")], *REPOSITORY),
+    ("list_of_attributes_elsewhere", LIST, [('bool found = mentions(AT_FDCWD, path) ||', 'bool found = 0 ||')], *REPOSITORY),
+    ("list_of_other_programs_data", LIST, [('{".git", ".hg", ".svn"}', '{".git", ".it", ".in"}')], *REPOSITORY),
+    ("list_of_gits_own_data", LIST, [('{".git", ".hg", ".svn"}', '{".gut", ".hg", ".svn"}')], *REPOSITORY),
+    ("list_of_modules_of_others", LIST, [('{"node_modules",', '{"no_modules",')], *REPOSITORY),
+    ("list_of_any_depth", LIST, [("here.depth < REPOSITORY_DEPTH_MAX", "here.depth < 1000")], *REPOSITORY),
+    ("list_misses_what_is_tracked_but_ignored", LIST, [("if (!tracked && is_ignored(w, outer)) return OK;", "if ((!tracked || 1) && is_ignored(w, outer)) return OK;")], *REPOSITORY),
+    ("list_of_nested_repositories", LIST, [('fstatat(fd, ".git", &st, AT_SYMLINK_NOFOLLOW) == 0);', 'fstatat(fd, ".got", &st, AT_SYMLINK_NOFOLLOW) == 0);')], *REPOSITORY),
+    ("list_of_links_of_a_commit", LIST, [("if (mode != GIT_FILEMODE_BLOB && mode", "if (mode != GIT_FILEMODE_BLOB && mode != GIT_FILEMODE_LINK && mode")], *REPOSITORY),
+    ("list_of_a_commit_without_attributes", LIST, [('".gitattributes") == 0) w->has_attributes = true;', '".gotattributes") == 0) w->has_attributes = true;')], *REPOSITORY),
+    ("list_does_not_see_links_move", LIST, [("text_hash((text){target, n > 0 ? (size_t)n : 0})", "n > 0")], *REPOSITORY),
+    ("list_of_one_in_folders_only", LIST, [("S_ISDIR(st.st_mode) == is_last)", "0)")], "test_index", "single_files_are_updated"),
+    # Links of open documents.
+    ("link_may_lead_elsewhere_unseen", JUDGE, [("(!c->linked && !replaced)) return;", "!replaced) return;")], "exclusion.test.js", "a link that leads to a secret"),
+    ("text_of_another_file_is_not_judged", JUDGE, [("(!c->linked && !replaced)) return;", "!c->linked) return;")], "exclusion.test.js", "a file that becomes a link"),
+    ("text_of_another_file_is_judged_late", JUDGE, [("    c->again = true;\n", "")], "exclusion.test.js", "a file that becomes a link"),
+    # Exclusion by name.
+    ("exclude_without_the_users_patterns", EXCLUDE, [('return user_excludes(copy) ? "the user excludes it" : NULL;', 'return 0 && user_excludes(copy) ? "the user excludes it" : NULL;')], *NAMES),
+    ("exclude_too_long_a_list_is_none", EXCLUDE, [("bool matched = globs_too_long;", "bool matched = 0;")], *NAMES),
+    ("exclude_too_long_a_path_is_fine", EXCLUDE, [("if (path.size >= sizeof copy) return \"its path is too long to be judged\";", "if (path.size >= sizeof copy) return NULL;")], *NAMES),
+    ("exclude_up_to_a_nul", EXCLUDE, [('if (strlen(copy) != path.size) return "its path holds a NUL";', "")], *NAMES),
+    ("exclude_not_by_keys_in_names", EXCLUDE, [("if (secret_key_find(path, 0, &at, &end))", "if (0 && secret_key_find(path, 0, &at, &end))")], *NAMES),
+    ("exclude_by_case", EXCLUDE, [("path_end(path, n_parts), FNM_CASEFOLD)", "path_end(path, n_parts), 0)")], *NAMES),
+    ("exclude_folders_by_case", EXCLUDE, [("strncasecmp(path, name, n) == 0", "strncmp(path, name, n) == 0")], *NAMES),
+    ("exclude_parts_of_folders", EXCLUDE, [("(size_t)(end - path) == n &&", "(size_t)(end - path) >= n &&")], *NAMES),
+    ("exclude_only_names", EXCLUDE, [("n_parts += *c == '/';", "n_parts += 0;")], *NAMES),
+    ("exclude_no_folders_of_the_user", EXCLUDE, [("below[n] = pattern[n - 1] == '/' ? '*' : 0;", "below[n] = 0;")], *NAMES),
+    ("exclude_only_whole_paths_of_the_user", EXCLUDE, [("at; at = strchr(at, '/'), at = at ? at + 1 : NULL)", "at; at = NULL)")], *NAMES),
+    # Secrets in text.
+    ("secret_of_short_keys", SECRETS, [("run.size >= n + formats[i].n_min &&", "run.size >= n &&")], *SECRET),
+    ("secret_of_words_like_keys", SECRETS, [("if (k.n_digits > 0 || (k.n_upper > 0 && k.n_lower > 0)) return true;", "return true;")], *SECRET),
+    ("secret_behind_a_slash", SECRETS, [("if (slash) run.size =", "if (0 && slash) run.size =")], *SECRET),
+    ("secret_of_random_is_not_seen", SECRETS, [("if (!is_key && !(quoted && is_random(run)) &&", "if (!is_key && !(0 && is_random(run)) &&")], *SECRET),
+    ("secret_of_words_joined", SECRETS, [("k.bits > 4.2 &&\n           5 * k.n_changes > 2 * run.size;", "k.bits > 3.2;")], *SECRET),
+    ("secret_of_hashes", SECRETS, [("return k.n_digits > 1 && k.n_upper > 1 &&", "return k.n_digits > 1 &&"), ("k.bits > 4.2 &&\n", "k.bits > 3.2 &&\n")], *SECRET),
+    ("secret_of_harmless_words", SECRETS, [("if (text_is(value, harmless[i])) return false;", "(void)harmless;"), ("SURE_MIN = 6,", "SURE_MIN = 4,"), ("SURE_LETTERS_MIN = 10,", "SURE_LETTERS_MIN = 4,")], *SECRET),
+    ("secret_of_references", SECRETS, [('if (value.size && strchr("$<{%&*", value.bytes[0])) return false;', "")], *SECRET),
+    ("secret_of_expressions", SECRETS, [("if (k.n_digits == 0 || memchr(value.bytes, '(', value.size) ||", "if (memchr(value.bytes, '(', value.size) ||")], *SECRET),
+    ("secret_of_calls", SECRETS, [("memchr(value.bytes, '(', value.size) ||\n", "0 ||\n")], *SECRET),
+    ("secret_in_headers", SECRETS, [("in_header(t, at, end) ||", "(0 && in_header(t, at, end)) ||")], *SECRET),
+    ("secret_in_addresses", SECRETS, [("in_address(t, at, end) ||", "(0 && in_address(t, at, end)) ||")], *SECRET),
+    ("secret_in_names_of_users", SECRETS, [("return memchr(user.bytes, ':', user.size) || (k.n_digits > 0 && user.size >= 12);", "return memchr(user.bytes, ':', user.size);")], *SECRET),
+    ("secret_blocks", SECRETS, [("(private_block(t, at, end) ||", "((0 && private_block(t, at, end)) ||")], *SECRET),
+    ("secret_blocks_without_beginning", SECRETS, [("private_rest(t, at, end) ||", "(0 && private_rest(t, at, end)) ||")], *SECRET),
+    ("secret_lines_of_blocks", SECRETS, [("&& !is_base64_line(t, at, to)) return", "&& !(0 && is_base64_line(t, at, to))) return")], *SECRET),
+    ("secret_blocks_of_certificates", SECRETS, [('size_t word = text_find(line, TEXT("PRIVATE KEY"), 0);', 'size_t word = 0;')], *SECRET),
+    ("secret_masks_line_ends", SECRETS, [("if (bytes[i] != '\\n' && bytes[i] != '\\r') bytes", "bytes")], *SECRET),
+]
+
+
+def table(path, pattern, prefix, test):
+    """One fault for each row of a table of the source: the row is not there."""
+    rows = re.findall(pattern, (ROOT / path).read_text(), re.M)
+    assert len(rows) > 15, path
+    return [(f"{prefix}_{i:02}", path, [(row, "")], *test) for i, row in enumerate(rows)]
+
+
+FAULTS += table(SECRETS, r'^    \{".*", \d+\},\n', "secret_format", SECRET)
+FAULTS += table(SECRETS, r'\{"[a-z_-]+", (?:true|false)\},?', "secret_name", SECRET)
+FAULTS += table(EXCLUDE, r'^    \{".*", [a-zA-Z]+\},\n', "exclude_row", NAMES)
