@@ -108,6 +108,11 @@ void kv_decode(float *out, enum kv_type type, const void *stored, int n)
             out[i] = e4m3_value(((const uint8_t *)stored)[i]) * (1 / KV_E4M3_SCALE);
 }
 
+enum activation_type attention_activations(enum activation_type type)
+{
+    return type == ACTIVATION_E4M3 ? ACTIVATION_BF16 : type;
+}
+
 /* A scale so small that it is not exact may give codes beyond 127: they are cut. */
 static void int8_round(float *row, int n)
 {

@@ -56,4 +56,8 @@ void kv_decode(float *out, enum kv_type type, const void *stored, int n);
  * NaN. */
 void activation_round(float *row, enum activation_type type, int n);
 
+/* What attention's result is rounded to: as all activations are, but BF16 where those are E4M3, whose
+ * scale of a row would have to wait for every head. */
+enum activation_type attention_activations(enum activation_type type);
+
 #endif

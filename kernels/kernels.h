@@ -41,8 +41,8 @@ enum kv_type {
 };
 
 /* What products read, a property of the checkpoint, the same in decode, prefill, drafts and warm-up.
- * Rounded (activation_round, format.h) is what a norm hands to products; INT8 also rounds attention's
- * result and the hidden units, so that every product with INT8 or INT4 weights is one of integers. */
+ * Rounded (activation_round, format.h) is all that products read: what norms and gated units hand on, and
+ * attention's result as attention_activations says. */
 enum activation_type { ACTIVATION_F32, ACTIVATION_BF16, ACTIVATION_E4M3, ACTIVATION_INT8 };
 
 /* Model dimensions by the names of the model's own config. Contract, checked by shape_check:

@@ -130,8 +130,9 @@ enum code_form cpu_code_form(const device *d, const weight *w);
 /* Weight rows per task of n, a multiple of WEIGHT_TILE: long runs where reading weights is all that
  * counts, as long as every thread gets several. */
 int32_t cpu_task_rows(const device *d, int64_t n, int n_x);
-/* Rounds row `row` of activations, n values, and stores its codes. */
-void cpu_round(const device *d, float *values, int32_t n, const struct codes *codes, size_t row);
+/* Rounds row `row` of activations, n values, to `type` and stores its codes. */
+void cpu_round(const device *d, enum activation_type type, float *values, int32_t n,
+               const struct codes *codes, size_t row);
 
 /* cpu_weight.c */
 status cpu_weight_begin(weight **out, device *d, const struct weight_spec *spec, error *err);

@@ -44,7 +44,7 @@ static float *norm_row(const device *d, size_t row, const float *x, const weight
 {
     float *y = d->y + row * (size_t)d->s.d_model;
     d->math->norm(y, x, g->vector, d->s.d_model);
-    cpu_round(d, y, d->s.d_model, &d->y_codes, row);
+    cpu_round(d, d->s.activations, y, d->s.d_model, &d->y_codes, row);
     return y;
 }
 
@@ -159,7 +159,8 @@ static void attended_task(void *context, int64_t row, int thread)
     const struct dense_job *job = context;
     const device *d = job->d;
     (void)thread;
-    cpu_round(d, d->attended + (size_t)row * (size_t)d->heads_width, d->heads_width,
+    cpu_round(d, attention_activations(d->s.activations),
+              d->attended + (size_t)row * (size_t)d->heads_width, d->heads_width,
               &d->attended_codes, (size_t)row);
 }
 
@@ -168,9 +169,8 @@ void cpu_attn_out(device *d, int32_t layer, const struct layer_weights *w)
     struct dense_job job = {.d = d, .layer = layer, .w = w};
     if (!d->step) return;
     int32_t n = d->step->n_rows;
-    d->attended_codes.form = CODES_NONE;
-    if (d->s.activations == ACTIVATION_INT8) d->attended_codes.form = cpu_code_form(d, w->out_proj);
-    if (d->s.activations == ACTIVATION_INT8)
+    d->attended_codes.form = cpu_code_form(d, w->out_proj);
+    if (d->s.activations != ACTIVATION_F32)
         pool_run(d->threads, attended_task, &job, n, 8 * row_work(d, d->heads_width));
     cpu_observe(d, OBSERVED_OUT_PROJ, layer, 0,
                 (struct rows){d->attended, (size_t)d->heads_width, n});

@@ -42,15 +42,13 @@ static bool has_forms(const device *d)
     return has;
 }
 
-/* Room for `rows` rows of k values; none where activations have no codes. `inner`: of attention's
- * result or hidden units, which only INT8 rounds. */
-static struct codes codes_take(device *d, size_t rows, size_t k, bool inner)
+/* Room for `rows` rows of k values; none where activations have no codes. */
+static struct codes codes_take(device *d, size_t rows, size_t k)
 {
     arena *m = &d->memory;
     /* Rows a power of two apart would meet in one set of the cache. */
     struct codes c = {.n_groups = groups_of(k), .stride = groups_of(k) * INT4_GROUP + 64};
-    if (inner ? d->s.activations != ACTIVATION_INT8 : !has_forms(d))
-        return (struct codes){.form = CODES_NONE};
+    if (!has_forms(d)) return (struct codes){.form = CODES_NONE};
     c.bytes = aligned_take(m, rows * c.stride * sizeof(int16_t));
     c.scales = arena_take(m, rows * c.n_groups, sizeof *c.scales);
     c.sums = arena_take(m, rows * c.n_groups, sizeof *c.sums);
@@ -101,10 +99,10 @@ static void buffers_take(device *d)
     d->entry_y = arena_take(m, entries * model, sizeof(float));
     d->hidden = arena_take(m, entries * ffn, sizeof(float));
     d->down = arena_take(m, entries * model, sizeof(float));
-    d->y_codes = codes_take(d, larger(rows, outs), model, false);
-    d->attended_codes = codes_take(d, rows, (size_t)d->heads_width, true);
-    d->entry_codes = codes_take(d, entries, model, false);
-    d->hidden_codes = codes_take(d, entries, ffn, true);
+    d->y_codes = codes_take(d, larger(rows, outs), model);
+    d->attended_codes = codes_take(d, rows, (size_t)d->heads_width);
+    d->entry_codes = codes_take(d, entries, model);
+    d->hidden_codes = codes_take(d, entries, ffn);
     d->partial = arena_take(m, PARTIAL_ROWS_MAX * k * blocks * model, sizeof(float));
     d->routes = arena_take(m, (size_t)d->s.n_layers * entries, sizeof *d->routes);
     d->logits = arena_take(m, outs * (size_t)d->s.vocab_size, sizeof(float));

@@ -96,8 +96,8 @@ static void hidden_round_task(void *context, int64_t entry, int thread)
     const struct experts_job *job = context;
     const device *d = job->d;
     (void)thread;
-    cpu_round(d, d->hidden + (size_t)entry * (size_t)d->s.ffn_hidden_size, d->s.ffn_hidden_size,
-              &d->hidden_codes, (size_t)entry);
+    cpu_round(d, d->s.activations, d->hidden + (size_t)entry * (size_t)d->s.ffn_hidden_size,
+              d->s.ffn_hidden_size, &d->hidden_codes, (size_t)entry);
 }
 
 static int32_t n_term_blocks(const device *d)
@@ -277,15 +277,13 @@ void cpu_experts(device *d, int32_t layer, const struct layer_weights *w)
     double rows = (double)d->step->n_rows * d->s.d_model * d->s.moe_top_k;
     double work = rows * d->s.ffn_hidden_size;
     d->entry_codes.form = d->y_codes.form;
-    d->hidden_codes.form = CODES_NONE;
-    if (!w->w2->spec.transposed && d->s.activations == ACTIVATION_INT8)
-        d->hidden_codes.form = cpu_code_form(d, w->w2);
+    d->hidden_codes.form = w->w2->spec.transposed ? CODES_NONE : cpu_code_form(d, w->w2);
     pool_run(d->threads, gather_task, &job, d->step->n_rows, rows);
     entries_observe(d, OBSERVED_EXPERT_IN, layer, d->entry_y, d->s.d_model);
     job.task_rows = cpu_task_rows(d, (int64_t)job.n_active * d->s.ffn_hidden_size, d->step->n_rows);
     job.n_tiles = (d->s.ffn_hidden_size + job.task_rows - 1) / job.task_rows;
     pool_run(d->threads, hidden_task, &job, (int64_t)job.n_active * job.n_tiles, 2 * work);
-    if (d->s.activations == ACTIVATION_INT8) {
+    if (d->s.activations != ACTIVATION_F32) {
         int32_t entries = d->expert_first[d->s.moe_num_experts];
         pool_run(d->threads, hidden_round_task, &job, entries,
                  8.0 * entries * d->s.ffn_hidden_size);

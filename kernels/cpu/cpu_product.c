@@ -35,11 +35,12 @@ static struct codes codes_from(const struct codes *c, size_t row, int n)
     return part;
 }
 
-void cpu_round(const device *d, float *values, int32_t n, const struct codes *codes, size_t row)
+void cpu_round(const device *d, enum activation_type type, float *values, int32_t n,
+               const struct codes *codes, size_t row)
 {
     struct codes none = {.form = CODES_NONE};
     bool wanted = codes && codes->form != CODES_NONE;
-    d->math->round(values, d->s.activations, n, wanted ? codes_from(codes, row, 1) : none);
+    d->math->round(values, type, n, wanted ? codes_from(codes, row, 1) : none);
 }
 
 /* Whether these codes are what w multiplies: then the integers are used, whatever the rows. */

@@ -3,7 +3,8 @@
  *
  * Regimes: fp32 activations are attended to exactly in fp32 (attention.cu); rounded ones on tensor
  * cores with K, V, q and the weights of positions in fp16 and sums in fp32, by chunks of positions for
- * up to CUDA_GRAPH_ROWS rows (attention_rows.cu) and by tiles of queries above (attention_tiles.cu).
+ * up to CUDA_GRAPH_ROWS rows (attention_rows.cu) and by tiles of queries above (attention_tiles.cu, and
+ * attention_wide.cu on compute capability 9.0).
  * E4M3 is exact in fp16, so is bf16 from 2^-14 to 65504; q and weights keep 22 bits or 11. */
 #ifndef KERNELS_CUDA_ATTENTION_CUH
 #define KERNELS_CUDA_ATTENTION_CUH
@@ -28,7 +29,8 @@ DEVICE const unsigned char *kv_vector(const struct cuda_attention &a, const int3
            (head * KV_PAGE_TOKENS + at % KV_PAGE_TOKENS) * a.pool.head_dim * element;
 }
 
-DEVICE int attention_packs(const struct cuda_attention &a)
+/* Groups of query heads that share a pass over K and V. */
+BOTH int attention_packs(const struct cuda_attention &a)
 {
     int group = a.heads / a.pool.kv_heads;
     return a.pool.kv_heads * ((group + CUDA_HEADS_PACKED - 1) / CUDA_HEADS_PACKED);

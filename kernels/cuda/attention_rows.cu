@@ -279,8 +279,7 @@ template <int TYPE> KERNEL(FOLD_THREADS) attention_fold_kernel(struct cuda_atten
 
 template <int TYPE> static void attention_rows(const struct cuda_attention *a, void *stream)
 {
-    int group = a->heads / a->pool.kv_heads;
-    int packs = a->pool.kv_heads * ((group + CUDA_HEADS_PACKED - 1) / CUDA_HEADS_PACKED);
+    int packs = attention_packs(*a);
     int most = a->rows_bound * packs * a->chunks_max;
     struct grid g = {most < a->blocks ? most : a->blocks, 1, 1}, fold = {a->rows_bound, a->heads, 1};
     auto one = &attention_rows_kernel<TYPE, 1>, several = &attention_rows_kernel<TYPE, 3>;

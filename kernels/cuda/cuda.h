@@ -130,6 +130,7 @@ struct device {
     bool tiles_only; /* for benches and tests: many rows by mma.sync on every card */
     bool serial;     /* for benches: no kernel begins before the one before it has ended */
     bool narrow;     /* activations are exact in bf16: tensor cores may read them */
+    bool many;       /* steps of more than CUDA_TILE_ROWS rows have kernels of their own */
 
     struct cuda_buffer buffers[CUDA_BUFFERS_MAX];
     int n_buffers;
@@ -233,7 +234,10 @@ void cuda_experts(device *d, int32_t layer, const struct layer_weights *w);
 void cuda_head(device *d, const weight *norm_f, const weight *lm_head);
 void cuda_sample(device *d);
 
-/* cuda_wide.c: whether warpgroups multiply a product of many rows, and the launches. */
+/* cuda_wide.c: whether warpgroups would multiply weights of a format by E4M3's codes, whether they multiply a
+ * product of many rows, and the launches; whether they attend. */
+bool cuda_wide_e4m3(const device *d, enum weight_format format);
+bool cuda_wide_attends(const device *d);
 bool cuda_wide_can(const device *d, const struct cuda_product *p);
 void cuda_product_wide(device *d, const struct cuda_product *p);
 

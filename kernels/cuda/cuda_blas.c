@@ -113,11 +113,11 @@ static int describe(const cuda_blas *b, const struct cuda_blas_product *p, struc
 
 status cuda_blas_multiply(cuda_blas *b, const struct cuda_blas_product *p, void *stream, error *err)
 {
-    const float one = 1, was = p->adds ? 1 : 0;
+    const float one = 1, none = 0;
     struct described d = {0};
     int code = describe(b, p, &d);
     if (code == 0)
-        code = b->f.matmul(b->handle, d.desc, &one, p->w, d.w, p->x, d.x, &was, p->out, d.out,
+        code = b->f.matmul(b->handle, d.desc, &one, p->w, d.w, p->x, d.x, &none, p->out, d.out,
                            p->out, d.out, NULL, p->workspace, p->workspace_bytes, stream);
     if (d.out) b->f.layout_destroy(d.out);
     if (d.x) b->f.layout_destroy(d.x);

@@ -42,8 +42,7 @@ struct cuda_blas_functions {
                   void *stream);
 };
 
-/* out[row][i] = sum_k w[i][k] x[row][k], and what was there with `adds`; w and x of one type, sums in
- * fp32. All device memory, rows beginning on 16 bytes; of E4M3 n and k are multiples of 16, and scales by
+/* out[row][i] = sum_k w[i][k] x[row][k]; w and x of one type, sums in fp32. All device memory, rows beginning on 16 bytes; of E4M3 n and k are multiples of 16, and scales by
  * row of w and of x (both or none) come with it. */
 struct cuda_blas_product {
     const void *w, *x;
@@ -55,7 +54,6 @@ struct cuda_blas_product {
     int32_t n, k, rows;
     bool e4m3;     /* else bf16 */
     bool out_bf16; /* else fp32 */
-    bool adds;
 };
 
 /* `functions` NULL: those of the library. ERR_UNSUPPORTED: it is not there, or lacks a function, which is

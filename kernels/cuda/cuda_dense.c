@@ -3,9 +3,9 @@
  *
  * E4M3 by E4M3 goes to the library as it lies, with a scale for each row of both (Hopper has that). What
  * has 16 bits on either side is multiplied in bf16: weights of 8 bits, exact there, are widened first,
- * some rows at a time, and one kernel scales what came out. An operand of two bf16 is two products.
+ * some rows at a time, and one kernel scales what came out.
  * INT4's scales change along k, so it stays with our own kernels; so does everything that the library
- * refuses, which is said once. */
+ * refuses, which is said once, and E4M3 that it refuses on Hopper. */
 #include "base/log.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/cuda_blas.h"
@@ -60,12 +60,12 @@ static bool both_e4m3(device *d, const weight *w, const struct cuda_operand *x, 
                                                     .e4m3 = true});
 }
 
-/* Weight rows [from, from + n) in bf16, times both halves of x. */
+/* Weight rows [from, from + n) in bf16, times x. */
 static bool some_rows(device *d, const weight *w, const struct cuda_operand *x, float *out,
                       int64_t out_stride, int32_t rows, int32_t from, int32_t n)
 {
     struct cuda_blas_product p = {.w = d->dense.widened,
-                                  .x = x->hi,
+                                  .x = x->bf16,
                                   .out = out + from,
                                   .w_stride = w->matrix.k,
                                   .x_stride = x->stride,
@@ -80,10 +80,7 @@ static bool some_rows(device *d, const weight *w, const struct cuda_operand *x, 
         d->launch->widen(&widen, d->stream);
         cuda_launched(d, "widening weights");
     }
-    if (!multiplied(d, p)) return false;
-    p.x = x->lo;
-    p.adds = true;
-    return !x->lo || multiplied(d, p);
+    return multiplied(d, p);
 }
 
 bool cuda_dense_multiply(device *d, const weight *w, struct cuda_operand x, float *out,
@@ -93,6 +90,8 @@ bool cuda_dense_multiply(device *d, const weight *w, struct cuda_operand x, floa
     bool by_row = format == WEIGHT_FP8_ROW || format == WEIGHT_INT8_ROW;
     if (!d->dense.blas || d->failure.code != OK || (format != WEIGHT_BF16 && !by_row)) return false;
     if (both_e4m3(d, w, &x, out, out_stride, rows)) return true;
+    if (x.e4m3 && cuda_wide_e4m3(d, format))
+        return false; /* our own are faster than the library in bf16 */
     int32_t n = (int32_t)w->n_rows, at_once = n;
     if (by_row) at_once = (int32_t)(d->dense.widened_bytes / ((size_t)w->matrix.k * 2)) / 16 * 16;
     if (at_once < 1) return false;
@@ -102,7 +101,7 @@ bool cuda_dense_multiply(device *d, const weight *w, struct cuda_operand x, floa
             return false;
     struct cuda_scale a = {.out = out,
                            .w_scale = by_row ? w->scales : NULL,
-                           .x_scale = d->s.activations == ACTIVATION_E4M3 ? x.scale : NULL,
+                           .x_scale = x.scale,
                            .stride = out_stride,
                            .n = n,
                            .rows = rows};

@@ -85,7 +85,8 @@ static void shape_take(device *d, const struct device_options *o)
     const char *variant = o->variant ? o->variant : getenv("DBRX_CUDA");
     d->tiles_only = variant && strcmp(variant, "tiles") == 0;
     d->serial = variant && strcmp(variant, "serial") == 0;
-    d->dense.wanted = d->narrow && !o->deterministic && o->rows_max > CUDA_TILE_ROWS;
+    d->many = d->narrow && !o->deterministic && o->rows_max > CUDA_TILE_ROWS;
+    d->dense.wanted = d->many;
 }
 
 static status cuda_open(device **out, const struct device_options *o, error *err)

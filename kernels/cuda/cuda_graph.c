@@ -12,7 +12,7 @@
 
 size_t cuda_graphs_bytes(const struct model_shape *s)
 {
-    enum { LAUNCHES_A_LAYER = 10, LAUNCHES_AROUND = 8 };
+    enum { LAUNCHES_A_LAYER = 11, LAUNCHES_AROUND = 8 };
     size_t launches = (size_t)s->n_layers * LAUNCHES_A_LAYER + LAUNCHES_AROUND;
     return launches * CUDA_LAUNCH_BYTES * CUDA_GRAPHS_PLANNED;
 }

@@ -37,18 +37,18 @@ static void *take(device *d, size_t n, size_t width, size_t size, enum use use)
     return out;
 }
 
+/* `scaled`: in E4M3 checkpoints these are codes with a scale for each row. */
 static struct cuda_operand operand_take(device *d, size_t rows, int32_t width, int32_t stride,
-                                        bool halves, bool normed)
+                                        bool scaled)
 {
     size_t columns = (size_t)stride;
     enum use use = width == stride ? POISONED : CLEARED;
     struct cuda_operand out = {.stride = stride};
     out.f32 = take(d, rows, columns, sizeof(float), use);
-    if (d->narrow) out.hi = take(d, rows, columns, sizeof(uint16_t), use);
-    if (d->narrow && halves) out.lo = take(d, rows, columns, sizeof(uint16_t), use);
-    if (d->narrow && normed) out.scale = take(d, rows, 1, sizeof(float), POISONED);
-    if (d->dense.wanted && normed && d->s.activations == ACTIVATION_E4M3)
-        out.e4m3 = take(d, rows, columns, 1, use);
+    if (d->narrow) out.bf16 = take(d, rows, columns, sizeof(uint16_t), use);
+    if (!scaled || d->s.activations != ACTIVATION_E4M3) return out;
+    out.scale = take(d, rows, 1, sizeof(float), POISONED);
+    if (d->many) out.e4m3 = take(d, rows, columns, 1, use);
     return out;
 }
 
@@ -69,10 +69,10 @@ static void activations_take(device *d)
     size_t rows = (size_t)d->o.rows_max, outs = at_least_1(d->o.outs_max);
     size_t entries = rows * (size_t)s->moe_top_k, heads = (size_t)d->heads_width;
     d->x = take(d, (size_t)d->slices * rows, (size_t)s->d_model, sizeof(float), CLEARED);
-    d->y = operand_take(d, rows, s->d_model, d->model_stride, false, true);
-    d->head_y = operand_take(d, outs, s->d_model, d->model_stride, false, true);
-    d->attended = operand_take(d, rows, d->heads_width, d->heads_stride, true, false);
-    d->hidden = operand_take(d, entries, s->ffn_hidden_size, d->ffn_stride, true, false);
+    d->y = operand_take(d, rows, s->d_model, d->model_stride, true);
+    d->head_y = operand_take(d, outs, s->d_model, d->model_stride, true);
+    d->attended = operand_take(d, rows, d->heads_width, d->heads_stride, false);
+    d->hidden = operand_take(d, entries, s->ffn_hidden_size, d->ffn_stride, true);
     d->qkv = take(d, rows, (size_t)d->qkv_width, sizeof(float), POISONED);
     d->q = take(d, rows, heads, sizeof(float), POISONED);
     size_t split = rows < CUDA_GRAPH_ROWS ? rows : CUDA_GRAPH_ROWS;

@@ -20,18 +20,25 @@ static bool runs(const device *d)
     return d->step && d->failure.code == OK && d->step->n_rows > 0;
 }
 
+/* The kernels that multiply; README.md has their regimes. */
+enum family { FAMILY_VECTOR, FAMILY_MMA, FAMILY_TILE, FAMILY_WIDE };
+
+static enum family family_of(const device *d, const struct cuda_product *p)
+{
+    if (!d->narrow || p->w.format == WEIGHT_F32) return FAMILY_VECTOR;
+    if (p->rows_bound <= CUDA_TILE_ROWS || d->o.deterministic) return FAMILY_MMA;
+    return cuda_wide_can(d, p) ? FAMILY_WIDE : FAMILY_TILE;
+}
+
 /* out = w x for the product's entries, by the kernel of its regime. */
 static void product(device *d, struct cuda_product p, const char *what)
 {
-    bool vector = !d->narrow || p.w.format == WEIGHT_F32;
-    if (vector)
-        d->launch->product_vector(&p, d->stream);
-    else if (p.rows_bound <= CUDA_TILE_ROWS || d->o.deterministic)
-        d->launch->product_mma(&p, d->stream);
-    else if (cuda_wide_can(d, &p))
-        cuda_product_wide(d, &p);
-    else
-        d->launch->product_tile(&p, d->stream);
+    switch (family_of(d, &p)) {
+    case FAMILY_VECTOR: d->launch->product_vector(&p, d->stream); break;
+    case FAMILY_MMA: d->launch->product_mma(&p, d->stream); break;
+    case FAMILY_TILE: d->launch->product_tile(&p, d->stream); break;
+    case FAMILY_WIDE: cuda_product_wide(d, &p); break;
+    }
     cuda_launched(d, what);
 }
 
@@ -47,7 +54,8 @@ static void gemm_dense(device *d, const weight *w, struct cuda_operand x, float 
                                   .n_live = n_live,
                                   .n_groups = 1,
                                   .n = (int32_t)w->n_rows,
-                                  .rows_bound = n_bound},
+                                  .rows_bound = n_bound,
+                                  .groups_bound = 1},
             what);
 }
 
@@ -126,7 +134,7 @@ static void attention_by_parts(device *d, struct cuda_attention a)
 
 void cuda_attention(device *d, int32_t layer)
 {
-    enum { BLOCKS_A_PROCESSOR = 4 };
+    enum { BLOCKS_A_PROCESSOR = 2 }; /* that have their place at once, beside kernels that wait */
     if (!runs(d)) return;
     struct cuda_attention a = {.live = d->live,
                                .q = d->q,
@@ -146,22 +154,22 @@ void cuda_attention(device *d, int32_t layer)
         d->launch->attention_rows(&a, d->stream);
     else if (d->o.deterministic)
         attention_by_parts(d, a);
+    else if (d->n_tiles > 0 && cuda_wide_attends(d))
+        d->launch->attention_wide(&a, d->stream);
     else if (d->n_tiles > 0)
         d->launch->attention_tiles(&a, d->stream);
     cuda_launched(d, "attention");
 }
 
-static void sort(device *d)
+static struct cuda_sort sort_of(const device *d)
 {
-    struct cuda_sort s = {.live = d->live,
-                          .route = d->route,
-                          .slot = d->slot,
-                          .entry_row = d->entry_row,
-                          .first = d->first,
-                          .n_experts = d->s.moe_num_experts,
-                          .top_k = d->s.moe_top_k};
-    d->launch->sort(&s, d->stream);
-    cuda_launched(d, "sort");
+    return (struct cuda_sort){.live = d->live,
+                              .route = d->route,
+                              .slot = d->slot,
+                              .entry_row = d->entry_row,
+                              .first = d->first,
+                              .n_experts = d->s.moe_num_experts,
+                              .top_k = d->s.moe_top_k};
 }
 
 void cuda_attn_out(device *d, int32_t layer, const struct layer_weights *w)
@@ -171,6 +179,7 @@ void cuda_attn_out(device *d, int32_t layer, const struct layer_weights *w)
                d->rows_bound, "out_proj");
     struct cuda_route r = {.norm = norm_of(d, w->norm_2, d->projected),
                            .router = w->router->matrix,
+                           .sort = sort_of(d),
                            .route = d->route,
                            .routes = d->routes,
                            .gate = d->gate,
@@ -179,29 +188,67 @@ void cuda_attn_out(device *d, int32_t layer, const struct layer_weights *w)
                            .top_k = d->s.moe_top_k};
     d->launch->norm_route(&r, d->stream);
     cuda_launched(d, "router");
-    sort(d);
+    if (d->rows_bound == 1) return; /* which that kernel has sorted */
+    d->launch->sort(&r.sort, d->stream);
+    cuda_launched(d, "sort");
+}
+
+/* Hidden units in the one form that w2's kernel reads. */
+static struct cuda_operand hidden_read(const device *d, struct cuda_product down)
+{
+    struct cuda_operand x = d->hidden, one = {.scale = x.scale, .stride = x.stride};
+    down.x = x;
+    enum family family = family_of(d, &down);
+    if (family == FAMILY_VECTOR)
+        one.f32 = x.f32;
+    else if (family == FAMILY_WIDE && cuda_wide_e4m3(d, down.w.format))
+        one.e4m3 = x.e4m3;
+    else
+        one.bf16 = x.bf16;
+    return one;
+}
+
+/* What gated units gave in fp32 becomes E4M3 when all of a row is known. */
+static void hidden_round(device *d, const weight *w2, struct cuda_operand to, int32_t entries)
+{
+    struct cuda_round a = {.x = d->hidden.f32,
+                           .to = to,
+                           .first = d->first,
+                           .next = w2->matrix,
+                           .n_groups = d->s.moe_num_experts,
+                           .n = d->s.ffn_hidden_size,
+                           .next_n = d->s.d_model,
+                           .entries_bound = entries};
+    d->launch->round(&a, d->stream);
+    cuda_launched(d, "hidden units");
 }
 
 void cuda_experts(device *d, int32_t layer, const struct layer_weights *w)
 {
     if (!runs(d)) return;
-    struct cuda_product p = {.w = w->w1->matrix,
-                             .up = w->v1->matrix,
-                             .x = d->y,
-                             .out = d->hidden,
-                             .x_row = d->entry_row,
+    int32_t entries = d->rows_bound * d->s.moe_top_k, experts = d->s.moe_num_experts;
+    bool e4m3 = d->s.activations == ACTIVATION_E4M3;
+    struct cuda_product p = {.w = w->w2->matrix,
                              .first = d->first,
-                             .n_groups = d->s.moe_num_experts,
-                             .n = d->s.ffn_hidden_size,
-                             .rows_bound = d->rows_bound};
+                             .n_groups = experts,
+                             .rows_bound = d->rows_bound,
+                             .groups_bound = entries < experts ? entries : experts};
+    struct cuda_operand hidden = hidden_read(d, p);
+    struct cuda_product down = p;
+    p.w = w->w1->matrix;
+    p.up = w->v1->matrix;
+    p.x = d->y;
+    p.x_row = d->entry_row;
+    p.n = d->s.ffn_hidden_size;
+    p.out = hidden;
+    if (e4m3) p.out = (struct cuda_operand){.f32 = d->hidden.f32, .stride = hidden.stride};
+    if (hidden.f32 && !e4m3) p.out.bf16 = d->hidden.bf16; /* what is rounded, f32 as well */
     product(d, p, "w1, v1");
-    p.w = w->w2->matrix;
-    p.up = (struct cuda_matrix){0};
-    p.x = d->hidden;
-    p.out = (struct cuda_operand){.f32 = d->down, .stride = d->s.d_model};
-    p.x_row = NULL;
-    p.n = d->s.d_model;
-    product(d, p, "w2");
+    if (e4m3) hidden_round(d, w->w2, hidden, entries);
+    down.x = hidden;
+    down.n = d->s.d_model;
+    down.out = (struct cuda_operand){.f32 = d->down, .stride = d->s.d_model};
+    product(d, down, "w2");
     if (layer + 1 < d->layer_to) return; /* the next norm adds them up */
     struct cuda_combine c = combine_of(d);
     d->launch->combine(&c, d->stream);

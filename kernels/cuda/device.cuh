@@ -27,6 +27,7 @@ struct quad { /* what one 16-byte access moves */
 /* Registers are held down so far that so many blocks run on a processor at once. */
 #define KERNEL_TOGETHER(threads, blocks) static __global__ void __launch_bounds__(threads, blocks)
 #define DEVICE                static __device__ __forceinline__
+#define BOTH                  static __host__ __device__ __forceinline__ /* launchers, too */
 #define SHARED(type, name, n) __shared__ __align__(16) type name[n]
 #define EXPORT(name)          name##_nvidia
 #define UNROLL                _Pragma("unroll")
@@ -67,8 +68,14 @@ DEVICE void grid_wait(void)
 #endif
 }
 
-/* On its way to the second-level cache; what lies there matters only when it is read. */
-DEVICE void prefetch(const void *at) { asm volatile("prefetch.global.L2 [%0];" ::"l"(at)); }
+/* On their way to the second-level cache; what lies there matters only when it is read. Both a multiple of
+ * 16. Where kernels do not overlap there is nothing to gain, and nothing is asked for. */
+DEVICE void prefetch(const void *at, int bytes)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(at), "r"(bytes) : "memory");
+#endif
+}
 
 DEVICE int thread_index(void) { return (int)threadIdx.x; }
 DEVICE int thread_count(void) { return (int)blockDim.x; }

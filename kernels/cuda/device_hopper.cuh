@@ -115,7 +115,11 @@ template <int PENDING, int N> DEVICE void wgmma_wait(float (&d)[N])
 
 #define WGMMA_4(i)  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define WGMMA_16(i) WGMMA_4(i), WGMMA_4(i + 4), WGMMA_4(i + 8), WGMMA_4(i + 12)
-#define WGMMA_64    WGMMA_16(0), WGMMA_16(16), WGMMA_16(32), WGMMA_16(48)
+#define WGMMA_32    WGMMA_16(0), WGMMA_16(16)
+#define WGMMA_64    WGMMA_32, WGMMA_16(32), WGMMA_16(48)
+#define WGMMA_D_32                                                                                 \
+    "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                      \
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}"
 #define WGMMA_D                                                                                    \
     "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                      \
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "             \
@@ -152,6 +156,28 @@ DEVICE void wgmma_bf16_held(float (&d)[64], const uint32_t (&a)[4], uint64_t b, 
     HOPPER("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
            "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " WGMMA_D
            ", {%64, %65, %66, %67}, %68, p, 1, 1, 0;\n}"
+           : WGMMA_64
+           : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add)
+           : "memory");
+}
+
+/* d[64][64] = a[64][16] b[16][64] in fp16, + d where `add`; a in registers as above, b lies along k. */
+DEVICE void wgmma_f16_along(float (&d)[32], const uint32_t (&a)[4], uint64_t b, bool add)
+{
+    HOPPER("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
+           "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 " WGMMA_D_32
+           ", {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}"
+           : WGMMA_32
+           : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add)
+           : "memory");
+}
+
+/* d[64][128] = a[64][16] b[16][128] in fp16, where b lies across k: 64 columns of one k side by side. */
+DEVICE void wgmma_f16_across(float (&d)[64], const uint32_t (&a)[4], uint64_t b, bool add)
+{
+    HOPPER("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
+           "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 " WGMMA_D
+           ", {%64, %65, %66, %67}, %68, p, 1, 1, 1;\n}"
            : WGMMA_64
            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add)
            : "memory");

@@ -1,8 +1,8 @@
-/* Around the experts: rows sorted by expert on the device, and the combine. Nothing here
- * adds in an order that depends on timing. */
+/* Around the experts: rows sorted by expert on the device, hidden units rounded to E4M3, and the combine.
+ * Nothing here adds in an order that depends on timing. */
 #include "kernels/cuda/experts.cuh"
 
-enum { SORT_THREADS = 512, COMBINE_THREADS = 256, EXPERTS_AT_MOST = 64 };
+enum { SORT_THREADS = 512, COMBINE_THREADS = 256, ROUND_THREADS = 512, EXPERTS_AT_MOST = 64 };
 
 /* Entries of one expert in ascending (row, rank): a warp walks the routes, 32 a step, and counts by
  * ballot; with `slot` it also places them from `at`. Returns how many there are. */
@@ -48,6 +48,45 @@ void EXPORT(launch_sort)(const struct cuda_sort *a, void *stream)
     LAUNCH_EARLY(sort_kernel, g, SORT_THREADS, stream, *a);
 }
 
+/* Some of the weights that the entry meets next: memory has nothing else to do meanwhile. Of all entries of
+ * a step no more than a part of the second-level cache, so it is few entries that this helps. */
+DEVICE void round_prefetch(const struct cuda_round &a, int entry)
+{
+    int64_t bytes = (int64_t)CUDA_PREFETCH_BYTES / a.entries_bound / a.next_n / 16 * 16, group = 0;
+    if (bytes == 0) return;
+    while (a.first[group + 1] <= entry) group++;
+    for (int i = thread_index(); i < a.next_n; i += ROUND_THREADS)
+        prefetch(a.next.codes + (group * a.next_n + i) * a.next.row_bytes,
+                 (int)(bytes < a.next.row_bytes ? bytes : a.next.row_bytes));
+}
+
+/* A block owns an entry: its largest magnitude, and then its codes, four values a thread at a time. Bytes:
+ * 4 a value read, and once more from the first-level cache, 1 or 2 written. */
+KERNEL(ROUND_THREADS) round_kernel(struct cuda_round a)
+{
+    SHARED(float, held, ROUND_THREADS / WARP);
+    int entry = block_x();
+    grid_begin();
+    if (entry >= a.first[a.n_groups]) return;
+    round_prefetch(a, entry);
+    int64_t row = entry * a.to.stride;
+    float largest = 0;
+    for (int i = 4 * thread_index(); i < a.n; i += 4 * ROUND_THREADS) {
+        struct four x = load_four(a.x + row + i);
+        for (int j = 0; j < 4; j++) largest = fmaxf(largest, fabsf(x.f[j]));
+    }
+    float scale = block_max(largest, held) / 448.0f;
+    for (int i = 4 * thread_index(); i < a.n; i += 4 * ROUND_THREADS)
+        activations_store(a.to, ACTIVATION_E4M3, entry, i, load_four(a.x + row + i), scale);
+    if (thread_index() == 0) a.to.scale[entry] = scale;
+}
+
+void EXPORT(launch_round)(const struct cuda_round *a, void *stream)
+{
+    struct grid g = {a->entries_bound, 1, 1};
+    LAUNCH_EARLY(round_kernel, g, ROUND_THREADS, stream, *a);
+}
+
 /* Gathered, so no two blocks write one value. Only behind the last layer of a step's range: between
  * layers the norm adds as it reads. */
 KERNEL(COMBINE_THREADS) combine_kernel(struct cuda_combine a)
@@ -55,9 +94,9 @@ KERNEL(COMBINE_THREADS) combine_kernel(struct cuda_combine a)
     int row = block_x();
     grid_begin();
     if (row >= a.live->n_rows || a.live->seq[row] < 0) return;
-    for (int i = thread_index(); i < a.d; i += COMBINE_THREADS) {
-        int64_t at = (int64_t)row * a.d + i;
-        a.x[at] = experts_added(a, row, i, a.x[at]);
+    for (int i = 4 * thread_index(); i < a.d; i += 4 * COMBINE_THREADS) {
+        float *x = a.x + (int64_t)row * a.d + i;
+        store_four(x, experts_added(a, row, i, load_four(x)));
     }
 }
 

@@ -16,12 +16,12 @@ enum {
     CUDA_TILE_ROWS = 64,   /* products of more rows than this run in tiles through shared memory */
     CUDA_WIDE_M = 64,      /* weight rows of a warpgroup's product, and entries */
     CUDA_WIDE_N = 128,
-    CUDA_WIDE_BYTES = 128,  /* of an entry per step of k: one swizzled row */
-    CUDA_GRAPH_ROWS = 64,   /* steps up to here are captured once per bucket and replayed */
-    CUDA_HEADS_PACKED = 8,  /* query heads of a KV head that share one pass over K and V */
-    CUDA_COLUMNS = 24,      /* heads times rows of one sequence that share it: few rows ... */
-    CUDA_QUERIES = 128,     /* ... and many */
-    CUDA_NORM_THREADS = 256 /* of the kernels that own a row */
+    CUDA_WIDE_BYTES = 128, /* of an entry per step of k: one swizzled row */
+    CUDA_GRAPH_ROWS = 64,  /* steps up to here are captured once per bucket and replayed */
+    CUDA_HEADS_PACKED = 8, /* query heads of a KV head that share one pass over K and V */
+    CUDA_COLUMNS = 24,     /* heads times rows of one sequence that share it: few rows ... */
+    CUDA_QUERIES = 128,    /* ... and many */
+    CUDA_PREFETCH_BYTES = 24 * 1024 * 1024 /* of weights, asked for ahead: half of Hopper's cache */
 };
 
 /* What differs from step to step: counts, and where the step's arrays lie on the device. Kernels read
@@ -50,14 +50,14 @@ struct cuda_matrix {
     enum weight_format format;
 };
 
-/* Rows of activations with one stride for all forms. A row's value is f32, or, where tensor cores
- * read it, (hi + lo) * scale in bf16 with lo absent when hi is exact. */
+/* Rows of activations with one stride for all forms; NULL: not wanted. A row's value is f32, or bf16 *
+ * scale, or E4M3's code * scale. */
 struct cuda_operand {
     float *f32;
-    uint16_t *hi, *lo;   /* NULL: not wanted */
-    float *scale;        /* [rows]; NULL: 1 */
-    int64_t stride;      /* elements */
-    unsigned char *e4m3; /* the codes that hi stands for, where activations are E4M3; or NULL */
+    uint16_t *bf16;
+    unsigned char *e4m3;
+    float *scale;   /* [rows]; NULL: 1 */
+    int64_t stride; /* elements */
 };
 
 /* How the copy engine of compute capability 9.0 finds tiles of a matrix: made by the runtime, read by
@@ -146,34 +146,36 @@ struct cuda_product {
     const int32_t *first;  /* [n_groups + 1] entries of group g: [first[g], first[g + 1]) */
     const int32_t *n_live; /* without `first`: the one group's entries are [0, *n_live) */
     int32_t n_groups, n;   /* n: outputs per group */
-    int32_t rows_bound;    /* most entries of one group */
+    int32_t rows_bound;    /* most entries of one group, and most groups that have any */
+    int32_t groups_bound;
 };
 
-/* Rows of activations laid down in the order of a product's entries, as E4M3 codes or bf16, so that the
- * copy engine finds them: to[entry][k] = x.hi[x_row[entry]][k]. */
+/* Rows of activations, E4M3's codes or bf16, laid down in the order of a product's entries, so that the
+ * copy engine finds them: to[entry] = from[x_row[entry]]. */
 struct cuda_pack {
-    struct cuda_operand x;
-    unsigned char *to;                     /* [entries][k], rows of k * element_bytes */
-    const int32_t *x_row, *first, *n_live; /* as in cuda_product */
-    int32_t n_groups, k, element_bytes, entries_bound;
+    const unsigned char *from;
+    unsigned char *to;            /* both [entries or rows][row_bytes] */
+    const int32_t *x_row, *first; /* as in cuda_product */
+    int32_t n_groups, row_bytes, entries_bound;
+};
+
+/* What gated units gave, [entries][stride] in fp32, rounded to E4M3 with a scale for each entry, into the
+ * forms of `to` that are wanted; f32 may be x itself. */
+struct cuda_round {
+    const float *x;
+    struct cuda_operand to;
+    const int32_t *first;    /* as in cuda_product */
+    struct cuda_matrix next; /* what is multiplied next, [n_groups * next_n] rows */
+    int32_t n_groups, n, next_n, entries_bound;
 };
 
 /* A product by warpgroups: p, and where the copy engine finds its operands. `x` holds the entries in
  * their order, in E4M3 or in bf16; x_row of p serves its scales alone. */
 struct cuda_wide {
     struct cuda_product p;
-    struct cuda_map w, up, x, x_lo;
+    struct cuda_map w, up, x;
     int32_t x_bytes; /* of an element: 1 E4M3, 2 bf16 */
     int32_t blocks;  /* that take tiles by turns */
-};
-
-/* The norm before the experts and the choice of them. */
-struct cuda_route {
-    struct cuda_norm norm;
-    struct cuda_matrix router;
-    int32_t *route, *routes; /* [rows][top_k]; [layers][rows][top_k], the same for collect */
-    float *gate;             /* [rows][top_k] */
-    int32_t layer, n_experts, top_k;
 };
 
 struct cuda_sort {
@@ -183,6 +185,16 @@ struct cuda_sort {
     int32_t *entry_row; /* [entries] */
     int32_t *first;     /* [n_experts + 1] */
     int32_t n_experts, top_k;
+};
+
+/* The norm before the experts and the choice of them; of a single row their sort as well. */
+struct cuda_route {
+    struct cuda_norm norm;
+    struct cuda_matrix router;
+    struct cuda_sort sort;
+    int32_t *route, *routes; /* [rows][top_k]; [layers][rows][top_k], the same for collect */
+    float *gate;             /* [rows][top_k] */
+    int32_t layer, n_experts, top_k;
 };
 
 /* A sample_row with addresses of the device: bitmaps of ids that stand in for host pointers. */
@@ -242,11 +254,13 @@ struct cuda_launch {
     void (*attention)(const struct cuda_attention *, void *stream);
     void (*attention_rows)(const struct cuda_attention *, void *stream);
     void (*attention_tiles)(const struct cuda_attention *, void *stream);
+    void (*attention_wide)(const struct cuda_attention *, void *stream);
     void (*product_vector)(const struct cuda_product *, void *stream);
     void (*product_mma)(const struct cuda_product *, void *stream);
     void (*product_tile)(const struct cuda_product *, void *stream);
     void (*pack)(const struct cuda_pack *, void *stream);
     void (*product_wide)(const struct cuda_wide *, void *stream);
+    void (*round)(const struct cuda_round *, void *stream);
     void (*norm_route)(const struct cuda_route *, void *stream);
     void (*sort)(const struct cuda_sort *, void *stream);
     void (*combine)(const struct cuda_combine *, void *stream);

@@ -111,6 +111,38 @@ DEVICE uint32_t int4_to_e4m3(uint32_t codes)
     return bytes_pick(positive, negative, 0x3210u | (codes >> 1 & 0x4444u));
 }
 
+/* The same for operands whose order along k is free, as long as it is one: which two elements are cheapest
+ * to take out of a word. Pair 2w + j of 8 bits: elements 4w + j and 4w + j + 2; pair 4w + j of INT4: 8w + j
+ * and 8w + j + 4; of bf16 neighbours. */
+template <int FORMAT> DEVICE uint32_t chunk_pair_apart(const struct quad &q, int i)
+{
+    if (FORMAT == WEIGHT_BF16) return q.word[i];
+    if (FORMAT == WEIGHT_INT4_G128) {
+        uint32_t biased = (q.word[i / 4] >> (i % 4 * 4) & 0x000F000Fu) ^ 0x43084308u;
+        return bf16x2_multiply_add(biased, 0x3F803F80u, 0xC308C308u);
+    }
+    uint32_t word = q.word[i / 2];
+    if (FORMAT == WEIGHT_FP8_ROW) {
+        if (i % 2 == 0) word <<= 8;
+        uint32_t wide = (word & 0x80008000u) | (word >> 4 & 0x07F007F0u);
+        return bf16x2_multiply_add(wide, 0x7B807B80u, 0x80008000u);
+    }
+    if (i % 2) word >>= 8;
+    return bf16x2_multiply_add((word & 0x007F007Fu) | 0x43004300u, 0x3F803F80u,
+                               (word & 0x00800080u) | 0xC300C300u);
+}
+
+/* Eight activations in bf16 as the four pairs that meet those of eight weights. */
+template <int FORMAT> DEVICE struct quad pairs_apart(const struct quad &q)
+{
+    if (FORMAT == WEIGHT_BF16) return q;
+    constexpr int OTHER = FORMAT == WEIGHT_INT4_G128 ? 2 : 1, NEXT = 3 - OTHER;
+    return {{bytes_pick(q.word[0], q.word[OTHER], 0x5410),
+             bytes_pick(q.word[0], q.word[OTHER], 0x7632),
+             bytes_pick(q.word[NEXT], q.word[3], 0x5410),
+             bytes_pick(q.word[NEXT], q.word[3], 0x7632)}};
+}
+
 /* The scale of row `row` at column k. */
 template <int FORMAT> DEVICE float matrix_scale(const struct cuda_matrix &w, int64_t row, int k)
 {
@@ -121,15 +153,71 @@ template <int FORMAT> DEVICE float matrix_scale(const struct cuda_matrix &w, int
     return 1;
 }
 
-/* A value into every form of an operand that is wanted. */
+/* A value into every form of an operand that is wanted: rounded, if one is bf16. */
 DEVICE void operand_store(const struct cuda_operand &to, int64_t row, int column, float v)
 {
     int64_t at = row * to.stride + column;
+    if (to.bf16) {
+        uint32_t half = float_to_bf16(v);
+        to.bf16[at] = (uint16_t)half;
+        v = bf16_to_float(half);
+    }
     if (to.f32) to.f32[at] = v;
-    if (!to.hi) return;
-    uint32_t hi = float_to_bf16(v);
-    to.hi[at] = (uint16_t)hi;
-    if (to.lo) to.lo[at] = (uint16_t)float_to_bf16(v - bf16_to_float(hi));
+}
+
+/* E4M3's code of one value of a row with this scale. */
+DEVICE uint32_t scaled_to_e4m3(float v, float scale)
+{
+    return float_to_e4m3(scale > 0 ? v / scale : v);
+}
+
+/* Four values side by side, 16 bytes. */
+struct four {
+    float f[4];
+};
+
+DEVICE struct four load_four(const float *at)
+{
+    struct quad q = load_quad(at);
+    return {{bits_float(q.word[0]), bits_float(q.word[1]), bits_float(q.word[2]), bits_float(q.word[3])}};
+}
+
+DEVICE void store_four(float *at, struct four v)
+{
+    store_quad(at, {{float_bits(v.f[0]), float_bits(v.f[1]), float_bits(v.f[2]), float_bits(v.f[3])}});
+}
+
+DEVICE struct four four_add(struct four a, struct four b)
+{
+    for (int j = 0; j < 4; j++) a.f[j] += b.f[j];
+    return a;
+}
+
+/* One value as the checkpoint's activations hold it: what products read is code * scale. */
+DEVICE float activation_code(enum activation_type type, float v, float scale)
+{
+    if (type == ACTIVATION_BF16) return bf16_to_float(float_to_bf16(v));
+    if (type == ACTIVATION_E4M3) return e4m3_to_float(scaled_to_e4m3(v, scale));
+    return v;
+}
+
+/* Four values of a row into every form that is wanted. */
+DEVICE void activations_store(const struct cuda_operand &y, enum activation_type type, int row, int i,
+                              struct four v, float scale)
+{
+    int64_t at = row * y.stride + i;
+    struct four code, value;
+    uint32_t half[4], e4m3 = 0;
+    for (int j = 0; j < 4; j++) {
+        code.f[j] = activation_code(type, v.f[j], scale);
+        value.f[j] = code.f[j] * scale;
+        half[j] = float_to_bf16(code.f[j]);
+        if (y.e4m3) e4m3 |= float_to_e4m3(code.f[j]) << (8 * j);
+    }
+    if (y.f32) store_four(y.f32 + at, value);
+    if (y.bf16) ((uint32_t *)(y.bf16 + at))[0] = half[0] | half[1] << 16;
+    if (y.bf16) ((uint32_t *)(y.bf16 + at))[1] = half[2] | half[3] << 16;
+    if (y.e4m3) *(uint32_t *)(y.e4m3 + at) = e4m3;
 }
 
 #endif

@@ -6,7 +6,7 @@
  * step. Eight warps own 64 by 32 (of 64 entries 32 by 32). When the unit is gated the upper half of a
  * warp's rows are of w and the lower half the same outputs of `up`: gate and up meet in one thread.
  * Rows in shared memory are 16 bytes longer than their step, so the eight rows of a matrix fall into
- * different banks. Where x has a second half, k is walked twice. INT4 sums 128 values before its scale.
+ * different banks. INT4 sums 128 values before its scale.
  * Entries are the fastest index of the grid: blocks that share weights run together, and weights come
  * from memory once. Bound: matrix rate; per 16 mma of a warp 3 KiB from shared memory. */
 #include "kernels/cuda/product.cuh"
@@ -160,31 +160,29 @@ DEVICE void tile_promote(float acc[][4][4], float part[][4][4], const struct cud
     }
 }
 
-/* All of k, once per half of x. */
+/* All of k. */
 template <int FORMAT, bool GATED, int ENTRIES>
 DEVICE void tile_sum(float acc[][4][4], const struct cuda_product &p, const struct tile_place &b)
 {
     constexpr bool GROUPS = FORMAT == WEIGHT_INT4_G128;
     float part[GROUPS ? tile_shape<ENTRIES>::tiles : 1][4][4] = {};
-    int steps = p.w.k / TILE_K, n = p.x.lo ? 2 * steps : steps;
+    int n = p.w.k / TILE_K;
     struct tile_codes<FORMAT> codes;
-    tile_fetch_x<ENTRIES>(b, 0, p.x.hi, 0);
+    tile_fetch_x<ENTRIES>(b, 0, p.x.bf16, 0);
     tile_load<FORMAT, GATED, ENTRIES>(&codes, p, b, 0);
     for (int i = 0; i < n; i++) {
         int next = i + 1 < n ? i + 1 : i;
         tile_widen<FORMAT>(codes, b, i % 2);
         cp_async_wait<0>();
         block_sync(); /* this step is there, and the one before is done with its buffers */
-        tile_load<FORMAT, GATED, ENTRIES>(&codes, p, b, next % steps * TILE_K);
-        if (i + 1 < n)
-            tile_fetch_x<ENTRIES>(b, next % 2, next < steps ? p.x.hi : p.x.lo,
-                                  next % steps * TILE_K);
+        tile_load<FORMAT, GATED, ENTRIES>(&codes, p, b, next * TILE_K);
+        if (i + 1 < n) tile_fetch_x<ENTRIES>(b, next % 2, p.x.bf16, next * TILE_K);
         if (!GROUPS) {
             tile_multiply<ENTRIES>(acc, b, i % 2);
             continue;
         }
         tile_multiply<ENTRIES>(part, b, i % 2);
-        if (i % 4 == 3) tile_promote<GATED, ENTRIES>(acc, part, p, b, i % steps * TILE_K);
+        if (i % 4 == 3) tile_promote<GATED, ENTRIES>(acc, part, p, b, i * TILE_K);
     }
 }
 

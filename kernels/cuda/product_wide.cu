@@ -10,8 +10,7 @@
  *
  * Activations in E4M3: FP8 weights go to tensor cores as they lie; INT4 is widened to E4M3, exactly, in
  * registers. These tensor cores keep some 14 bits, so sums go to fp32 registers every 128 of k, where
- * INT4's scale meets them. Activations in bf16, once or as two halves: codes are widened to bf16 in
- * registers, once for both halves.
+ * INT4's scale meets them. Activations in bf16: codes are widened to bf16 in registers.
  *
  * Blocks take tiles by turns from a list that follows from the counts of the groups: entries fastest,
  * so that blocks that share weights run together and weights come from memory once. The order of a sum
@@ -34,11 +33,11 @@ enum {
 };
 
 /* What follows from the formats. */
-template <int FORMAT, int X_BYTES, bool HALVES> struct wide_shape {
+template <int FORMAT, int X_BYTES> struct wide_shape {
     static constexpr int k = CUDA_WIDE_BYTES / X_BYTES;               /* of a stage */
     static constexpr int row = k * 16 / format_traits<FORMAT>::chunk; /* bytes of its codes */
     static constexpr int codes = CUDA_WIDE_M * row;
-    static constexpr int stage = CONSUMERS * codes + (HALVES ? 2 : 1) * X_TILE;
+    static constexpr int stage = CONSUMERS * codes + X_TILE;
     static constexpr bool held = !(FORMAT == WEIGHT_FP8_ROW && X_BYTES == 1); /* widened */
     static constexpr bool promoted = X_BYTES == 1 || FORMAT == WEIGHT_INT4_G128;
     static constexpr int shared = STAGES * stage + SUMS * GROUP * (int)sizeof(float);
@@ -85,10 +84,10 @@ DEVICE void wide_next(struct wide_pipe *pipe)
 }
 
 /* By the one warp that copies: what each stage needs, as soon as its readers are done with it. */
-template <int FORMAT, int X_BYTES, bool GATED, bool HALVES>
+template <int FORMAT, int X_BYTES, bool GATED>
 DEVICE void wide_copy(const struct cuda_wide &a, struct wide_pipe pipe)
 {
-    using shape = wide_shape<FORMAT, X_BYTES, HALVES>;
+    using shape = wide_shape<FORMAT, X_BYTES>;
     struct wide_tile t;
     for (int i = block_x(); wide_tile_find<GATED>(a.p, i, &t); i += grid_x())
         for (int k = 0; k < a.p.w.k; k += shape::k) {
@@ -103,7 +102,6 @@ DEVICE void wide_copy(const struct cuda_wide &a, struct wide_pipe pipe)
                            GATED ? row : row + CUDA_WIDE_M, full);
                 to += CONSUMERS * shape::codes;
                 tile_fetch(to, &a.x, k * X_BYTES, t.entries.from, full);
-                if (HALVES) tile_fetch(to + X_TILE, &a.x_lo, k * X_BYTES, t.entries.from, full);
             }
             warp_sync();
             wide_next(&pipe);
@@ -138,10 +136,10 @@ template <int FORMAT, int X_BYTES> DEVICE uint32_t wide_widen(const unsigned cha
 }
 
 /* A of all products of a stage: rows 16w + g and 16w + g + 8, four bytes of k at 4t and 16 on. */
-template <int FORMAT, int X_BYTES, bool HALVES>
+template <int FORMAT, int X_BYTES>
 DEVICE void wide_hold(uint32_t (&a)[STEPS][4], const unsigned char *codes)
 {
-    constexpr int ROW = wide_shape<FORMAT, X_BYTES, HALVES>::row;
+    constexpr int ROW = wide_shape<FORMAT, X_BYTES>::row;
     int row = warp_index() % 4 * 16 + lane_index() / 4;
     UNROLL for (int step = 0; step < STEPS; step++) UNROLL for (int i = 0; i < 4; i++)
     {
@@ -151,14 +149,14 @@ DEVICE void wide_hold(uint32_t (&a)[STEPS][4], const unsigned char *codes)
 }
 
 /* One stage into sums, which begin at 0 unless `add`; ends when tensor cores are done. */
-template <int FORMAT, int X_BYTES, bool HALVES>
+template <int FORMAT, int X_BYTES>
 DEVICE void wide_multiply(float (&sums)[SUMS], const unsigned char *codes, const unsigned char *x,
                           bool add)
 {
-    using shape = wide_shape<FORMAT, X_BYTES, HALVES>;
-    uint64_t b = wide_descriptor(x), b_lo = wide_descriptor(x + X_TILE);
+    using shape = wide_shape<FORMAT, X_BYTES>;
+    uint64_t b = wide_descriptor(x);
     uint32_t a[STEPS][4];
-    if (shape::held) wide_hold<FORMAT, X_BYTES, HALVES>(a, codes);
+    if (shape::held) wide_hold<FORMAT, X_BYTES>(a, codes);
     wgmma_fence(sums);
     UNROLL for (int step = 0; step < STEPS; step++)
     {
@@ -170,7 +168,6 @@ DEVICE void wide_multiply(float (&sums)[SUMS], const unsigned char *codes, const
             wgmma_e4m3_held(sums, a[step], b + on, more);
         else
             wgmma_bf16_held(sums, a[step], b + on, more);
-        if (HALVES) wgmma_bf16_held(sums, a[step], b_lo + on, true);
     }
     wgmma_commit();
     wgmma_wait<0>(sums);
@@ -201,11 +198,11 @@ DEVICE struct wide_rows wide_rows_of(const struct cuda_product &p, const struct 
 }
 
 /* All of k of one tile, in this warpgroup's sums. */
-template <int FORMAT, int X_BYTES, bool HALVES>
+template <int FORMAT, int X_BYTES>
 DEVICE void wide_sum(float (&acc)[SUMS], const struct cuda_product &p, const struct wide_rows &r,
                      struct wide_pipe *pipe)
 {
-    using shape = wide_shape<FORMAT, X_BYTES, HALVES>;
+    using shape = wide_shape<FORMAT, X_BYTES>;
     float part[shape::promoted ? SUMS : 1];
     for (int i = 0; i < SUMS; i++) acc[i] = 0;
     for (int k = 0; k < p.w.k; k += shape::k) {
@@ -217,9 +214,9 @@ DEVICE void wide_sum(float (&acc)[SUMS], const struct cuda_product &p, const str
         codes += warp_index() / 4 * shape::codes;
         barrier_wait(&pipe->full[pipe->stage], pipe->parity);
         if constexpr (shape::promoted)
-            wide_multiply<FORMAT, X_BYTES, HALVES>(part, codes, x, k % K_GROUP != 0);
+            wide_multiply<FORMAT, X_BYTES>(part, codes, x, k % K_GROUP != 0);
         else
-            wide_multiply<FORMAT, X_BYTES, HALVES>(acc, codes, x, k > 0);
+            wide_multiply<FORMAT, X_BYTES>(acc, codes, x, k > 0);
         if (lane_index() == 0) barrier_arrive(&pipe->empty[pipe->stage]);
         warp_sync();
         wide_next(pipe);
@@ -258,11 +255,11 @@ DEVICE void wide_store(float (&acc)[SUMS], const struct cuda_product &p, const s
 }
 
 /* grid: as many blocks as work at once. */
-template <int FORMAT, int X_BYTES, bool GATED, bool HALVES>
+template <int FORMAT, int X_BYTES, bool GATED>
 KERNEL(WIDE_THREADS)
 product_wide_kernel(CONSTANT struct cuda_wide a)
 {
-    using shape = wide_shape<FORMAT, X_BYTES, HALVES>;
+    using shape = wide_shape<FORMAT, X_BYTES>;
     SHARED_LARGE(shared);
     SHARED(uint64_t, full, STAGES);
     SHARED(uint64_t, empty, STAGES);
@@ -277,7 +274,7 @@ product_wide_kernel(CONSTANT struct cuda_wide a)
     struct wide_pipe pipe = {shared, full, empty, 0, 0};
     if (warp_index() / 4 == CONSUMERS) {
         registers_fewer<REGISTERS_COPY>();
-        if (warp_index() % 4 == 0) wide_copy<FORMAT, X_BYTES, GATED, HALVES>(a, pipe);
+        if (warp_index() % 4 == 0) wide_copy<FORMAT, X_BYTES, GATED>(a, pipe);
     } else {
         registers_more<REGISTERS_MULTIPLY>();
         struct wide_tile t;
@@ -285,30 +282,27 @@ product_wide_kernel(CONSTANT struct cuda_wide a)
         for (int i = block_x(); wide_tile_find<GATED>(a.p, i, &t); i += grid_x()) {
             float acc[SUMS];
             struct wide_rows r = wide_rows_of<GATED>(a.p, t);
-            wide_sum<FORMAT, X_BYTES, HALVES>(acc, a.p, r, &pipe);
+            wide_sum<FORMAT, X_BYTES>(acc, a.p, r, &pipe);
             wide_store<FORMAT, GATED>(acc, a.p, t, r, handed);
         }
     }
 }
 
-template <int FORMAT, int X_BYTES, bool GATED, bool HALVES>
+template <int FORMAT, int X_BYTES, bool GATED>
 static void wide_launch(const struct cuda_wide *a, void *stream)
 {
     struct grid g = {a->blocks, 1, 1};
-    auto kernel = &product_wide_kernel<FORMAT, X_BYTES, GATED, HALVES>;
-    LAUNCH_LARGE(kernel, g, WIDE_THREADS, (wide_shape<FORMAT, X_BYTES, HALVES>::shared), stream,
+    auto kernel = &product_wide_kernel<FORMAT, X_BYTES, GATED>;
+    LAUNCH_LARGE(kernel, g, WIDE_THREADS, (wide_shape<FORMAT, X_BYTES>::shared), stream,
                  *a);
 }
 
-/* What a gated unit reads is exact in one half, what a second half completes is not gated. */
 template <int FORMAT, int X_BYTES> static void wide(const struct cuda_wide *a, void *stream)
 {
     if (a->p.up.codes)
-        wide_launch<FORMAT, X_BYTES, true, false>(a, stream);
-    else if (X_BYTES == 2 && a->p.x.lo)
-        wide_launch<FORMAT, X_BYTES, false, X_BYTES == 2>(a, stream);
+        wide_launch<FORMAT, X_BYTES, true>(a, stream);
     else
-        wide_launch<FORMAT, X_BYTES, false, false>(a, stream);
+        wide_launch<FORMAT, X_BYTES, false>(a, stream);
 }
 
 template <int FORMAT> static void wide_bf16(const struct cuda_wide *a, void *stream)
@@ -326,35 +320,19 @@ void EXPORT(launch_product_wide)(const struct cuda_wide *a, void *stream)
         PRODUCT_BY_FORMAT(a->p.w.format, wide_bf16, a, stream)
 }
 
-/* to[entry][k] = x.hi[row of entry][k]. A block owns an entry; bytes: each read once, written once. */
-template <int BYTES> KERNEL(PACK_THREADS) pack_kernel(struct cuda_pack a)
+/* to[entry] = from[row of entry]. A block owns an entry; bytes: each read once, written once. */
+KERNEL(PACK_THREADS) pack_kernel(struct cuda_pack a)
 {
-    int entry = block_x(), n = a.first ? a.first[a.n_groups] : *a.n_live;
-    if (entry >= n) return;
-    const uint16_t *from = a.x.hi + (a.x_row ? a.x_row[entry] : entry) * a.x.stride;
-    unsigned char *to = a.to + (int64_t)entry * a.k * BYTES;
-    for (int k = thread_index() * 16 / BYTES; k < a.k; k += PACK_THREADS * 16 / BYTES) {
-        struct quad q = load_quad(from + k), codes = q;
-        if (BYTES == 1) {
-            struct quad next = load_quad(from + k + 8);
-            for (int i = 0; i < 4; i++) {
-                uint32_t low = i < 2 ? q.word[2 * i] : next.word[2 * i - 4];
-                uint32_t high = i < 2 ? q.word[2 * i + 1] : next.word[2 * i - 3];
-                codes.word[i] = float_to_e4m3(bf16_to_float(low & 0xFFFFu)) |
-                                float_to_e4m3(bf16_to_float(low >> 16)) << 8 |
-                                float_to_e4m3(bf16_to_float(high & 0xFFFFu)) << 16 |
-                                float_to_e4m3(bf16_to_float(high >> 16)) << 24;
-            }
-        }
-        store_quad(to + k * BYTES, codes);
-    }
+    int entry = block_x();
+    if (entry >= a.first[a.n_groups]) return;
+    const unsigned char *from = a.from + (int64_t)a.x_row[entry] * a.row_bytes;
+    unsigned char *to = a.to + (int64_t)entry * a.row_bytes;
+    for (int at = thread_index() * 16; at < a.row_bytes; at += PACK_THREADS * 16)
+        store_quad(to + at, load_quad(from + at));
 }
 
 void EXPORT(launch_pack)(const struct cuda_pack *a, void *stream)
 {
     struct grid g = {a->entries_bound, 1, 1};
-    if (a->element_bytes == 1)
-        LAUNCH(pack_kernel<1>, g, PACK_THREADS, stream, *a);
-    else
-        LAUNCH(pack_kernel<2>, g, PACK_THREADS, stream, *a);
+    LAUNCH(pack_kernel, g, PACK_THREADS, stream, *a);
 }

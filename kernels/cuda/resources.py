@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Registers, shared memory and spills of every kernel, from what ptxas says when it assembles.
 
-usage: resources.py check LOG...            a kernel that spills is an error
+usage: resources.py check LOG...            a kernel that spills is an error, and one whose asynchronous
+                                             products the compiler makes wait for each other
        resources.py table LOG...            the table of RESOURCES.md
 """
 import re
@@ -51,7 +52,10 @@ def main():
     spilled = [k for k in found if k[5]]
     for architecture, name, registers, _, _, spill in spilled:
         print(f"resources: {name} for {architecture}: {spill} bytes spilled with {registers} registers", file=sys.stderr)
-    return 1 if spilled else 0
+    waiting = [line for path in sys.argv[2:] for line in open(path, encoding="utf-8") if "serialized due to" in line]
+    for line in waiting:
+        print(f"resources: {line.strip()}", file=sys.stderr)
+    return 1 if spilled or waiting else 0
 
 
 if __name__ == "__main__":

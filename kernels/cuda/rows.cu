@@ -1,9 +1,17 @@
-/* The steps between products: embedding, norm, choice of experts, angles, RoPE with the KV write. One
- * block owns one row; bytes are those of the row, read and written once. */
+/* The steps between products: embedding, norm, choice of experts, angles, RoPE with the KV write. One block
+ * owns one row; bytes are those of the row, read and written once. Where there are few rows it is latency
+ * that counts: a block has a thread for every four or eight values of the row, so a pass is two loads. */
 #include "kernels/cuda/experts.cuh"
 #include "kernels/cuda/product.cuh"
 
-enum { ROW_THREADS = CUDA_NORM_THREADS, EXPERTS_AT_MOST = 64 };
+enum { ROW_THREADS = 256, NORM_THREADS = 768, ROPE_THREADS = 512, EXPERTS_AT_MOST = 64 };
+
+/* As many as have `each` values of n, up to `most`. */
+static int row_threads(int n, int each, int most)
+{
+    int threads = (n / each + WARP - 1) / WARP * WARP;
+    return threads < WARP ? (int)WARP : threads < most ? threads : most;
+}
 
 /* x[row] = wte[token], or wte of what the step before sampled in slot ~token; padding is 0. */
 template <int FORMAT> KERNEL(ROW_THREADS) embed_kernel(struct cuda_embed a)
@@ -61,11 +69,12 @@ void EXPORT(launch_turns)(const struct cuda_turns *a, void *stream)
     LAUNCH(turns_kernel, g, WARP, stream, *a);
 }
 
-/* One value as the checkpoint's activations hold it: what products read is code * scale. */
-DEVICE float activation_code(enum activation_type type, float v, float scale)
+/* Four values of the normed row. */
+DEVICE struct four norm_four(const struct cuda_norm &a, const float *x, int i, float mean,
+                             float inverse)
 {
-    if (type == ACTIVATION_BF16) return bf16_to_float(float_to_bf16(v));
-    if (type == ACTIVATION_E4M3) return scale > 0 ? e4m3_to_float(float_to_e4m3(v / scale)) : v;
+    struct four v = load_four(x + i), gain = load_four(a.gain + i);
+    for (int j = 0; j < 4; j++) v.f[j] = (v.f[j] - mean) * inverse * gain.f[j];
     return v;
 }
 
@@ -73,39 +82,49 @@ DEVICE float activation_code(enum activation_type type, float v, float scale)
  * whole block; `held` has room for one value a warp. */
 DEVICE void norm_row(const struct cuda_norm &a, int out, float *held)
 {
-    int row = a.of_outs ? a.live->out_row[out] : out;
+    int row = a.of_outs ? a.live->out_row[out] : out, first = 4 * thread_index();
+    int step = 4 * thread_count();
     float *x = a.x + (int64_t)row * a.d;
     float sum = 0, squares = 0, largest = 0;
     bool gathers = a.experts.down && a.live->seq[row] >= 0;
-    for (int i = thread_index(); i < a.d; i += ROW_THREADS) {
-        if (a.add) x[i] += a.add[(int64_t)row * a.d + i];
-        if (gathers) x[i] = experts_added(a.experts, row, i, x[i]);
-        sum += x[i];
+    for (int i = first; i < a.d; i += step) {
+        struct four v = load_four(x + i);
+        if (a.add) v = four_add(v, load_four(a.add + (int64_t)row * a.d + i));
+        if (gathers) v = experts_added(a.experts, row, i, v);
+        if (a.add || gathers) store_four(x + i, v);
+        sum += v.f[0] + v.f[1] + (v.f[2] + v.f[3]);
     }
     float mean = block_sum(sum, held) / (float)a.d;
-    for (int i = thread_index(); i < a.d; i += ROW_THREADS)
-        squares += (x[i] - mean) * (x[i] - mean);
+    for (int i = first; i < a.d; i += step) {
+        struct four v = load_four(x + i);
+        for (int j = 0; j < 4; j++) squares += (v.f[j] - mean) * (v.f[j] - mean);
+    }
     float inverse = 1.0f / sqrtf(block_sum(squares, held) / (float)a.d + 1e-5f);
     bool scaled = a.activations == ACTIVATION_E4M3;
-    for (int i = thread_index(); scaled && i < a.d; i += ROW_THREADS)
-        largest = fmaxf(largest, fabsf((x[i] - mean) * inverse * a.gain[i]));
+    for (int i = first; scaled && i < a.d; i += step) {
+        struct four v = norm_four(a, x, i, mean, inverse);
+        for (int j = 0; j < 4; j++) largest = fmaxf(largest, fabsf(v.f[j]));
+    }
     float scale = 1;
     if (scaled) scale = block_max(largest, held) / 448.0f;
-    for (int i = thread_index(); i < a.d; i += ROW_THREADS) {
-        float code = activation_code(a.activations, (x[i] - mean) * inverse * a.gain[i], scale);
-        int64_t at = out * a.y.stride + i;
-        a.y.f32[at] = code * scale;
-        if (a.y.hi) a.y.hi[at] = (uint16_t)float_to_bf16(code);
-        if (a.y.e4m3) a.y.e4m3[at] = (unsigned char)float_to_e4m3(code);
-    }
+    for (int i = first; i < a.d; i += step)
+        activations_store(a.y, a.activations, out, i, norm_four(a, x, i, mean, inverse), scale);
     if (a.y.scale && thread_index() == 0) a.y.scale[out] = scale;
 }
 
-KERNEL(ROW_THREADS) norm_kernel(struct cuda_norm a)
+/* What the row's own kernels read of weights, while the kernel before still runs. */
+DEVICE void norm_prefetch(const struct cuda_norm &a)
 {
-    SHARED(float, held, ROW_THREADS / WARP);
+    if (thread_index() == 0) prefetch(a.gain, a.d * (int)sizeof(float));
+}
+
+KERNEL(NORM_THREADS) norm_kernel(struct cuda_norm a)
+{
+    SHARED(float, held, NORM_THREADS / WARP);
     int out = block_x();
-    grid_begin();
+    grid_next();
+    norm_prefetch(a);
+    grid_wait();
     if (out >= (a.of_outs ? a.live->n_outs : a.live->n_rows)) return;
     norm_row(a, out, held);
 }
@@ -113,7 +132,7 @@ KERNEL(ROW_THREADS) norm_kernel(struct cuda_norm a)
 void EXPORT(launch_norm)(const struct cuda_norm *a, void *stream)
 {
     struct grid g = {a->rows_bound, 1, 1};
-    LAUNCH_EARLY(norm_kernel, g, ROW_THREADS, stream, *a);
+    LAUNCH_EARLY(norm_kernel, g, row_threads(a->d, 4, NORM_THREADS), stream, *a);
 }
 
 /* The k largest logits, largest first, ties to the lower expert, or the forced ones, and a softmax
@@ -142,32 +161,54 @@ DEVICE void route_row(const struct cuda_route &a, int row, const float *logit)
     for (int j = 0; j < a.top_k; j++) a.gate[at + j] /= sum;
 }
 
-/* The norm before the experts, the router's logits in fp32 whatever the regime, for a choice must not
- * turn on rounding, and the choice. A warp owns every eighth expert; the router is read from the
- * second-level cache once per row. */
-template <int FORMAT> KERNEL(ROW_THREADS) norm_route_kernel(struct cuda_route a)
+/* The experts of a step's only row in their order: how many are lower is an entry's place. */
+DEVICE void route_sort(const struct cuda_route &a)
 {
-    SHARED(float, held, ROW_THREADS / WARP);
+    for (int e = thread_index(); e <= a.n_experts; e += thread_count()) {
+        int lower = 0;
+        for (int j = 0; j < a.top_k; j++) lower += a.route[j] >= 0 && a.route[j] < e;
+        a.sort.first[e] = lower;
+        for (int j = 0; j < a.top_k; j++) {
+            if (a.route[j] != e) continue;
+            a.sort.slot[j] = lower;
+            a.sort.entry_row[lower] = 0;
+        }
+    }
+}
+
+/* The norm before the experts, the router's logits in fp32 whatever the regime, for a choice must not
+ * turn on rounding, and the choice. A warp owns an expert after the other; the router is read from the
+ * second-level cache once per row, where it is on its way before the row is. */
+template <int FORMAT> KERNEL(NORM_THREADS) norm_route_kernel(struct cuda_route a)
+{
+    SHARED(float, held, NORM_THREADS / WARP);
     SHARED(float, logit, EXPERTS_AT_MOST);
     int row = block_x();
-    grid_begin();
+    grid_next();
+    norm_prefetch(a.norm);
+    for (int e = thread_index(); e < a.n_experts; e += thread_count())
+        prefetch(a.router.codes + e * a.router.row_bytes, (int)a.router.row_bytes);
+    grid_wait();
     if (row >= a.norm.live->n_rows) return;
     norm_row(a.norm, row, held);
     block_sync();
     const float *const y[1] = {a.norm.y.f32 + row * a.norm.y.stride};
-    for (int e = warp_index(); e < a.n_experts; e += ROW_THREADS / WARP) {
+    for (int e = warp_index(); e < a.n_experts; e += thread_count() / WARP) {
         float sum[1];
         vector_dots<FORMAT, 1>(sum, a.router, e, y);
         if (lane_index() == 0) logit[e] = sum[0];
     }
     block_sync();
     if (thread_index() == 0) route_row(a, row, logit);
+    if (a.norm.rows_bound > 1) return;
+    block_sync();
+    route_sort(a);
 }
 
 template <int FORMAT> static void norm_route(const struct cuda_route *a, void *stream)
 {
     struct grid g = {a->norm.rows_bound, 1, 1};
-    LAUNCH_EARLY(norm_route_kernel<FORMAT>, g, ROW_THREADS, stream, *a);
+    LAUNCH_EARLY(norm_route_kernel<FORMAT>, g, row_threads(a->norm.d, 4, NORM_THREADS), stream, *a);
 }
 
 void EXPORT(launch_norm_route)(const struct cuda_route *a, void *stream)
@@ -192,7 +233,7 @@ DEVICE void kv_store(const struct cuda_pool &pool, unsigned char *head, int i, f
 }
 
 /* Clip, then pairs (i, i + n/2) of q and k turned; q to its buffer, k and v into the row's page. */
-KERNEL(ROW_THREADS) rope_kernel(struct cuda_rope a)
+KERNEL(ROPE_THREADS) rope_kernel(struct cuda_rope a)
 {
     int row = block_x(), n = a.pool.head_dim, half = n / 2;
     grid_begin();
@@ -203,7 +244,7 @@ KERNEL(ROW_THREADS) rope_kernel(struct cuda_rope a)
     int element = a.pool.type == KV_BF16 ? 2 : 1;
     int64_t head_bytes = (int64_t)KV_PAGE_TOKENS * n * element;
     const float *qkv = a.qkv + (int64_t)row * (a.heads + 2 * kv_heads) * n;
-    for (int j = thread_index(); j < (a.heads + 2 * kv_heads) * half; j += ROW_THREADS) {
+    for (int j = thread_index(); j < (a.heads + 2 * kv_heads) * half; j += thread_count()) {
         int head = j / half, i = j % half;
         float first = clipped(qkv[head * n + i], a.clip);
         float second = clipped(qkv[head * n + i + half], a.clip);
@@ -229,5 +270,6 @@ KERNEL(ROW_THREADS) rope_kernel(struct cuda_rope a)
 void EXPORT(launch_rope)(const struct cuda_rope *a, void *stream)
 {
     struct grid g = {a->rows_bound, 1, 1};
-    LAUNCH_EARLY(rope_kernel, g, ROW_THREADS, stream, *a);
+    int pairs = (a->heads + 2 * a->pool.kv_heads) * a->pool.head_dim / 2;
+    LAUNCH_EARLY(rope_kernel, g, row_threads(pairs, 4, ROPE_THREADS), stream, *a);
 }

@@ -31,10 +31,11 @@ static void product(double *out, const weight *w, int64_t first, int64_t n, cons
     }
 }
 
-static void narrow(device *d, double *v, int32_t n)
+static void narrow(device *d, double *v, int32_t n, enum activation_type type)
 {
+    if (type == ACTIVATION_F32) return;
     for (int i = 0; i < n; i++) d->narrow[i] = (float)v[i];
-    activation_round(d->narrow, d->s.activations, n);
+    activation_round(d->narrow, type, n);
     for (int i = 0; i < n; i++) v[i] = (double)d->narrow[i];
 }
 
@@ -46,7 +47,7 @@ static void layer_norm(device *d, double *y, const double *x, const weight *g)
     for (int i = 0; i < n; i++) mean += x[i] / n;
     for (int i = 0; i < n; i++) variance += (x[i] - mean) * (x[i] - mean) / n;
     for (int i = 0; i < n; i++) y[i] = (x[i] - mean) / sqrt(variance + 1e-5) * (double)g->values[i];
-    if (d->s.activations != ACTIVATION_F32) narrow(d, y, n);
+    narrow(d, y, n, d->s.activations);
 }
 
 void reference_embed(device *d, const weight *wte)
@@ -159,7 +160,7 @@ void reference_attn_out(device *d, int32_t layer, const struct layer_weights *w)
         for (int32_t j = 0; j < k; j++) d->routes[at + j] = -1;
         if (!is_row(d, r)) continue;
         double *a = d->a + (int64_t)r * d->s.n_heads * d->s.head_dim;
-        if (d->s.activations == ACTIVATION_INT8) narrow(d, a, d->s.n_heads * d->s.head_dim);
+        narrow(d, a, d->s.n_heads * d->s.head_dim, attention_activations(d->s.activations));
         product(y, w->out_proj, 0, n, a);
         for (int32_t i = 0; i < n; i++) residual(d, r)[i] += y[i];
         layer_norm(d, y, residual(d, r), w->norm_2);
@@ -178,7 +179,7 @@ static void expert_add(device *d, double *x, const double *y, int32_t e, double 
     product(h, w->w1, (int64_t)e * ffn, ffn, y);
     product(up, w->v1, (int64_t)e * ffn, ffn, y);
     for (int32_t f = 0; f < ffn; f++) h[f] *= up[f] / (1 + exp(-h[f]));
-    if (d->s.activations == ACTIVATION_INT8) narrow(d, h, ffn);
+    narrow(d, h, ffn, d->s.activations);
     for (int32_t i = 0; i < n; i++) {
         double sum = 0;
         for (int32_t f = 0; f < ffn; f++) {

@@ -243,6 +243,13 @@ void emulator_aligned(const void *at, size_t bytes)
     if ((uintptr_t)at % bytes != 0) broken("an address is not aligned");
 }
 
+/* Nothing comes of it but what the instruction demands. */
+void emulator_prefetch(const void *at, int bytes)
+{
+    emulator_aligned(at, 16);
+    if (bytes <= 0 || bytes % 16 != 0) broken("a prefetch of a size that is no multiple of 16");
+}
+
 void emulator_within_shared(const void *at, size_t bytes)
 {
     const unsigned char *from = at;

@@ -90,6 +90,7 @@ uint32_t emulator_f16_from(float f);
 float emulator_f16_value(uint32_t half);
 
 void emulator_aligned(const void *at, size_t bytes);
+void emulator_prefetch(const void *at, int bytes);
 void emulator_within_shared(const void *at, size_t bytes);
 
 /* True: the caller copies now. Else it is kept until emulator_copy_due hands it out. */

@@ -59,7 +59,7 @@ struct product {
 struct sums {
     float *d[32]; /* of the lanes; NULL: free */
     float value[32][D_MAX];
-    int last_group;
+    int n, last_group;
 };
 
 struct warp {
@@ -303,6 +303,31 @@ static size_t matrix_at(uint64_t descriptor, int row, int byte)
     return at ^ (at >> 7 & mask) << 4;
 }
 
+/* The same of a matrix of 16 bits that lies across k: canonical layouts of matrices along M or N. Rows of
+ * one k hold as many columns as the swizzle is wide, eight of them are a pattern; the next k are a stride
+ * on, the next columns a leading dimension. */
+static size_t across_at(uint64_t descriptor, int column, int k)
+{
+    size_t start = (size_t)(descriptor & 0x3FFF) << 4;
+    size_t leading = (size_t)(descriptor >> 16 & 0x3FFF) << 4;
+    size_t stride = (size_t)(descriptor >> 32 & 0x3FFF) << 4;
+    int bits = 4 - (int)(descriptor >> 62), width = 8 << bits;
+    size_t at = start + (size_t)(column / width) * leading + (size_t)(k / 8) * stride +
+                (size_t)(k % 8 * width + column % width) * 2;
+    return at ^ (at >> 7 & (((size_t)1 << bits) - 1)) << 4;
+}
+
+/* 16 of k. */
+static void across_check(uint64_t descriptor, int columns)
+{
+    if (descriptor >> 62 == 0) emulator_broken("a matrix across k without a swizzle is not known");
+    if ((size_t)(descriptor & 0x3FFF) << 4 >> 7 & 7)
+        emulator_broken("a matrix begins in the middle of its swizzle pattern");
+    for (int column = 0; column < columns; column++)
+        if (across_at(descriptor, column, 15) + 2 > emulator_shared_used())
+            emulator_broken("a matrix reaches beyond shared memory");
+}
+
 static void descriptor_check(uint64_t descriptor, int rows, int bytes)
 {
     int mode = (int)(descriptor >> 62), bits = mode == 0 ? 0 : 4 - mode;
@@ -335,37 +360,57 @@ static float bf16_value_of(unsigned half)
     return f;
 }
 
-/* One value of 1 or 2 bytes. */
-static float value_of(const unsigned char *at, int bytes)
+static float f16_value_of(unsigned half)
 {
-    static float table[256];
-    if (table[0x38] == 0)
-        for (unsigned i = 0; i < 256; i++) table[i] = e4m3_value(i);
-    return bytes == 1 ? table[*at] : bf16_value_of(at[0] | (unsigned)at[1] << 8);
+    int exponent = (int)(half >> 10 & 31), mantissa = (int)(half & 1023);
+    float v =
+        exponent ? ldexpf((float)(1024 + mantissa), exponent - 25) : ldexpf((float)mantissa, -24);
+    if (exponent == 31) v = mantissa ? NAN : INFINITY;
+    return half & 0x8000 ? -v : v;
+}
+
+static int bytes_of(enum emulator_wgmma_kind kind) { return kind == EMULATOR_WGMMA_E4M3 ? 1 : 2; }
+
+/* One operand's value. */
+static float value_of(const unsigned char *at, enum emulator_wgmma_kind kind)
+{
+    static float e4m3[256], f16[65536];
+    if (e4m3[0x38] == 0) {
+        for (unsigned i = 0; i < 65536; i++) f16[i] = f16_value_of(i);
+        for (unsigned i = 0; i < 256; i++) e4m3[i] = e4m3_value(i);
+    }
+    if (kind == EMULATOR_WGMMA_E4M3) return e4m3[*at];
+    unsigned half = at[0] | (unsigned)at[1] << 8;
+    return kind == EMULATOR_WGMMA_BF16 ? bf16_value_of(half) : f16[half];
 }
 
 /* The 16 rows of this warp: PTX ISA, register fragments of wgmma's A for 8 and 16 bit. */
-static void a_take(float a[16][32], const struct product *p, int warp, int bytes)
+static void a_take(float a[16][32], const struct product *p, int warp)
 {
-    int n = 32 / bytes;
+    int bytes = bytes_of(p->ask.kind), n = 32 / bytes;
     for (int row = 0; row < 16 && !p->ask.a; row++)
         for (int k = 0; k < n; k++)
-            a[row][k] = value_of(
-                h.seen + matrix_at(p->ask.a_descriptor, warp % 4 * 16 + row, k * bytes), bytes);
+            a[row][k] =
+                value_of(h.seen + matrix_at(p->ask.a_descriptor, warp % 4 * 16 + row, k * bytes),
+                         p->ask.kind);
     for (int lane = 0; lane < 32 && p->ask.a; lane++)
         for (int i = 0; i < 16 / bytes; i++) {
             int word = i * bytes / 4, in = i % (4 / bytes);
             int row = lane / 4 + word % 2 * 8, k = lane % 4 * (4 / bytes) + in + word / 2 * (n / 2);
-            a[row][k] = value_of((const unsigned char *)p->a[lane] + i * bytes, bytes);
+            a[row][k] = value_of((const unsigned char *)p->a[lane] + i * bytes, p->ask.kind);
         }
 }
 
-static void b_take(float b[128][32], const struct product *p, int columns, int bytes)
+static void b_take(float b[128][32], const struct product *p, int columns)
 {
+    int bytes = bytes_of(p->ask.kind);
+    bool across = p->ask.kind == EMULATOR_WGMMA_F16_ACROSS;
     for (int column = 0; column < columns; column++)
-        for (int k = 0; k < 32 / bytes; k++)
-            b[column][k] =
-                value_of(h.seen + matrix_at(p->ask.b_descriptor, column, k * bytes), bytes);
+        for (int k = 0; k < 32 / bytes; k++) {
+            size_t at = across ? across_at(p->ask.b_descriptor, column, k)
+                               : matrix_at(p->ask.b_descriptor, column, k * bytes);
+            b[column][k] = value_of(h.seen + at, p->ask.kind);
+        }
 }
 
 /* As tensor cores add products of E4M3: all are shifted to the largest exponent, of 14 bits what lies
@@ -395,6 +440,15 @@ static float sum_of_16(float before, const float *a, const float *b)
     return (float)sum;
 }
 
+static void across_reads(int warp, uint64_t descriptor, int columns)
+{
+    void *before = fiber_as(emulator_fiber(32 * warp));
+    for (int column = 0; column < columns; column += 8)
+        for (int k = 0; k < 16; k++)
+            fiber_reads(emulator_shared_base() + across_at(descriptor, column, k), 16);
+    fiber_as_end(before);
+}
+
 /* 32 bytes of each row. */
 static void matrix_reads(int warp, uint64_t descriptor, int row, int n_rows)
 {
@@ -408,12 +462,15 @@ static void matrix_reads(int warp, uint64_t descriptor, int row, int n_rows)
 static void product_make(struct warp *w, int warp, const struct product *p)
 {
     static float a[16][32], b[128][32];
-    int columns = 2 * p->ask.n_d, bytes = p->ask.kind == EMULATOR_WGMMA_E4M3 ? 1 : 2;
+    int columns = 2 * p->ask.n_d, bytes = bytes_of(p->ask.kind);
     struct sums *s = &w->sums[p->sums];
     if (!p->ask.a) matrix_reads(warp, p->ask.a_descriptor, warp % 4 * 16, 16);
-    matrix_reads(warp, p->ask.b_descriptor, 0, columns);
-    a_take(a, p, warp, bytes);
-    b_take(b, p, columns, bytes);
+    if (p->ask.kind == EMULATOR_WGMMA_F16_ACROSS)
+        across_reads(warp, p->ask.b_descriptor, columns);
+    else
+        matrix_reads(warp, p->ask.b_descriptor, 0, columns);
+    a_take(a, p, warp);
+    b_take(b, p, columns);
     for (int lane = 0; lane < 32; lane++)
         for (int i = 0; i < p->ask.n_d; i++) {
             int row = lane / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
@@ -458,6 +515,7 @@ static int sums_take(struct warp *w, const struct emulator_wgmma *const asks[32]
     }
     if (empty < 0 || n > D_MAX) emulator_broken("too many sums under way");
     struct sums *s = &w->sums[empty];
+    s->n = n;
     for (int lane = 0; lane < 32; lane++) {
         size_t bytes = (size_t)n * sizeof(float);
         if (w->fence_d == asks[0]->d && !same(w->fence_value[lane], asks[lane]->d, n))
@@ -485,7 +543,10 @@ static void product_issue(struct warp *w, int warp, const struct emulator_wgmma 
     const struct emulator_wgmma *ask = asks[0];
     struct product p = {.ask = *ask, .group = w->group};
     if (!w->fenced) emulator_broken("a product without its fence");
-    descriptor_check(ask->b_descriptor, 2 * ask->n_d, 32);
+    if (ask->kind == EMULATOR_WGMMA_F16_ACROSS)
+        across_check(ask->b_descriptor, 2 * ask->n_d);
+    else
+        descriptor_check(ask->b_descriptor, 2 * ask->n_d, 32);
     if (!ask->a) descriptor_check(ask->a_descriptor, 64, 32);
     for (int lane = 0; lane < 32; lane++) {
         if (asks[lane]->b_descriptor != ask->b_descriptor || asks[lane]->add != ask->add ||
@@ -516,9 +577,9 @@ static void products_end(struct warp *w, int warp, int end)
         struct sums *s = &w->sums[i];
         if (!s->d[0] || s->last_group >= end) continue;
         for (int lane = 0; lane < 32; lane++) {
-            if (!under_way(s->d[lane], D_MAX))
+            if (!under_way(s->d[lane], s->n))
                 emulator_broken("sums were touched before their wait");
-            fiber_copy_unseen(s->d[lane], s->value[lane], sizeof s->value[lane]);
+            fiber_copy_unseen(s->d[lane], s->value[lane], (size_t)s->n * sizeof(float));
         }
         s->d[0] = NULL;
     }
@@ -550,6 +611,8 @@ void hopper_wgmma(int warp, const void *const raw[32])
         w->fenced = false;
         break;
     case EMULATOR_WGMMA_E4M3:
+    case EMULATOR_WGMMA_F16:
+    case EMULATOR_WGMMA_F16_ACROSS:
     case EMULATOR_WGMMA_BF16: product_issue(w, warp, asks); break;
     }
 }

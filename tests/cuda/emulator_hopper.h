@@ -46,7 +46,9 @@ enum emulator_wgmma_kind {
     EMULATOR_WGMMA_COMMIT,
     EMULATOR_WGMMA_WAIT,
     EMULATOR_WGMMA_E4M3,
-    EMULATOR_WGMMA_BF16
+    EMULATOR_WGMMA_BF16,
+    EMULATOR_WGMMA_F16,       /* b lies along k ... */
+    EMULATOR_WGMMA_F16_ACROSS /* ... or across it */
 };
 
 struct emulator_wgmma {

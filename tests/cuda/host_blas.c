@@ -127,7 +127,7 @@ static int refused(const struct desc *d, const struct layout *a, const struct la
 }
 
 static void product(const struct desc *d, const void *a, const struct layout *la, const void *b,
-                    const struct layout *lb, float beta, void *out, const struct layout *lc)
+                    const struct layout *lb, void *out, const struct layout *lc)
 {
     for (int64_t row = 0; row < (int64_t)lc->columns; row++)
         for (int64_t i = 0; i < (int64_t)lc->rows; i++) {
@@ -140,8 +140,7 @@ static void product(const struct desc *d, const void *a, const struct layout *la
             if (lc->type == CUDA_BLAS_TYPE_BF16)
                 ((uint16_t *)out)[at] = bf16_from((float)sum);
             else
-                ((float *)out)[at] =
-                    (float)(sum + (beta != 0 ? (double)(beta * ((float *)out)[at]) : 0));
+                ((float *)out)[at] = (float)sum;
         }
 }
 
@@ -156,13 +155,14 @@ static int matmul(void *handle, void *desc, const void *alpha, const void *a, vo
     memcpy(&one, alpha, sizeof one);
     memcpy(&was, beta, sizeof was);
     if (fails()) return EXECUTION_FAILED;
-    if (!handle || !(one == 1) || c != d || layout_c != layout_d || algo || !workspace || size == 0)
+    if (!handle || !(one == 1) || !(was == 0) || c != d || layout_c != layout_d || algo ||
+        !workspace || size == 0)
         return INVALID_VALUE;
     if (!aligned(a) || !aligned(b) || !aligned(d) || !aligned(workspace)) return NOT_SUPPORTED;
     int code = refused(desc, layout_a, layout_b, l);
     if (code != 0) return code;
     device_memory_open();
-    product(desc, a, layout_a, b, layout_b, was, d, l);
+    product(desc, a, layout_a, b, layout_b, d, l);
     device_memory_close();
     h.n_products++;
     return 0;

@@ -10,6 +10,7 @@
 #define KERNEL(threads)                  static void
 #define KERNEL_TOGETHER(threads, blocks) static void
 #define DEVICE                           static inline __attribute__((unused))
+#define BOTH                             static inline __attribute__((unused))
 #define SHARED(type, name, n)                                                                      \
     type *const name = (type *)emulator_shared(#name, __LINE__, sizeof(type) * (n))
 #define EXPORT(name) name##_host
@@ -58,7 +59,7 @@ static void launch_run(struct emulator_kernel *entry, void (*kernel)(ARGS), stru
 
 DEVICE void grid_next(void) {}
 DEVICE void grid_wait(void) { emulator_grid_wait(); }
-DEVICE void prefetch(const void *at) { (void)at; }
+DEVICE void prefetch(const void *at, int bytes) { emulator_prefetch(at, bytes); }
 
 DEVICE int thread_index(void) { return emulator_now.thread; }
 DEVICE int thread_count(void) { return emulator_now.threads; }

@@ -59,4 +59,14 @@ DEVICE void wgmma_bf16_held(float (&d)[64], const uint32_t (&a)[4], uint64_t b, 
     wgmma_ask({EMULATOR_WGMMA_BF16, d, 64, a, 0, b, add});
 }
 
+DEVICE void wgmma_f16_along(float (&d)[32], const uint32_t (&a)[4], uint64_t b, bool add)
+{
+    wgmma_ask({EMULATOR_WGMMA_F16, d, 32, a, 0, b, add});
+}
+
+DEVICE void wgmma_f16_across(float (&d)[64], const uint32_t (&a)[4], uint64_t b, bool add)
+{
+    wgmma_ask({EMULATOR_WGMMA_F16_ACROSS, d, 64, a, 0, b, add});
+}
+
 #endif

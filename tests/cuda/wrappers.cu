@@ -99,7 +99,7 @@ KERNEL(WARP) slow_kernel(struct wrappers w)
 KERNEL(WARP) early_kernel(struct wrappers w)
 {
     grid_next();
-    prefetch(w.out + lane_index());
+    prefetch(w.out, 16);
     grid_wait();
     w.out[WARP * (1 + block_x()) + lane_index()] = w.out[lane_index()] + 1;
 }

@@ -1,6 +1,6 @@
 /* One block of four warps calls the wrappers of device_hopper.cuh that give values: tiles by the copy
  * engine in each swizzle and across each edge, products with both operands in shared memory, with A in
- * registers, in E4M3 and in bf16, with and without a swizzle. */
+ * registers, in E4M3, bf16 and fp16, with and without a swizzle, with B along k and across it. */
 #include "tests/cuda/wrappers_hopper.h"
 
 #include "kernels/cuda/device.cuh"
@@ -18,6 +18,12 @@ DEVICE uint64_t descriptor_of(const void *at)
 DEVICE uint64_t plain_descriptor_of(const void *at, int n)
 {
     return (uint64_t)8 << 32 | (uint64_t)n << 16 | shared_address(at) >> 4;
+}
+
+/* Rows of 128 swizzled bytes that hold 64 columns of one k: 16 of them, the next 64 columns behind. */
+DEVICE uint64_t across_descriptor_of(const void *at)
+{
+    return (uint64_t)1 << 62 | (uint64_t)64 << 32 | (uint64_t)128 << 16 | shared_address(at) >> 4;
 }
 
 DEVICE void sums_put(const struct wrappers_hopper &w, int which, const float (&d)[64])
@@ -75,6 +81,26 @@ DEVICE void products(const struct wrappers_hopper &w, const unsigned char *a_til
     sums_put(w, 3, d);
 }
 
+/* In fp16: bytes 0 to 31 of k by 64 columns and d, and by 128 columns that lie across k. */
+DEVICE void products_f16(const struct wrappers_hopper &w, const unsigned char *b_tile)
+{
+    float half[32], d[64];
+    uint32_t a[4];
+    a_take(a, w, 0);
+    for (int i = 0; i < 32; i++) half[i] = (float)(thread_index() % 7);
+    wgmma_fence(half);
+    wgmma_f16_along(half, a, descriptor_of(b_tile), true);
+    wgmma_commit();
+    wgmma_wait<0>(half);
+    for (int i = 0; i < 64; i++) d[i] = i < 32 ? half[i] : 0;
+    sums_put(w, 4, d);
+    wgmma_fence(d);
+    wgmma_f16_across(d, a, across_descriptor_of(b_tile), false);
+    wgmma_commit();
+    wgmma_wait<0>(d);
+    sums_put(w, 5, d);
+}
+
 DEVICE void put(const struct wrappers_hopper &w, int at, const unsigned char *from, int bytes)
 {
     for (int i = thread_index() * 16; i < bytes; i += THREADS * 16)
@@ -106,6 +132,7 @@ KERNEL(THREADS) wrappers_hopper_kernel(CONSTANT struct wrappers_hopper w)
     barrier_wait(&barrier[0], 0);
     put(w, 0, shared, HOPPER_BYTES);
     products(w, a, b, plain);
+    products_f16(w, b);
     warps_sync(1, THREADS);
 }
 

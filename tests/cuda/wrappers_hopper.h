@@ -10,7 +10,7 @@ enum {
     HOPPER_ROW = 128, /* bytes of a row of a and b */
     /* What the copy engine brings: a, b, and of b boxes of 64 and of 32 bytes. */
     HOPPER_BYTES = (HOPPER_M + HOPPER_N) * HOPPER_ROW + HOPPER_N * 64 + HOPPER_N * 32,
-    HOPPER_PRODUCTS = 4,
+    HOPPER_PRODUCTS = 6,
     HOPPER_SUMS = HOPPER_PRODUCTS * 128 * 64
 };
 

@@ -157,10 +157,9 @@ static void long_contexts(void **state)
     operations_by_rows(o, counts, 1, 1e-5);
 }
 
-/* Rounded activations on tensor cores. What attention and the gated unit hand on is split into two
- * bf16, 16 bits together; the bound is that of the activations, whose codes may fall to the other
- * side of a boundary: the code's width over sqrt(d). Above 64 rows attention itself keeps 11 bits, so
- * many codes fall to the other side: up to the code's width. */
+/* Rounded activations on tensor cores: their codes may fall to the other side of a boundary, which moves a
+ * logit by the code's width over sqrt(d). Above 64 rows attention itself keeps 11 bits, so many codes of
+ * its result, and of what follows from it, fall to the other side: three times the code's width. */
 static void operations_on_tensor_cores(void **state)
 {
     static const int32_t counts[] = {2, 3, 9, 40}, many[] = {70, 131};
@@ -170,12 +169,12 @@ static void operations_on_tensor_cores(void **state)
         enum kv_type kv;
         double bound, bound_many;
     } cases[] = {
-        {WEIGHT_BF16, ACTIVATION_BF16, KV_BF16, 2e-3, 8e-3},
+        {WEIGHT_BF16, ACTIVATION_BF16, KV_BF16, 2e-3, 12e-3},
         {WEIGHT_FP8_ROW, ACTIVATION_E4M3, KV_E4M3, 3e-2, 6e-2},
         {WEIGHT_INT8_ROW, ACTIVATION_E4M3, KV_E4M3, 3e-2, 6e-2},
-        {WEIGHT_INT4_G128, ACTIVATION_BF16, KV_E4M3, 2e-3, 8e-3},
+        {WEIGHT_INT4_G128, ACTIVATION_BF16, KV_E4M3, 2e-3, 12e-3},
         {WEIGHT_INT4_G128, ACTIVATION_E4M3, KV_BF16, 3e-2, 6e-2},
-        {WEIGHT_F32, ACTIVATION_BF16, KV_BF16, 2e-3, 8e-3},
+        {WEIGHT_F32, ACTIVATION_BF16, KV_BF16, 2e-3, 12e-3},
     };
     (void)state;
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
@@ -216,9 +215,9 @@ static void operations_on_warpgroups(void **state)
         enum activation_type activations;
         double bound;
     } cases[] = {
-        {WEIGHT_BF16, ACTIVATION_BF16, 8e-3},      {WEIGHT_FP8_ROW, ACTIVATION_BF16, 8e-3},
-        {WEIGHT_FP8_ROW, ACTIVATION_E4M3, 6e-2},   {WEIGHT_INT8_ROW, ACTIVATION_BF16, 8e-3},
-        {WEIGHT_INT4_G128, ACTIVATION_BF16, 8e-3}, {WEIGHT_INT4_G128, ACTIVATION_E4M3, 6e-2},
+        {WEIGHT_BF16, ACTIVATION_BF16, 12e-3},      {WEIGHT_FP8_ROW, ACTIVATION_BF16, 12e-3},
+        {WEIGHT_FP8_ROW, ACTIVATION_E4M3, 9e-2},    {WEIGHT_INT8_ROW, ACTIVATION_BF16, 12e-3},
+        {WEIGHT_INT4_G128, ACTIVATION_BF16, 12e-3}, {WEIGHT_INT4_G128, ACTIVATION_E4M3, 9e-2},
     };
     (void)state;
     host_runtime_capability(90);
@@ -241,9 +240,9 @@ static void many_rows_on_warpgroups(void **state)
         enum weight_format format;
         enum activation_type activations;
         double bound;
-    } cases[] = {{WEIGHT_INT4_G128, ACTIVATION_E4M3, 6e-2},
-                 {WEIGHT_INT4_G128, ACTIVATION_BF16, 8e-3},
-                 {WEIGHT_FP8_ROW, ACTIVATION_E4M3, 6e-2}};
+    } cases[] = {{WEIGHT_INT4_G128, ACTIVATION_E4M3, 9e-2},
+                 {WEIGHT_INT4_G128, ACTIVATION_BF16, 12e-3},
+                 {WEIGHT_FP8_ROW, ACTIVATION_E4M3, 9e-2}};
     (void)state;
     host_runtime_capability(90);
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
@@ -272,14 +271,17 @@ static void wide_heads(void **state)
         o.shape.ffn_hidden_size = 32;
         o.format = WEIGHT_BF16;
         o.kv = e4m3 ? KV_E4M3 : KV_BF16;
-        operations_by_rows(o, counts, 2, 8e-3);
+        operations_by_rows(o, counts, 2, 12e-3);
+        host_runtime_capability(90);
+        operations_by_rows(o, counts + 1, 1, 12e-3);
+        host_runtime_capability(80);
     }
 }
 
 /* Several layers, prompt and then one row after another, beside the reference on the same routes:
  * what a tiny checkpoint says. Ids must be equal wherever the two best are further apart than twice
  * the bound, and nearly everywhere else. The bound with rounded activations is that of a code which
- * fell to the other side: 2^-9 for each of two layers and their K and V. */
+ * fell to the other side: 2^-9 for each of two layers, their K and V, what attention gives and hidden units. */
 static void whole_model(struct rig_options o, double bound)
 {
     enum { PROMPT = 37, TOKENS = 64 };
@@ -340,7 +342,7 @@ static void whole_models(void **state)
         o.kv = f % 2 ? KV_BF16 : KV_E4M3;
         whole_model(o, 2e-4);
         o.shape.activations = ACTIVATION_BF16;
-        whole_model(o, 8e-3);
+        whole_model(o, 12e-3);
     }
 }
 

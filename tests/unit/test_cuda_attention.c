@@ -190,13 +190,15 @@ static double apart(const struct problem *p, const struct arrays *a, const float
 /* Bounds. fp32, and two fp16 for one value: sums of 600 values. One fp16: weights of positions and q are
  * rounded to 2^-12 of themselves, values are up to 2 and scores a few units, and errors of many
  * positions cancel. */
-static void problem_check(const struct problem *p, bool few)
+static void problem_check(const struct problem *p, bool few, bool wide)
 {
     struct arrays a = {0};
     pool_make(p, &a);
     rows_make(p, &a);
     void (*const tensor)(const struct cuda_attention *, void *) =
-        few ? alone.launch->attention_rows : alone.launch->attention_tiles;
+        few    ? alone.launch->attention_rows
+        : wide ? alone.launch->attention_wide
+               : alone.launch->attention_tiles;
     for (int order = 0; order < 3; order++) {
         emulator_set((struct emulator_options){(enum emulator_order)order, 3, order > 0});
         float *found = attended(p, &a, tensor);
@@ -227,7 +229,7 @@ static void few_rows(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
-        problem_check(&problems[i], true);
+        problem_check(&problems[i], true, false);
 }
 
 static void many_rows(void **state)
@@ -241,7 +243,23 @@ static void many_rows(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
-        problem_check(&problems[i], false);
+        problem_check(&problems[i], false, false);
+}
+
+/* By warpgroups: one tile of positions, several rounds through the stages, contexts that end within one, on
+ * one, and queries that fill one warpgroup, or both. */
+static void many_rows_by_warpgroups(void **state)
+{
+    static const struct problem problems[] = {
+        {KV_BF16, 6, 1, 128, {1, 64, 300, 600}, {1, 30, 22, 3}, CUDA_QUERIES},
+        {KV_E4M3, 12, 2, 128, {65, 257, 9, 0}, {65, 3, 9, 0}, CUDA_QUERIES},
+        {KV_E4M3, 10, 1, 128, {128, 20, 0, 0}, {40, 20, 0, 0}, CUDA_QUERIES},
+        {KV_BF16, 3, 1, 128, {100, 0, 17, 0}, {100, 0, 17, 0}, CUDA_QUERIES},
+    };
+    (void)state;
+    if (!alone.hopper) skip();
+    for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
+        problem_check(&problems[i], false, true);
 }
 
 /* E4M3 has a code for NaN that would pass for 480: one in K, one in V, reach every row of the sequence
@@ -277,6 +295,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(few_rows),
         cmocka_unit_test(many_rows),
+        cmocka_unit_test(many_rows_by_warpgroups),
         cmocka_unit_test(nan_in_a_page_is_seen),
     };
     return alone_close(cmocka_run_group_tests(tests, NULL, NULL));

@@ -70,6 +70,7 @@ static float *product_run(void (*launcher)(const struct cuda_product *, void *),
                              .out = {.f32 = to, .stride = N},
                              .n_live = n_live,
                              .n_groups = 1,
+                             .groups_bound = 1,
                              .n = N,
                              .rows_bound = n_rows};
     launcher(&p, NULL);
@@ -85,13 +86,13 @@ static float *product_run(void (*launcher)(const struct cuda_product *, void *),
 static struct cuda_operand operand_there(void)
 {
     static float f32[ROWS_MAX * K];
-    static uint16_t hi[ROWS_MAX * K];
-    for (size_t i = 0; i < sizeof hi / sizeof *hi; i++) {
-        hi[i] = bf16_from((float)random_unit(6, i) - 0.5f);
-        f32[i] = bf16_value(hi[i]);
+    static uint16_t halves[ROWS_MAX * K];
+    for (size_t i = 0; i < sizeof halves / sizeof *halves; i++) {
+        halves[i] = bf16_from((float)random_unit(6, i) - 0.5f);
+        f32[i] = bf16_value(halves[i]);
     }
     return (struct cuda_operand){
-        .f32 = there(f32, sizeof f32), .hi = there(hi, sizeof hi), .stride = K};
+        .f32 = there(f32, sizeof f32), .bf16 = there(halves, sizeof halves), .stride = K};
 }
 
 /* Scales of 1, as fp32 per row and as bf16 per group: the first two bytes of one are not the other. */
@@ -136,7 +137,7 @@ static void rows_of_weights_far_apart(void **state)
             free(near);
         }
     backend->runtime->give(x.f32);
-    backend->runtime->give(x.hi);
+    backend->runtime->give(x.bf16);
 }
 
 /* The last token of a table of 6 GiB. */

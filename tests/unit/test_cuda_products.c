@@ -25,12 +25,14 @@ struct problem {
     enum weight_format format;
     int32_t n, k, n_groups, n_entries;
     int32_t n_padding; /* of k: zeros behind every row */
-    int32_t first[8], x_row[700];
-    bool gated, halves, e4m3, positive; /* e4m3: activations that it holds */
+    int32_t first[48], x_row[700];
+    int32_t groups_bound;       /* 0: all may have entries */
+    bool gated, e4m3, positive; /* e4m3: activations that it holds */
     unsigned char *codes[2];
     unsigned char *scales[2];
     double *meaning[2]; /* [groups * n][k] */
-    uint16_t *hi, *lo;  /* [rows][k] */
+    uint16_t *bf16;     /* [rows][k] */
+    unsigned char *x_codes;
     float *x, *x_scale;
 };
 
@@ -78,19 +80,19 @@ static void matrix_make(struct problem *p, int which, uint64_t key)
 static void activations_make(struct problem *p)
 {
     size_t n = (size_t)X_ROWS * (size_t)p->k;
-    p->hi = calloc(n, sizeof *p->hi);
-    p->lo = calloc(n, sizeof *p->lo);
+    p->bf16 = calloc(n, sizeof *p->bf16);
+    p->x_codes = calloc(n, 1);
     p->x = calloc(n, sizeof *p->x);
     p->x_scale = calloc(X_ROWS, sizeof *p->x_scale);
     for (size_t i = 0; i < n; i++) {
-        float scale = p->halves ? 1 : 0.5f + (float)(i / (size_t)p->k) / 64, v;
+        float scale = 0.5f + (float)(i / (size_t)p->k) / 64, v;
         v = (float)random_unit(77, i) - 0.5f;
         if (p->positive) v = 0.5f + fabsf(v);
         if (p->e4m3) v = e4m3_value(e4m3_from(v * 400));
         if ((int32_t)(i % (size_t)p->k) >= p->k - p->n_padding) v = 0;
-        p->hi[i] = bf16_from(v);
-        p->lo[i] = p->halves ? bf16_from(v - bf16_value(p->hi[i])) : 0;
-        p->x[i] = (bf16_value(p->hi[i]) + bf16_value(p->lo[i])) * scale;
+        p->bf16[i] = bf16_from(v);
+        p->x_codes[i] = e4m3_from(v);
+        p->x[i] = bf16_value(p->bf16[i]) * scale;
         p->x_scale[i / (size_t)p->k] = scale;
     }
 }
@@ -98,7 +100,7 @@ static void activations_make(struct problem *p)
 static void problem_free(struct problem *p)
 {
     void *all[] = {p->codes[0],   p->codes[1], p->scales[0], p->scales[1], p->meaning[0],
-                   p->meaning[1], p->hi,       p->lo,        p->x,         p->x_scale};
+                   p->meaning[1], p->bf16,     p->x_codes,   p->x,         p->x_scale};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
@@ -128,8 +130,8 @@ static double apart(const struct problem *p, void (*product)(const struct cuda_p
                       alone_there(p->scales[0], scales + 1),
                       p->gated ? alone_there(p->codes[1], codes) : NULL,
                       p->gated ? alone_there(p->scales[1], scales + 1) : NULL,
-                      alone_there(p->hi, 2 * n_x),
-                      alone_there(p->lo, 2 * n_x),
+                      alone_there(p->bf16, 2 * n_x),
+                      alone_there(p->x_codes, n_x),
                       alone_there(p->x, 4 * n_x),
                       alone_there(p->x_scale, sizeof(float) * X_ROWS),
                       alone_there(p->x_row, sizeof p->x_row),
@@ -140,15 +142,15 @@ static double apart(const struct problem *p, void (*product)(const struct cuda_p
     held[10] = alone_there(out, n_out * sizeof *out);
     struct cuda_matrix w = {held[0], held[1], (int64_t)format_row_bytes(p->format, p->k), p->k,
                             p->format};
-    struct cuda_product a = {
-        .w = w,
-        .x = {held[6], held[4], p->halves ? held[5] : NULL, p->halves ? NULL : held[7], p->k},
-        .out = {.f32 = held[10], .stride = p->n},
-        .x_row = held[8],
-        .first = held[9],
-        .n_groups = p->n_groups,
-        .n = p->n,
-        .rows_bound = rows_bound};
+    struct cuda_product a = {.w = w,
+                             .x = {held[6], held[4], held[5], held[7], p->k},
+                             .out = {.f32 = held[10], .stride = p->n},
+                             .x_row = held[8],
+                             .first = held[9],
+                             .n_groups = p->n_groups,
+                             .n = p->n,
+                             .rows_bound = rows_bound,
+                             .groups_bound = p->groups_bound ? p->groups_bound : p->n_groups};
     if (p->gated) a.up = (struct cuda_matrix){held[2], held[3], w.row_bytes, p->k, p->format};
     product(&a, alone.stream);
     alone_result(out, held[10], n_out * sizeof *out);
@@ -168,16 +170,11 @@ static double apart(const struct problem *p, void (*product)(const struct cuda_p
 }
 
 /* Groups of none, one, eight, nine and 65 entries; 37 outputs, so that every tile is cut off. */
-static void product_check(enum weight_format format, bool gated, bool halves)
+static void product_check(enum weight_format format, bool gated)
 {
     static const int32_t first[] = {0, 0, 1, 9, 18, 83};
-    struct problem p = {.format = format,
-                        .n = 37,
-                        .k = 256,
-                        .n_groups = 5,
-                        .n_entries = 83,
-                        .gated = gated,
-                        .halves = halves};
+    struct problem p = {
+        .format = format, .n = 37, .k = 256, .n_groups = 5, .n_entries = 83, .gated = gated};
     memcpy(p.first, first, sizeof first);
     for (int i = 0; i < p.n_entries; i++) p.x_row[i] = (i * 37 + 11) % X_ROWS;
     matrix_make(&p, 0, 100);
@@ -185,13 +182,16 @@ static void product_check(enum weight_format format, bool gated, bool halves)
     activations_make(&p);
     const struct {
         void (*product)(const struct cuda_product *, void *);
-        int32_t rows_bound;
-    } all[] = {{alone.launch->product_vector, p.n_entries},
-               {alone.launch->product_mma, p.n_entries},
-               {alone.launch->product_tile, p.n_entries},
-               {alone.launch->product_tile, 300}}; /* a device may know less than the host fears */
-    for (int i = 0; i < (format == WEIGHT_F32 ? 1 : 4); i++)
+        int32_t rows_bound, groups_bound;
+    } all[] = {
+        {alone.launch->product_vector, p.n_entries, 5},
+        {alone.launch->product_mma, p.n_entries, 5},
+        {alone.launch->product_mma, p.n_entries, 4},
+        {alone.launch->product_tile, p.n_entries, 5},
+        {alone.launch->product_tile, 300, 5}}; /* a device may know less than the host fears */
+    for (int i = 0; i < (format == WEIGHT_F32 ? 1 : 5); i++)
         for (int order = 0; order < 3; order++) {
+            p.groups_bound = all[i].groups_bound;
             emulator_set((struct emulator_options){(enum emulator_order)order, 3, order > 0});
             double by = apart(&p, all[i].product, all[i].rows_bound);
             if (!(by < 3e-6)) fail_msg("format %d, kernel %d, order %d: %g", format, i, order, by);
@@ -209,31 +209,25 @@ static void product_wide(const struct cuda_product *p, void *on)
     int32_t entries = p->rows_bound, x_row = p->w.k * a.x_bytes;
     int32_t box = (int32_t)(CUDA_WIDE_BYTES / a.x_bytes * p->w.row_bytes / p->w.k);
     int64_t rows = (int64_t)p->n_groups * p->n;
-    void *packed[2] = {NULL, NULL};
-    struct cuda_map *maps[2] = {&a.x, &a.x_lo};
-    for (int i = 0; i < (p->x.lo ? 2 : 1); i++) {
-        struct cuda_pack pack = {.x = p->x,
-                                 .x_row = p->x_row,
-                                 .first = p->first,
-                                 .n_groups = p->n_groups,
-                                 .k = p->w.k,
-                                 .element_bytes = a.x_bytes,
-                                 .entries_bound = entries};
-        if (i == 1) pack.x.hi = p->x.lo;
-        assert_int_equal(alone.run->take(&packed[i], (size_t)entries * (size_t)x_row), 0);
-        pack.to = packed[i];
-        alone.launch->pack(&pack, on);
-        assert_int_equal(
-            alone.run->map(maps[i], packed[i], x_row, entries, CUDA_WIDE_BYTES, CUDA_WIDE_N), 0);
-    }
+    struct cuda_pack pack = {.from = p->x.e4m3,
+                             .x_row = p->x_row,
+                             .first = p->first,
+                             .n_groups = p->n_groups,
+                             .row_bytes = x_row,
+                             .entries_bound = entries};
+    void *packed = NULL;
+    if (!x_in_e4m3) pack.from = (const unsigned char *)p->x.bf16;
+    assert_int_equal(alone.run->take(&packed, (size_t)entries * (size_t)x_row), 0);
+    pack.to = packed;
+    alone.launch->pack(&pack, on);
+    assert_int_equal(alone.run->map(&a.x, packed, x_row, entries, CUDA_WIDE_BYTES, CUDA_WIDE_N), 0);
     assert_int_equal(alone.run->map(&a.w, p->w.codes, p->w.row_bytes, rows, box, CUDA_WIDE_M), 0);
     if (p->up.codes)
         assert_int_equal(
             alone.run->map(&a.up, p->up.codes, p->up.row_bytes, rows, box, CUDA_WIDE_M), 0);
     alone.launch->product_wide(&a, on);
     assert_int_equal(alone.run->wait(on), 0);
-    for (int i = 0; i < 2; i++)
-        if (packed[i]) alone.run->give(packed[i]);
+    alone.run->give(packed);
 }
 
 /* Groups of 129, none, one and the rest, the last output tile cut off, by one block and by three. */
@@ -285,16 +279,15 @@ static void wide_many_entries(void **state)
 {
     static const struct {
         enum weight_format format;
-        bool e4m3, gated, halves;
-    } cases[] = {{WEIGHT_INT4_G128, true, true, false},
-                 {WEIGHT_INT4_G128, false, false, true},
-                 {WEIGHT_FP8_ROW, true, false, false}};
+        bool e4m3, gated;
+    } cases[] = {{WEIGHT_INT4_G128, true, true},
+                 {WEIGHT_INT4_G128, false, false},
+                 {WEIGHT_FP8_ROW, true, false}};
     (void)state;
     for (int c = 0; c < 3; c++)
         wide_check((struct problem){.format = cases[c].format,
                                     .e4m3 = cases[c].e4m3,
                                     .gated = cases[c].gated,
-                                    .halves = cases[c].halves,
                                     .n = 70,
                                     .k = 256,
                                     .n_padding = 96,
@@ -333,9 +326,7 @@ static void wide_bf16(void **state)
             .format = (enum weight_format)f, .gated = true, .n = 70, .k = 256, .n_entries = 140};
         wide_check(p);
         p.gated = false;
-        p.halves = true;
         wide_check(p);
-        p.halves = false;
         p.k = 128;
         p.n_entries = 70;
         wide_check(p);
@@ -346,15 +337,13 @@ static void plain(void **state)
 {
     (void)state;
     for (int f = WEIGHT_F32; f <= WEIGHT_INT4_G128; f++)
-        for (int halves = 0; halves < 2; halves++)
-            product_check((enum weight_format)f, false, halves);
+        product_check((enum weight_format)f, false);
 }
 
 static void gated(void **state)
 {
     (void)state;
-    for (int f = WEIGHT_F32; f <= WEIGHT_INT4_G128; f++)
-        product_check((enum weight_format)f, true, false);
+    for (int f = WEIGHT_F32; f <= WEIGHT_INT4_G128; f++) product_check((enum weight_format)f, true);
 }
 
 /* Few entries: every width of the tensor-core kernel, and the vector kernel of two rows. */
@@ -383,7 +372,7 @@ static void few_entries(void **state)
 }
 
 /* Rows so long that a warp of the tensor-core kernel comes round for the fourth time in every format:
- * what it loads ahead is what it multiplies then. One width of each kind of it, and both halves of x. */
+ * what it loads ahead is what it multiplies then. One width of each kind of it, gated or not. */
 static void long_rows(void **state)
 {
     static const int32_t counts[] = {1, 9, 20};
@@ -395,10 +384,11 @@ static void long_rows(void **state)
                                 .k = 6144 + 128,
                                 .n_groups = 1,
                                 .n_entries = counts[c],
-                                .halves = c == 0,
+                                .gated = c == 0,
                                 .first = {0, counts[c]}};
             for (int i = 0; i < p.n_entries; i++) p.x_row[i] = i;
             matrix_make(&p, 0, 500);
+            if (p.gated) matrix_make(&p, 1, 600);
             activations_make(&p);
             double by = apart(&p, alone.launch->product_mma, counts[c]);
             if (!(by < 3e-6)) fail_msg("format %d, %d entries: %g", f, counts[c], by);
@@ -406,15 +396,40 @@ static void long_rows(void **state)
         }
 }
 
+/* Three rows of six experts each among 40: the groups that have entries lie anywhere, some of them beyond
+ * the first 32, and there may be fewer than the host fears. */
+static void few_of_many_groups(void **state)
+{
+    static const int32_t groups[] = {0, 5, 6, 31, 32, 39};
+    (void)state;
+    struct problem p = {.format = WEIGHT_FP8_ROW, .n = 5, .k = 128, .n_groups = 40, .n_entries = 9};
+    for (int g = 0, taken = 0; g < 40; g++) {
+        p.first[g + 1] = p.first[g];
+        if (taken == 6 || groups[taken] != g) continue;
+        p.first[g + 1] += taken++ < 3 ? 2 : 1;
+    }
+    for (int i = 0; i < p.n_entries; i++) p.x_row[i] = i;
+    matrix_make(&p, 0, 300);
+    activations_make(&p);
+    for (p.groups_bound = 6; p.groups_bound <= 40; p.groups_bound += 17)
+        assert_true(apart(&p, alone.launch->product_mma, 3) < 3e-6);
+    problem_free(&p);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     if (alone_open() != 0) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain),       cmocka_unit_test(gated),
-        cmocka_unit_test(few_entries), cmocka_unit_test(long_rows),
-        cmocka_unit_test(wide_e4m3),   cmocka_unit_test(wide_promotes),
-        cmocka_unit_test(wide_bf16),   cmocka_unit_test(wide_many_entries),
+        cmocka_unit_test(plain),
+        cmocka_unit_test(gated),
+        cmocka_unit_test(few_entries),
+        cmocka_unit_test(long_rows),
+        cmocka_unit_test(wide_e4m3),
+        cmocka_unit_test(wide_promotes),
+        cmocka_unit_test(wide_bf16),
+        cmocka_unit_test(wide_many_entries),
+        cmocka_unit_test(few_of_many_groups),
     };
     return alone_close(cmocka_run_group_tests(tests, NULL, NULL));
 }

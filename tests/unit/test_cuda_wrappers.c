@@ -273,6 +273,30 @@ static void hopper_sums_check(int which, int from, int to, bool e4m3)
         }
 }
 
+/* 16 of k: column c of `b` is a row of it, or its 64 columns lie in every 16 rows, one for each k. */
+static void hopper_f16_check(int which, int columns, bool across)
+{
+    for (int thread = 0; thread < 128; thread++)
+        for (int i = 0; i < columns / 2; i++) {
+            int row = thread / 32 * 16 + thread % 32 / 4 + i / 2 % 2 * 8;
+            int c = i / 4 * 8 + thread % 4 * 2 + i % 2;
+            double sum = across ? 0 : thread % 7, all = fabs(sum);
+            for (int k = 0; k < 16; k++) {
+                const unsigned char *b = hopper.b[across ? c / 64 * 16 + k : c];
+                uint32_t words[2] = {0};
+                memcpy(&words[0], hopper.a[row] + 2 * k, 2);
+                memcpy(&words[1], b + 2 * (across ? c % 64 : k), 2);
+                double term = f16(words[0], 0) * f16(words[1], 0);
+                sum += term;
+                all += fabs(term);
+            }
+            double by = fabs((double)hopper.sums[which][thread][i] - sum);
+            if (!(by <= 1e-6 * all))
+                fail_msg("product %d, row %d, column %d: %g, expected %g", which, row, c,
+                         (double)hopper.sums[which][thread][i], sum);
+        }
+}
+
 enum { HOPPER_WORDS = HOPPER_BYTES / 4 + HOPPER_SUMS };
 
 static uint32_t hopper_word(int i)
@@ -304,6 +328,8 @@ static void hopper_check(void)
     hopper_sums_check(1, 64, 128, true);
     hopper_sums_check(2, 64, 96, false);
     hopper_sums_check(3, 0, 32, true);
+    hopper_f16_check(4, 64, false);
+    hopper_f16_check(5, 128, true);
 }
 
 static void emulated_as_defined(void **state)
