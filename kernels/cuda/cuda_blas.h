@@ -42,8 +42,9 @@ struct cuda_blas_functions {
                   void *stream);
 };
 
-/* out[row][i] = sum_k w[i][k] x[row][k]; w and x of one type, sums in fp32. All device memory, rows beginning on 16 bytes; of E4M3 n and k are multiples of 16, and scales by
- * row of w and of x (both or none) come with it. */
+/* out[row][i] = sum_k w[i][k] x[row][k]; w and x of one type, sums in fp32. All device memory, rows
+ * beginning on 16 bytes; of E4M3 n and k are multiples of 16, and scales by row of w and of x (both
+ * or none) come with it. */
 struct cuda_blas_product {
     const void *w, *x;
     void *out;

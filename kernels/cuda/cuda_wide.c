@@ -1,5 +1,6 @@
-/* What warpgroups do of steps of many rows on compute capability 9.0: attention, and products:  which activations tensor cores read, laid down in the
- * entries' order where they are not, and the maps of what the copy engine fetches.
+/* What warpgroups do of steps of many rows on compute capability 9.0: attention, and products, for which
+ * activations are laid down in the entries' order where they are not, and maps made of what the copy engine
+ * fetches.
  *
  * Maps are made with each launch: that is arithmetic of the host, and steps of so many rows are launched
  * one by one. Packed activations lie in the buffer of what w2 hands on, which is free until w2 runs. */

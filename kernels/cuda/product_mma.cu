@@ -6,8 +6,8 @@
  * same values of x: mma sums over k in any order, so both operands may take k as it lies in memory, and
  * neither needs shared memory; the two values of a register are those that cost least to take out of a
  * word (chunk_pair_apart). Weights of the next stretches are on their way while one is multiplied: with one
- * tile of entries 128 bytes a lane and matrix. The four sums are added in the order of the warps. The order of the
- * sums depends on k alone, never on the number of entries: a row of a step of one gives the bits of the
+ * tile of entries 128 bytes a lane and matrix. The four sums are added in the order of the warps. The order
+ * of the sums depends on k alone, never on the number of entries: a row of a step of one gives the bits of the
  * same row among 64. Per KiB of weights a warp has some 100 instructions of 8 bits and 120 of 4, of 220
  * that fit into the time in which an H200's processor gets that KiB. Bound: the bytes of w, each read once
  * for up to TILES * 8 entries. */
