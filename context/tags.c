@@ -544,9 +544,9 @@ static void keep_references(struct reading *r)
     out->references = arena_take(&out->memory, n, sizeof *out->references);
     if (n && !out->references) r->failed = true;
     for (size_t i = 0; i < n && out->references; i++) {
-        struct tag_reference *last = &out->references[out->n_references - 1];
-        if (out->n_references > 0 && text_equal(last->name, o[i].name))
-            last->count++;
+        size_t n_kept = out->n_references;
+        if (n_kept > 0 && text_equal(out->references[n_kept - 1].name, o[i].name))
+            out->references[n_kept - 1].count++;
         else
             out->references[out->n_references++] = (struct tag_reference){o[i].name, 1};
     }
