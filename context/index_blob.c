@@ -66,7 +66,7 @@ status blob_parse(struct tags *tags, enum blob_state *state, tagger *t,
 {
     status code = OK;
     *tags = (struct tags){0};
-    if (!language) language = language_find_shebang(content);
+    language = language_of_content(language, path, content);
     if (content.size && memchr(content.bytes, 0, content.size)) {
         *state = BLOB_BINARY;
     } else if (is_minified(path, content, tagger_knows(language))) {

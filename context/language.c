@@ -153,8 +153,52 @@ const struct language *language_find_shebang(text content)
     return NULL;
 }
 
+static bool is_name_byte(char c)
+{
+    return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* `line` without `word` and the blanks behind it; false: it does not begin with the word. */
+static bool takes_word(text *line, const char *word)
+{
+    size_t n = strlen(word);
+    if (!text_starts(*line, text_of(word)) || (line->size > n && is_name_byte(line->bytes[n])))
+        return false;
+    *line = text_trim(text_slice(*line, n, line->size));
+    return true;
+}
+
+/* What no C has at the beginning of a line, nor prose in a comment: "#include <vector>", "template <",
+ * "namespace x {", "class x {" or ":" or ";" or nothing, "public:". */
+static bool is_cpp_line(text line)
+{
+    static const char *const accesses[] = {"public:", "private:", "protected:"};
+    for (size_t i = 0; i < sizeof accesses / sizeof *accesses; i++)
+        if (text_is(line, accesses[i])) return true;
+    if (takes_word(&line, "#include"))
+        return line.size > 2 && line.bytes[0] == '<' && !memchr(line.bytes, '.', line.size) &&
+               !memchr(line.bytes, '/', line.size);
+    if (takes_word(&line, "template")) return line.size && line.bytes[0] == '<';
+    if (!takes_word(&line, "class") && !takes_word(&line, "namespace")) return false;
+    size_t n = 0;
+    while (n < line.size && is_name_byte(line.bytes[n])) n++;
+    text rest = text_trim(text_slice(line, n, line.size));
+    return rest.size ? strchr("{:;", rest.bytes[0]) != NULL : n > 0;
+}
+
+const struct language *language_of_content(const struct language *l, text path, text content)
+{
+    text line;
+    bool header = l && l->grammar && text_ends(path, TEXT(".h"));
+    if (!l) return language_find_shebang(content);
+    while (header && text_next_line(&content, &line))
+        if (is_cpp_line(text_trim(line))) return language_find(TEXT("cpp"), TEXT(""));
+    return l;
+}
+
 const struct language *language_of_document(const struct document_view *d)
 {
     const struct language *l = language_find(d->language_id, d->path);
-    return l && !text_is(text_of(l->name), "Text") ? l : language_find_shebang(d->content);
+    if (!l || text_is(text_of(l->name), "Text")) return language_find_shebang(d->content);
+    return d->language_id.size ? l : language_of_content(l, d->path, d->content);
 }

@@ -34,6 +34,8 @@ struct language {
 const struct language *language_find(text language_id, text path);
 /* By the program that a first line "#!..." names; NULL when there is none, or it is unknown. */
 const struct language *language_find_shebang(text content);
+/* What a file is whose name gives `l`: by its first line where that is NULL; a ".h" may be C++. */
+const struct language *language_of_content(const struct language *l, text path, text content);
 const struct language *language_at(size_t i); /* NULL past the end: for tables and tests */
 
 status syntax_parse(syntax **out, const struct language *language, text content, error *err);

@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/memory.h"
 #include "base/utf.h"
+#include "context/tags_source.h"
 
 enum role {
     ROLE_NONE,
@@ -79,7 +80,7 @@ struct list {
 };
 
 struct reading {
-    text content;
+    text content, source; /* source: as the grammar understands it */
     const struct language *language;
     const TSQuery *query;
     struct tags *out;
@@ -454,8 +455,8 @@ static const char *read_text(void *payload, uint32_t at, TSPoint point, uint32_t
 {
     const struct reading *r = payload;
     (void)point;
-    *n = at < r->content.size ? (uint32_t)r->content.size - at : 0;
-    return *n ? r->content.bytes + at : "";
+    *n = at < r->source.size ? (uint32_t)r->source.size - at : 0;
+    return *n ? r->source.bytes + at : "";
 }
 
 static bool parse_late(TSParseState *state)
@@ -575,7 +576,10 @@ status tags_read(struct tags *out, tagger *t, const struct language *language, t
     const TSQuery *query;
     status code = query_get(&query, which, language, err);
     if (code != OK) return code;
+    buffer plain = {0};
     struct reading r = {.content = content,
+                        .source =
+                            tags_source(&plain, language, content) ? buffer_text(&plain) : content,
                         .language = language,
                         .query = query,
                         .out = out,
@@ -593,6 +597,7 @@ status tags_read(struct tags *out, tagger *t, const struct language *language, t
     else if (!tree || r.late)
         code = fail(err, ERR_LIMIT, "%zu bytes of %s took longer than %d ms", content.size,
                     language->name, TAGS_MAX_US / 1000);
+    buffer_free(&plain);
     memory_free(r.definitions.items);
     memory_free(r.occurrences.items);
     memory_free(r.imports.items);

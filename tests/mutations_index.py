@@ -119,6 +119,13 @@ FAULTS = [
     ("exclude_only_names", EXCLUDE, [("n_parts += *c == '/';", "n_parts += 0;")], *NAMES),
     ("exclude_no_folders_of_the_user", EXCLUDE, [("below[n] = pattern[n - 1] == '/' ? '*' : 0;", "below[n] = 0;")], *NAMES),
     ("exclude_only_whole_paths_of_the_user", EXCLUDE, [("at; at = strchr(at, '/'), at = at ? at + 1 : NULL)", "at; at = NULL)")], *NAMES),
+    # What a file defines.
+    ("tags_of_headers_are_all_cs", BLOB, [("language = language_of_content(language, path, content);", "language = language ? language : language_of_content(language, path, content);")], "test_index", "test_other_kinds"),
+    ("tags_of_headers_with_prose", "context/language.c", [('return rest.size ? strchr("{:;", rest.bytes[0]) != NULL : n > 0;', "return n > 0;")], "test_syntax", None),
+    ("tags_of_headers_of_the_system", "context/language.c", [("!memchr(line.bytes, '.', line.size) &&", "1 &&")], "test_syntax", None),
+    ("tags_of_export_macros", "context/tags.c", [("tags_source(&plain, language, content) ? buffer_text(&plain) : content", "tags_source(&plain, language, content) ? content : content")], "test_tags", None),
+    ("tags_of_uses_of_a_struct", "context/tags_source.c", [("(inherits || t.bytes[behind] == '{' || text_is(next, \"final\"))", "(inherits || next.size < 99)")], "test_tags", None),
+    ("tags_of_scopes", "context/tags_source.c", [("behind + 1 < t.size && t.bytes[behind + 1] != ':';", "behind + 1 < t.size;")], "test_tags", None),
     # Secrets in text.
     ("secret_of_short_keys", SECRETS, [("run.size >= n + formats[i].n_min &&", "run.size >= n &&")], *SECRET),
     ("secret_of_words_like_keys", SECRETS, [("if (k.n_digits > 0 || (k.n_upper > 0 && k.n_lower > 0)) return true;", "return true;")], *SECRET),

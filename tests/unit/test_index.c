@@ -289,6 +289,10 @@ static void test_other_kinds(void **state)
     check_find("kinds.git", "a", "a.c:1: int a\n");
     check_update("unborn", 1, 0, 0);
     check_find("unborn", "u", "u.c:1: int u\n");
+    shell("mkdir headers && printf '#include <map>\\nclass shape : public base {};\\n' > "
+          "headers/a.h");
+    check_update("headers", 1, 0, 0);
+    check_find("headers", "shape", "a.h:2: class shape : public base\n");
     check_update("long", 1, 0, 0);
     check_find("long", "l", "l.c:1: int l\n");
 }

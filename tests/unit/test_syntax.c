@@ -121,6 +121,42 @@ static void test_first_lines_name_a_program(void **state)
     }
 }
 
+/* Headers by what stands in them; an editor that says which language it is has the last word. */
+static void test_headers_are_c_or_cpp(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *content, *name;
+    } rows[] = {
+        {"#include <stdio.h>\nint f(void);\n", "C"},
+        {"#include <vector>\n", "C++"},
+        {"# include <sys/types.h>\n#include \"vector\"\n#include <sys/cdefs>\n", "C"},
+        {"#ifdef __cplusplus\nextern \"C\" {\n#endif\nstruct s *f(struct s *class);\n", "C"},
+        {"  template <class T>\n  T f(T);\n", "C++"},
+        {"template<class T> T f(T);\n", "C++"},
+        {"namespace a::b {\r\n}\r\n", "C++"},
+        {"namespace {\nint a;\n}\n", "C++"},
+        {"class shape;\n", "C++"},
+        {"class shape : public base {\n", "C++"},
+        {"class shape\n{\n", "C++"},
+        {"struct s {\npublic:\n  int a;\n};\n", "C++"},
+        {"/* what is there in each\nclass of functions, and in its\nnamespace or template of names "
+         "*/\n",
+         "C"},
+        {"int classes; int class_of(int template);\n", "C"},
+        {"", "C"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct document_view d = {TEXT("a/b.h"), TEXT(""), text_of(rows[i].content), NULL};
+        const char *name = language_of_document(&d)->name;
+        if (strcmp(name, rows[i].name) != 0) fail_msg("row %zu is %s", i, name);
+        d.language_id = TEXT("c");
+        assert_string_equal(language_of_document(&d)->name, "C");
+        d.language_id = TEXT(""), d.path = TEXT("b.c");
+        assert_string_equal(language_of_document(&d)->name, "C");
+    }
+}
+
 static void test_rows_are_distinct_and_whole(void **state)
 {
     (void)state;
@@ -387,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_languages_are_found),
         cmocka_unit_test(test_editors_ids),
         cmocka_unit_test(test_first_lines_name_a_program),
+        cmocka_unit_test(test_headers_are_c_or_cpp),
         cmocka_unit_test(test_rows_are_distinct_and_whole),
         cmocka_unit_test(test_unknown_languages_have_no_tree),
         cmocka_unit_test(test_real_files_have_no_errors),

@@ -30,6 +30,7 @@ static const struct sample samples[] = {
      "    int x, y;\n"
      "};\n"
      "typedef int (*compare)(const void *, const void *);\n"
+     "typedef void *(*allocate)(size_t); typedef int visit(int); typedef int(walk)(int);\n"
      "enum color { RED, GREEN = 2 };\n"
      "static const char *const names[] = {\"a\"};\n"
      "char **split(const char *text,\n"
@@ -42,12 +43,15 @@ static const struct sample samples[] = {
      "4 macro MAX | #define MAX(a, b)\n"
      "5 struct point | struct point\n"
      "8 type compare | typedef int (*compare)(const void *, const void *)\n"
-     "9 enum color | enum color\n"
-     "9 constant RED | RED\n"
-     "9 constant GREEN | GREEN\n"
-     "10 variable names | static const char *const names[]\n"
-     "11 prototype split | char **split(const char *text, char at)\n"
-     "13 function add | static int add(int a, int b)\n",
+     "9 type allocate | typedef void *(*allocate)(size_t)\n"
+     "9 type visit | typedef int visit(int)\n"
+     "9 type walk | typedef int(walk)(int)\n"
+     "10 enum color | enum color\n"
+     "10 constant RED | RED\n"
+     "10 constant GREEN | GREEN\n"
+     "11 variable names | static const char *const names[]\n"
+     "12 prototype split | char **split(const char *text, char at)\n"
+     "14 function add | static int add(int a, int b)\n",
      "stdio.h\nbase/text.h\n", "MAX*1 a*4 add*1 at*1 b*3 text*1 x*1 x_of*1 y*1 "},
     {"a.py",
      "import os.path, sys as system\n"
@@ -193,7 +197,8 @@ static const struct sample samples[] = {
      "    enum Kind { ONE, TWO }\n"
      "    interface Inner { void run(); }\n"
      "    record Pair(int a) {}\n"
-     "}\n",
+     "}\n"
+     "@interface Mark { boolean on() default true; }\n",
      "2 class A | public class A<T> extends Base\n"
      "3 field KEY | private static final String KEY\n"
      "4 method A | public A(int x)\n"
@@ -203,9 +208,29 @@ static const struct sample samples[] = {
      "7 constant TWO | TWO\n"
      "8 interface Inner | interface Inner\n"
      "8 method run | void run()\n"
-     "9 class Pair | record Pair(int a)\n",
+     "9 class Pair | record Pair(int a)\n"
+     "11 interface Mark | @interface Mark\n"
+     "11 method on | boolean on() default\n",
      "java.util.List\n",
      "Base*1 List*2 Override*1 String*1 T*2 a*1 items*2 java*1 size*1 util*1 x*3 "},
+    {"exported.cpp",
+     "class LIB_API Shape final : public Base {\n"
+     "    struct EXPORT_2 inner { int a; };\n"
+     "};\n"
+     "class QT_EXPORT\n"
+     "Wide {};\n"
+     "struct STAT now;\n"
+     "struct STAT make(void) { return now; }\n"
+     "class A::B { int c; };\n",
+     "1 class Shape | class LIB_API Shape final : public Base\n"
+     "2 struct inner | struct EXPORT_2 inner\n"
+     "2 field a | int a\n"
+     "5 class Wide | class QT_EXPORT Wide\n"
+     "6 variable now | struct STAT now\n"
+     "7 function make | struct STAT make(void)\n"
+     "8 class B | class A::B\n"
+     "8 field c | int c\n",
+     "", "A*1 Base*1 STAT*2 now*1 "},
     {"a.cpp",
      "#include <vector>\n"
      "#include \"base/shape.hpp\"\n"
