@@ -22,7 +22,7 @@ TRIM_ORACLE := tests/unit/support/trim_oracle.c tests/unit/support/trim_oracle.h
 $(BUILD)/tests/test_trim $(BUILD)/tools/trim_oracle: $(TRIM_ORACLE)
 
 CLIENT_FIXTURE := $(addprefix tests/unit/support/,client_fixture.c scripted_server.c)
-$(addprefix $(BUILD)/tests/,test_client test_client_link test_client_foreign): $(CLIENT_FIXTURE) $(CLIENT_FIXTURE:.c=.h)
+$(addprefix $(BUILD)/tests/,test_assistant test_client test_client_link test_client_foreign): $(CLIENT_FIXTURE) $(CLIENT_FIXTURE:.c=.h)
 
 $(BUILD)/tools/%: tests/tools/%.c $(LIBRARY)
 	@mkdir -p $(@D)

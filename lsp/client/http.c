@@ -14,12 +14,13 @@
 #include "base/limits.h"
 #include "base/memory.h"
 
-enum { SECOND_LOOK_US = 10000 };
+enum { SECOND_LOOK_US = 10000, SPARE_WATCHES = 8 };
 
 struct socket_watch {
     uv_poll_t poll;
     http_pool *pool;
     curl_socket_t fd;
+    struct socket_watch *next; /* of the spare ones */
 };
 
 struct http_transfer {
@@ -51,6 +52,8 @@ struct http_pool {
     uv_timer_t curl_timer, limit_timer;
     int64_t limit_armed_us;
     http_transfer *transfers;
+    struct socket_watch *spare; /* [n_spare] */
+    size_t n_spare;
     char *url, *socket_path, *ca_file;
     buffer authorization;
     size_t n_handles; /* of libuv, until their close callbacks have come */
@@ -146,6 +149,7 @@ static void handle_closed(http_pool *pool)
 {
     if (--pool->n_handles > 0 || !pool->closing) return;
     if (pool->closed) pool->closed(pool->closed_context);
+    for (struct socket_watch *w; (w = pool->spare); memory_free(w)) pool->spare = w->next;
     memory_free(pool->url);
     memory_free(pool->socket_path);
     memory_free(pool->ca_file);
@@ -176,10 +180,28 @@ static void socket_ready(uv_poll_t *poll, int error_code, int events)
     pool_work(pool);
 }
 
+/* A request that has none must not begin: where curl is told that a socket cannot be watched, it ends
+ * all transfers and has been seen to touch what it freed with them. */
+static bool watches_reserve(http_pool *pool)
+{
+    for (; pool->n_spare < SPARE_WATCHES; pool->n_spare++) {
+        struct socket_watch *watch = memory_take(1, sizeof *watch);
+        if (!watch) return false;
+        watch->next = pool->spare;
+        pool->spare = watch;
+    }
+    return true;
+}
+
 static struct socket_watch *watch_open(http_pool *pool, curl_socket_t fd)
 {
-    struct socket_watch *watch = memory_take(1, sizeof *watch);
-    if (!watch) return NULL;
+    struct socket_watch *watch = pool->spare;
+    if (watch) {
+        pool->spare = watch->next;
+        pool->n_spare--;
+    } else if (!(watch = memory_take(1, sizeof *watch))) {
+        return NULL;
+    }
     watch->pool = pool;
     watch->fd = fd;
     watch->poll.data = watch;
@@ -455,7 +477,7 @@ static bool easy_body(http_transfer *t, bool is_post)
 status http_send(http_pool *pool, const struct http_request *request, http_transfer **out,
                  error *err)
 {
-    http_transfer *t = memory_take(1, sizeof *t);
+    http_transfer *t = watches_reserve(pool) ? memory_take(1, sizeof *t) : NULL;
     *out = NULL;
     if (!t) return fail(err, ERR_MEMORY, "%s: out of memory", request->path);
     t->pool = pool;

@@ -108,8 +108,9 @@ void link_ask_health(engine_client *c)
         .limits = {.total_ms = HANDSHAKE_ANSWER_MS, .answer_bytes_max = ENGINE_JSON_MAX},
         .on_done = health_done,
         .context = c};
-    if (http_send(c->http, &request, &c->health, &err) != OK)
-        link_down(c, ENGINE_OFF, "%s", err.message);
+    if (http_send(c->http, &request, &c->health, &err) == OK) return;
+    link_down(c, ENGINE_OFF, "%s", err.message);
+    link_retry_later(c);
 }
 
 void link_key_refused(engine_client *c)

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "base/memory.h"
 #include "base/paths.h"
 #include "tests/unit/support/client_fixture.h"
 
@@ -226,9 +227,28 @@ static void test_endpoints_that_cannot_be(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+/* Whether a silent engine lives cannot be asked without memory; later it can. */
+static void test_no_memory_to_ask_whether_it_lives(void **state)
+{
+    (void)state;
+    struct fixture f = {0};
+    peer_ours(&f.server);
+    f.server.replies[ROUTE_COMPLETIONS] = (struct reply){NULL, AFTER_HOLD, NULL};
+    fixture_open(&f);
+    run_until_state(&f, ENGINE_READY);
+    call_begin(&f, 0);
+    memory_fail_at(1);
+    run_until_state(&f, ENGINE_OFF);
+    memory_fail_at(0);
+    check_holds("reason", engine_client_status(f.client)->reason, "out of memory");
+    run_until_state(&f, ENGINE_READY);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_memory_to_ask_whether_it_lives),
         cmocka_unit_test(test_tokenizer_of_another_hash_is_refused),
         cmocka_unit_test(test_tokenizer_is_cached_and_verified),
         cmocka_unit_test(test_bad_handshakes),
