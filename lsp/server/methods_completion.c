@@ -295,7 +295,7 @@ static void on_answer(void *context, const struct completion_answer *answer)
     struct pending *p = context;
     struct server *s = p->server;
     document *d = documents_find_key(s->documents, p->document_key);
-    bool same = d && d->revision == p->revision && document_in_step(d);
+    bool same = d && d->revision == p->revision; /* also of one out of step by now */
     if (d && !answer->cancelled) report_keep(s, d, &answer->report);
     if (!p->replied && answer->cancelled) {
         p->handle = NULL;

@@ -135,12 +135,14 @@ test('a newer request at another place answers the older as cancelled and closes
 test('requests of two documents do not supersede each other', async () => {
     const both = gate(oracle(FILES, { lines: 1 }));
     await session({ engine: { script: both.script } }, async (client, engine) => {
-        const { text, position } = upTo('return first');
-        const uris = ['a.c', 'b/a.c'].map((name) => client.open(name, text));
-        const answers = uris.map((uri) => client.complete(uri, position, { invoked: true }));
+        const places = [['a.c', 'return first'], ['b/a.c', 'int sum']].map(([name, typed]) => {
+            const { text, position } = upTo(typed);
+            return [client.open(name, text), position];
+        });
+        const answers = places.map(([uri, position]) => client.complete(uri, position, { invoked: true }));
         await engine.until(() => engine.requests.length === 2, 'both requests');
         both.open();
-        for (const items of await Promise.all(answers)) only(items, position);
+        for (const [i, [, position]] of places.entries()) only(await answers[i], position);
     });
 });
 
@@ -238,7 +240,8 @@ test('a newer request past a bracket answers the older one, and both are of one 
         const { text, position } = upTo('add(1, 2', '));');
         const uri = client.open('a.c', text);
         const old = settled(client.complete(uri, position, { invoked: true }));
-        await engine.until(() => engine.requests.length === 1, 'the request');
+        await engine.until(() => engine.requests.length === 1 && engine.alternates[0]?.closedBy, 'the requests');
+        await client.prompt(uri); // other candidates are no longer waited for
         const next = settled(client.complete(uri, after(position, 1), { invoked: true }));
         assert.deepEqual(await old, { code: CANCELLED });
         assert.equal(engine.requests.length, 1, 'what was asked may go on there');

@@ -183,6 +183,11 @@ test('excluded files reach no engine', async () => {
             const file = path.basename(name);
             await client.waitForStatus((status) => status.reason.startsWith(`${file}: `));
         }
+        for (const uri of ['untitled:.env', 'git:/w/deploy/id_rsa']) { // nothing on the disk says so
+            client.connection.sendNotification('textDocument/didOpen',
+                { textDocument: { uri, languageId: 'plaintext', version: 1, text: 'key = \n' } });
+            assert.deepEqual(await client.complete(uri, { line: 0, character: 6 }, { invoked: true }), []);
+        }
         assert.equal(engine.requests.length, 0);
         assert.ok(!client.stderr.includes('key ='));
     });

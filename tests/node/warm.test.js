@@ -188,7 +188,7 @@ test('warm work ends when the text says otherwise, and when something else is as
         await engine.until(() => first.closedBy === 'client', 'its end');
         const moved = { line: position.line + 2, character: position.character };
         await shown(client, uri, moved);
-        assert.equal(engine.warms.filter((r) => !r.closedBy).length <= 1, true);
+        assert.ok(engine.warms.filter((r) => !r.closedBy).length <= 1, 'one at a time');
         held.forEach((done) => done());
     });
 });
@@ -206,15 +206,23 @@ test('what every question begins with is not ended by a change', async () => {
     });
 });
 
-test('whoever types along a suggestion is not warmed for at every key', async () => {
-    await session({ engine: { script: line } }, async (client, engine) => {
-        const { text, position } = upTo('return first');
+test('whoever types along a suggestion does not end what is warmed for it', async () => {
+    const long = TRUTH.replace('first + second', `first + second + ${[...'abcdefghijklmn'].map((c) => `${c}${c} * 3`).join(' + ')}`);
+    const held = [];
+    const accepted = (request) => tailOf(request).includes('mm * 3');
+    const warm = (request) => (accepted(request) ? new Promise((done) => { held.push(done); }) : undefined);
+    await session({ engine: { script: oracle({ 'a.c': long }, { lines: 1 }), warm } }, async (client, engine) => {
+        const { text, position } = upTo('return first', '', long);
         const uri = client.open('a.c', text);
+        await settledWarms(engine);
         await shown(client, uri, position);
-        const n = await settledWarms(engine);
+        await engine.until(() => held.length > 0, 'the accepted state');
+        const n = engine.warms.length;
         client.type(uri, position, ' + second');
         await sleep(PAUSE);
         assert.equal(engine.warms.length, n);
+        assert.equal(engine.warms.find(accepted).closedBy, null);
+        held.forEach((done) => done());
     });
 });
 
@@ -225,6 +233,7 @@ async function replay(warm) {
         const { text, position } = upTo('return first');
         const uri = client.open('a.c', text);
         if (warm) await engine.until(() => engine.warms.some((r) => r.closedBy), 'the opened document');
+        else await settledWarms(engine); // of which there are none
         let at = position;
         for (const [i, key] of [...' - 1;'].entries()) {
             at = client.type(uri, at, key);
@@ -281,12 +290,19 @@ test('a foreign engine is warmed only once it has been seen to find tokens again
 });
 
 test('a document that was left is warmed where it was left', async () => {
-    await session({ engine: { script: '```' } }, async (client, engine) => {
+    const late = gate(line);
+    await session({ engine: { script: late.script } }, async (client, engine) => {
         const { text, position } = upTo('return first');
         const uri = client.open('a.c', text);
+        const other = client.open('b.c', 'int other;\n');
         await settledWarms(engine);
-        client.change(uri, { start: position, end: position }, ` + ${'other_name + '.repeat(4)}`);
-        client.open('b.c', 'int other;\n'); // at once: nothing of the change was warmed
+        const answer = client.complete(uri, position, { invoked: true });
+        await engine.until(() => engine.requests.length === 1, 'the request'); // until it ends nothing is warmed
+        client.change(uri, { start: position, end: position }, ` + ${'other_name + '.repeat(12)}`);
+        await settled(answer);
+        client.type(other, { line: 0, character: 10 }, '\n');
+        await client.prompt(other); // both have been read
+        late.open();
         await engine.until(() => engine.warms.some((r) => tailOf(r).includes('other_name')),
             'the place that was left');
     });

@@ -83,6 +83,8 @@ static void test_times(void **state)
     assert_int_equal(n.kept_30_s, 1);
     assert_int_equal(outcomes_next_us(&o), 120 * SECOND);
     outcomes_check(&o, TEXT("changed"), 130 * SECOND, &n);
+    assert_int_equal(outcomes_next_us(&o), 600 * SECOND);
+    assert_int_equal(n.lost_600_s, 0);
     outcomes_check(&o, TEXT("changed"), 700 * SECOND, &n);
     outcomes_check(&o, content, 900 * SECOND, &n);
     assert_int_equal(n.lost_120_s, 1);
