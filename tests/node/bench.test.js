@@ -249,6 +249,7 @@ test('a session typed in an editor: warming beside none', () => {
         assert.ok(way.share_found_in_cache >= 0 && way.share_found_in_cache <= 1);
         assert.equal(way.warm_wasted_tokens, way.warm_tokens - way.warm_useful_tokens);
         assert.ok(way.handler_ms_p99 > 0);
+        assert.ok(way.ttft_measured > 0 && way.ttft_measured <= way.asked);
         assert.ok(way.front_peak_mib > 1 && way.front_peak_mib < 4096);
         const after = Object.values(way.after);
         assert.ok(after.length > 0 && after.every((kind) => kind.requests > 0 && kind.tokens_not_found > 0));
