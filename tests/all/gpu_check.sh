@@ -35,6 +35,27 @@ told_to_end() {
     ! wait $script && grep -q '^wrappers *ok' "$out/home/summary.txt" && grep -q '^products *cut off' "$out/home/summary.txt"
 }
 check "told to end: finished parts are at home" told_to_end
+check "and their logs" sh -c "tar -tzf $out/home/all.tar.gz | grep -q wrappers.log"
+# A program that is not there, one whose first test hangs, one that dies: each is said, none stops another, and
+# what comes home are few files.
+printf '#!/bin/sh\ncase $1 in --list) echo a b ;; a) sleep 60 ;; esac\n' >"$out/hangs"
+chmod +x "$out/hangs"
+trouble() {
+    python3 - "$out" <<'END'
+import argparse, pathlib, sys
+sys.path.insert(0, "tests/cuda")
+import gpu_check as g
+out = pathlib.Path(sys.argv[1])
+o = argparse.Namespace(out=out / "trouble", copy=out / "few", emulate=True)
+o.out.mkdir()
+g.EACH_S = 2
+ends = g.run("x", [["/none", g.EACH], [str(out / "hangs"), g.EACH], ["sh", "-c", "kill -9 $$"], ["true"]], 30, o)["all"]
+assert ends == ["not there", "cut off", "ok", "failed (SIGKILL)", "ok"], ends
+g.keep({"x": g.run("x", [["true"]], 5, o)}, o)
+END
+    [ "$(ls "$out/few" | tr '\n' ' ')" = "all.tar.gz summary.txt " ] && tar -tzf "$out/few/all.tar.gz" | grep -q x.log
+}
+check "programs that are missing, hang or die" trouble
 check "without the vendor's checker: a line" sh -c "COMPUTE_SANITIZER=/none python3 tests/cuda/gpu_check.py --emulate \
     --out $out/run memcheck | grep -q 'memcheck skipped: /none is no program'"
 # Words of ptxas; the first kernel spills nothing.

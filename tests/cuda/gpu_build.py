@@ -89,6 +89,14 @@ class Builder:
         part.rename(made)
         return made
 
+    def compiled(self, source, kind):
+        """None where it does not compile, which is said: programs without it are built all the same."""
+        try:
+            return self.compile(source, kind)
+        except RuntimeError as problem:
+            print(f"gpu_build: {problem}", file=sys.stderr, flush=True)
+            return None
+
     def parts(self, name):
         """(source, kind) of everything in one program."""
         library = [s for r in ("base/*.c", "kernels/*.c", "kernels/reference/*.c", "kernels/cpu/*.c",
@@ -132,16 +140,23 @@ class Builder:
         every = list(dict.fromkeys(p for parts in wanted.values() for p in parts))
         every.sort(key=lambda p: {"gpu": 0, "host": 1, "c": 2}[p[1]])  # the slowest first
         with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
-            objects = dict(zip(every, pool.map(lambda p: self.compile(*p), every)))
-        libraries = self.libraries()
+            objects = dict(zip(every, pool.map(lambda p: self.compiled(*p), every)))
+        libraries, failed = self.libraries(), []
         for name, parts in wanted.items():
             program = self.folder / name
+            if not all(objects[p] for p in parts):
+                failed.append(name)
+                continue
             done = subprocess.run([self.cc, "-o", str(program) + ".part", *(str(objects[p]) for p in parts),
                                    *libraries], cwd=ROOT, text=True, capture_output=True)
             if done.returncode != 0:
-                raise RuntimeError(f"{name}: {done.stderr[-3000:]}")
+                print(f"gpu_build: {name}: {done.stderr[-3000:]}", file=sys.stderr)
+                failed.append(name)
+                continue
             os.replace(str(program) + ".part", program)
             print(f"link {program}", flush=True)
+        if failed:
+            raise RuntimeError(f"not built: {', '.join(failed)}")
 
 
 def main():

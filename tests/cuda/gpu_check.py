@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Everything that a machine with a GPU is asked, in parts that each have their own time, the most
-telling first: build, wrappers alone (writes tests/cuda/wrappers.golden), kernels beside the reference,
-the bench, the vendor's checkers, the bench in full. A part that fails or is cut off stops no other.
+telling first: build, wrappers alone (writes tests/cuda/wrappers.golden), products and attention alone, the
+quick bench, all kernels beside the reference, the bench in full, the vendor's checkers, the bench of other
+paths. A part that fails or is cut off stops no other, nor does a test the next one.
 
 State and logs are kept in one folder after every part, and when the script is told to end, so a second
-call goes on where the first was ended; --again repeats what has an answer. Needs nvcc, gcc, g++ and
+call goes on where the first was ended; --again repeats what has an answer. --copy is for machines that
+hand back few files: summary, golden words, lines of benches and everything in one archive. Needs nvcc, gcc, g++ and
 python3, nothing else. The vendor's checker is compute-sanitizer on the PATH, or what COMPUTE_SANITIZER
 names, the program or its folder; without it these parts are skipped.
 
@@ -17,8 +19,10 @@ import pathlib
 import re
 import shutil
 import signal
+import site
 import subprocess
 import sys
+import tarfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -32,6 +36,7 @@ CHECKED = [("test_cuda_wrappers", "gpu_as_defined"), ("test_cuda", "forced_route
            ("test_cuda_graphs", "*"), ("test_cuda_products", "*"), ("test_cuda_attention", "*")]
 LEFT = "LEFT"  # stands for the seconds after which a program should end by itself
 EACH = "EACH"  # stands for each test of a program: a fault of the GPU poisons its process
+EACH_S = 25  # a test that takes longer hangs
 TOOLS = ["memcheck", "racecheck", "synccheck", "initcheck"]
 
 
@@ -60,25 +65,33 @@ def parts(o, programs):
         return (stem, [[*(["env", f"DBRX_CUDA={variant}"] if variant else []), *command]], seconds)
 
     found = [("device", [["nvidia-smi"], ["nvidia-smi", "-q", "-d", "CLOCK,POWER,ECC"], ["nvcc", "--version"]], 20),
-             ("wrappers", [program("test_cuda_wrappers")], 40),
-             ("kernels", [program("test_cuda", EACH)], 120),
-             ("arrangements", [program("test_cuda_arrangements", EACH)], 40),
+             ("wrappers", [program("test_cuda_wrappers", EACH)], 40),
              ("products", [program("test_cuda_products", EACH)], 60),
              ("attention", [program("test_cuda_attention", EACH)], 60),
+             bench("int4", 75, "--quick"), bench("fp8", 75, "--quick"),
+             ("kernels", [program("test_cuda", EACH)], 120),
              ("graphs", [program("test_cuda_graphs", EACH)], 60),
+             ("arrangements", [program("test_cuda_arrangements", EACH)], 40),
              ("large", [program("test_cuda_large", EACH)], 40),
-             bench("int4", 75, "--quick"), bench("fp8", 75, "--quick")]
+             bench("fp8", 150), bench("int4", 150)]
     for tool in TOOLS:
         found.append((tool, [[checker(), "--tool", tool, "--error-exitcode", "9", "--print-limit", "20",
                               *program(*test)] for test in CHECKED], 60))
-    found += [bench("int4", 150), bench("fp8", 150)]
     # Without warpgroups, and without kernels that overlap: to be read beside them.
     found += [bench(f, 75, "--quick", variant=v) for v in ("tiles", "serial") for f in ("int4", "fp8")]
     return found
 
 
+def library_places():
+    """Where a Python package may have put cuBLASLt."""
+    rooms = [*site.getsitepackages(), site.getusersitepackages(), *sys.path]
+    found = [str(lib.parent) for room in rooms for lib in pathlib.Path(room).glob("nvidia/*/lib/libcublasLt.so.1*")]
+    return list(dict.fromkeys(found))
+
+
 def environment(o):
     env = dict(os.environ)
+    env["LD_LIBRARY_PATH"] = ":".join(p for p in [env.get("LD_LIBRARY_PATH", ""), *library_places()] if p)
     env.pop("DBRX_CUDA_TEST", None)
     if not o.emulate:
         env["DBRX_CUDA_TEST"] = "gpu"
@@ -113,7 +126,10 @@ def expanded(commands):
         if command[-1] != EACH:
             found.append(command)
             continue
-        listed = subprocess.run([*command[:-1], "--list"], text=True, capture_output=True, timeout=10).stdout
+        try:
+            listed = subprocess.run([*command[:-1], "--list"], text=True, capture_output=True, timeout=10).stdout
+        except (OSError, subprocess.TimeoutExpired):
+            listed = ""
         found += [[*command[:-1], test] for test in listed.split()] or [command[:-1]]
     return found
 
@@ -121,12 +137,15 @@ def expanded(commands):
 def run(name, commands, seconds, o):
     begun, ends = time.monotonic(), []
     with open(o.out / f"{name}.log", "w", encoding="utf-8") as log:
-        for command in expanded(commands):
-            left = begun + seconds - time.monotonic()
-            command = [str(max(int(left) - 15, 1)) if word == LEFT else word for word in command]
-            end = one(command, log, left, environment(o)) if left > 1 else "cut off"
-            log.write(f"= {end}\n")
-            ends.append(end)
+        for asked in commands:
+            for command in expanded([asked]):
+                left = begun + seconds - time.monotonic()
+                if asked[-1] == EACH:
+                    left = min(left, EACH_S)
+                command = [str(max(int(left) - 15, 1)) if word == LEFT else word for word in command]
+                end = one(command, log, left, environment(o)) if left > 1 else "cut off"
+                log.write(f"= {end}\n")
+                ends.append(end)
     worst = next((e for kind in ("failed", "cut off", "not there") for e in ends if e.startswith(kind)), "ok")
     return {"end": worst, "all": ends, "seconds": round(time.monotonic() - begun, 1), "at": time.strftime("%F %T")}
 
@@ -161,7 +180,20 @@ def keep(state, o):
     if GOLDEN.exists() and not o.emulate:
         shutil.copy(GOLDEN, o.out / GOLDEN.name)
     if o.copy:
-        shutil.copytree(o.out, o.copy, dirs_exist_ok=True)
+        copy_few(o)
+
+
+def copy_few(o):
+    """What is read first as it is, everything in one archive; whole at any moment."""
+    o.copy.mkdir(parents=True, exist_ok=True)
+    for path in [o.out / "summary.txt", o.out / GOLDEN.name, *o.out.glob("bench-*.jsonl")]:
+        if path.exists() and "-tiles" not in path.name and "-serial" not in path.name:
+            shutil.copy(path, o.copy / path.name)
+    part = o.copy / "all.tar.gz.part"
+    with tarfile.open(part, "w:gz") as archive:
+        for path in sorted(o.out.iterdir()):
+            archive.add(path, path.name)
+    part.rename(o.copy / "all.tar.gz")
 
 
 def build(o, folder):
