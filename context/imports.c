@@ -94,11 +94,25 @@ static status with_ending(struct candidates *c, arena *a, code_index *x, int64_t
     return code;
 }
 
-/* Files at exactly this path, with any ending, or that stand for the folder of this name. */
-static status at_path(struct candidates *c, arena *a, code_index *x, int64_t tree, text path,
-                      double score, error *err)
+/* The name, without its ending, of a file that stands for its folder; NULL: none does. Settings of
+ * projects (JSON, or no file at all) speak for JavaScript and its kin. */
+static const char *stands_for_folder(text from)
 {
-    static const char *const stands_for_folder[] = {"index", "__init__", "mod", "init"};
+    static const char *const names[][2] = {
+        {"Python", "__init__"},  {"Rust", "mod"},  {"Lua", "init"},  {"JavaScript", "index"},
+        {"TypeScript", "index"}, {"TSX", "index"}, {"JSON", "index"}};
+    const struct language *l = language_find(TEXT(""), from);
+    if (!from.size) return "index";
+    for (size_t i = 0; l && i < sizeof names / sizeof *names; i++)
+        if (strcmp(l->name, names[i][0]) == 0) return names[i][1];
+    return NULL;
+}
+
+/* Files at exactly this path, with any ending, or that stand for the folder of this name. */
+static status at_path(struct candidates *c, arena *a, code_index *x, int64_t tree, text from,
+                      text path, double score, error *err)
+{
+    const char *front = stands_for_folder(from);
     struct index_file exact;
     bool found;
     if (c->n) return OK; /* nearer ones */
@@ -106,14 +120,10 @@ static status at_path(struct candidates *c, arena *a, code_index *x, int64_t tre
     if (code == OK && found) candidate_add(c, &exact, score + 1);
     if (found) return code; /* the very file: others of its stem are something else */
     if (code == OK) code = with_ending(c, a, x, tree, path_of_source(path), score, err);
-    for (size_t i = 0; code == OK && i < sizeof stands_for_folder / sizeof *stands_for_folder;
-         i++) {
-        const char *at =
-            arena_print(a, "%.*s/%s", (int)path.size, path.bytes, stands_for_folder[i]);
-        code = at ? with_ending(c, a, x, tree, text_of(at), score, err)
-                  : fail(err, ERR_MEMORY, "no memory for a path");
-    }
-    return code;
+    if (code != OK || !front) return code;
+    const char *at = arena_print(a, "%.*s/%s", (int)path.size, path.bytes, front);
+    return at ? with_ending(c, a, x, tree, text_of(at), score, err)
+              : fail(err, ERR_MEMORY, "no memory for a path");
 }
 
 /* Without its last ending, so that "a/b.h" and "a/b" end alike. */
@@ -183,9 +193,9 @@ static status resolve(struct candidates *c, arena *a, code_index *x, int64_t tre
     bool explicitly = dots || text_starts(module, TEXT("./")) || text_starts(module, TEXT("../"));
     status code = OK;
     if (path_join_put(&joined, path_folder(from), buffer_text(&relative)) && joined.size)
-        code = at_path(c, a, x, tree, buffer_text(&joined), 40, err);
+        code = at_path(c, a, x, tree, from, buffer_text(&joined), 40, err);
     if (code == OK && !explicitly && parts.size) {
-        code = at_path(c, a, x, tree, parts, 30, err);
+        code = at_path(c, a, x, tree, from, parts, 30, err);
         size_t n = parts_count(parts);
         if (code == OK && c->n == 0 && n <= PARTS_MAX)
             code = at_end(c, a, x, tree, from, parts, n, 10, err);

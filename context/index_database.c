@@ -135,9 +135,12 @@ static const char *const statements[N_INDEX_SQL] = {
                             " LIMIT 200",
     [SQL_BLOB_SYMBOLS] = "SELECT name, kind, signature, line, from_byte, to_byte"
                          " FROM symbols WHERE blob = ?1 ORDER BY from_byte LIMIT ?2",
+    [SQL_BLOB_SYMBOLS_COUNT] = "SELECT n_symbols FROM blobs WHERE id = ?1",
     [SQL_BLOB_IMPORTS] = "SELECT module, name FROM imports WHERE blob = ?1 LIMIT 100",
     [SQL_BLOB_MODULES] = "SELECT module, max(onward) FROM imports WHERE blob = ?1 GROUP BY module"
                          " LIMIT 100",
+    [SQL_BLOB_NAMES] = "SELECT module, onward, name FROM imports WHERE blob = ?1 LIMIT 1000",
+    [SQL_BLOB_IS] = "SELECT 1 FROM blobs WHERE id = ?1 AND state = ?2 AND oid = ?3",
     [SQL_TERM] = "SELECT doc FROM temp.terms WHERE term = lower(?1)",
     [SQL_FILES_LIKE] = "SELECT f.path, f.blob, w.rank FROM (SELECT rowid, rank FROM words"
                        " WHERE words MATCH ?2 ORDER BY rank LIMIT ?3) w"

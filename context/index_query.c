@@ -19,6 +19,15 @@ status index_tree(int64_t *out, code_index *x, text root, error *err)
     return code;
 }
 
+status index_read_begin(code_index *x, error *err)
+{
+    return sqlite3_exec(x->db, "BEGIN", NULL, NULL, NULL) == SQLITE_OK
+               ? OK
+               : index_fail(x, "begin to read", err);
+}
+
+void index_read_end(code_index *x) { sqlite3_exec(x->db, "COMMIT", NULL, NULL, NULL); }
+
 status index_version(int64_t *out, code_index *x, error *err)
 {
     bool found = false;
@@ -61,14 +70,27 @@ status index_definitions(struct index_symbols *out, arena *a, code_index *x, tex
     return code == OK && a->failed ? fail(err, ERR_MEMORY, "no memory for places") : code;
 }
 
+static status symbols_count(size_t *n, code_index *x, int64_t blob, error *err)
+{
+    bool found;
+    sqlite3_stmt *s = SQL_WITH(x, SQL_BLOB_SYMBOLS_COUNT, blob);
+    status code = index_step(x, s, &found, err);
+    *n = code == OK && found ? (size_t)sqlite3_column_int64(s, 0) : 0;
+    sqlite3_reset(s);
+    return code;
+}
+
 status index_symbols_of(struct index_symbols *out, arena *a, code_index *x, int64_t blob,
                         size_t n_max, error *err)
 {
     bool found = true;
+    size_t n;
+    status code = symbols_count(&n, x, blob, err);
+    if (code != OK) return code;
+    if (n < n_max) n_max = n;
     *out = (struct index_symbols){arena_take(a, n_max, sizeof *out->symbols), 0};
     if (!out->symbols) return fail(err, ERR_MEMORY, "no memory for %zu symbols", n_max);
     sqlite3_stmt *s = SQL_WITH(x, SQL_BLOB_SYMBOLS, blob, (int64_t)n_max);
-    status code = OK;
     while (code == OK && out->n < n_max) {
         code = index_step(x, s, &found, err);
         if (code != OK || !found) break;
@@ -80,25 +102,48 @@ status index_symbols_of(struct index_symbols *out, arena *a, code_index *x, int6
     return code == OK && a->failed ? fail(err, ERR_MEMORY, "no memory for symbols") : code;
 }
 
-enum { FILES_MAX = 200, IMPORTS_MAX = 100 }; /* the statements' own limits */
+enum { FILES_MAX = 200, IMPORTS_MAX = 100, NAMED_MAX = 1000 }; /* the statements' own limits */
+
+/* Rows of module, onward and, where it is asked for, name. */
+static status imports_read(struct tag_import **out, size_t *n, arena *a, code_index *x,
+                           sqlite3_stmt *s, size_t n_max, error *err)
+{
+    bool found = true, named = sqlite3_column_count(s) > 2;
+    status code = OK;
+    *n = 0;
+    *out = arena_take(a, n_max, sizeof **out);
+    if (!*out) code = fail(err, ERR_MEMORY, "no memory for imports");
+    while (code == OK && *n < n_max) {
+        code = index_step(x, s, &found, err);
+        if (code != OK || !found) break;
+        (*out)[(*n)++] = (struct tag_import){.module = column_bytes(a, s, 0),
+                                             .onward = sqlite3_column_int64(s, 1) != 0,
+                                             .name = named ? column_bytes(a, s, 2) : TEXT("")};
+    }
+    sqlite3_reset(s);
+    return code == OK && a->failed ? fail(err, ERR_MEMORY, "no memory for imports") : code;
+}
 
 status index_imports_of(struct tag_import **out, size_t *n, arena *a, code_index *x, int64_t blob,
                         error *err)
 {
-    bool found = true;
-    status code = OK;
-    *n = 0;
-    *out = arena_take(a, IMPORTS_MAX, sizeof **out);
-    if (!*out) return fail(err, ERR_MEMORY, "no memory for imports");
-    sqlite3_stmt *s = SQL_WITH(x, SQL_BLOB_MODULES, blob);
-    while (code == OK && *n < IMPORTS_MAX) {
-        code = index_step(x, s, &found, err);
-        if (code != OK || !found) break;
-        (*out)[(*n)++] = (struct tag_import){.module = column_bytes(a, s, 0),
-                                             .onward = sqlite3_column_int64(s, 1) != 0};
-    }
+    return imports_read(out, n, a, x, SQL_WITH(x, SQL_BLOB_MODULES, blob), IMPORTS_MAX, err);
+}
+
+status index_imports_named(struct tag_import **out, size_t *n, arena *a, code_index *x,
+                           int64_t blob, error *err)
+{
+    return imports_read(out, n, a, x, SQL_WITH(x, SQL_BLOB_NAMES, blob), NAMED_MAX, err);
+}
+
+status index_blob_is(bool *out, code_index *x, int64_t blob, text content, error *err)
+{
+    struct blob_id id = blob_id_of(content);
+    sqlite3_stmt *s = SQL_WITH(x, SQL_BLOB_IS, blob, BLOB_TAGS);
+    bind_bytes(s, 3, (text){(const char *)id.bytes, sizeof id.bytes});
+    status code = index_step(x, s, out, err);
     sqlite3_reset(s);
-    return code == OK && a->failed ? fail(err, ERR_MEMORY, "no memory for imports") : code;
+    return code;
 }
 
 status index_names_used(text *out, arena *a, code_index *x, int64_t blob, error *err)

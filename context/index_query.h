@@ -15,6 +15,10 @@ status index_open_reading(code_index **out, const char *database, error *err);
 /* The number of the tree whose root this is; ERR_IO when the index does not know it. */
 status index_tree(int64_t *out, code_index *x, text root, error *err);
 
+/* Between the two all questions are about one state, and each costs less. */
+status index_read_begin(code_index *x, error *err);
+void index_read_end(code_index *x);
+
 /* A number that changes whenever another connection has written. */
 status index_version(int64_t *out, code_index *x, error *err);
 
@@ -61,6 +65,13 @@ status index_symbols_of(struct index_symbols *out, arena *a, code_index *x, int6
 /* The modules that one content imports, each once and without names: at most 100. */
 status index_imports_of(struct tag_import **out, size_t *n, arena *a, code_index *x, int64_t blob,
                         error *err);
+
+/* All that one content imports, as tags_read said it, by module and name: at most 1,000. */
+status index_imports_named(struct tag_import **out, size_t *n, arena *a, code_index *x,
+                           int64_t blob, error *err);
+
+/* Whether the blob is this content, and its tags are known. */
+status index_blob_is(bool *out, code_index *x, int64_t blob, text content, error *err);
 
 /* The names that one content uses, by lines. */
 status index_names_used(text *out, arena *a, code_index *x, int64_t blob, error *err);

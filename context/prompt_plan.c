@@ -12,7 +12,9 @@
 
 enum {
     SCORE_LEAST_SHARE = 30, /* of the best: less is noise */
-    WHOLE_SHARE = 8         /* of the budget: a larger definition is shown by its head */
+    WHOLE_SHARE = 8,        /* of the budget: a larger definition is shown by its head */
+    WINDOWS_ABOVE = 1000,   /* tokens: definitions have these before similar lines have any, ... */
+    WINDOWS_SHARE = 50      /* ... and then these have so many percent */
 };
 
 static void block_free(struct plan_block *b)
@@ -127,13 +129,15 @@ static status block_make(struct plan_block *b, struct unit_cache *c, text path, 
 /* What showing an excerpt is worth: much for the first ones, little for the many that follow. */
 static double worth(const struct excerpt *e) { return e->score * e->score; }
 
+static bool is_window(const struct excerpt *e) { return e->source == SOURCE_SIMILAR; }
+
 /* One plan under construction: blocks in the order of their best excerpts. */
 struct packing {
     struct prompt_plan *plan;
     const struct prompt_plan *before; /* its kept blocks show already ... */
     const bool *kept;
     struct unit_cache *units;
-    size_t used, budget_tokens;
+    size_t used, used_by_windows, budget_tokens;
     const struct excerpt **signatures; /* [n_signatures] chosen, with the block of their file */
     size_t *owners, n_signatures;
     double value;
@@ -150,7 +154,7 @@ static bool is_shown(const struct packing *k, const struct excerpt *e)
 static struct plan_block *block_begin(struct packing *k, const struct excerpt *e)
 {
     struct plan_block *b = &k->plan->blocks[k->plan->n++];
-    *b = (struct plan_block){.reason = e->reason, .score = e->score};
+    *b = (struct plan_block){.reason = e->reason, .score = e->score, .is_window = is_window(e)};
     return b;
 }
 
@@ -165,14 +169,14 @@ static size_t frame_tokens(struct packing *k, text path)
     return n;
 }
 
-static status signature_add(struct packing *k, const struct excerpt *e)
+static status signature_add(struct packing *k, const struct excerpt *e, size_t limit)
 {
     text line = e->line ? e->head : e->content;
     size_t i = 0, n = unit_cache_count(k->units, line);
     struct prompt_plan *p = k->plan;
     while (i < p->n && !(p->blocks[i].line == 0 && text_equal(p->blocks[i].path, e->path))) i++;
     if (i == p->n) n += frame_tokens(k, e->path);
-    if (k->used + n > k->budget_tokens || (i == p->n && p->n == PLAN_BLOCKS_MAX)) return OK;
+    if (k->used + n > limit || (i == p->n && p->n == PLAN_BLOCKS_MAX)) return OK;
     if (i == p->n) block_begin(k, e)->path = e->path;
     p->blocks[i].value += worth(e);
     k->signatures[k->n_signatures] = e;
@@ -182,7 +186,7 @@ static status signature_add(struct packing *k, const struct excerpt *e)
     return OK;
 }
 
-static status lines_add(struct packing *k, const struct excerpt *e)
+static status lines_add(struct packing *k, const struct excerpt *e, size_t limit)
 {
     if (k->plan->n == PLAN_BLOCKS_MAX) return OK;
     struct plan_block *b = block_begin(k, e);
@@ -192,10 +196,11 @@ static status lines_add(struct packing *k, const struct excerpt *e)
     if (code == OK && e->head.size && b->n_tokens > k->budget_tokens / WHOLE_SHARE) {
         block_free(b);
         k->plan->n--;
-        return signature_add(k, e);
+        return signature_add(k, e, limit);
     }
-    if (code == OK && k->used + b->n_tokens <= k->budget_tokens) {
+    if (code == OK && k->used + b->n_tokens <= limit) {
         k->used += b->n_tokens;
+        k->used_by_windows += b->is_window ? b->n_tokens : 0;
         k->value += b->value = worth(e);
         return OK;
     }
@@ -234,20 +239,47 @@ static status signatures_make(struct packing *k, size_t i)
     return code;
 }
 
-static status excerpts_add(struct packing *k, const struct excerpt *excerpts, size_t n)
+/* Of a plan's tokens, those that similar lines have: in a small one what the lines use says more. */
+static size_t windows_budget(size_t budget_tokens)
+{
+    return budget_tokens > WINDOWS_ABOVE ? (budget_tokens - WINDOWS_ABOVE) / 100 * WINDOWS_SHARE
+                                         : 0;
+}
+
+/* Those of one kind that fit below `limit`; `done` are in the plan. */
+static status kind_add(struct packing *k, const struct excerpt *excerpts, size_t n, bool windows,
+                       size_t limit, bool *done)
 {
     status code = OK;
     for (size_t i = 0; code == OK && i < n; i++) {
         const struct excerpt *e = &excerpts[i];
-        if (e->score * SCORE_LEAST_SHARE < excerpts[0].score) break;
-        if (prompt_backticks(e->content) >= PROMPT_FENCE_MAX) continue;
-        if (is_shown(k, e))
+        size_t used = k->used;
+        if (done[i] || is_window(e) != windows) continue;
+        if (is_shown(k, e)) {
             k->value += worth(e);
-        else if (e->line)
-            code = lines_add(k, e);
-        else
-            code = signature_add(k, e);
+            done[i] = true;
+            continue;
+        }
+        code = e->line ? lines_add(k, e, limit) : signature_add(k, e, limit);
+        done[i] = k->used > used;
     }
+    return code;
+}
+
+static status excerpts_add(struct packing *k, const struct excerpt *excerpts, size_t n, bool *done)
+{
+    size_t windows = windows_budget(k->budget_tokens), n_kept = n;
+    for (size_t i = 0; i < n; i++) {
+        bool noise = excerpts[i].score * SCORE_LEAST_SHARE < excerpts[0].score;
+        if (noise && n_kept > i) n_kept = i;
+        done[i] = prompt_backticks(excerpts[i].content) >= PROMPT_FENCE_MAX;
+    }
+    size_t left = windows > k->used_by_windows ? windows - k->used_by_windows : 0;
+    status code = kind_add(k, excerpts, n_kept, false, k->budget_tokens - left, done);
+    size_t end = k->used + left < k->budget_tokens ? k->used + left : k->budget_tokens;
+    if (code == OK) code = kind_add(k, excerpts, n_kept, true, end, done);
+    if (code == OK) code = kind_add(k, excerpts, n_kept, false, k->budget_tokens, done);
+    if (code == OK) code = kind_add(k, excerpts, n_kept, true, k->budget_tokens, done);
     for (size_t i = 0; code == OK && i < k->plan->n; i++)
         if (!k->plan->blocks[i].line) code = signatures_make(k, i);
     return code;
@@ -264,9 +296,14 @@ static status plan_pack(struct prompt_plan *out, double *value, const struct pro
     k.budget_tokens = budget_tokens;
     k.signatures = arena_take(&memory, n + 1, sizeof *k.signatures);
     k.owners = arena_take(&memory, n + 1, sizeof *k.owners);
-    for (size_t i = 0; i < before->n; i++) k.used += kept[i] ? before->blocks[i].n_tokens : 0;
+    bool *done = arena_take(&memory, n + 1, sizeof *done);
+    for (size_t i = 0; i < before->n; i++) {
+        size_t n_tokens = kept[i] ? before->blocks[i].n_tokens : 0;
+        k.used += n_tokens;
+        k.used_by_windows += before->blocks[i].is_window ? n_tokens : 0;
+    }
     status code = memory.failed ? fail(err, ERR_MEMORY, "prompt: no memory for a plan")
-                                : excerpts_add(&k, excerpts, n);
+                                : excerpts_add(&k, excerpts, n, done);
     if (code != OK) prompt_plan_free(out);
     arena_reset(&memory);
     *value = k.value;
@@ -344,7 +381,8 @@ status prompt_plan_propose(bool *changed, struct prompt_plan *p, struct unit_cac
                            error *err)
 {
     struct prompt_plan all, best;
-    bool wrong[PLAN_BLOCKS_MAX], keep_all[PLAN_BLOCKS_MAX], keep_best[PLAN_BLOCKS_MAX];
+    bool wrong[PLAN_BLOCKS_MAX] = {false}, keep_all[PLAN_BLOCKS_MAX] = {false},
+         keep_best[PLAN_BLOCKS_MAX] = {false};
     double value, value_all, value_best;
     bool was_false = plan_refresh(p, wrong, &value, excerpts, n);
     bool must = was_false || plan_tokens(p) > budget_tokens;

@@ -20,6 +20,7 @@ struct plan_block {
     text path, shown; /* shown: heading, fence and content as they stand in the prompt */
     text content;     /* lines [line, line + n_lines), or with line 0 a signature a line */
     const char *reason;
+    bool is_window; /* lines that are like those around the gap, not what these use */
     uint32_t line, n_lines;
     size_t n_tokens, n_backticks; /* the longest run in the content */
     double score;                 /* the best of its excerpts when last proposed; 0: none was */

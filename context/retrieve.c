@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/memory.h"
-#include "context/exclude.h"
 #include "context/retrieve_private.h"
 #include "context/tree_file.h"
 
@@ -19,7 +18,9 @@ enum {
     LINES_LEFT_MIN = 3,      /* of an excerpt of which the rest stands already in another */
     TAGS_CHANGED_MAX = 2048, /* a document may change by so much before it is parsed again */
     TAGS_USED_MAX = 200,
-    DEFINITIONS_MAX = 24 /* of one name */
+    OWN_SYMBOLS_MAX = 20000, /* of the document */
+    DEFINITIONS_MAX = 24,    /* of one name */
+    FUSION_SLOTS = 4096      /* more than twice what all sources find */
 };
 
 struct source {
@@ -33,7 +34,7 @@ static const struct source sources[N_RETRIEVE_SOURCES] = {
     [SOURCE_IMPORT] = {"import", 0.8, imports_find},
     [SOURCE_KIN] = {"kin", 0.6, kin_find},
     [SOURCE_TOGETHER] = {"together", 0.4, together_find},
-    [SOURCE_USAGE] = {"usage", 0.6, usage_find},
+    [SOURCE_USAGE] = {"usage", 0.4, usage_find},
     [SOURCE_REPORTED] = {"reported", 2.0, reported_find},
     [SOURCE_RECENT] = {"recent", 0.6, recent_find},
     [SOURCE_SIMILAR] = {"similar", 0.5, similar_find},
@@ -41,13 +42,15 @@ static const struct source sources[N_RETRIEVE_SOURCES] = {
 
 const char *retrieve_source_name(enum retrieve_source source) { return sources[source].name; }
 
+static status no_memory(error *err) { return fail(err, ERR_MEMORY, "no memory for retrieval"); }
+
 status retriever_open(retriever **out, const char *database, const char *root, error *err)
 {
     retriever *r = memory_take(1, sizeof *r);
     *out = NULL;
-    if (!r) return fail(err, ERR_MEMORY, "no memory for retrieval");
+    if (!r) return no_memory(err);
     r->root = memory_copy(root, strlen(root));
-    status code = r->root ? OK : fail(err, ERR_MEMORY, "no memory for retrieval");
+    status code = r->root ? OK : no_memory(err);
     if (code == OK) code = index_open_reading(&r->index, database, err);
     if (code == OK) code = index_tree(&r->tree, r->index, text_of(root), err);
     if (code == OK) code = tagger_open(&r->tagger, err);
@@ -96,35 +99,107 @@ static bool may_import(text lines)
     return false;
 }
 
+/* How many bytes they have in common at the beginning, and at the end. */
+static void differences(text a, text b, size_t *begin, size_t *end)
+{
+    size_t least = a.size < b.size ? a.size : b.size;
+    *begin = text_common(a, b);
+    *end = 0;
+    while (*end < least - *begin && a.bytes[a.size - 1 - *end] == b.bytes[b.size - 1 - *end])
+        (*end)++;
+}
+
 /* Whether tags of the one still say what the other has: little is different between a common beginning
  * and a common end, and no import. */
 static bool is_near(text a, text b)
 {
-    size_t least = a.size < b.size ? a.size : b.size, most = a.size + b.size - least;
-    size_t begin = text_common(a, b), end = 0;
-    while (end < least - begin && a.bytes[a.size - 1 - end] == b.bytes[b.size - 1 - end]) end++;
+    size_t most = a.size > b.size ? a.size : b.size, begin, end;
+    differences(a, b, &begin, &end);
     if (most - begin - end > TAGS_CHANGED_MAX) return false;
     return most == begin + end || (!may_import(whole_lines(a, begin, a.size - end)) &&
                                    !may_import(whole_lines(b, begin, b.size - end)));
+}
+
+/* And what stands in the lines that the file on disk has otherwise. */
+static status changed_tags_add(struct document_tags *d, struct retrieval *t, text disk)
+{
+    text now = buffer_text(&d->content);
+    size_t begin, end;
+    struct tags more, *tags = &d->tags;
+    if (is_near(disk, now)) return OK;
+    differences(disk, now, &begin, &end);
+    text lines = whole_lines(now, begin, now.size - end);
+    begin = (size_t)(lines.bytes - now.bytes);
+    status code = tags_read_outline(&more, t->r->tagger, t->language, now, t->q->document.tree,
+                                    begin, begin + lines.size, t->err);
+    if (code == ERR_LIMIT) code = OK;
+    size_t n = more.n_definitions, n_imports = more.n_imports;
+    struct tag *definitions =
+        arena_take(&tags->memory, n + tags->n_definitions, sizeof *definitions);
+    struct tag_import *imports =
+        arena_take(&tags->memory, n_imports + tags->n_imports, sizeof *imports);
+    if (code == OK && (!definitions || !imports)) code = no_memory(t->err);
+    if (code == OK) {
+        for (size_t i = 0; i < n; i++) definitions[i] = more.definitions[i];
+        for (size_t i = 0; i < n_imports; i++) imports[i] = more.imports[i];
+        for (size_t i = 0; i < tags->n_definitions; i++) definitions[n++] = tags->definitions[i];
+        for (size_t i = 0; i < tags->n_imports; i++) imports[n_imports++] = tags->imports[i];
+        tags->definitions = definitions, tags->n_definitions = n;
+        tags->imports = imports, tags->n_imports = n_imports;
+    }
+    tags_free(&more); /* names lie in the content */
+    return code;
+}
+
+/* What the index says of the file as it is on disk; *there: it knows it. */
+static status tags_from_index(bool *there, struct document_tags *d, struct retrieval *t, text *disk)
+{
+    struct index_symbols symbols;
+    struct index_file file;
+    struct tags *tags = &d->tags;
+    arena *a = &tags->memory;
+    text path = t->q->document.path;
+    status code = index_file_at(&file, there, t->memory, t->r->index, t->r->tree, path, t->err);
+    *disk = code == OK && *there ? retrieval_content(t, path) : TEXT("");
+    *there = disk->size > 0;
+    if (*there) code = index_blob_is(there, t->r->index, file.blob, *disk, t->err);
+    if (code != OK || !*there) return code;
+    code = index_symbols_of(&symbols, a, t->r->index, file.blob, OWN_SYMBOLS_MAX, t->err);
+    if (code == OK)
+        code = index_imports_named(&tags->imports, &tags->n_imports, a, t->r->index, file.blob,
+                                   t->err);
+    tags->definitions = code == OK ? arena_take(a, symbols.n, sizeof *tags->definitions) : NULL;
+    if (!tags->definitions) return code != OK ? code : no_memory(t->err);
+    for (size_t i = 0; i < symbols.n; i++) tags->definitions[i].name = symbols.symbols[i].name;
+    tags->n_definitions = symbols.n;
+    return OK;
+}
+
+static status tags_from_parse(struct document_tags *d, struct retrieval *t)
+{
+    status code = tags_read_outline(&d->tags, t->r->tagger, t->language, buffer_text(&d->content),
+                                    t->q->document.tree, 0, d->content.size, t->err);
+    return code == ERR_LIMIT ? OK : code; /* what was found in time */
 }
 
 static status document_tags_refresh(struct retrieval *t)
 {
     struct document_tags *d = &t->r->document;
     const struct document_view *v = &t->q->document;
-    const struct language *language = language_of_document(v);
     if (d->there && text_equal(buffer_text(&d->path), v->path) && ++d->n_used < TAGS_USED_MAX &&
         is_near(buffer_text(&d->content), v->content))
         return OK;
     document_tags_free(d);
-    if (!tagger_knows(language)) return OK;
+    if (!tagger_knows(t->language)) return OK;
+    text disk;
     buffer_put_text(&d->path, v->path);
     buffer_put_text(&d->content, v->content);
-    if (d->path.failed || d->content.failed)
-        return fail(t->err, ERR_MEMORY, "no memory for the document's tags");
-    status code = tags_read(&d->tags, t->r->tagger, language, buffer_text(&d->content), t->err);
+    status code = d->path.failed || d->content.failed ? no_memory(t->err)
+                                                      : tags_from_index(&d->there, d, t, &disk);
+    if (code == OK) code = d->there ? changed_tags_add(d, t, disk) : tags_from_parse(d, t);
     d->there = true;
-    return code == ERR_LIMIT ? OK : code; /* what was found in time */
+    if (code != OK) document_tags_free(d);
+    return code;
 }
 
 static text text_keep(arena *a, text t)
@@ -175,35 +250,13 @@ bool retrieval_late(struct retrieval *t)
     return t->cut;
 }
 
-/* Languages that can use each other's definitions. */
-static int family(const struct language *l)
-{
-    static const char *const families[][4] = {{"C", "C++", "CUDA", NULL},
-                                              {"JavaScript", "TypeScript", "TSX", NULL}};
-    for (int i = 0; l && i < 2; i++)
-        for (int k = 0; families[i][k]; k++)
-            if (strcmp(l->name, families[i][k]) == 0) return i;
-    return -1;
-}
-
-bool is_kindred(const struct retrieval *t, text path)
-{
-    const struct language *l = language_find(TEXT(""), path);
-    return l == t->language || (family(l) >= 0 && family(l) == family(t->language));
-}
-
-bool is_document(const struct retrieval *t, text path)
-{
-    return text_equal(path, t->q->document.path);
-}
-
 text retrieval_content(struct retrieval *t, text path)
 {
     struct file_stamp stamp;
     error ignored;
     buffer read = {0};
     text content = TEXT("");
-    if (exclude_reason(path)) return content;
+    if (is_excluded(t, path)) return content;
     for (size_t i = 0; i < t->q->n_open; i++)
         if (text_equal(t->q->open[i].path, path)) return t->q->open[i].content;
     if (tree_file_read(&read, &stamp, t->r->root, path, INDEX_FILE_MAX, &ignored) == OK &&
@@ -292,26 +345,52 @@ static int compare_candidates(const void *a, const void *b)
 }
 
 /* One list of all sources; what several of them found has the sum. */
-static size_t fuse(struct candidate *all, enum retrieve_source *by, struct retrieval *t)
+struct fusion {
+    struct candidate *all;
+    enum retrieve_source *by;
+    size_t n;
+    uint16_t slots[FUSION_SLOTS]; /* of definitions, by place: index + 1 */
+    uint16_t lines[FUSION_SLOTS]; /* [n_lines] of lines: they may overlap */
+    size_t n_lines;
+};
+
+/* Where the candidate is, or where it is to be noted. */
+static uint16_t *fusion_place(struct fusion *f, const struct candidate *c)
 {
-    size_t n = 0;
+    if (!c->symbol) {
+        size_t i = 0;
+        while (i < f->n_lines && !is_same(&f->all[f->lines[i] - 1], c)) i++;
+        return &f->lines[i];
+    }
+    size_t i = (text_hash(c->symbol->name) ^ c->symbol->from) % FUSION_SLOTS;
+    while (f->slots[i] && !is_same(&f->all[f->slots[i] - 1], c)) i = (i + 1) % FUSION_SLOTS;
+    return &f->slots[i];
+}
+
+static void fusion_add(struct fusion *f, const struct candidate *c, enum retrieve_source source)
+{
+    uint16_t *place = fusion_place(f, c);
+    if (*place) {
+        f->all[*place - 1].score += c->score;
+        return;
+    }
+    f->by[f->n] = source;
+    f->all[f->n] = *c;
+    *place = (uint16_t)++f->n;
+    f->n_lines += !c->symbol;
+}
+
+static void fuse(struct fusion *f, struct retrieval *t)
+{
     for (size_t s = 0; s < N_RETRIEVE_SOURCES; s++) {
         struct candidates *c = &t->found[s];
         qsort(c->items, c->n, sizeof *c->items, compare_candidates);
         for (size_t i = 0; i < c->n; i++) {
             struct candidate one = c->items[i];
             one.score = sources[s].weight * RANK_HALF / (double)(RANK_HALF + i);
-            size_t k = 0;
-            while (k < n && !is_same(&all[k], &one)) k++;
-            if (k < n) {
-                all[k].score += one.score;
-                continue;
-            }
-            by[n] = (enum retrieve_source)s;
-            all[n++] = one;
+            fusion_add(f, &one, (enum retrieve_source)s);
         }
     }
-    return n;
 }
 
 static bool overlaps(const struct excerpts *out, text path, uint32_t line, uint32_t n_lines)
@@ -418,34 +497,36 @@ struct ranked {
 static status excerpts_make(struct excerpts *out, struct retrieval *t)
 {
     const size_t room = N_RETRIEVE_SOURCES * CANDIDATES_EACH_MAX;
-    struct candidate *all = arena_take(t->memory, room, sizeof *all);
+    struct fusion *f = arena_take(t->memory, 1, sizeof *f);
     struct ranked *ranked = arena_take(t->memory, room, sizeof *ranked);
-    enum retrieve_source *by = arena_take(t->memory, room, sizeof *by);
     out->items = arena_take(t->memory, room, sizeof *out->items);
-    if (t->memory->failed) return fail(t->err, ERR_MEMORY, "no memory for excerpts");
-    size_t n = fuse(all, by, t), n_whole = 0;
-    for (size_t i = 0; i < n; i++) ranked[i] = (struct ranked){all[i], by[i]};
-    qsort(ranked, n, sizeof *ranked, compare_candidates);
-    for (size_t i = 0; i < n; i++) {
+    if (!f) return no_memory(t->err);
+    f->all = arena_take(t->memory, room, sizeof *f->all);
+    f->by = arena_take(t->memory, room, sizeof *f->by);
+    if (t->memory->failed) return no_memory(t->err);
+    fuse(f, t);
+    size_t n_whole = 0;
+    for (size_t i = 0; i < f->n; i++) ranked[i] = (struct ranked){f->all[i], f->by[i]};
+    qsort(ranked, f->n, sizeof *ranked, compare_candidates);
+    for (size_t i = 0; i < f->n; i++) {
         struct candidate *c = &ranked[i].candidate;
-        if (!exclude_reason(c->path) && !is_shown(out, c) && (c->symbol || is_left(c, out)))
+        if (!is_excluded(t, c->path) && !is_shown(out, c) && (c->symbol || is_left(c, out)))
             excerpt_put(out, t, c, ranked[i].source, &n_whole);
     }
-    return t->memory->failed ? fail(t->err, ERR_MEMORY, "no memory for excerpts") : OK;
+    return t->memory->failed ? no_memory(t->err) : OK;
 }
 
 static status retrieve_run(struct excerpts *out, struct retrieval *t)
 {
-    t->language = language_of_document(&t->q->document);
-    status code = document_tags_refresh(t);
-    if (code == OK) code = definitions_begin(t);
+    status code = definitions_begin(t);
+    if (code == OK) code = document_tags_refresh(t);
     if (code == OK) code = names_find(t);
     if (code == OK) code = imported_find(t);
     for (size_t s = 0; code == OK && s < N_RETRIEVE_SOURCES && !retrieval_late(t); s++) {
-        int64_t from_us = clock_us();
+        int64_t from_us = clock_thread_us();
         if (t->q->without >> s & 1) continue;
         code = sources[s].find(t);
-        out->source_us[s] = clock_us() - from_us;
+        out->source_us[s] = clock_thread_us() - from_us;
     }
     if (code == OK) code = excerpts_make(out, t);
     out->cut = t->cut;
@@ -457,13 +538,18 @@ status retrieve(struct excerpts *out, retriever *r, const struct retrieve_reques
 {
     *out = (struct excerpts){0};
     struct retrieval *t = memory_take(1, sizeof *t);
-    if (!t) return fail(err, ERR_MEMORY, "no memory for retrieval");
+    if (!t) return no_memory(err);
     t->r = r;
     t->q = request;
     t->memory = &out->memory;
     t->err = err;
     t->deadline_us = request->time_us ? clock_us() + request->time_us : 0;
-    status code = retrieve_run(out, t);
+    t->language = language_of_document(&request->document);
+    status code = index_read_begin(r->index, err);
+    if (code == OK) {
+        code = retrieve_run(out, t);
+        index_read_end(r->index);
+    }
     memory_free(t);
     return code;
 }

@@ -81,8 +81,8 @@ struct excerpt {
 struct excerpts {
     struct excerpt *items; /* best first; they do not overlap */
     size_t n;
-    int64_t source_us[N_RETRIEVE_SOURCES];
-    bool cut; /* the time was over, or it was cancelled */
+    int64_t source_us[N_RETRIEVE_SOURCES]; /* processor time of each */
+    bool cut;                              /* the time was over, or it was cancelled */
     arena memory;
 };
 

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "context/exclude.h"
 #include "context/path_text.h"
 #include "context/retrieve_private.h"
 
@@ -50,7 +49,7 @@ static status file_add(struct retrieval *t, const struct index_file *file, doubl
                        int n_steps)
 {
     struct document_tags *d = &t->r->document;
-    if (is_document(t, file->path) || !is_kindred(t, file->path) || exclude_reason(file->path) ||
+    if (is_document(t, file->path) || !is_kindred(t, file->path) || is_excluded(t, file->path) ||
         d->n_imported == FILES_MAX)
         return OK;
     for (size_t i = 0; i < d->n_imported; i++)
@@ -192,7 +191,7 @@ status together_files_find(struct retrieval *t)
                                        t->q->document.path, TOGETHER_MAX, t->err);
     for (size_t i = 0; code == OK && i < files.n; i++) {
         const struct index_file *file = &files.files[i];
-        if (!is_kindred(t, file->path) || exclude_reason(file->path)) continue;
+        if (!is_kindred(t, file->path) || is_excluded(t, file->path)) continue;
         struct imported_file *f = &d->together[d->n_together++];
         *f = (struct imported_file){.path = file->path, .score = file->score};
         code = symbols_read(t, f, file->blob);
@@ -226,7 +225,7 @@ status kin_names_find(struct retrieval *t)
     for (size_t i = 0; code == OK && i < files.n && n < KIN_FILES_MAX && !retrieval_late(t); i++) {
         const struct index_file *file = &files.files[i];
         if (!text_equal(path_folder(file->path), folder) || is_document(t, file->path) ||
-            !is_kindred(t, file->path) || exclude_reason(file->path))
+            !is_kindred(t, file->path) || is_excluded(t, file->path))
             continue;
         n++;
         code = kin_add(f, t, file);

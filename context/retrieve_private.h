@@ -11,7 +11,9 @@ enum {
     NAMES_MAX = 320, /* of the document, looked up in the index */
     DEFINITIONS_CACHED_MAX = 4096,
     CANDIDATES_EACH_MAX = 160, /* of one source */
-    WINDOWS_MAX = 8,
+    WINDOWS_MAX = 64,
+    PATHS_KNOWN_MAX = 1024,
+    PATHS_TRIED_MAX = 16,
     IMPORT_FILES_MAX = 3 /* of one import */
 };
 
@@ -117,6 +119,13 @@ struct candidates {
     size_t n, worst;
 };
 
+/* What is found out once about a path (retrieve_paths.c). */
+struct known_path {
+    text path;
+    bool excluded, kindred;
+    double weight; /* 0: nobody asked */
+};
+
 struct retrieval {
     retriever *r;
     const struct retrieve_request *q;
@@ -129,6 +138,7 @@ struct retrieval {
     struct candidate windows[WINDOWS_MAX]; /* similar lines, best first */
     size_t n_windows;
     bool windows_there;
+    struct known_path paths[PATHS_KNOWN_MAX];
     arena *memory;
     int64_t deadline_us; /* 0: none */
     bool cut;
@@ -172,9 +182,15 @@ status name_put(struct retrieval *t, enum retrieve_source source, const struct n
 bool is_private(const struct index_symbol *s);
 
 /* The document's own language, or one whose definitions it can use. */
-bool is_kindred(const struct retrieval *t, text path);
+bool is_kindred(struct retrieval *t, text path);
 bool is_type(text kind);
-bool is_wanted(const struct retrieval *t, const struct index_symbol *s);
+bool is_wanted(struct retrieval *t, const struct index_symbol *s);
+
+/* No text of it may reach a model (exclude.h). */
+bool is_excluded(struct retrieval *t, text path);
+
+/* How likely a name of the document means what this file defines; asked when imports are known. */
+double place_weight(struct retrieval *t, text path);
 
 /* How much a definition of this kind helps whoever does not see it. */
 double kind_weight(text kind);

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "context/path_text.h"
 #include "context/retrieve_private.h"
 
 enum {
-    SAME_NAME_MAX = 3,  /* of one name */
+    SAME_NAME_MAX = 3, /* of one name */
+    USED_WINDOWS_MAX = 24,
     USED_NAMES_MAX = 80 /* of similar lines and visited places */
 };
 
@@ -50,18 +50,7 @@ static bool is_defined_here(const struct retrieval *t, text name)
     return false;
 }
 
-/* Through imports first, then by nearness in the tree, then by the name alone. */
-static double place_weight(const struct retrieval *t, text path)
-{
-    text own = t->q->document.path;
-    const struct document_tags *d = &t->r->document;
-    for (size_t i = 0; i < d->n_imported; i++)
-        if (text_equal(d->imported[i].path, path)) return 3 * d->imported[i].score;
-    if (text_equal(path_folder(path), path_folder(own))) return 1;
-    return 0.4 + 0.1 * (double)path_parts_at_start(path, own);
-}
-
-bool is_wanted(const struct retrieval *t, const struct index_symbol *s)
+bool is_wanted(struct retrieval *t, const struct index_symbol *s)
 {
     return !is_document(t, s->path) && is_kindred(t, s->path) && !is_private(s);
 }
@@ -149,7 +138,7 @@ status usage_find(struct retrieval *t)
     status code = windows_find(t);
     if (code != OK) return code;
     if (!f || !names) return fail(t->err, ERR_MEMORY, "no memory for names");
-    for (size_t i = 0; i < t->n_windows; i++)
+    for (size_t i = 0; i < t->n_windows && i < USED_WINDOWS_MAX; i++)
         line_names_put(f, t->windows[i].content, 1.0 / (1.0 + (double)i));
     size_t n = names_take(names, USED_NAMES_MAX, f, t->language);
     for (size_t i = 0; code == OK && i < n && !retrieval_late(t); i++)

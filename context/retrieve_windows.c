@@ -1,8 +1,4 @@
-/* Lines of other files as they stand there: the most similar ones, and where somebody worked lately. */
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
-
+/* Lines of other files as they stand there: where somebody worked lately, and what a diagnostic points to. */
 #include "context/retrieve_private.h"
 
 enum {
@@ -11,14 +7,8 @@ enum {
     RECENT_DEFINED_LINES = 30,
     REPORTED_NAMES_MAX = 16,   /* of one diagnostic */
     REPORTED_LINES_APART = 30, /* from the gap */
-    SYMBOLS_MAX = 600,         /* of one file */
-    LIKE_FILES_MAX = 64,       /* prose, data and other languages among them */
-    SIMILAR_WORDS_MAX = 16,
-    SIMILAR_LINES = 16
+    SYMBOLS_MAX = 600          /* of one file */
 };
-
-/* One word that three files have is not yet likeness. */
-#define SIMILAR_LEAST 0.5
 
 /* Lines around a place of another file. */
 static void place_put(struct retrieval *t, enum retrieve_source source, text path, uint32_t line,
@@ -94,88 +84,5 @@ status recent_find(struct retrieval *t)
         place_put(t, SOURCE_RECENT, p->path, p->line, score, "was edited or visited recently");
         if (is_kindred(t, p->path)) code = recent_definitions(t, p, 0.9 * score);
     }
-    return code;
-}
-
-/* Words worth looking for: near, and in few files. */
-static status rare_words(struct retrieval *t, struct near_name *words, size_t *n)
-{
-    status code = OK;
-    *n = 0;
-    for (size_t i = 0; code == OK && i < t->n_near && *n < SIMILAR_WORDS_MAX; i++) {
-        int64_t count = 0;
-        if (t->names[i].name.size < 4) continue;
-        code = index_word_count(&count, t->r->index, t->names[i].name, t->err);
-        if (count >= 2 && count < 300)
-            words[(*n)++] = (struct near_name){.name = t->names[i].name,
-                                               .weight = 1.0 / log2(1.0 + (double)count)};
-    }
-    return code;
-}
-
-static double line_weight(text line, const struct near_name *words, size_t n, bool *seen)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        if (!seen[i] && text_find(line, words[i].name, 0) != SIZE_MAX) {
-            seen[i] = true;
-            sum += words[i].weight;
-        }
-    return sum;
-}
-
-/* The SIMILAR_LINES lines in which the most, and the rarest, of the words stand. */
-static void similar_window(struct retrieval *t, text path, const struct near_name *words, size_t n)
-{
-    text content = retrieval_content(t, path), rest = content, line;
-    struct candidate best = {.path = path, .reason = "uses the same rare words"};
-    for (uint32_t at = 1; text_next_line(&rest, &line); at++) {
-        bool seen[SIMILAR_WORDS_MAX] = {false};
-        double sum = line_weight(line, words, n, seen);
-        if (sum == 0) continue;
-        text ahead = rest, next;
-        for (int k = 1; k < SIMILAR_LINES && text_next_line(&ahead, &next); k++)
-            sum += line_weight(next, words, n, seen);
-        if (sum > best.score) best.score = sum, best.line = at;
-    }
-    if (best.score <= SIMILAR_LEAST) return;
-    best.line = best.line > 2 ? best.line - 2 : 1;
-    best.n_lines = SIMILAR_LINES;
-    best.content = lines_of(content, &best.line, &best.n_lines);
-    if (best.content.size) t->windows[t->n_windows++] = best;
-}
-
-static int compare_windows(const void *a, const void *b)
-{
-    const struct candidate *x = a, *y = b;
-    return (x->score < y->score) - (x->score > y->score);
-}
-
-status windows_find(struct retrieval *t)
-{
-    struct near_name words[SIMILAR_WORDS_MAX];
-    text names[SIMILAR_WORDS_MAX];
-    size_t n;
-    struct index_files files = {0};
-    if (t->windows_there) return OK;
-    status code = rare_words(t, words, &n);
-    for (size_t i = 0; i < n; i++) names[i] = words[i].name;
-    if (code == OK && n)
-        code = index_files_like(&files, t->memory, t->r->index, t->r->tree, names, n,
-                                LIKE_FILES_MAX, t->err);
-    for (size_t i = 0; code == OK && i < files.n && !retrieval_late(t); i++)
-        if (t->n_windows < WINDOWS_MAX && !is_document(t, files.files[i].path) &&
-            is_kindred(t, files.files[i].path))
-            similar_window(t, files.files[i].path, words, n);
-    qsort(t->windows, t->n_windows, sizeof *t->windows, compare_windows);
-    t->windows_there = true;
-    return code;
-}
-
-status similar_find(struct retrieval *t)
-{
-    status code = windows_find(t);
-    for (size_t i = 0; code == OK && i < t->n_windows; i++)
-        candidate_put(t, SOURCE_SIMILAR, &t->windows[i]);
     return code;
 }

@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/memory.h"
 #include "base/utf.h"
+#include "context/syntax_private.h"
 #include "context/tags_source.h"
 
 enum role {
@@ -61,7 +62,7 @@ static const struct query queries[N_QUERIES] = {
 /* Compiled when first needed, for the life of the process and for all threads: that takes longer than
  * most files do, and a query never changes. */
 static pthread_mutex_t compiled_lock = PTHREAD_MUTEX_INITIALIZER;
-static TSQuery *compiled[N_QUERIES];
+static TSQuery *compiled[N_QUERIES][2]; /* the whole, and without references */
 
 /* A definition while others may still override it. */
 struct found_definition {
@@ -79,14 +80,16 @@ struct list {
     size_t n, room;
 };
 
-struct reading {
+struct collecting {
     text content, source; /* source: as the grammar understands it */
+    buffer plain;         /* its bytes, where they are others */
     const struct language *language;
     const TSQuery *query;
     struct tags *out;
     struct list definitions, occurrences, imports;
     int64_t deadline_us; /* of clock_thread_us: what is found once about a content is kept */
     bool late, failed;
+    bool outline; /* no signatures */
 };
 
 status tagger_open(tagger **out, error *err)
@@ -200,18 +203,33 @@ static status query_compile(TSQuery **out, const struct query *q, const struct l
     return fail(err, ERR_FORMAT, "tag query of %s: an unknown predicate", language->name);
 }
 
-static status query_get(const TSQuery **out, size_t which, const struct language *language,
-                        error *err)
+/* Patterns of references match at every name, which is most of the work. */
+static void references_disable(TSQuery *q, const char *source)
+{
+    for (uint32_t i = 0; i < ts_query_pattern_count(q); i++) {
+        uint32_t from = ts_query_start_byte_for_pattern(q, i),
+                 to = ts_query_end_byte_for_pattern(q, i);
+        text pattern = {source + from, to - from};
+        if (text_find(pattern, TEXT("@reference"), 0) != SIZE_MAX) ts_query_disable_pattern(q, i);
+    }
+}
+
+static status query_get(const TSQuery **out, size_t which, bool outline,
+                        const struct language *language, error *err)
 {
     status code = OK;
     pthread_mutex_lock(&compiled_lock);
-    if (!compiled[which]) code = query_compile(&compiled[which], &queries[which], language, err);
-    *out = compiled[which];
+    TSQuery **made = &compiled[which][outline];
+    if (!*made) {
+        code = query_compile(made, &queries[which], language, err);
+        if (code == OK && outline) references_disable(*made, queries[which].source);
+    }
+    *out = *made;
     pthread_mutex_unlock(&compiled_lock);
     return code;
 }
 
-static void *list_add(struct reading *r, struct list *l, size_t size)
+static void *list_add(struct collecting *r, struct list *l, size_t size)
 {
     if (l->n == TAGS_MAX) {
         r->out->cut = true;
@@ -244,12 +262,12 @@ static enum role role_of(const TSQuery *q, uint32_t capture, const char **kind)
     return strncmp(name, definition, sizeof definition - 1) == 0 ? ROLE_DEFINITION : ROLE_NONE;
 }
 
-static text node_text(const struct reading *r, TSNode node)
+static text node_text(const struct collecting *r, TSNode node)
 {
     return text_slice(r->content, ts_node_start_byte(node), ts_node_end_byte(node));
 }
 
-static text captured(const struct reading *r, const TSQueryMatch *m, uint32_t capture)
+static text captured(const struct collecting *r, const TSQueryMatch *m, uint32_t capture)
 {
     for (uint16_t i = 0; i < m->capture_count; i++)
         if (m->captures[i].index == capture) return node_text(r, m->captures[i].node);
@@ -257,7 +275,7 @@ static text captured(const struct reading *r, const TSQueryMatch *m, uint32_t ca
 }
 
 /* steps[0] names the predicate, steps[1] the capture, the rest up to n are strings. */
-static bool predicate_holds(const struct reading *r, const TSQueryMatch *m,
+static bool predicate_holds(const struct collecting *r, const TSQueryMatch *m,
                             const TSQueryPredicateStep *steps, uint32_t n)
 {
     text left = captured(r, m, steps[1].value_id);
@@ -267,7 +285,7 @@ static bool predicate_holds(const struct reading *r, const TSQueryMatch *m,
     return equal != text_is(query_string(r->query, steps[0].value_id), "not-eq?");
 }
 
-static bool match_holds(const struct reading *r, const TSQueryMatch *m)
+static bool match_holds(const struct collecting *r, const TSQueryMatch *m)
 {
     uint32_t n, from = 0;
     const TSQueryPredicateStep *steps =
@@ -296,7 +314,7 @@ static bool is_value_kind(const char *kind)
 
 /* Where the head of a definition ends: before its body or its value; the value of a type is what it
  * is. */
-static size_t head_end(const struct reading *r, TSNode node, const char *kind)
+static size_t head_end(const struct collecting *r, TSNode node, const char *kind)
 {
     static const char *const fields[] = {"body", "accessors", "value", "right"};
     size_t end = ts_node_end_byte(node);
@@ -354,7 +372,7 @@ static size_t flatten(char *to, text head, const struct language *language)
 }
 
 /* "const " or "type ": the word that begins the statement which declares it, and says what it is. */
-static size_t declared_put(char *to, const struct reading *r, TSNode node)
+static size_t declared_put(char *to, const struct collecting *r, TSNode node)
 {
     static const char *const statements[] = {"lexical_declaration", "variable_declaration",
                                              "type_declaration", "const_declaration",
@@ -371,7 +389,7 @@ static size_t declared_put(char *to, const struct reading *r, TSNode node)
     return word.size + 1;
 }
 
-static text signature_of(struct reading *r, TSNode node, const char *kind)
+static text signature_of(struct collecting *r, TSNode node, const char *kind)
 {
     char line[TAG_SIGNATURE_MAX + 16];
     size_t from = ts_node_start_byte(node), n = declared_put(line, r, node);
@@ -383,7 +401,7 @@ static text signature_of(struct reading *r, TSNode node, const char *kind)
     return (text){copy, copy ? n : 0};
 }
 
-static void see_definition(struct reading *r, TSNode name, TSNode whole, const char *kind,
+static void see_definition(struct collecting *r, TSNode name, TSNode whole, const char *kind,
                            uint32_t pattern)
 {
     text word = node_text(r, name);
@@ -394,7 +412,7 @@ static void see_definition(struct reading *r, TSNode name, TSNode whole, const c
     *d = (struct found_definition){
         .tag = {.name = word,
                 .kind = kind,
-                .signature = signature_of(r, whole, kind),
+                .signature = r->outline ? TEXT("") : signature_of(r, whole, kind),
                 .from = ts_node_start_byte(whole),
                 .to = ts_node_end_byte(whole),
                 .line = ts_node_start_point(name).row + 1},
@@ -410,7 +428,7 @@ static text unquoted(text t)
     return t;
 }
 
-static void see_import(struct reading *r, text module, text name, bool onward)
+static void see_import(struct collecting *r, text module, text name, bool onward)
 {
     module = unquoted(module);
     if (!name_good(module) || (name.size && !name_good(name))) return;
@@ -424,7 +442,7 @@ static void see_import(struct reading *r, text module, text name, bool onward)
     if (i) *i = (struct tag_import){module, name, onward};
 }
 
-static void see_match(struct reading *r, const TSQueryMatch *m)
+static void see_match(struct collecting *r, const TSQueryMatch *m)
 {
     TSNode name = {0}, whole = {0};
     text module = TEXT(""), imported = TEXT("");
@@ -451,37 +469,22 @@ static void see_match(struct reading *r, const TSQueryMatch *m)
     if (module.size) see_import(r, module, imported, onward);
 }
 
-static const char *read_text(void *payload, uint32_t at, TSPoint point, uint32_t *n)
-{
-    const struct reading *r = payload;
-    (void)point;
-    *n = at < r->source.size ? (uint32_t)r->source.size - at : 0;
-    return *n ? r->source.bytes + at : "";
-}
-
-static bool parse_late(TSParseState *state)
-{
-    const struct reading *r = state->payload;
-    return clock_thread_us() > r->deadline_us;
-}
-
 static bool query_late(TSQueryCursorState *state)
 {
-    struct reading *r = state->payload;
+    struct collecting *r = state->payload;
     r->late = r->late || clock_thread_us() > r->deadline_us;
     return r->late;
 }
 
-static TSTree *parse(tagger *t, struct reading *r)
+static TSTree *parse(tagger *t, const struct collecting *r)
 {
-    TSInput input = {.payload = r, .read = read_text, .encoding = TSInputEncodingUTF8};
-    TSParseOptions options = {.payload = r, .progress_callback = parse_late};
+    struct reading reading = {.pieces = {r->source}, .deadline_us = r->deadline_us};
     ts_parser_reset(t->parser);
     if (!ts_parser_set_language(t->parser, r->language->grammar())) return NULL;
-    return ts_parser_parse_with_options(t->parser, NULL, input, options);
+    return syntax_read(t->parser, NULL, &reading);
 }
 
-static void run_query(tagger *t, struct reading *r, const TSTree *tree)
+static void run_query(tagger *t, struct collecting *r, const TSTree *tree)
 {
     TSQueryMatch match;
     TSQueryCursorOptions options = {.payload = r, .progress_callback = query_late};
@@ -516,7 +519,7 @@ static void sort(struct list *l, size_t size, int (*compare)(const void *, const
     if (l->n) qsort(l->items, l->n, size, compare);
 }
 
-static void keep_definitions(struct reading *r)
+static void keep_definitions(struct collecting *r)
 {
     struct tags *out = r->out;
     struct found_definition *found = r->definitions.items;
@@ -531,7 +534,7 @@ static void keep_definitions(struct reading *r)
     out->n_definitions = out->definitions ? n : 0;
 }
 
-static void keep_references(struct reading *r)
+static void keep_references(struct collecting *r)
 {
     struct tags *out = r->out;
     struct occurrence *o = r->occurrences.items;
@@ -553,7 +556,7 @@ static void keep_references(struct reading *r)
     }
 }
 
-static void keep_imports(struct reading *r)
+static void keep_imports(struct collecting *r)
 {
     struct tags *out = r->out;
     struct tag_import *found = r->imports.items;
@@ -563,45 +566,91 @@ static void keep_imports(struct reading *r)
     out->n_imports = out->imports ? r->imports.n : 0;
 }
 
-status tags_read(struct tags *out, tagger *t, const struct language *language, text content,
-                 error *err)
+static status collect(tagger *t, struct collecting *r, const TSTree *tree, error *err)
+{
+    if (tree) {
+        run_query(t, r, tree);
+        keep_definitions(r);
+        keep_references(r);
+        keep_imports(r);
+    }
+    buffer_free(&r->plain);
+    memory_free(r->definitions.items);
+    memory_free(r->occurrences.items);
+    memory_free(r->imports.items);
+    if (r->failed)
+        return fail(err, ERR_MEMORY, "no memory for the tags of %zu bytes", r->content.size);
+    if (!tree || r->late)
+        return fail(err, ERR_LIMIT, "%zu bytes of %s took longer than %d ms", r->content.size,
+                    r->language->name, TAGS_MAX_US / 1000);
+    return OK;
+}
+
+static status tags_begin(struct collecting *r, struct tags *out, const struct language *language,
+                         text content, bool outline, error *err)
 {
     size_t which = query_index(language);
     *out = (struct tags){0};
+    *r = (struct collecting){0};
     if (which == N_QUERIES)
         return fail(err, ERR_UNSUPPORTED, "no tag query for %s", language ? language->name : "it");
     if (content.size > INDEX_FILE_MAX)
         return fail(err, ERR_LIMIT, "%zu bytes, indexed are at most %zu", content.size,
                     INDEX_FILE_MAX);
-    const TSQuery *query;
-    status code = query_get(&query, which, language, err);
-    if (code != OK) return code;
-    buffer plain = {0};
-    struct reading r = {.content = content,
-                        .source =
-                            tags_source(&plain, language, content) ? buffer_text(&plain) : content,
-                        .language = language,
-                        .query = query,
-                        .out = out,
-                        .deadline_us = clock_thread_us() + TAGS_MAX_US};
-    TSTree *tree = parse(t, &r);
-    if (tree) {
-        run_query(t, &r, tree);
-        keep_definitions(&r);
-        keep_references(&r);
-        keep_imports(&r);
-        ts_tree_delete(tree);
+    *r = (struct collecting){.content = content,
+                             .source = content,
+                             .language = language,
+                             .out = out,
+                             .outline = outline,
+                             .deadline_us = clock_thread_us() + TAGS_MAX_US};
+    if (tags_source(&r->plain, language, content)) r->source = buffer_text(&r->plain);
+    return query_get(&r->query, which, outline, language, err);
+}
+
+status tags_read(struct tags *out, tagger *t, const struct language *language, text content,
+                 error *err)
+{
+    struct collecting r;
+    status code = tags_begin(&r, out, language, content, false, err);
+    if (code != OK) {
+        buffer_free(&r.plain);
+        return code;
     }
-    if (r.failed)
-        code = fail(err, ERR_MEMORY, "no memory for the tags of %zu bytes", content.size);
-    else if (!tree || r.late)
-        code = fail(err, ERR_LIMIT, "%zu bytes of %s took longer than %d ms", content.size,
-                    language->name, TAGS_MAX_US / 1000);
-    buffer_free(&plain);
-    memory_free(r.definitions.items);
-    memory_free(r.occurrences.items);
-    memory_free(r.imports.items);
+    TSTree *tree = parse(t, &r);
+    code = collect(t, &r, tree, err);
+    if (tree) ts_tree_delete(tree);
     return code;
+}
+
+status tags_read_outline(struct tags *out, tagger *t, const struct language *language, text content,
+                         const syntax *known, size_t from, size_t to, error *err)
+{
+    struct collecting r;
+    bool parsed = known && known->language == language;
+    status code =
+        tags_begin(&r, out, language, parsed ? content : text_slice(content, from, to), true, err);
+    if (code != OK) {
+        buffer_free(&r.plain);
+        return code;
+    }
+    if (parsed && r.plain.size) { /* the parse is of what the grammar does not understand */
+        buffer_free(&r.plain);
+        return tags_read_outline(out, t, language, content, NULL, from, to, err);
+    }
+    if (to > content.size) to = content.size;
+    TSTree *tree = parsed ? NULL : parse(t, &r);
+    if (parsed) ts_query_cursor_set_byte_range(t->cursor, (uint32_t)from, (uint32_t)to);
+    code = collect(t, &r, parsed ? known->tree : tree, err);
+    ts_query_cursor_set_byte_range(t->cursor, 0, UINT32_MAX);
+    if (tree) ts_tree_delete(tree);
+    return code;
+}
+
+void tagger_prepare(const struct language *language)
+{
+    const TSQuery *query;
+    size_t which = query_index(language);
+    if (which < N_QUERIES) query_get(&query, which, true, language, NULL);
 }
 
 static bool is_word_byte(char c)
@@ -625,7 +674,7 @@ static bool word_good(text word)
 status tags_read_words(struct tags *out, text content, error *err)
 {
     *out = (struct tags){0};
-    struct reading r = {.content = content, .out = out};
+    struct collecting r = {.content = content, .out = out};
     if (content.size > INDEX_FILE_MAX)
         return fail(err, ERR_LIMIT, "%zu bytes, indexed are at most %zu", content.size,
                     INDEX_FILE_MAX);

@@ -69,6 +69,15 @@ bool tagger_is_keyword(const struct language *language, text word);
 status tags_read(struct tags *out, tagger *t, const struct language *language, text content,
                  error *err);
 
+/* Only the names of definitions (kind, place, no signature) and the imports in bytes [from, to) of
+ * `content`: what a document itself has, at a fraction of the cost. `tree` is the parse of content, or
+ * NULL: then these bytes alone are parsed. As above. */
+status tags_read_outline(struct tags *out, tagger *t, const struct language *language, text content,
+                         const syntax *tree, size_t from, size_t to, error *err);
+
+/* Makes what reading outlines of the language needs, which takes a while the first time. */
+void tagger_prepare(const struct language *language);
+
 /* For text without a query: the words that could be identifiers, as references. What looks like a
  * key or a hash is no word. ERR_MEMORY, ERR_LIMIT as above. */
 status tags_read_words(struct tags *out, text content, error *err);

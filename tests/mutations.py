@@ -423,7 +423,7 @@ FAULTS = [
      [("if (r->path.size && !is_document(t, r->path))", "if (0)")], "test_retrieve", None),
     ("retrieval_reports_do_not_reach_it", "lsp/assistant/gatherer.c",
      [("        j->n_reported++;\n", "")], "repository_context.test.js", None),
-    ("retrieval_prose_takes_the_place_of_similar_lines", "context/retrieve_windows.c",
+    ("retrieval_prose_takes_the_place_of_similar_lines", "context/retrieve_similar.c",
      [("    LIKE_FILES_MAX = 64,", "    LIKE_FILES_MAX = 8,")], "test_retrieve", None),
     ("retrieval_lines_are_shown_twice", "context/retrieve.c",
      [("if (!e->line || !text_equal(c->path, e->path) || e->line >= end ||",

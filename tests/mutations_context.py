@@ -7,7 +7,7 @@ TRIM, TRIM_BODY, TRIM_TEXT = "context/trim.c", "context/trim_body.c", "context/t
 SYNTAX, LIVE = "context/trim_syntax.c", "context/syntax_live.c"
 RUN = "lsp/assistant/run.c"
 REPOSITORY, LIST, IMPORTS = "context/repository.c", "context/repository_list.c", "context/imports.c"
-RETRIEVE = "test_retrieve"
+RETRIEVE, PLAN = "test_retrieve", "context/prompt_plan.c"
 RULES = ("test_trim", "test_rules")
 COMPLETION, EXCLUSION = "completion.test.js", "exclusion.test.js"
 
@@ -104,10 +104,58 @@ FAULTS = [
     ("repository_blames_the_line_above", "context/repository_history.c",
      [("git_blame_get_hunk_byline(blame, line)", "git_blame_get_hunk_byline(blame, line - 1)")], "test_history", None),
     # Imports.
-    ("imports_with_dots_between_parts", IMPORTS, [("(dotted && c == '.')", "(dotted && c == 0)")], RETRIEVE, None),
-    ("imports_by_leading_dots", IMPORTS, [("    for (size_t i = 1; i < n; i++) buffer_put_text", "    for (size_t i = n; i < n; i++) buffer_put_text")], RETRIEVE, None),
-    ("imports_of_rusts_places", IMPORTS, [('"crate/", "self/", "super/"', '"self/"')], RETRIEVE, None),
-    ("imports_of_what_a_compiler_made", IMPORTS, [("        if (text_ends(path, text_of(compiled[i])))", "        if (0 && text_ends(path, text_of(compiled[i])))")], RETRIEVE, None),
+    ("imports_with_dots_between_parts", IMPORTS, [("(dotted && c == '.')", "(dotted && c == 0)")], "test_imports", None),
+    ("imports_by_leading_dots", IMPORTS, [("    for (size_t i = 1; i < n; i++) buffer_put_text", "    for (size_t i = n; i < n; i++) buffer_put_text")], "test_imports", None),
+    ("imports_of_rusts_places", IMPORTS, [('"crate/", "self/", "super/"', '"self/"')], "test_imports", None),
+    ("imports_of_what_a_compiler_made", IMPORTS, [("        if (text_ends(path, text_of(compiled[i])))", "        if (0 && text_ends(path, text_of(compiled[i])))")], "test_imports", None),
+    ("imports_of_one_part_are_any_file_of_that_name", IMPORTS, [("path_folder(from)) || n_files == 1;", "path_folder(from)) || n_files;")], "test_imports", None),
+    ("imports_of_one_part_are_neighbours_alone", IMPORTS, [("path_folder(from)) || n_files == 1;", "path_folder(from));")], "test_imports", None),
+    ("imports_of_packages", IMPORTS, [('{"Python", "__init__"}', '{"Python", "init"}')], "test_imports", None),
+    ("imports_of_folders", IMPORTS, [('{"TypeScript", "index"}', '{"TypeScript", "main"}')], "test_imports", None),
+    # Retrieval.
+    ("retrieval_of_the_file_alone", "context/retrieve.c", [("    if (is_near(disk, now)) return OK;\n", "    if (!is_near(disk, now) || 1) return OK;\n")],
+     RETRIEVE, "documents_that_differ_from_their_files"),
+    ("retrieval_changed_lines_are_others", "context/retrieve.c", [("    begin = (size_t)(lines.bytes - now.bytes);", "    begin = now.size;")],
+     RETRIEVE, "documents_that_differ_from_their_files"),
+    ("retrieval_index_of_another_content", "context/index_database.c", [("AND state = ?2 AND oid = ?3", "AND state = ?2 AND ?3 <> ''")],
+     RETRIEVE, "an_index_of_another_content"),
+    ("retrieval_outline_with_references", "context/tags.c", [("ts_query_disable_pattern(q, i);", "continue;")], "test_tags", "test_outlines"),
+    ("retrieval_outline_of_all", "context/tags.c", [("    if (parsed) ts_query_cursor_set_byte_range(", "    if (from > to) ts_query_cursor_set_byte_range(")],
+     "test_tags", "test_outlines"),
+    ("retrieval_definitions_found_twice", "context/retrieve.c", [("        f->all[*place - 1].score += c->score;\n        return;\n", "")],
+     RETRIEVE, None),
+    ("retrieval_excluded_files_known_as_others", "context/retrieve_paths.c", [(".excluded = exclude_reason(path) != NULL,", ".excluded = false,")],
+     RETRIEVE, None),
+    ("similar_words_without_their_parts", "context/retrieve_similar.c", [("            if (size >= PART_MIN && ", "            if (0 && ")],
+     RETRIEVE, "windows_speak_of_the_same_things"),
+    ("similar_windows_overlap", "context/retrieve_similar.c", [("    if (is_taken(s, w->half)) return;\n", "    (void)is_taken;\n")],
+     RETRIEVE, "windows_speak_of_the_same_things"),
+    ("similar_words_all_weigh_the_same", "context/retrieve_similar.c", [("        score += log(1 + ((double)s->n_windows - with + 0.5) / (with + 0.5)) * n", "        score += (with + log(1)) * n")],
+     RETRIEVE, "windows_speak_of_the_same_things"),
+    ("similar_windows_of_other_languages", "context/retrieve_similar.c", [("        !is_kindred(t, path) || retrieval_late(t))", "        retrieval_late(t))")],
+     RETRIEVE, None),
+    ("similar_lines_have_no_share", PLAN, [("    size_t left = windows >", "    size_t left = 0 * windows >")], RETRIEVE, "similar_lines_have_their_share"),
+    ("similar_lines_have_all", PLAN, [("    return budget_tokens > WINDOWS_ABOVE ? (budget_tokens - WINDOWS_ABOVE) /", "    return budget_tokens ? budget_tokens /")],
+     RETRIEVE, "similar_lines_have_their_share"),
+    ("similar_lines_leave_room_empty", PLAN, [("    if (code == OK) code = kind_add(k, excerpts, n_kept, true, k->budget_tokens, done);\n", "")],
+     RETRIEVE, "similar_lines_have_their_share"),
+    # Budgets.
+    ("budget_of_signatures", PLAN, [("    if (k->used + n > limit || (", "    if ((")], RETRIEVE, "similar_lines_have_their_share"),
+    ("budget_of_lines", PLAN, [("    if (code == OK && k->used + b->n_tokens <= limit) {", "    if (code == OK) {")], RETRIEVE, None),
+    ("budget_is_exceeded", "context/prompt.c", [("        if (p->ids.n <= budget_tokens || p->ids.failed) return;", "        if (p->ids.n || p->ids.failed) return;"),
+                                               ("    if (l->out->ids.n > options->budget_tokens)", "    if (0 && l->out->ids.n > options->budget_tokens)"),
+                                               ("    SLACK_TOKENS = 8, ", "    SLACK_TOKENS = 0, ")], "test_prompt", None),
+    # The map.
+    ("map_votes_for_what_cannot_be_seen", "context/index_map.c", [("#define UNSEEN    0.1f", "#define UNSEEN    1.0f")], "test_map", "test_what_can_be_seen"),
+    ("map_folders_do_not_see", "context/index_map.c", [("    if (by->folder == n->folder) return true;\n", "    (void)by;\n")], "test_map", "test_what_can_be_seen"),
+    ("map_imports_do_not_see", "context/index_map.c", [("    for (size_t i = 0; i < g->imported.n; i++)\n        if (g->imported.parts[i] == n->stem", "    for (size_t i = 0; i < 0 * g->imported.n; i++)\n        if (g->imported.parts[i] == n->stem")],
+     "test_map", "test_what_a_name_means"),
+    ("map_of_one_file", "context/index_map.c", [("== MAP_FILE_LINES) continue;", "== 100 * MAP_FILE_LINES) continue;")], "test_map", "test_lines_of_one_file"),
+    # Lines no person wrote.
+    ("minified_by_the_longest_line", "context/index_blob.c", [("    return longest > INDEX_LINE_MAX ||", "    return longest > INDEX_LINE_MAX * 100 ||")], "test_index", "test_minified_lines"),
+    ("minified_by_the_mean", "context/index_blob.c", [("content.size / n_lines > INDEX_LINE_MEAN_MAX)", "content.size / n_lines > 100 * INDEX_LINE_MEAN_MAX)")], "test_index", "test_minified_lines"),
+    ("minified_prose", "context/index_blob.c", [("(is_source && content.size > 4 * KIB &&", "((is_source || 1) && content.size > 4 * KIB &&")], "test_index", "test_minified_lines"),
+    ("minified_though_small", "context/index_blob.c", [("(is_source && content.size > 4 * KIB &&", "(is_source &&")], "test_index", "test_minified_lines"),
     # Layout.
     ("layout_cuts_lines", "context/prompt_window.c", [("    out->window = text_slice(content, from, end);", "    out->window = text_slice(content, from ? from + 1 : 0, end);")], "test_prompt", None),
     # What hurts.
@@ -115,6 +163,7 @@ FAULTS = [
      "index.test.js", "files that may not grow"),
     # Trees of open documents.
     ("live_tree_is_not_edited", LIVE, [("    ts_tree_edit(l->last.tree, &edit);", "    (void)edit;")], "test_live", None),
+    ("live_edits_at_another_point", LIVE, [("    l->near_byte = from;", "    l->near_byte = from / 2;")], "test_live", None),
     ("live_tree_of_an_older_text", LIVE, [("    l->current = false;\n", "")], "test_live", None),
     ("live_parse_goes_on_with_another_text", LIVE,
      [("    parser_drop(l);\n    l->current = false;", "    l->current = false;")], "test_live", None),

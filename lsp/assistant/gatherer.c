@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "context/tags.h"
 #include "lsp/assistant/indexer.h"
 #include "lsp/assistant/reports.h"
 
@@ -41,6 +42,7 @@ struct visit {
 struct question {
     uint64_t key;
     buffer path, shown, language_id, content;
+    syntax *tree; /* of content, or NULL */
     size_t cursor_byte;
 };
 
@@ -83,6 +85,7 @@ struct gatherer {
     struct job *running;
     struct question next; /* the newest one that waits */
     bool has_next, closing;
+    const struct language *prepared; /* the last one */
     struct gatherer_watcher watcher;
     atomic_bool cancelled;
 };
@@ -113,6 +116,7 @@ static void on_rules(void *context)
 
 static void question_free(struct question *q)
 {
+    syntax_free(q->tree);
     buffer_free(&q->path);
     buffer_free(&q->shown);
     buffer_free(&q->language_id);
@@ -275,7 +279,7 @@ static void run(uv_work_t *work)
         j->want_map = false;
     const struct retrieve_request request = {
         .document = {buffer_text(&j->q.shown), buffer_text(&j->q.language_id),
-                     buffer_text(&j->q.content), NULL},
+                     buffer_text(&j->q.content), j->q.tree},
         .cursor_byte = j->q.cursor_byte,
         .recent = j->recent,
         .n_recent = j->n_recent,
@@ -351,6 +355,31 @@ static void job_free(struct job *j)
     memory_free(j);
 }
 
+/* What a language needs, made while nobody waits: the first answers come from the index alone. */
+struct preparation {
+    uv_work_t work;
+    const struct language *language;
+};
+
+static void prepare(uv_work_t *work) { tagger_prepare(((struct preparation *)work)->language); }
+
+static void on_prepared(uv_work_t *work, int rc)
+{
+    (void)rc;
+    memory_free(work);
+}
+
+static void language_prepare(gatherer *g, const struct question *q)
+{
+    const struct document_view view = {buffer_text(&q->shown), buffer_text(&q->language_id),
+                                       buffer_text(&q->content), NULL};
+    const struct language *l = language_of_document(&view);
+    struct preparation *p = l && l != g->prepared ? memory_take(1, sizeof *p) : NULL;
+    if (!p) return;
+    g->prepared = p->language = l;
+    if (uv_queue_work(g->loop, &p->work, prepare, on_prepared) != 0) memory_free(p);
+}
+
 static void next_start(gatherer *g);
 
 static void on_done(uv_work_t *work, int rc)
@@ -364,6 +393,7 @@ static void on_done(uv_work_t *work, int rc)
     retriever_return(g, j);
     if (!g->closing && rc == 0) map_keep(g, j);
     if (!g->closing && rc == 0 && j->code == OK) answer_keep(g, j->q.key, &j->found);
+    if (!g->closing) language_prepare(g, &j->q);
     job_free(j);
     if (g->closing)
         gatherer_free(g);
@@ -469,6 +499,7 @@ void gatherer_note(gatherer *g, const struct gather_query *q)
     buffer_put_text(&g->next.path, q->path);
     buffer_put_text(&g->next.language_id, q->document.language_id);
     buffer_put_text(&g->next.content, q->document.content);
+    g->next.tree = syntax_share(q->document.tree, buffer_text(&g->next.content));
     g->has_next = !g->next.path.failed && !g->next.language_id.failed && !g->next.content.failed;
     next_start(g);
 }

@@ -69,7 +69,8 @@ void document_gather(struct server *s, const document *d, size_t cursor_byte)
         .path = d->path,
         .document = {.path = path_shown(s, d),
                      .language_id = d->language_id,
-                     .content = document_text(d)},
+                     .content = document_text(d),
+                     .tree = document_tree_now(d)},
         .cursor_byte = cursor_byte,
     };
     gatherer_note(s->gatherer, &query);

@@ -21,13 +21,16 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/memory.h"
 #include "context/index.h"
 #include "context/prompt.h"
 #include "context/retrieve.h"
+#include "context/syntax_live.h"
+#include "context/tags.h"
 #include "lsp/cli/bench_replay.h"
 
-enum { RECENT_MAX = 64, BUDGETS_MAX = 16, DOCUMENTS_MAX = 64, PROPOSED_MAX = 512 };
+enum { RECENT_MAX = 64, BUDGETS_MAX = 16, TYPED_MAX = 64, PROPOSED_MAX = 512 };
 
 /* A document that is being typed in. */
 struct typed {
@@ -42,7 +45,7 @@ struct tool {
     repository *repository;
     code_index *index;
     retriever *retriever;
-    struct typed typed[DOCUMENTS_MAX];
+    struct typed typed[TYPED_MAX];
     size_t n_typed;
     struct replay_history history;
     struct repository_map map;
@@ -193,6 +196,18 @@ static json_t *found_list(const struct excerpts *found)
     return list;
 }
 
+/* An editor's document has a tree before somebody types in it, and its language's queries are made. */
+static syntax *tree_of(const struct document_view *document)
+{
+    const struct language *l = language_of_document(document);
+    live_syntax *live = live_syntax_open(l);
+    tagger_prepare(l);
+    while (!live_syntax_go_on(live, document->content, PARSE_MAX_US)) continue;
+    syntax *tree = syntax_share(live_syntax_tree(live), document->content);
+    live_syntax_close(live);
+    return tree;
+}
+
 static status ask(struct tool *t, const json_t *request, json_t *reply, error *err)
 {
     struct recent_place recent[RECENT_MAX];
@@ -202,10 +217,14 @@ static status ask(struct tool *t, const json_t *request, json_t *reply, error *e
     json_t *prompts = json_array(), *sources = json_array();
     size_t i;
     status code = OK;
+    syntax *tree = tree_of(&q.document);
+    q.document.tree = tree;
     int64_t from_us = clock_us(), cpu_from_us = cpu_us();
     if (json_is_true(proposal)) code = retrieve(&found, t->retriever, &q, err);
     json_object_set_new(reply, "gather_us", json_integer(clock_us() - from_us));
     json_object_set_new(reply, "gather_cpu_us", json_integer(cpu_us() - cpu_from_us));
+    q.document.tree = NULL;
+    syntax_free(tree);
     if (json_is_array(proposal)) proposal_read(&found, proposal);
     for (i = 0; i < N_RETRIEVE_SOURCES; i++)
         json_array_append_new(sources, json_integer(found.source_us[i]));
@@ -230,7 +249,7 @@ static status typed_find(struct typed **out, struct tool *t, text path, error *e
             *out = &t->typed[i];
             return OK;
         }
-    if (t->n_typed == DOCUMENTS_MAX) return fail(err, ERR_LIMIT, "too many documents");
+    if (t->n_typed == TYPED_MAX) return fail(err, ERR_LIMIT, "too many documents");
     struct typed *d = *out = &t->typed[t->n_typed];
     *d = (struct typed){.path = memory_copy(path.bytes, path.size)};
     status code = d->path ? prompt_session_open(&d->session, err)

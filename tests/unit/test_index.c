@@ -249,6 +249,22 @@ static void test_stamps(void **state)
     check_update("stamps", 1, 1, 0);
 }
 
+/* Lines no person wrote: one of 40,000 bytes among short ones; long ones on average, in source and not
+ * in prose, and not in a file so small that it does not matter. */
+static void test_minified_lines(void **state)
+{
+    (void)state;
+    shell("mkdir lines && cd lines && w() { head -c $1 /dev/zero | tr '\\0' 'a'; echo; } &&"
+          " { w 40000; for i in $(seq 300); do echo 'var a;'; done; } > one.js &&"
+          " { w 30000; for i in $(seq 300); do echo 'var a;'; done; } > short_of_it.js &&"
+          " for i in $(seq 12); do w 500; done | tee mean.js > mean.md &&"
+          " w 1000 > small.js");
+    struct index_report n = update("lines");
+    assert_int_equal(n.n_files, 5);
+    assert_int_equal(n.n_skipped[SKIP_MINIFIED], 2);
+    assert_int_equal(n.n_parsed, 3);
+}
+
 /* What would hang, overflow or fill memory if it were taken at its word. */
 static void test_hostile_contents(void **state)
 {
@@ -619,6 +635,7 @@ int main(void)
         cmocka_unit_test(test_what_is_skipped),
         cmocka_unit_test(test_excluded_later),
         cmocka_unit_test(test_stamps),
+        cmocka_unit_test(test_minified_lines),
         cmocka_unit_test(test_hostile_contents),
         cmocka_unit_test(test_other_kinds),
         cmocka_unit_test(test_search_over_words),

@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "base/utf.h"
 #include "context/syntax_live.h"
+#include "context/tags.h"
 #include "lsp/server/documents.h"
 
 /* Last: it has a macro named fail. */
@@ -59,9 +60,25 @@ static void splice(live_syntax *l, buffer *content, size_t from, size_t to, text
     *content = next;
 }
 
+/* The lines on which definitions stand. */
+static void lines_put(buffer *out, const char *path, const syntax *s, text content)
+{
+    tagger *t;
+    struct tags tags;
+    const struct language *l = language_at_path(path);
+    if (!tagger_knows(l)) return;
+    assert_int_equal(tagger_open(&t, NULL), OK);
+    assert_int_equal(tags_read_outline(&tags, t, l, content, s, 0, content.size, NULL), OK);
+    for (size_t i = 0; i < tags.n_definitions; i++)
+        buffer_print(out, "%u %u\n", tags.definitions[i].line, tags.definitions[i].from);
+    tags_free(&tags);
+    tagger_close(t);
+}
+
 static void assert_same(const char *path, const syntax *live, text content)
 {
     syntax *fresh = fresh_parse(path, content);
+    buffer lines = {0}, expected = {0};
     size_t n = syntax_error_count(fresh, 0, SIZE_MAX);
     /* Where a text has errors, what is kept of the tree before may repair it in another way. */
     assert_int_equal(syntax_error_count(live, 0, SIZE_MAX) == 0, n == 0);
@@ -74,6 +91,13 @@ static void assert_same(const char *path, const syntax *live, text content)
         assert_memory_equal(a, b, sizeof a);
         assert_int_equal(syntax_in_string(live, at), syntax_in_string(fresh, at));
     }
+    if (n == 0) {
+        lines_put(&lines, path, live, content);
+        lines_put(&expected, path, fresh, content);
+        assert_true(text_equal(buffer_text(&lines), buffer_text(&expected)));
+    }
+    buffer_free(&lines);
+    buffer_free(&expected);
     syntax_free(fresh);
 }
 

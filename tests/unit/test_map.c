@@ -95,6 +95,33 @@ static void test_what_a_name_means(void **state)
               "b/streams.py:\ndef read_all(stream, size)\na/page.h:\nint page_count(int n)\n");
 }
 
+/* Two files use both names. One is defined beside them and gets 10 parts of 11 of their votes, the
+ * other cannot be seen from there and gets one; were votes equal, paths would decide, and "a" is first. */
+static void test_what_can_be_seen(void **state)
+{
+    (void)state;
+    shell("mkdir -p unseen/a unseen/app && cd unseen && echo 'void far_work(void) {}' > a/far.c &&"
+          " echo 'void near_work(void) {}' > app/near.c &&"
+          " for i in 1 2; do echo 'static void x'$i'(void) { far_work(); near_work(); }' > "
+          "app/$i.c; done");
+    check_map("unseen", "app/near.c:\nvoid near_work(void)\na/far.c:\nvoid far_work(void)\n");
+}
+
+/* Of one file so many lines are shown that others have room. */
+static void test_lines_of_one_file(void **state)
+{
+    (void)state;
+    buffer expected = {0};
+    shell("mkdir many_lines && cd many_lines && for i in $(seq 10 24); do"
+          " echo \"void work_of_$i(void) {}\" >> all.c; echo \"work_of_$i();\" >> uses; done &&"
+          " for i in 1 2; do { echo \"static void x$i(void) {\"; cat uses; echo '}'; } > $i.c; done"
+          " && rm uses");
+    buffer_put_text(&expected, TEXT("all.c:\n"));
+    for (int i = 10; i < 20; i++) buffer_print(&expected, "void work_of_%d(void)\n", i);
+    check_map("many_lines", expected.bytes);
+    buffer_free(&expected);
+}
+
 static void test_frozen_until_head_moves(void **state)
 {
     (void)state;
@@ -229,6 +256,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ranks_count_not_uses),
         cmocka_unit_test(test_what_a_name_means),
+        cmocka_unit_test(test_what_can_be_seen),
+        cmocka_unit_test(test_lines_of_one_file),
         cmocka_unit_test(test_frozen_until_head_moves),
         cmocka_unit_test(test_budget),
         cmocka_unit_test(test_files_that_change_together),

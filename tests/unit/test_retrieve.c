@@ -1,11 +1,11 @@
 /* What retrieval finds in small repositories written here, where it is plain what belongs into the
- * prompt; how imports of every language lead to files; what never may come; and that the plan in the
+ * prompt; what never may come; and that the plan in the
  * prompt stands still. */
 #include "base/limits.h"
 #include "base/memory.h"
-#include "context/imports.h"
 #include "context/prompt.h"
 #include "context/retrieve.h"
+#include "context/syntax.h"
 
 #include "tests/unit/workspace.h"
 
@@ -123,9 +123,10 @@ static void definitions_come_through_imports(void **state)
     /* What an imported header hands on is an offer. */
     assert_non_null(excerpt_with(&e, "lib/node.h", "struct node"));
     /* Not the type of the same name elsewhere, another language, a private function, or secrets. */
-    assert_null(excerpt_with(&e, "other/list.h", "wrong"));
+    const struct excerpt *wrong = excerpt_with(&e, "other/list.h", "wrong"),
+                         *body = excerpt_with(&e, "lib/list.c", "hidden");
     assert_null(excerpt_with(&e, "other/list.js", ""));
-    const struct excerpt *body = excerpt_with(&e, "lib/list.c", "hidden");
+    assert_true(!wrong || wrong->source == SOURCE_SIMILAR);
     assert_true(!body || body->source == SOURCE_SIMILAR);
     for (size_t i = 0; i < e.n; i++) {
         assert_false(text_starts(e.items[i].path, TEXT(".env")));
@@ -240,7 +241,7 @@ static void what_is_not_named_yet(void **state)
             fail_msg("%s: \"%s\" of %s: %s", unnamed[i].path, unnamed[i].words, unnamed[i].file,
                      found ? retrieve_source_name(found->source) : "not found");
         excerpts_free(&e);
-        p.q.without = 1u << unnamed[i].source;
+        p.q.without = 1u << unnamed[i].source | 1u << SOURCE_SIMILAR | 1u << SOURCE_USAGE;
         find(&e, &o, &p);
         assert_null(excerpt_with(&e, unnamed[i].file, unnamed[i].words));
         excerpts_free(&e);
@@ -267,6 +268,89 @@ static void similar_lines_are_of_the_same_language(void **state)
     assert_non_null(similar);
     assert_int_equal(similar->source, SOURCE_SIMILAR);
     assert_null(excerpt_with(&e, "1.md", ""));
+    excerpts_free(&e);
+    close_all(&o);
+}
+
+/* A name is like another one that has some of its parts, however they are joined; of windows that
+ * overlap the better one comes, and none from the document. */
+static void windows_speak_of_the_same_things(void **state)
+{
+    (void)state;
+    struct opened o;
+    struct place p;
+    struct excerpts e;
+    shell("mkdir -p parts && cd parts && git init -q && "
+          "{ printf 'rare_harvest_size = 1\n'; for i in $(seq 60); do echo \"x$i = $i\"; done; "
+          "printf 'def harvestWheat(fieldSize):\n    return rare_harvest_size * fieldSize\n'; "
+          "for i in $(seq 60); do echo \"y$i = $i\"; done; } > far.py && "
+          "printf 'from far import rare_harvest_size\nprint(rare_harvest_size)\n' > other.py && "
+          "printf 'wheat_field = rare_harvest_size\n' > main.py");
+    open_all(&o, "parts");
+    place_make(&p, "main.py", "wheat_field = rare_harvest_size\nharvest_wheat(field_size=|\n");
+    find(&e, &o, &p);
+    const struct excerpt *window = excerpt_with(&e, "far.py", "return rare_harvest_size");
+    assert_non_null(window);
+    assert_int_equal(window->source, SOURCE_SIMILAR);
+    assert_true(window->line > 40 && window->line <= 62 && window->line + window->n_lines > 63);
+    for (size_t i = 0; i < e.n; i++) {
+        assert_false(text_is(e.items[i].path, "main.py"));
+        for (size_t k = 0; k < i; k++) assert_false(overlap(&e.items[i], &e.items[k]));
+    }
+    excerpts_free(&e);
+    close_all(&o);
+}
+
+/* What the index says of the file on disk, and what the document has otherwise. */
+static void documents_that_differ_from_their_files(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *document, *path, *words; /* words: "" for none of the file */
+    } rows[] = {
+        {"import pkg_one\nx = |\n", "pkg_one.py", "def one_opens(a)"},
+        {"import pkg_one\nimport pkg_two\nx = |\n", "pkg_two.py", "def two_opens(a)"},
+        {"import pkg_one\nx = |\n", "pkg_two.py", ""},
+    };
+    struct opened o;
+    shell("mkdir -p differ && cd differ && git init -q && "
+          "printf 'def one_opens(a):\n    return a\n' > pkg_one.py && "
+          "printf 'def two_opens(a):\n    return a\n' > pkg_two.py && "
+          "printf 'import pkg_one\nx = \n' > main.py");
+    open_all(&o, "differ");
+    for (size_t i = 0; i < 2 * (sizeof rows / sizeof *rows); i++) {
+        struct place p;
+        struct excerpts e;
+        syntax *tree = NULL;
+        place_make(&p, "main.py", rows[i / 2].document);
+        const struct language *l = language_find(TEXT(""), TEXT("main.py"));
+        if (i % 2) assert_int_equal(syntax_parse(&tree, l, p.q.document.content, NULL), OK);
+        p.q.document.tree = tree;
+        p.q.without = 1u << SOURCE_KIN | 1u << SOURCE_SIMILAR | 1u << SOURCE_USAGE;
+        find(&e, &o, &p);
+        bool found = excerpt_with(&e, rows[i / 2].path, rows[i / 2].words) != NULL;
+        assert_int_equal(found, rows[i / 2].words[0] != 0);
+        excerpts_free(&e);
+        syntax_free(tree);
+    }
+    close_all(&o);
+}
+
+/* The index lags behind the disk: what it says of another content is not believed. */
+static void an_index_of_another_content(void **state)
+{
+    (void)state;
+    struct opened o;
+    struct place p;
+    struct excerpts e;
+    shell("cp -r differ lags");
+    open_all(&o, "lags");
+    shell("printf 'import pkg_two\nx = \n' > lags/main.py");
+    place_make(&p, "main.py", "import pkg_two\nx = |\n");
+    p.q.without = 1u << SOURCE_KIN | 1u << SOURCE_SIMILAR | 1u << SOURCE_USAGE;
+    find(&e, &o, &p);
+    assert_non_null(excerpt_with(&e, "pkg_two.py", "def two_opens(a)"));
+    assert_null(excerpt_with(&e, "pkg_one.py", ""));
     excerpts_free(&e);
     close_all(&o);
 }
@@ -337,62 +421,6 @@ static void names_say_what_comes(void **state)
     assert_non_null(excerpt_with(&e, "m.ts", "interface Far"));
     assert_null(excerpt_with(&e, "m.ts", "distant: number")); /* a member alone says nothing */
     excerpts_free(&e);
-    close_all(&o);
-}
-
-static void imports_lead_to_files(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *from, *module, *file; /* "": nothing in this tree */
-    } rows[] = {
-        {"src/a.c", "util/x.h", "util/x.h"},
-        {"util/a.c", "x.h", "util/x.h"},
-        {"src/a.c", "stdio.h", ""},
-        {"web/app.ts", "./part", "web/part.ts"},
-        {"web/app.ts", "./part.js", "web/part.ts"},
-        {"web/app.ts", "./part.more", "web/part.more.ts"},
-        {"web/app.ts", "../lib/tool.js", "lib/tool.js"},
-        {"web/app.ts", "./widgets", "web/widgets/index.tsx"},
-        {"web/app.ts", "react", ""},
-        {"pkg/main.py", ".models", "pkg/models.py"},
-        {"pkg/sub/m.py", "..models", "pkg/models.py"},
-        {"tests/t.py", "pkg.models", "pkg/models.py"},
-        {"tests/t.py", "pkg.sub", "pkg/sub/__init__.py"},
-        {"tests/t.py", "os.path", ""},
-        {"cmd/main.go", "example.com/m/pkg/store", "pkg/store/store.go"},
-        {"src/main.rs", "crate::shape::circle::{Circle}", "src/shape/circle.rs"},
-        {"a/Main.java", "com.shop.cart.Item", "com/shop/cart/Item.java"},
-        {"a/Main.java", "java.util.List", ""},
-        {"x.php", "App\\Base\\Model", "src/Base/Model.php"},
-        {"bin/run.rb", "../ruby/shape", "ruby/shape.rb"},
-        {"src/a.c", "../../../../etc/passwd", ""},
-        {"src/a.c", "", ""},
-    };
-    struct opened o;
-    arena a = {0};
-    error err = {0};
-    shell("mkdir -p im && cd im && git init -q && for f in util/x.h other/x.h web/part.ts "
-          "web/part.more.ts lib/tool.js "
-          "web/widgets/index.tsx pkg/models.py pkg/sub/__init__.py pkg/sub/m.py pkg/store/store.go "
-          "src/shape/circle.rs src/shape/mod.rs com/shop/cart/Item.java com/other/Item.java "
-          "src/Base/Model.php old/Model.php ruby/shape.rb deep/a/path.py deep/b/path.py; do "
-          "mkdir -p $(dirname $f) && printf 'x %%s\\n' $f > $f; done");
-    open_all(&o, "im");
-    int64_t tree;
-    text root = text_of(repository_root(o.r));
-    assert_int_equal(index_tree(&tree, o.x, root, &err), OK);
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct index_files files;
-        struct tag_import import = {.module = text_of(rows[i].module)};
-        if (import_resolve(&files, &a, o.x, tree, text_of(rows[i].from), &import, 3, &err) != OK)
-            fail_msg("%s", err.message);
-        text first = files.n ? files.files[0].path : TEXT("");
-        if (!text_is(first, rows[i].file))
-            fail_msg("%s in %s: found \"%.*s\", expected \"%s\"", rows[i].module, rows[i].from,
-                     (int)first.size, first.bytes, rows[i].file);
-    }
-    arena_reset(&a);
     close_all(&o);
 }
 
@@ -566,6 +594,60 @@ static void excerpts_stand_before_the_file(void **state)
     planned_close(&p);
 }
 
+/* In a small prompt signatures come first; in a large one similar lines have a share that they cannot
+ * take, and more when signatures leave room. */
+static void similar_lines_have_their_share(void **state)
+{
+    (void)state;
+    enum { N_SIGNATURES = 300, N_WINDOWS = 8 };
+    static const struct {
+        size_t budget, n_signatures, n_windows; /* of windows: at least */
+        bool all;
+    } rows[] = {
+        {2048, N_SIGNATURES, 0, true}, {8192, N_SIGNATURES, 4, false}, {8192, 20, N_WINDOWS, true}};
+    static char lines[N_SIGNATURES + N_WINDOWS][256];
+    tokenizer *t;
+    struct place p;
+    assert_int_equal(tokenizer_open(&t, NULL, NULL), OK);
+    place_make(&p, "main.c", "int f(void)\n{\n    |\n}\n");
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        struct excerpt items[N_SIGNATURES + N_WINDOWS];
+        struct excerpts all = {.items = items};
+        for (size_t i = 0; i < rows[r].n_signatures + N_WINDOWS; i++) {
+            bool window = i >= rows[r].n_signatures;
+            snprintf(lines[i], sizeof lines[i],
+                     "int %s_%zu(const char *what, size_t how_often, const char *else_what);\n",
+                     window ? "similar_lines" : "signature_of", i);
+            items[all.n++] = (struct excerpt){.path = TEXT("other.c"),
+                                              .content = text_of(lines[i]),
+                                              .line = window ? (uint32_t)(100 * i) : 0,
+                                              .n_lines = 1,
+                                              .from = (uint32_t)i,
+                                              .source = window ? SOURCE_SIMILAR : SOURCE_IMPORT,
+                                              .reason = "r",
+                                              .score = window ? 0.5 : 1};
+        }
+        prompt_session *s;
+        struct prompt out;
+        error err = {0};
+        struct prompt_options options = {
+            .budget_tokens = rows[r].budget, .want_text = true, .proposal = &all};
+        assert_int_equal(prompt_session_open(&s, NULL), OK);
+        if (prompt_build(&out, s, t, &p.q.document, p.q.cursor_byte, &options, &err) != OK)
+            fail_msg("%s", err.message);
+        size_t n = 0;
+        for (size_t at = 0; (at = text_find(out.text, TEXT("similar_lines_"), at)) != SIZE_MAX;
+             at++)
+            n++;
+        assert_true(out.ids.n <= rows[r].budget);
+        if (rows[r].all) assert_int_equal(n, rows[r].n_windows);
+        assert_true(n >= rows[r].n_windows);
+        prompt_free(&out);
+        prompt_session_close(s);
+    }
+    tokenizer_close(t);
+}
+
 /* Fences and control words in another file stay text. */
 static void excerpts_are_data(void **state)
 {
@@ -655,13 +737,16 @@ int main(void)
         cmocka_unit_test(similar_lines_and_recent_places),
         cmocka_unit_test(what_is_not_named_yet),
         cmocka_unit_test(similar_lines_are_of_the_same_language),
+        cmocka_unit_test(windows_speak_of_the_same_things),
+        cmocka_unit_test(documents_that_differ_from_their_files),
+        cmocka_unit_test(an_index_of_another_content),
         cmocka_unit_test(diagnostics_bring_what_they_name),
         cmocka_unit_test(names_say_what_comes),
-        cmocka_unit_test(imports_lead_to_files),
         cmocka_unit_test(the_plan_stands_still),
         cmocka_unit_test(a_plan_changes_for_a_tenth_more),
         cmocka_unit_test(what_nobody_asks_for_leaves),
         cmocka_unit_test(excerpts_stand_before_the_file),
+        cmocka_unit_test(similar_lines_have_their_share),
         cmocka_unit_test(excerpts_are_data),
         cmocka_unit_test(no_index_and_no_time),
         cmocka_unit_test(no_memory),

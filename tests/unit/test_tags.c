@@ -451,6 +451,46 @@ static void test_samples(void **state)
     tagger_close(t);
 }
 
+/* "1 function name | signature" becomes "1 function name | ". */
+static void without_signatures(buffer *out, text definitions)
+{
+    text line;
+    while (text_next_line(&definitions, &line)) {
+        buffer_put_text(out, text_slice(line, 0, text_find(line, TEXT("| "), 0) + 2));
+        buffer_put_char(out, '\n');
+    }
+}
+
+/* Of every sample the same names and imports, parsed here or elsewhere. */
+static void test_outlines(void **state)
+{
+    (void)state;
+    tagger *t;
+    error err = {0};
+    assert_int_equal(tagger_open(&t, &err), OK);
+    for (size_t i = 0; i < 2 * (sizeof samples / sizeof *samples); i++) {
+        const struct sample *s = &samples[i / 2];
+        struct tags tags;
+        syntax *tree = NULL;
+        text source = text_of(s->source);
+        buffer out[3] = {{0}, {0}, {0}}, expected = {0};
+        if (i % 2) assert_int_equal(syntax_parse(&tree, language_of(s->path), source, &err), OK);
+        assert_int_equal(
+            tags_read_outline(&tags, t, language_of(s->path), source, tree, 0, source.size, &err),
+            OK);
+        put_tags(&tags, out);
+        without_signatures(&expected, text_of(s->definitions));
+        assert_string_equal(out[0].bytes, expected.bytes);
+        assert_string_equal(out[1].bytes ? out[1].bytes : "", s->imports);
+        assert_int_equal(tags.n_references, 0);
+        for (size_t k = 0; k < 3; k++) buffer_free(&out[k]);
+        buffer_free(&expected);
+        tags_free(&tags);
+        syntax_free(tree);
+    }
+    tagger_close(t);
+}
+
 /* Definitions are byte ranges: cut out of the text, they are the definitions. */
 static void test_ranges(void **state)
 {
@@ -539,9 +579,9 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_samples),          cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_hostile_contents), cmocka_unit_test(test_words),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_samples), cmocka_unit_test(test_outlines),
+        cmocka_unit_test(test_ranges),  cmocka_unit_test(test_hostile_contents),
+        cmocka_unit_test(test_words),   cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
