@@ -125,8 +125,8 @@ static int32_t on_draft(void *context, struct sequence *q, int32_t n_max, double
     for (int32_t i = 0; i < n; i++) {
         q->tokens[q->n_tokens + i] =
             i == wrong ? (int32_t)at % MODEL_RANKS : right->tokens[q->n_tokens + i];
-        agreement[i] = 0.9;
     }
+    *agreement = 0.9;
     n_guesses += (size_t)n;
     return n > 0 ? n : 0;
 }
