@@ -93,15 +93,11 @@ static status change_apply(struct server *s, document *d, const json_t *change, 
     if (!where || json_is_null(where)) {
         edit->n_removed += d->content.size - text_common(document_text(d), replacement);
         document_edited(s, d, 0, d->content.size, replacement.size);
-        popup_changed(d, SIZE_MAX, replacement);
         jobs_changed(s, d->key, SIZE_MAX, SIZE_MAX, replacement);
         return document_change(d, NULL, replacement, s->encoding, err);
     }
     if (!range_read(&range, where)) return fail(err, ERR_FORMAT, "a change with a broken range");
-    bool inserts =
-        range.start.line == range.end.line && range.start.character == range.end.character;
     size_t from = document_byte(d, range.start, s->encoding);
-    popup_changed(d, inserts && popup_waits(d) ? from : SIZE_MAX, replacement);
     size_t to = document_byte(d, range.end, s->encoding);
     if (to >= from) document_edited(s, d, from, to - from, replacement.size);
     if (to >= from) edit->n_removed += to - from;
@@ -141,11 +137,11 @@ void method_did_change(struct server *s, const struct message *m)
     error err;
     if (!d) return;
     completions_cancel(s, d->key); /* what was asked of the old text is not shown over the new */
+    popup_changed(d);
     if (!document_in_step(d)) return;
     size_t n_before = d->content.size;
     if (changes_apply(s, d, m, &edit, &err) != OK) {
         document_put_out_of_step(d, err.message);
-        popup_changed(d, SIZE_MAX, (text){0});
         jobs_changed(s, d->key, SIZE_MAX, SIZE_MAX, (text){0});
     }
     judge_changed(s, d, n_before, edit.n_removed);
@@ -177,7 +173,7 @@ void method_did_save(struct server *s, const struct message *m)
     if (!d || !document_in_step(d) || !json_is_string(content)) return;
     if (m->repaired || !text_equal(document_text(d), json_text_at(m->params, "text"))) {
         document_put_out_of_step(d, "the text that was saved differs");
-        popup_changed(d, SIZE_MAX, (text){0});
+        popup_changed(d);
         document_note(s, d);
     }
 }

@@ -1,11 +1,8 @@
 /* textDocument/completion for editors without ghost text.
  *
- * Popups ask on every key and want an answer at once. So a generation is kept per document: while
- * the user types at its cursor what it begins with (or may still begin with), it stays, and each
- * question is answered within 40 ms with what is there, marked incomplete.
- *
- *     text ... cursor |typed| -> rest of insert
- *              ^ where the generation was asked; answers hold while the typed text agrees */
+ * Popups ask on every key and want an answer at once. Each question goes to the assistant, which knows
+ * what it said before and keeps a generation while the typing agrees with it. What there is within
+ * 40 ms is the answer, marked incomplete; what comes later is known when the next key asks. */
 #include <string.h>
 
 #include "base/log.h"
@@ -14,18 +11,11 @@
 
 enum { ANSWER_MS = 40, LABEL_BYTES = 80 };
 
-enum popup_state { POPUP_EMPTY, POPUP_ASKED, POPUP_ANSWERED };
-
 struct popup {
     struct server *server;
     uint64_t document_key;
-    enum popup_state state;
-    completion *handle;
-    const void *question; /* the one whose answer is wanted */
+    const void *question; /* the one whose answer is wanted; NULL: none */
     size_t cursor_byte;   /* where it was asked */
-    buffer typed;         /* since, behind the cursor */
-    buffer insert;
-    size_t replace_bytes; /* behind the cursor, on its line */
     json_t *waiting;      /* id of the request to answer, or NULL */
     uv_timer_t timer;
     bool closed;     /* the document is gone */
@@ -39,16 +29,25 @@ static bool is_word(char c)
            (unsigned char)c >= 0x80;
 }
 
-/* Popups filter by the word before the cursor, so the item begins with that word. */
-static json_t *item_json(const struct popup *p, const document *d)
+/* What the answer puts behind the cursor; empty where it does not go on there. */
+static text answer_rest(const struct completion_answer *a, text content, size_t cursor)
 {
-    text content = document_text(d), rest = buffer_text(&p->insert);
-    rest = text_slice(rest, p->typed.size, rest.size);
-    size_t cursor = p->cursor_byte + p->typed.size, word = cursor;
+    if (a->from_byte > cursor || a->to_byte < cursor) return TEXT("");
+    text before = text_slice(content, a->from_byte, cursor);
+    return text_starts(a->insert, before) ? text_slice(a->insert, before.size, a->insert.size)
+                                          : TEXT("");
+}
+
+/* Popups filter by the word before the cursor, so the item begins with that word. */
+static json_t *item_json(const struct popup *p, const document *d,
+                         const struct completion_answer *a)
+{
+    text content = document_text(d), rest = answer_rest(a, content, p->cursor_byte);
+    size_t cursor = p->cursor_byte, word = cursor;
     while (word > 0 && is_word(content.bytes[word - 1])) word--;
     enum position_encoding encoding = p->server->encoding;
     struct range range = {document_position(d, word, encoding),
-                          document_position(d, cursor + p->replace_bytes, encoding)};
+                          document_position(d, a->to_byte, encoding)};
     if (rest.size == 0 || range.start.line != range.end.line) return NULL;
     buffer all = {0};
     buffer_put_text(&all, text_slice(content, word, cursor));
@@ -72,57 +71,37 @@ static json_t *list_json(json_t *item)
                 : json_pack("{s:b, s:[]}", "isIncomplete", 1, "items");
 }
 
-static void popup_answer(struct popup *p)
+/* Who waits is answered, with nothing where `answer` is NULL. */
+static void popup_answer(struct popup *p, const struct completion_answer *answer)
 {
     const document *d = documents_find_key(p->server->documents, p->document_key);
     json_t *id = p->waiting, *item = NULL;
     if (!id) return;
     p->waiting = NULL;
     uv_timer_stop(&p->timer);
-    if (d && document_in_step(d) && p->state == POPUP_ANSWERED) item = item_json(p, d);
+    if (answer && answer->insert.size && d && document_in_step(d)) item = item_json(p, d, answer);
     server_reply(p->server, id, list_json(item));
     json_decref(id);
 }
 
-static void on_timer(uv_timer_t *timer) { popup_answer(timer->data); }
+static void on_timer(uv_timer_t *timer) { popup_answer(timer->data, NULL); }
 
-/* Forgets the generation; who waits is answered with an empty list. */
-static void popup_clear(struct popup *p)
+/* What is asked is of an older text. The assistant goes on with what agrees. */
+static void popup_drop(struct popup *p)
 {
-    completion *handle = p->handle;
-    p->state = POPUP_EMPTY;
-    p->handle = NULL;
     p->question = NULL;
-    buffer_clear(&p->typed);
-    buffer_clear(&p->insert);
-    popup_answer(p);
-    if (handle) completion_cancel(handle);
+    popup_answer(p, NULL);
 }
 
 static void popup_free_if_done(struct popup *p)
 {
-    if (!p->closed || !p->timer_closed || p->n_callbacks > 0) return;
-    buffer_free(&p->typed);
-    buffer_free(&p->insert);
-    memory_free(p);
+    if (p->closed && p->timer_closed && p->n_callbacks == 0) memory_free(p);
 }
 
-bool popup_waits(const document *d)
-{
-    const struct companion *c = d->companion;
-    return c && c->popup && c->popup->state != POPUP_EMPTY;
-}
-
-void popup_changed(document *d, size_t at, text typed)
+void popup_changed(document *d)
 {
     struct companion *c = d->companion;
-    struct popup *p = c ? c->popup : NULL;
-    if (!p || p->state == POPUP_EMPTY) return;
-    bool follows = at != SIZE_MAX && at == p->cursor_byte + p->typed.size;
-    buffer_put_text(&p->typed, typed);
-    bool agrees =
-        p->state == POPUP_ASKED || text_starts(buffer_text(&p->insert), buffer_text(&p->typed));
-    if (!follows || !agrees || p->typed.failed) popup_clear(p);
+    if (c && c->popup) popup_drop(c->popup);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -138,7 +117,7 @@ void popup_close(document *d)
     struct popup *p = c ? c->popup : NULL;
     if (!p) return;
     c->popup = NULL;
-    popup_clear(p);
+    popup_drop(p);
     p->closed = true;
     uv_close((uv_handle_t *)&p->timer, on_timer_closed);
 }
@@ -164,72 +143,19 @@ struct question {
     struct popup *popup;
 };
 
-/* Keeps the answer if it agrees with what was typed since. */
-static bool answer_take(struct popup *p, const document *d, const struct completion_answer *a)
-{
-    text insert = a->insert;
-    if (a->cancelled || insert.size == 0 || a->to_byte < p->cursor_byte) return false;
-    if (a->from_byte > p->cursor_byte) return false;
-    text before = text_slice(document_text(d), a->from_byte, p->cursor_byte);
-    if (!text_starts(insert, before)) return false;
-    buffer_put_text(&p->insert, text_slice(insert, before.size, insert.size));
-    p->replace_bytes = a->to_byte - p->cursor_byte;
-    return !p->insert.failed && text_starts(buffer_text(&p->insert), buffer_text(&p->typed));
-}
-
-static void on_answer(void *context, const struct completion_answer *answer);
-
-static void popup_ask(struct popup *p, const document *d, size_t cursor_byte, bool invoked)
-{
-    error err = {OK, ""};
-    struct question *q = memory_take(1, sizeof *q);
-    popup_clear(p);
-    if (!q) return;
-    q->popup = p;
-    p->question = q;
-    p->cursor_byte = cursor_byte;
-    p->n_callbacks++;
-    if (completion_ask(p->server, d, document_text(d), document_tree(d), cursor_byte, invoked,
-                       on_answer, q, &p->handle, &err) == OK) {
-        p->state = POPUP_ASKED;
-        return;
-    }
-    log_line(LOG_DEBUG, "no completion: %s", err.message);
-    p->n_callbacks--;
-    p->question = NULL;
-    memory_free(q);
-}
-
-/* What was typed contradicts the generation: another one, for who waits still. */
-static void popup_ask_again(struct popup *p, const document *d)
-{
-    json_t *waiting = p->waiting;
-    p->waiting = NULL;
-    popup_ask(p, d, p->cursor_byte + p->typed.size, false);
-    p->waiting = waiting;
-    if (p->state == POPUP_EMPTY) popup_answer(p);
-}
-
 static void on_answer(void *context, const struct completion_answer *answer)
 {
     struct question *q = context;
     struct popup *p = q->popup;
     bool wanted = p->question == q;
-    document *d = wanted ? documents_find_key(p->server->documents, p->document_key) : NULL;
     p->n_callbacks--;
     memory_free(q);
     if (wanted) {
+        document *d = documents_find_key(p->server->documents, p->document_key);
         p->question = NULL;
-        p->handle = NULL;
         if (d && !answer->cancelled) report_keep(p->server, d, &answer->report);
         answer_tell(p->server, answer);
-        p->state = POPUP_ANSWERED;
-        if (d && answer_take(p, d, answer))
-            popup_answer(p);
-        else if (d && answer->cancelled && p->waiting && document_in_step(d))
-            popup_ask_again(p, d);
-        else
-            popup_clear(p);
+        popup_answer(p, answer);
         status_changed(p->server);
     }
     popup_free_if_done(p);
@@ -249,6 +175,27 @@ static struct popup *popup_of(struct server *s, const document *d)
     return p;
 }
 
+/* False: nobody will answer. */
+static bool popup_ask(struct popup *p, const document *d, size_t cursor_byte, bool invoked)
+{
+    error err = {OK, ""};
+    completion *handle;
+    struct question *q = memory_take(1, sizeof *q);
+    if (!q) return false;
+    q->popup = p;
+    p->question = q;
+    p->cursor_byte = cursor_byte;
+    p->n_callbacks++;
+    if (completion_ask(p->server, d, document_text(d), document_tree(d), cursor_byte, invoked,
+                       on_answer, q, &handle, &err) == OK)
+        return true;
+    log_line(LOG_DEBUG, "no completion: %s", err.message);
+    p->n_callbacks--;
+    p->question = NULL;
+    memory_free(q);
+    return false;
+}
+
 void method_completion(struct server *s, const struct message *m)
 {
     struct completion_params q;
@@ -263,12 +210,11 @@ void method_completion(struct server *s, const struct message *m)
         return;
     }
     size_t cursor = document_byte(d, q.position, s->encoding);
-    popup_answer(p); /* the question before is answered with what there was */
-    bool holds = p->state != POPUP_EMPTY && cursor == p->cursor_byte + p->typed.size;
-    if (!holds) popup_ask(p, d, cursor, q.invoked);
+    bool asked = p->question && cursor == p->cursor_byte;
+    popup_answer(p, NULL); /* who asked before has waited long enough */
     p->waiting = json_incref(m->id);
-    if (p->state == POPUP_ASKED)
+    if (asked || popup_ask(p, d, cursor, q.invoked))
         uv_timer_start(&p->timer, on_timer, ANSWER_MS, 0);
     else
-        popup_answer(p);
+        popup_answer(p, NULL);
 }

@@ -235,9 +235,8 @@ void judges_close(struct server *s);
 /* popup.c */
 void method_completion(struct server *s, const struct message *m);
 bool popup_cancel(struct server *s, const json_t *id);
-/* The document changed: by an insertion of `typed` at `at`, or in any other way (at SIZE_MAX). */
-void popup_changed(document *d, size_t at, text typed);
-bool popup_waits(const document *d); /* there is a generation a change could agree with */
+/* The document changed: who waits gets nothing of the old text. */
+void popup_changed(document *d);
 void popup_close(document *d);
 
 /* Whether a document's file may reach a model. */

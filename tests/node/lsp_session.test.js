@@ -305,6 +305,25 @@ test('popups do not wait for the engine', async () => {
     });
 });
 
+test('a popup is not answered for an older text', async () => {
+    await session({ capabilities: POPUPS, engine: { script: oracle({ 'a.c': TRUTH }, { lines: 1 }) } }, async (client) => {
+        const { text, position } = upTo('return fir');
+        const uri = client.open('a.c', text);
+        const ask = (at) => client.connection.sendRequest('textDocument/completion', { textDocument: { uri }, position: at });
+        let list = await ask(position);
+        for (const end = Date.now() + 20000; list.items.length === 0 && Date.now() < end; await sleep(20))
+            list = await ask(position);
+        assert.equal(list.items.length, 1);
+        const start = { line: 0, character: 0 };
+        const late = await client.together(() => {
+            const answer = ask(position);
+            client.change(uri, { start, end: start }, '//\n');
+            return answer;
+        });
+        assert.deepEqual(late.items, []);
+    });
+});
+
 test('a popup typed against what the engine says is asked for anew', async () => {
     const handshake = { features: ['token_ids', 'lease', 'must_start_with'] };
     const script = ({ body, index }) => { // its beginning, and then nothing for long

@@ -194,6 +194,22 @@ export class LspClient {
         return answer;
     }
 
+    /** What `body` sends reaches the server in one piece: nothing happens there in between. */
+    async together(body) {
+        const { stdin } = this.process;
+        const pieces = [];
+        stdin.write = (piece, ...more) => {
+            pieces.push(Buffer.from(piece, typeof more[0] === 'string' ? more[0] : undefined));
+            process.nextTick(more.at(-1)); // the connection waits for it before it writes more
+            return true;
+        };
+        const sent = body();
+        await sleep(20);
+        delete stdin.write;
+        stdin.write(Buffer.concat(pieces));
+        return sent;
+    }
+
     /** The document's text once the item is accepted. */
     accepted(uri, item) {
         const text = typeof item.insertText === 'string' ? item.insertText : item.insertText.value;
