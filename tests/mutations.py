@@ -386,7 +386,7 @@ FAULTS = [
      [("    return l->n_asked == 0 && is_before_text(kind) &&", "    return is_before_text(kind) &&")],
      "test_warm_ledger", None),
     ("warm_beginning_is_ended", "lsp/assistant/warm.c",
-     [("!(kinds != ALL_KINDS && is_of_use_anywhere(c)))", "true)")], "warm.test.js", None),
+     [("!(kinds != ALL_KINDS && is_of_use_anywhere(c)))", "!(!kinds && is_of_use_anywhere(c)))")], "warm.test.js", None),
     ("warm_leaves_its_anchors", "lsp/assistant/warm.c",
      [("    prompt_session_load(s->prompts, saved);\n    if (code == OK && proposed && change",
        "    prompt_memory_free(saved);\n    if (code == OK && proposed && change")], "warm.test.js", None),

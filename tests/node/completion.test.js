@@ -439,6 +439,7 @@ test('prompt and answer fit the model, also when its length is short or not know
             assert.equal(client.accepted(uri, item), long);
             const [{ ids, body }] = engine.requests;
             assert.ok(ids.length <= room && ids.length > room / 4, `${ids.length} of ${room}`);
+            if (room === 8192) assert.ok(ids.length < 0.6 * room, 'a fresh window takes half of its room');
             if (length) assert.ok(ids.length + body.max_tokens <= length);
             assert.ok(body.max_tokens > 0);
         });

@@ -112,7 +112,7 @@ test('definitions of other files come into the prompt', () =>
         assert.ok(excerpt && excerpt.reason.length > 0 && excerpt.tokens > 0, JSON.stringify(blocks));
     }));
 
-test('a cursor that rests has other excerpts computed, and no question gets them before', () =>
+test('other excerpts are computed first, and no question gets them before', () =>
     session(async ({ client, engine }) => {
         const uri = client.open('main.c', MAIN);
         await until(() => engine.warms.some((r) => r.closedBy === 'engine'), 'what pays for more');

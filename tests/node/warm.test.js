@@ -53,6 +53,26 @@ test('after a change the question finds its prompt computed', async () => {
     });
 });
 
+test('a cursor that rests within a suggestion that is long, and typed along for a while', async () => {
+    const words = ['weigh', 'count', 'stack', 'order', 'paint', 'close', 'lift', 'turn', 'store', 'mark'];
+    const body = words.map((w, i) => `    first = ${w}_all(first * ${i}, second, "${w} it now");\n`).join('');
+    const truth = TRUTH.replace('    return first', `${body}    return first`);
+    const engineOptions = { script: says(`${body.trimEnd()}\n\`\`\``), handshake: HEALING };
+    await session({ engine: engineOptions }, async (client, engine) => {
+        const position = positionOf(truth, body);
+        const [uri, items] = await client.together(() => { // nothing was warmed that could pay for more
+            const opened = client.open('a.c', truth.replace(body, '\n'));
+            return client.complete(opened, position, { invoked: true }).then((all) => [opened, all]);
+        });
+        const [{ insertText }] = items;
+        assert.ok(insertText.includes('store_all'));
+        await sleep(PAUSE);
+        assert.equal(engine.warms.length, 0, 'the accepted state costs too much');
+        client.change(uri, { start: position, end: position }, insertText.slice(0, insertText.indexOf('count_all')));
+        await engine.until(() => engine.warms.some((r) => tailOf(r).includes('weigh_all')), 'the place');
+    });
+});
+
 test('a shown suggestion: its accepted state, and the line behind it', async () => {
     await session({ engine: { script: oracle(FILES) } }, async (client, engine) => {
         const long = TRUTH.replace('first + second', `first + second + ${[...'abcdefghijklmn'].map((c) => `${c}${c} * 3`).join(' + ')}`);

@@ -447,6 +447,32 @@ static void test_closers_keep_the_text_below(void **state)
     assert_true(n_cold > 500);
 }
 
+/* It stays while its first line does and not more than a tenth of its first fifty tokens differ. */
+static void test_the_text_below_is_pinned(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *first, *second;
+        bool stays;
+    } now[] = {{"first(1)", "x = a + b", true},
+               {"first(1)", "x = a + c", true},
+               {"first(2)", "x = a + b", false},
+               {"first(1)", "y = f(g(h(1, 2), 3), 4)", false}};
+    static const char form[] = "void f(void)\n{\n    |\n    %s;\n    %s;\n"
+                               "    one = two * three + four;\n    five = six * seven + eight;\n"
+                               "    nine = ten * eleven + twelve;\n    return one + five + nine;\n"
+                               "    // and so on, with as many words as make fifty\n}\n";
+    char before[512], after[512];
+    snprintf(before, sizeof before, form, now[0].first, now[0].second);
+    for (size_t i = 0; i < sizeof now / sizeof *now; i++) {
+        size_t n_cold, n_all;
+        snprintf(after, sizeof after, form, now[i].first, now[i].second);
+        tokens_cold(before, after, &n_cold, &n_all);
+        if (now[i].stays != (n_cold <= 64))
+            fail_msg("%s; %s: %zu of %zu tokens anew", now[i].first, now[i].second, n_cold, n_all);
+    }
+}
+
 /* A jump inside a long file computes at most half the budget anew. */
 static void test_jumps_cost_half_the_budget(void **state)
 {
@@ -744,6 +770,7 @@ int main(void)
         cmocka_unit_test(test_window_moves_in_jumps),
         cmocka_unit_test(test_the_tail_begins_anew_in_jumps),
         cmocka_unit_test(test_closers_keep_the_text_below),
+        cmocka_unit_test(test_the_text_below_is_pinned),
         cmocka_unit_test(test_jumps_cost_half_the_budget),
         cmocka_unit_test(test_coming_back_finds_the_prompt),
         cmocka_unit_test(test_map_begins_the_prompt),

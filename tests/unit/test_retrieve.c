@@ -577,6 +577,21 @@ static void what_nobody_asks_for_leaves(void **state)
     }
 }
 
+/* Line 1 reads otherwise now. That is worth 0.09 beside 1, too little for another plan. */
+static void what_is_false_does_not_wait(void **state)
+{
+    (void)state;
+    struct planned p;
+    planned_open(&p);
+    struct excerpt items[] = {definition(2, 1), definition(1, 0.3)};
+    assert_string_equal(planned_shows(&p, items, 2), "21");
+    items[1] = definition(3, 0.3);
+    assert_string_equal(planned_shows(&p, items, 2), "21");
+    items[1].line = 1;
+    assert_string_equal(planned_shows(&p, items, 2), "23");
+    planned_close(&p);
+}
+
 /* They stand before everything of the file, which changes with every key. */
 static void excerpts_stand_before_the_file(void **state)
 {
@@ -745,6 +760,7 @@ int main(void)
         cmocka_unit_test(the_plan_stands_still),
         cmocka_unit_test(a_plan_changes_for_a_tenth_more),
         cmocka_unit_test(what_nobody_asks_for_leaves),
+        cmocka_unit_test(what_is_false_does_not_wait),
         cmocka_unit_test(excerpts_stand_before_the_file),
         cmocka_unit_test(similar_lines_have_their_share),
         cmocka_unit_test(excerpts_are_data),
