@@ -200,7 +200,7 @@ test('warm work ends when the text says otherwise, and when something else is as
     await session({ engine: { script: line, warm } }, async (client, engine) => {
         const { text, position } = upTo('return first');
         const uri = client.open('a.c', text);
-        await engine.until(() => engine.warms.some((r) => r.closedBy), 'the opened document');
+        await settledWarms(engine); // also with what was gathered for it
         client.change(uri, { start: BLANK, end: BLANK }, LONG);
         await engine.until(() => engine.warms.some(tailOf), 'the change');
         const first = engine.warms.find(tailOf);

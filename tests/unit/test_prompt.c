@@ -564,9 +564,13 @@ static void test_coming_back_finds_the_prompt(void **state)
     buffer content = {0}, longer = {0};
     token_list here = {0}, back = {0}, elsewhere = {0};
     prompt_session *s = session();
-    for (int i = 0; i < 3000; i++)
-        buffer_print(&content, "    total += values[%d] * %d;\n", i, i * 7);
-    for (int i = 1480; i <= 1500; i++) ids_at(&here, s, &content, i); /* the window has grown */
+    for (int typed = 1480; typed <= 1500; typed++) { /* line by line, so that the window grows */
+        buffer_clear(&content);
+        for (int i = 0; i < 3000; i++)
+            if (i <= typed || i > 1500)
+                buffer_print(&content, "    total += values[%d] * %d;\n", i, i * 7);
+        ids_at(&here, s, &content, typed);
+    }
     static const int looks[] = {2900, 100, 700, 2200};
     for (int n = 1; n <= 4; n++) {
         for (int i = 0; i < n; i++) ids_at(&elsewhere, s, &content, looks[i]);
