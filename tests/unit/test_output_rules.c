@@ -27,7 +27,7 @@ static bool allowed_naively(text said, text must, text token, const char *closer
     size_t n = said.size + token.size;
     assert_true(n < sizeof all);
     memcpy(all, said.bytes, said.size);
-    memcpy(all + said.size, token.bytes, token.size);
+    if (token.size) memcpy(all + said.size, token.bytes, token.size);
     if (said.size < must.size) {
         text rest = text_slice(must, said.size, must.size);
         if (token.size == 0 || (!text_starts(token, rest) && !text_starts(rest, token)))
