@@ -295,7 +295,7 @@ static status entry_do(struct run *r, const struct entry *e, error *err)
 }
 
 /* The denominators, before the weights take the memory. */
-static status limits_measure(struct run *r, enum activation_type activations, error *err)
+static status limits_measure(struct run *r, error *err)
 {
     struct synthetic_machine *m = &r->machine;
     const struct synthetic_model *sized = r->world.model;
@@ -312,8 +312,8 @@ static status limits_measure(struct run *r, enum activation_type activations, er
     progress(r, "matrix rate");
     if (s == OK)
         s = cuda_matrix_measure(r->world.d, sized->matrix_n, MATRIX_PASSES, &m->matrix, err);
-    bool narrow = activations == ACTIVATION_E4M3 && m->matrix.e4m3_flop_per_s > 0;
-    m->matrix_flop_per_s = narrow ? m->matrix.e4m3_flop_per_s : m->matrix.bf16_flop_per_s;
+    m->matrix_flop_per_s =
+        m->matrix.e4m3_flop_per_s > 0 ? m->matrix.e4m3_flop_per_s : m->matrix.bf16_flop_per_s;
     return s;
 }
 
@@ -332,10 +332,9 @@ static status run_open(struct run *r, error *err)
     if (!sized) return fail(err, ERR_USAGE, "--synthetic: found \"%s\", expected dbrx", o->model);
     if (o->format != WEIGHT_FP8_ROW && o->format != WEIGHT_INT4_G128)
         return fail(err, ERR_USAGE, "--format: expected fp8 or int4");
-    bool fp8 = o->format == WEIGHT_FP8_ROW;
-    enum activation_type activations = fp8 ? ACTIVATION_E4M3 : ACTIVATION_BF16;
+    enum activation_type activations = ACTIVATION_E4M3; /* both formats are exact in it */
     status s = bench_world_open(&r->world, sized, activations, err);
-    if (s == OK) s = limits_measure(r, activations, err);
+    if (s == OK) s = limits_measure(r, err);
     progress(r, "weights");
     int64_t begun_us = clock_us();
     if (s == OK) s = bench_world_weights_make(&r->world, o->format, err);

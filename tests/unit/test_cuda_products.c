@@ -28,6 +28,7 @@ struct problem {
     int32_t first[48], x_row[700];
     int32_t groups_bound;       /* 0: all may have entries */
     bool gated, e4m3, positive; /* e4m3: activations that it holds */
+    bool both_forms;            /* asks for fp32 and bf16 of the output, which must agree */
     unsigned char *codes[2];
     unsigned char *scales[2];
     double *meaning[2]; /* [groups * n][k] */
@@ -152,8 +153,16 @@ static double apart(const struct problem *p, void (*product)(const struct cuda_p
                              .rows_bound = rows_bound,
                              .groups_bound = p->groups_bound ? p->groups_bound : p->n_groups};
     if (p->gated) a.up = (struct cuda_matrix){held[2], held[3], w.row_bytes, p->k, p->format};
+    uint16_t *halves = calloc(n_out, sizeof *halves);
+    if (p->both_forms) a.out.bf16 = alone_there(halves, n_out * sizeof *halves);
     product(&a, alone.stream);
     alone_result(out, held[10], n_out * sizeof *out);
+    if (p->both_forms) {
+        alone_result(halves, a.out.bf16, n_out * sizeof *halves);
+        alone.run->give(a.out.bf16);
+        for (size_t i = 0; i < n_out; i++) assert_true(out[i] == bf16_value(halves[i]));
+    }
+    free(halves);
     double largest = 0, by = 0;
     for (int group = 0; group < p->n_groups; group++)
         for (int entry = p->first[group]; entry < p->first[group + 1]; entry++)
@@ -396,6 +405,27 @@ static void long_rows(void **state)
         }
 }
 
+/* What a kernel in fp32 hands on is what one of bf16 would read. */
+static void forms_agree(void **state)
+{
+    (void)state;
+    struct problem p = {.format = WEIGHT_BF16,
+                        .n = 16,
+                        .k = 128,
+                        .n_groups = 1,
+                        .n_entries = 2,
+                        .gated = true,
+                        .both_forms = true,
+                        .first = {0, 2},
+                        .x_row = {0, 1}};
+    matrix_make(&p, 0, 300);
+    matrix_make(&p, 1, 400);
+    activations_make(&p);
+    assert_true(apart(&p, alone.launch->product_vector, 2) < 1.0 / 256);
+    assert_true(apart(&p, alone.launch->product_mma, 2) < 1.0 / 256);
+    problem_free(&p);
+}
+
 /* Three rows of six experts each among 40: the groups that have entries lie anywhere, some of them beyond
  * the first 32, and there may be fewer than the host fears. */
 static void few_of_many_groups(void **state)
@@ -430,6 +460,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(wide_bf16),
         cmocka_unit_test(wide_many_entries),
         cmocka_unit_test(few_of_many_groups),
+        cmocka_unit_test(forms_agree),
     };
     return alone_close(cmocka_run_group_tests(tests, NULL, NULL));
 }
