@@ -309,7 +309,8 @@ test('a popup is not answered for an older text', async () => {
     await session({ capabilities: POPUPS, engine: { script: oracle({ 'a.c': TRUTH }, { lines: 1 }) } }, async (client) => {
         const { text, position } = upTo('return fir');
         const uri = client.open('a.c', text);
-        const ask = (at) => client.connection.sendRequest('textDocument/completion', { textDocument: { uri }, position: at });
+        const ask = (at) => client.connection.sendRequest('textDocument/completion',
+            { textDocument: { uri }, position: at, context: { triggerKind: 3 } }); // known at once
         let list = await ask(position);
         for (const end = Date.now() + 20000; list.items.length === 0 && Date.now() < end; await sleep(20))
             list = await ask(position);
