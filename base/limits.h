@@ -123,10 +123,11 @@
 #define INDEX_DATABASE_FLOOR (4 * MIB)
 /* Threads that parse: more would outrun the one that writes. */
 #define INDEX_THREADS_MAX 8
-/* One transaction: long enough that pages many files write to are written once (a quarter of it costs
- * twice the bytes), short enough that others can write between and that little is lost with a kill. */
-#define INDEX_BATCH_FILES 1024
-#define INDEX_BATCH_US    1000000
+/* One transaction: long enough that pages many files write to are written once (in fifths of a second
+ * twice as many bytes were written as in whole ones), short enough that others can write between and
+ * that little is lost with a kill. */
+#define INDEX_BATCH_FILES 4096
+#define INDEX_BATCH_US    3000000
 /* Pages of the database that a writer keeps, and what it writes to the journal before that is moved into
  * the file: the indexes of names are written at random, page after page, and each page once per move. */
 #define INDEX_CACHE_BYTES   (128 * MIB)

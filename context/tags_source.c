@@ -36,9 +36,8 @@ static bool macro_at(text t, size_t at, size_t *from, size_t *to)
     size_t name = blanks_end(t, *to), end = word_end(t, name), behind = blanks_end(t, end);
     if (*from == at || name == *to || end == name || behind >= t.size) return false;
     text next = text_slice(t, behind, word_end(t, behind));
-    bool inherits = t.bytes[behind] == ':' && behind + 1 < t.size && t.bytes[behind + 1] != ':';
     return is_capitals(text_slice(t, *from, *to)) &&
-           (inherits || t.bytes[behind] == '{' || text_is(next, "final"));
+           (strchr(":{", t.bytes[behind]) || text_is(next, "final"));
 }
 
 static bool is_cpp(const struct language *l)

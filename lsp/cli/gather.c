@@ -9,10 +9,11 @@
 #include "base/memory.h"
 #include "context/index.h"
 
-enum { REFRESH_US = 2000000 };
+/* WAIT_US: while another process makes the index, which does not help to wait for. */
+enum { REFRESH_US = 2000000, WAIT_US = 500000 };
 
 struct refresh {
-    int64_t until_us;
+    int64_t began_us;
     const char *file; /* NULL: its surroundings were asked for */
     repository *r;
 };
@@ -21,8 +22,8 @@ struct refresh {
 static bool in_time(void *payload, size_t n_done, size_t n_files)
 {
     const struct refresh *f = payload;
-    (void)n_done, (void)n_files;
-    return clock_us() < f->until_us;
+    (void)n_done;
+    return clock_us() < f->began_us + (n_files ? REFRESH_US : WAIT_US);
 }
 
 static bool the_file(void *payload, buffer *path)
@@ -40,7 +41,7 @@ static status index_refresh(struct gather *g, const char *folder, const char *fi
     repository *r = NULL;
     code_index *x = NULL;
     struct index_report report;
-    struct refresh f = {.until_us = clock_us() + REFRESH_US, .file = file};
+    struct refresh f = {.began_us = clock_us(), .file = file};
     status code = repository_open(&r, folder, err);
     f.r = r;
     if (code == OK) code = index_open(&x, r, err);

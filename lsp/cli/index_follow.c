@@ -156,8 +156,9 @@ static void update_whole(struct follower *f)
     f->busy = true;
     status code = open_all(f, &err);
     if (code == OK) {
-        staged_look(f);
         say(f, "indexing", 0, NULL);
+        staged_look(f); /* of a large tree that takes a while */
+        if (f->staged[0]) say(f, "indexing", 0, NULL);
         index_ask_opened(f->x, next_opened, f);
         code = index_update(&report, f->x, f->r, still_wanted, f, &err);
     }

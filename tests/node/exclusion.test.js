@@ -128,7 +128,7 @@ test('a link that leads to a secret from now on is one, whatever changes in the 
         client.change(uri, { start: { line: 0, character: 0 }, end: { line: 0, character: 0 } }, 'PLAIN=sesame_opens\n');
         assert.deepEqual(await ask(client, uri), []);
         assert.doesNotMatch(seen(engine), /sesame_opens/);
-        await client.waitForStatus((s) => /link/.test(s.reason));
+        await client.until(() => client.statuses.some((s) => /link/.test(s.reason)), 'the reason');
     }));
 
 test('a file that becomes a link to a secret is one when its text is another', () =>
@@ -149,7 +149,7 @@ test('links that another program leads elsewhere are looked at with everything e
         await client.until(() => /ordinary_name/.test(rows(sandbox)), 'an index');
         lead(sandbox, 'link.c', '.env');
         fs.appendFileSync(path.join(sandbox.work, '.git/config'), '\n'); // so that it looks now
-        await client.waitForStatus((s) => /link/.test(s.reason));
+        await client.until(() => client.statuses.some((s) => /link/.test(s.reason)), 'the reason');
         assert.deepEqual(await ask(client, uri), []);
     }));
 

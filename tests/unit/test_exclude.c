@@ -104,7 +104,7 @@ static void test_not_excluded(void **state)
     static const char *const paths[] = {
         "main.c", "environment.ts", "key.c", "docker/config.json", "config", "keyboard.rs",
         "env.py", ".env.example", "a/.env.sample", ".env.template", "id_rsa.pub", "history.c",
-        "a_history", "a/credentials_test.go", "monkey.py", "my.ssh/readme.md",
+        "a_history", "a/credentials_test.go", "monkey.py", "my.ssh/readme.md", ".sshx/readme.md",
         /* folders whose names begin as some keys do */
         "/home/k/dbrx-ls/lsp/assistant/completion_Cache2.c",
         "/srv/key-2/inference/service/README.md", "/tmp/dbrx-w8JW3I/tree/.vscode/settings.json",

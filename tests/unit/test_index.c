@@ -175,7 +175,8 @@ static void test_what_is_skipped(void **state)
           " head -c 50000000 /dev/zero | tr '\\0' 'c' > huge.json && mkfifo pipe && : > empty.c &&"
           " printf 'PASSWORD = \"canary_secret\"\\ndef f(a=\"canary_secret\"): pass\\n' > p.py &&"
           " printf 'token: AKIAcanarysecret77\\n' > t.yaml && echo x > 'new\nline.txt' && printf"
-          " 'export K=AKIAcanarysecret77\\n' > s.sh && seq -s ' ' 9000 > prose.md");
+          " 'export K=AKIAcanarysecret77\\nAKIAcanarysecret78 -x\\n' > s.sh && seq -s ' ' 9000 > "
+          "prose.md");
     struct index_report n = update("skips");
     assert_int_equal(n.n_files, 15);
     assert_int_equal(n.n_skipped[SKIP_EXCLUDED], 2);
@@ -366,6 +367,10 @@ static void test_damage(void **state)
         assert_int_equal(n.rebuilt, rows[i].noticed);
         check_find("damage", "f7", "7.c:1: int f7(int a7)\n");
     }
+    /* a page that an update does not need */
+    int page = (int)ask(database, "SELECT rootpage FROM sqlite_master WHERE name = 'uses'");
+    shell("dd if=/dev/zero of=%s bs=4096 seek=%d conv=notrunc count=1", database, page - 1);
+    assert_true(update("damage").rebuilt);
 }
 
 /* Well-formed rows that no program of ours writes: mended, or as good as none. */

@@ -235,16 +235,16 @@ static void test_names(void **state)
 {
     (void)state;
     static const char *const sure[] = {
-        "password",     "db.passwd",      "PASSPHRASE",  "userPasscode",   "pwd",
-        "clientSecret", "aws-credential", "private_key", "privateKey",     "priv-key",
-        "api.key",      "apiKey",         "access-key",  "AccessKey",      "account_key",
-        "AccountKey",   "auth-key",       "authKey",     "signing_key",    "signingKey",
-        "service_key",  "serviceKey",     "client_key",  "clientKey",      "consumer-key",
-        "consumerKey",  "DATABASE_KEY",   "DB_KEY",      "encryption_key", "encryptionKey",
-        "master_key",   "masterKey",      "storage_key", "license_key",    "licenseKey",
-        "deploy-key",   "DB_PASS",        "dbPass",      "DATABASE_PASS",  "user_pass",
-        "userPass",     "ROOT_PASS",      "SMTP_PASS",   "MAIL_PASS",      "FTP_PASS",
-        "key_pass",     "keyPass",        "store_pass",  "storePass",
+        "password",     "db.passwd",      "PASSPHRASE",     "userPasscode",  "pwd",
+        "clientSecret", "aws-credential", "private_key",    "privateKey",    "priv-key",
+        "api.key",      "apiKey",         "access-key",     "AccessKey",     "account_key",
+        "AccountKey",   "auth-key",       "authKey",        "signing_key",   "signingKey",
+        "service_key",  "serviceKey",     "client_key",     "clientKey",     "consumer-key",
+        "consumerKey",  "DATABASE_KEY",   "encryption_key", "encryptionKey", "master_key",
+        "masterKey",    "license_key",    "licenseKey",     "deploy-key",    "DB_PASS",
+        "dbPass",       "DATABASE_PASS",  "user_pass",      "userPass",      "ROOT_PASS",
+        "SMTP_PASS",    "MAIL_PASS",      "FTP_PASS",       "key_pass",      "keyPass",
+        "store_pass",   "storePass",
     };
     static const char *const unsure[] = {"access_token", "x-auth", "bearer", "session_key",
                                          "webhook"};
@@ -285,6 +285,9 @@ static void test_what_is_not(void **state)
         "at 12:AAHdqTcvCHAvGWJxfSeofSAsKKLPALDsaww",
         "token = \"next_of_the_line\"; secret: 'none'; password = \"\", password: 'null'",
         "password = read_line(3)[0]",
+        "password: '${DB_PASSWORD_2}', secret = \"<changeme1>\", pwd: '%s_of_1', "
+        "token='{{t0ken_of_yours}}'",
+        "name = \"getUserAccountsettingsfromDatabase22\"",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) check(lines[i]);
 }

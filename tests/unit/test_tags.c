@@ -221,14 +221,14 @@ static const struct sample samples[] = {
      "Wide {};\n"
      "struct STAT now;\n"
      "struct STAT make(void) { return now; }\n"
-     "class A::B { int c; };\n",
+     "class LIB_API A::B { int c; };\n",
      "1 class Shape | class LIB_API Shape final : public Base\n"
      "2 struct inner | struct EXPORT_2 inner\n"
      "2 field a | int a\n"
      "5 class Wide | class QT_EXPORT Wide\n"
      "6 variable now | struct STAT now\n"
      "7 function make | struct STAT make(void)\n"
-     "8 class B | class A::B\n"
+     "8 class B | class LIB_API A::B\n"
      "8 field c | int c\n",
      "", "A*1 Base*1 STAT*2 now*1 "},
     {"a.cpp",
