@@ -13,7 +13,7 @@
 #include "lsp/assistant/environment.h"
 #include "lsp/server/state.h"
 
-enum { JUDGES_MAX = 4 };
+enum { JUDGES_MAX = 4, KEY_BYTES = 16 }; /* a key, with what an editor closes or indents */
 
 struct judge {
     uv_process_t process;
@@ -102,8 +102,10 @@ static struct held *held_of(const struct server *s, uint64_t document_key)
 static void held_go_on(struct server *s, uint64_t document_key)
 {
     struct held *h;
+    const document *d;
     while ((h = held_of(s, document_key))) {
         struct held now = *h;
+        if ((d = documents_find_key(s->documents, document_key)) && judge_waits(s, d)) return;
         json_incref(now.message.root);
         held_free(s, h);
         now.handle(s, &now.message);
@@ -222,12 +224,14 @@ void judge_ask(struct server *s, document *d)
 }
 
 /* An editor that reads a file again sends changes like any others. Another file behind the path shows as
- * a text that has little of the old one; behind a link it may have much of it. */
-void judge_changed(struct server *s, document *d, size_t n_before, size_t n_removed)
+ * a text that has little of the old one; behind a link it may have much of it, but a key is no file: what
+ * types does not wait for a process each time. */
+void judge_changed(struct server *s, document *d, size_t n_before, size_t n_removed,
+                   size_t n_written)
 {
     struct companion *c = d->companion;
-    bool replaced = n_removed > n_before / 2;
-    if (!c || c->verdict != VERDICT_ALLOWED || (!c->linked && !replaced)) return;
+    bool typed = n_removed + n_written <= KEY_BYTES, replaced = n_removed > n_before / 2;
+    if (!c || c->verdict != VERDICT_ALLOWED || (!replaced && (!c->linked || typed))) return;
     c->again = true;
     judge_ask(s, d);
 }

@@ -78,7 +78,8 @@ static document *document_named(const struct server *s, const struct message *m)
 
 /* What the changes of a message do. The last one ended at cursor_byte: the cursor, most likely. */
 struct edit {
-    size_t cursor_byte, n_inserted, n_removed;
+    size_t cursor_byte, n_inserted; /* of the last one */
+    size_t n_removed, n_written;    /* of all */
 };
 
 /* One element of contentChanges. */
@@ -90,6 +91,7 @@ static status change_apply(struct server *s, document *d, const json_t *change, 
     text replacement = {json_string_value(what), json_string_length(what)};
     if (!json_is_string(what)) return fail(err, ERR_FORMAT, "a change without text");
     edit->cursor_byte = edit->n_inserted = replacement.size;
+    edit->n_written += replacement.size;
     if (!where || json_is_null(where)) {
         edit->n_removed += d->content.size - text_common(document_text(d), replacement);
         document_edited(s, d, 0, d->content.size, replacement.size);
@@ -133,7 +135,7 @@ static status changes_apply(struct server *s, document *d, const struct message 
 void method_did_change(struct server *s, const struct message *m)
 {
     document *d = document_named(s, m);
-    struct edit edit = {0, 0, 0};
+    struct edit edit = {0};
     error err;
     if (!d) return;
     completions_cancel(s, d->key); /* what was asked of the old text is not shown over the new */
@@ -144,7 +146,7 @@ void method_did_change(struct server *s, const struct message *m)
         document_put_out_of_step(d, err.message);
         jobs_changed(s, d->key, SIZE_MAX, SIZE_MAX, (text){0});
     }
-    judge_changed(s, d, n_before, edit.n_removed);
+    judge_changed(s, d, n_before, edit.n_removed, edit.n_written);
     documents_parse_soon(s);
     jobs_seen(s, d);
     document_changed(s, d, edit.cursor_byte, edit.n_inserted);

@@ -221,8 +221,9 @@ enum { JUDGED_LINKED = 4 }; /* its exit code for "it may, by where its links lea
 typedef void method_handler(struct server *s, const struct message *m);
 void judge_ask(struct server *s, document *d); /* until then nothing is done with it */
 void judge_ask_all(struct server *s);          /* attributes or patterns have changed */
-/* The document has changed; before it had n_before bytes, of which n_removed went. */
-void judge_changed(struct server *s, document *d, size_t n_before, size_t n_removed);
+/* The document has changed; before it had n_before bytes, of which n_removed went; n_written came. */
+void judge_changed(struct server *s, document *d, size_t n_before, size_t n_removed,
+                   size_t n_written);
 const char *judge_refusal(const document *d);          /* as document_exclusion */
 bool judge_waits(struct server *s, const document *d); /* nothing else refuses it */
 /* The request is handled when the document has been judged. False: it need not wait, or cannot. */

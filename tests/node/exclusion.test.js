@@ -131,6 +131,27 @@ test('a link that leads to a secret from now on is one, whatever changes in the 
         await client.until(() => client.statuses.some((s) => /link/.test(s.reason)), 'the reason');
     }));
 
+test('keys do not ask where a link leads, pastes do; one upon another, they are waited for', () =>
+    session({ 'a.c': CODE, '.env': 'PLAIN=sesame_opens\n' }, async ({ client, sandbox }) => {
+        const top = { start: { line: 0, character: 0 }, end: { line: 0, character: 0 } };
+        lead(sandbox, 'link.c', 'a.c');
+        const uri = client.open('link.c', CODE);
+        await client.until(async () => (await ask(client, uri)).length === 1, 'an answer');
+        for (let i = 0; i < 5; i++) { // the second comes while the first is looked at
+            const held = [1, 2].map(() => {
+                client.change(uri, top, 'int a_line_that_was_pasted;\n');
+                return ask(client, uri).catch(() => []);
+            });
+            assert.equal((await Promise.all(held))[1].length, 1);
+        }
+        lead(sandbox, 'link.c', '.env');
+        client.change(uri, top, '/');
+        client.change(uri, top, '/');
+        await client.until(async () => (await ask(client, uri)).length === 1, 'an answer to keys');
+        client.change(uri, top, 'int one_more_line_that_was_pasted;\n');
+        assert.deepEqual(await ask(client, uri), []);
+    }));
+
 test('a file that becomes a link to a secret is one when its text is another', () =>
     session({ 'a.c': CODE, '.env': 'PLAIN=sesame_opens\n' }, async ({ client, engine, sandbox }) => {
         const uri = client.open('a.c', CODE);
