@@ -10,5 +10,5 @@ FAULTS = [
     ("what_is_held_goes_on_while_it_is_held_again", "lsp/server/judge.c",
      [("&& judge_waits(s, d)) return;", "&& 0) return;")], "exclusion.test.js", "keys do not ask"),
     ("each_key_behind_a_link_waits_for_a_process", "lsp/server/judge.c",
-     [("(!c->linked || typed)", "!c->linked")], "exclusion.test.js", "keys do not ask"),
+     [("|| typed)", "|| (typed && 0))")], "exclusion.test.js", "keys do not ask"),
 ]
