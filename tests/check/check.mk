@@ -17,6 +17,7 @@ check:
 
 check-structure:
 	@python3 tests/check/structure.py
+	@python3 tests/mutations.py --check
 
 check-format:
 	@clang-format --dry-run -Werror $(CHECK_C) && echo "format: $(words $(CHECK_C)) files"
