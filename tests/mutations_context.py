@@ -150,7 +150,7 @@ FAULTS = [
     ("map_folders_do_not_see", "context/index_map.c", [("return by->folder == n->folder || ", "return (by->folder == n->folder && 0) || ")], "test_map", "test_what_can_be_seen"),
     ("map_imports_do_not_see", "context/index_map.c",
      [("module_parts_have(&g->imported, n->stem) ||\n           module_parts_have(&g->imported, n->folder_name)", "(module_parts_have(&g->imported, n->stem) && 0)")],
-     "test_map", "test_what_a_name_means"),
+     "test_map", "test_what_imports_show"),
     ("map_of_one_file", "context/index_map.c", [("== MAP_FILE_LINES) continue;", "== 100 * MAP_FILE_LINES) continue;")], "test_map", "test_lines_of_one_file"),
     # Lines no person wrote.
     ("minified_by_the_longest_line", "context/index_blob.c", [("    return longest > INDEX_LINE_MAX ||", "    return longest > INDEX_LINE_MAX * 100 ||")], "test_index", "test_minified_lines"),

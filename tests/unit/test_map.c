@@ -109,6 +109,17 @@ static void test_what_can_be_seen(void **state)
     check_map("unseen", "app/near.c:\nvoid near_work(void)\na/far.c:\nvoid far_work(void)\n");
 }
 
+/* The same where an import shows the one, from another folder. */
+static void test_what_imports_show(void **state)
+{
+    (void)state;
+    shell("mkdir -p imported/a imported/b imported/app && cd imported &&"
+          " echo 'def far_work(x): pass' > a/far.py && echo 'def near_work(x): pass' > b/near.py &&"
+          " for i in 1 2; do printf 'import b.near\\nfar_work(1)\\nnear_work(1)\\n' > app/$i.py; "
+          "done");
+    check_map("imported", "b/near.py:\ndef near_work(x)\na/far.py:\ndef far_work(x)\n");
+}
+
 /* Of one file so many lines are shown that others have room. */
 static void test_lines_of_one_file(void **state)
 {
@@ -260,6 +271,7 @@ int main(void)
         cmocka_unit_test(test_ranks_count_not_uses),
         cmocka_unit_test(test_what_a_name_means),
         cmocka_unit_test(test_what_can_be_seen),
+        cmocka_unit_test(test_what_imports_show),
         cmocka_unit_test(test_lines_of_one_file),
         cmocka_unit_test(test_frozen_until_head_moves),
         cmocka_unit_test(test_budget),
