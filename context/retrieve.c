@@ -467,6 +467,15 @@ static bool is_shown(const struct excerpts *out, const struct candidate *c)
     return false;
 }
 
+/* A head that is too long for the index ends at a word, and says that it goes on. */
+static text signature_line(arena *a, text signature)
+{
+    bool cut = signature.size + 12 >= TAG_SIGNATURE_MAX;
+    while (cut && signature.size && signature.bytes[signature.size - 1] != ' ') signature.size--;
+    char *line = arena_print(a, "%.*s%s\n", (int)signature.size, signature.bytes, cut ? "..." : "");
+    return (text){line, line ? strlen(line) : 0};
+}
+
 static void excerpt_put(struct excerpts *out, struct retrieval *t, const struct candidate *c,
                         enum retrieve_source source, size_t *n_whole)
 {
@@ -478,9 +487,7 @@ static void excerpt_put(struct excerpts *out, struct retrieval *t, const struct 
         e.line = c->line;
         e.n_lines = c->n_lines;
     } else {
-        char *line = arena_print(t->memory, "%.*s\n", (int)c->symbol->signature.size,
-                                 c->symbol->signature.bytes);
-        e.content = (text){line, line ? strlen(line) : 0};
+        e.content = signature_line(t->memory, c->symbol->signature);
         e.n_lines = 1;
         e.from = c->symbol->from;
         if (is_type(c->symbol->kind) && *n_whole < TYPES_WHOLE_MAX)

@@ -68,7 +68,9 @@ status name_put(struct retrieval *t, enum retrieve_source source, const struct n
     if (!weights) return code != OK ? code : fail(t->err, ERR_MEMORY, "no memory for definitions");
     for (size_t i = 0; i < found.n; i++) {
         if (!is_wanted(t, &found.symbols[i])) continue;
-        weights[i] = place_weight(t, found.symbols[i].path);
+        double weight = place_weight(t, found.symbols[i].path);
+        if (weight < 1 && is_member(found.symbols[i].kind)) continue; /* of some other type */
+        weights[i] = weight;
         n_wanted++;
         if (weights[i] > best) best = weights[i];
     }

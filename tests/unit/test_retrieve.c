@@ -398,12 +398,35 @@ static void names_say_what_comes(void **state)
     struct opened o;
     struct place p;
     struct excerpts e;
-    shell("mkdir -p names && cd names && git init -q && "
-          "printf 'export function used(a: number) {}\nexport function fresh(a: number) {}\n"
-          "export type Mode = \"on\" | \"off\";\n"
-          "export const limit = 3;\nexport interface Far { distant: number }\n' > m.ts && "
-          "printf 'export interface Odd { function: string }\n' > odd.ts");
+    shell(
+        "mkdir -p names && cd names && git init -q && "
+        "printf 'export function used(a: number) {}\nexport function fresh(a: number) {}\n"
+        "export type Mode = \"on\" | \"off\";\n"
+        "export const limit = 3;\nexport interface Far { distant: number }\n' > m.ts && "
+        "printf 'export interface Odd { function: string }\n' > odd.ts && mkdir far && "
+        "printf 'export interface Deep {\n    remote_part: number\n}\n' > far/deep.ts && "
+        "{ printf 'export function wide('; for i in $(seq 40); do printf \"a_$i: number, \"; done; "
+        "printf 'last: number) {}\n'; } > wide.ts");
     open_all(&o, "names");
+    /* A head of 600 bytes ends at a word. */
+    place_make(&p, "main.ts", "wide(|;\n");
+    p.q.without = 1u << SOURCE_SIMILAR;
+    find(&e, &o, &p);
+    const struct excerpt *wide = excerpt_with(&e, "wide.ts", "function wide(a_1: number");
+    assert_non_null(wide);
+    assert_true(text_ends(wide->content, TEXT(": number, ...\n")) ||
+                text_ends(wide->content, TEXT(": ...\n")));
+    excerpts_free(&e);
+    /* A member of some type elsewhere is none of the names here; of one that is imported it is. */
+    for (int imported = 0; imported < 2; imported++) {
+        place_make(&p, "main.ts",
+                   imported ? "import { Deep } from './far/deep';\nx.remote_part = |;\n"
+                            : "x.remote_part = |;\n");
+        p.q.without = 1u << SOURCE_SIMILAR;
+        find(&e, &o, &p);
+        assert_int_equal(excerpt_with(&e, "far/deep.ts", "remote_part: number") != NULL, imported);
+        excerpts_free(&e);
+    }
     place_make(&p, "main.ts",
                "import { used, fresh, Mode, limit } from './m';\n"
                "function f(m: Mode, n = limit) {\n    used(1);\n    |\n}\n");
