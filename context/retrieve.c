@@ -460,6 +460,7 @@ static bool is_shown(const struct excerpts *out, const struct candidate *c)
 {
     for (size_t i = 0; i < out->n; i++) {
         const struct excerpt *e = &out->items[i];
+        if (e->source == SOURCE_SIMILAR) continue; /* whose place in a prompt is not sure */
         if (e->line && c->line >= e->line && c->line + c->n_lines <= e->line + e->n_lines &&
             text_equal(c->path, e->path))
             return true;

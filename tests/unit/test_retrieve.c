@@ -292,6 +292,8 @@ static void windows_speak_of_the_same_things(void **state)
     const struct excerpt *window = excerpt_with(&e, "far.py", "return rare_harvest_size");
     assert_non_null(window);
     assert_int_equal(window->source, SOURCE_SIMILAR);
+    const struct excerpt *whole_only = excerpt_with(&e, "far.py", "rare_harvest_size = 1");
+    assert_true(!whole_only || whole_only->score < window->score);
     assert_true(window->line > 40 && window->line <= 62 && window->line + window->n_lines > 63);
     for (size_t i = 0; i < e.n; i++) {
         assert_false(text_is(e.items[i].path, "main.py"));
@@ -637,7 +639,7 @@ static void excerpts_stand_before_the_file(void **state)
 static void similar_lines_have_their_share(void **state)
 {
     (void)state;
-    enum { N_SIGNATURES = 300, N_WINDOWS = 8 };
+    enum { N_SIGNATURES = 300, N_WINDOWS = 60 };
     static const struct {
         size_t budget, n_signatures, n_windows; /* of windows: at least */
         bool all;

@@ -491,6 +491,28 @@ static void test_outlines(void **state)
     tagger_close(t);
 }
 
+/* Of some bytes of a text only what stands there. */
+static void test_outline_of_a_part(void **state)
+{
+    (void)state;
+    tagger *t;
+    text source = TEXT("void first(void) {}\nvoid second(void) {}\nvoid third(void) {}\n");
+    syntax *trees[2] = {NULL, NULL};
+    assert_int_equal(tagger_open(&t, NULL), OK);
+    assert_int_equal(syntax_parse(&trees[1], language_of("x.c"), source, NULL), OK);
+    for (int i = 0; i < 2; i++) {
+        struct tags tags;
+        status code =
+            tags_read_outline(&tags, t, language_of("x.c"), source, trees[i], 20, 40, NULL);
+        assert_int_equal(code, OK);
+        assert_int_equal(tags.n_definitions, 1);
+        assert_true(text_is(tags.definitions[0].name, "second"));
+        tags_free(&tags);
+    }
+    syntax_free(trees[1]);
+    tagger_close(t);
+}
+
 /* Definitions are byte ranges: cut out of the text, they are the definitions. */
 static void test_ranges(void **state)
 {
@@ -579,9 +601,10 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_samples), cmocka_unit_test(test_outlines),
-        cmocka_unit_test(test_ranges),  cmocka_unit_test(test_hostile_contents),
-        cmocka_unit_test(test_words),   cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_samples),           cmocka_unit_test(test_outlines),
+        cmocka_unit_test(test_outline_of_a_part), cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_hostile_contents),  cmocka_unit_test(test_words),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
