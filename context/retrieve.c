@@ -460,7 +460,6 @@ static bool is_shown(const struct excerpts *out, const struct candidate *c)
 {
     for (size_t i = 0; i < out->n; i++) {
         const struct excerpt *e = &out->items[i];
-        if (e->source == SOURCE_SIMILAR) continue; /* whose place in a prompt is not sure */
         if (e->line && c->line >= e->line && c->line + c->n_lines <= e->line + e->n_lines &&
             text_equal(c->path, e->path))
             return true;
@@ -502,6 +501,18 @@ struct ranked {
     enum retrieve_source source;
 };
 
+static int compare_excerpts(const void *a, const void *b)
+{
+    const struct excerpt *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    size_t n = x->path.size < y->path.size ? x->path.size : y->path.size;
+    int order = n ? memcmp(x->path.bytes, y->path.bytes, n) : 0;
+    if (order || x->path.size != y->path.size)
+        return order ? order : x->path.size > y->path.size ? 1 : -1;
+    if (x->line != y->line) return x->line > y->line ? 1 : -1;
+    return (x->from > y->from) - (x->from < y->from);
+}
+
 static status excerpts_make(struct excerpts *out, struct retrieval *t)
 {
     const size_t room = N_RETRIEVE_SOURCES * CANDIDATES_EACH_MAX;
@@ -516,11 +527,14 @@ static status excerpts_make(struct excerpts *out, struct retrieval *t)
     size_t n_whole = 0;
     for (size_t i = 0; i < f->n; i++) ranked[i] = (struct ranked){f->all[i], f->by[i]};
     qsort(ranked, f->n, sizeof *ranked, compare_candidates);
-    for (size_t i = 0; i < f->n; i++) {
-        struct candidate *c = &ranked[i].candidate;
+    for (size_t i = 0; i < 2 * f->n; i++) { /* windows, which hide nothing, last */
+        struct ranked *r = &ranked[i % f->n];
+        struct candidate *c = &r->candidate;
+        if ((r->source == SOURCE_SIMILAR) != (i >= f->n)) continue;
         if (!is_excluded(t, c->path) && !is_shown(out, c) && (c->symbol || is_left(c, out)))
-            excerpt_put(out, t, c, ranked[i].source, &n_whole);
+            excerpt_put(out, t, c, r->source, &n_whole);
     }
+    if (out->n) qsort(out->items, out->n, sizeof *out->items, compare_excerpts);
     return t->memory->failed ? no_memory(t->err) : OK;
 }
 
