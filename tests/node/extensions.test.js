@@ -86,6 +86,8 @@ describe('extensions', () => {
         const spelt = answer.choices[0].logprobs.tokens.map((token) => (token.startsWith('bytes:')
             ? token.slice(6).split('\\x').filter(Boolean).map((h) => String.fromCharCode(parseInt(h, 16))).join('')
             : Buffer.from(token).toString('latin1')));
+        const { specials } = (await service.get('/v1/dbrx')).json;
+        for (const [name, id] of Object.entries(specials)) bytes.set(name, id).set(`<|${name}|>`, id);
         const score = spelt.slice(5).map((s) => bytes.get(s));
         const scored = await complete({ ...GREEDY, prompt: PROMPT, max_tokens: 5, dbrx: { score } });
         const expected = said.slice(5).reduce((a, b) => a + b);

@@ -536,7 +536,10 @@ static bool add_meanwhile(void *payload, size_t n_done, size_t n_files)
         return true;
     }
     status code = index_update_file(&changed, m->x, m->r, m->path, NULL);
-    if (code != OK) m->code = code;
+    if (m->only_call && code == ERR_BUSY)
+        m->n_calls--; /* the update writes already: it is tried again when it does not */
+    else if (code != OK)
+        m->code = code;
     return true;
 }
 

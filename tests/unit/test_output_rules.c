@@ -196,7 +196,7 @@ static void outputs_obey(void **state)
     int n_free = 0;
     int32_t first;
     tokenizer_encode(engine_tokenizer(e), &prompt, TEXT("f(a[i]); } f(b[i]); }\n"));
-    for (uint64_t i = 0; i < 8; i++) {
+    for (uint64_t i = 0; i < 24; i++) {
         buffer out = {0};
         struct generation_spec spec = {.prompt = prompt.ids,
                                        .n_prompt = prompt.n,
