@@ -76,13 +76,14 @@ int main(void) { void *volatile p = malloc(7); p = 0; return p != 0; }' 'LeakSan
     # Too large a size is NULL, as C has it, and no finding: our allocator relies on it.
     export ASAN_OPTIONS="allocator_may_return_null=1:log_path=$reports/asan"
     export UBSAN_OPTIONS="print_stacktrace=1:log_path=$reports/ubsan"
+    export LSAN_OPTIONS=print_suppressions=0 # a list of what is no leak would count as a finding
     run asan unit
     # One at a time: their watchdogs know no machine that is busy with kernels under a sanitizer.
     run asan --jobs 1 'node service' 'node team' 'node manager' 'node lsp_transcripts' 'node lsp_session' 'node protocol_storm' \
         'node completion' 'node typing' 'node guidance' 'node warm' 'node acceptance' 'node actions' 'node action_rules' 'node commit' \
         'node exclusion' 'node repository_context' 'node index'
     findings asan
-    unset ASAN_OPTIONS UBSAN_OPTIONS
+    unset ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS
 }
 
 # Whether ThreadSanitizer finds a race here.
