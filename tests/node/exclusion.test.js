@@ -5,10 +5,10 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
-import { positionOf, startServer } from './support/lsp_client.js';
+import { positionOf } from './support/lsp_client.js';
 import { program } from './support/modules.js';
 import { Sandbox } from './support/sandbox.js';
-import { startScriptedEngine } from './support/scripted_engine.js';
+import { served } from './support/served.js';
 import { decode, encode } from './support/vocabulary.js';
 
 encode('warm');
@@ -18,22 +18,9 @@ const PRIVATE = 'int marked_private(void)\n{\n    return \n}\n';
 
 async function session(files, body, options = {}) {
     const sandbox = new Sandbox();
-    const engine = await startScriptedEngine({ script: ' 0;\n```' });
-    let client = null;
     sandbox.write(files);
     execFileSync('git', ['init', '-q'], { cwd: sandbox.work, env: sandbox.env() });
-    try {
-        client = await startServer({ endpoint: engine.endpoint, sandbox, ...options });
-        await client.waitForStatus((s) => ['ready', 'degraded'].includes(s.state));
-        await body({ client, engine, sandbox });
-        await client.shutdown();
-        assert.deepEqual(client.messages, []);
-    } finally {
-        await client?.close();
-        await engine.close();
-        sandbox.close();
-    }
-    assert.ok(!/runtime error|Sanitizer/.test(client.stderr), client.stderr);
+    await served(sandbox, { script: ' 0;\n```', ...options }, body);
 }
 
 const ask = (client, uri) =>

@@ -5,10 +5,10 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
-import { positionOf, startServer } from './support/lsp_client.js';
+import { positionOf } from './support/lsp_client.js';
 import { program } from './support/modules.js';
 import { Sandbox } from './support/sandbox.js';
-import { startScriptedEngine } from './support/scripted_engine.js';
+import { served } from './support/served.js';
 import { encode } from './support/vocabulary.js';
 
 encode('warm');
@@ -67,13 +67,9 @@ async function ask(client, uri, text) {
 
 test('all that hurts, open at once', { timeout: 280000 }, async () => {
     const sandbox = new Sandbox();
-    const engine = await startScriptedEngine({ script: ' 0;\n```' });
-    let client = null;
     workspace(sandbox);
     execFileSync('git', ['init', '-q'], { cwd: sandbox.work, env: sandbox.env() });
-    try {
-        client = await startServer({ endpoint: engine.endpoint, sandbox });
-        await client.waitForStatus((s) => ['ready', 'degraded'].includes(s.state));
+    const { exited } = await served(sandbox, { script: ' 0;\n```' }, async ({ client }) => {
         for (const [name, content] of Object.entries(FILES)) {
             const uri = client.open(name, shown(content), 'c');
             await ask(client, uri, client.text(uri));
@@ -88,15 +84,8 @@ test('all that hurts, open at once', { timeout: 280000 }, async () => {
         client.change(uri, { start: { line: 0, character: 7 }, end: { line: 0, character: 9 } }, '\n');
         await ask(client, uri, client.text(uri));
         client.closeDocument(uri);
-        await client.shutdown();
-        assert.deepEqual(client.messages, []);
-    } finally {
-        await client?.close();
-        await engine.close();
-        sandbox.close();
-    }
-    assert.ok(!/runtime error|Sanitizer/.test(client.stderr), client.stderr);
-    assert.deepEqual(client.exited, { code: 0, signal: null });
+    });
+    assert.deepEqual(exited, { code: 0, signal: null });
 });
 
 test('all that hurts, without an editor', { timeout: 280000 }, () => {

@@ -7,10 +7,10 @@ import path from 'node:path';
 import test from 'node:test';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { positionOf, startServer } from './support/lsp_client.js';
+import { positionOf } from './support/lsp_client.js';
 import { program } from './support/modules.js';
 import { Sandbox } from './support/sandbox.js';
-import { startScriptedEngine } from './support/scripted_engine.js';
+import { served } from './support/served.js';
 import { decode, encode } from './support/vocabulary.js';
 
 encode('warm');
@@ -76,26 +76,13 @@ async function until(test, what) {
 /** A repository in a sandbox, a server in it, and the scripted engine. */
 async function session(body, files = {}) {
     const sandbox = new Sandbox();
-    const engine = await startScriptedEngine({ script: '```' });
-    let client = null;
     sandbox.write({ 'lib/basket.h': HEADER, 'main.c': MAIN, ...files });
     const git = (...args) => execFileSync('git', ['-c', 'user.name=a', '-c', 'user.email=a@b',
         '-c', 'init.defaultBranch=main', ...args], { cwd: sandbox.work, env: sandbox.env() });
     git('init', '-q');
     git('add', '.');
     git('commit', '-q', '-m', 'all');
-    try {
-        client = await startServer({ endpoint: engine.endpoint, sandbox });
-        await client.waitForStatus((s) => ['ready', 'degraded'].includes(s.state));
-        await body({ client, engine, sandbox, git });
-        await client.shutdown();
-        assert.deepEqual(client.messages, []);
-    } finally {
-        await client?.close();
-        await engine.close();
-        sandbox.close();
-    }
-    assert.ok(!/runtime error|Sanitizer/.test(client.stderr), client.stderr);
+    await served(sandbox, { script: '```' }, (there) => body({ ...there, git }));
 }
 
 test('definitions of other files come into the prompt', () =>
