@@ -41,6 +41,13 @@ size_t text_find(text t, text needle, size_t from)
     return at ? (size_t)(at - t.bytes) : SIZE_MAX;
 }
 
+int text_compare(text a, text b)
+{
+    size_t n = a.size < b.size ? a.size : b.size;
+    int order = n ? memcmp(a.bytes, b.bytes, n) : 0;
+    return order ? order : (a.size > b.size) - (a.size < b.size);
+}
+
 static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
 text text_trim(text t)

@@ -22,6 +22,8 @@ bool text_equal(text a, text b);
 bool text_starts(text t, text prefix);
 bool text_ends(text t, text suffix);
 bool text_is(text t, const char *nul_terminated);
+/* Below, above or 0, by bytes; what begins another text stands before it. */
+int text_compare(text a, text b);
 
 /* Byte offset of the first `needle` at or after `from`, or SIZE_MAX. */
 size_t text_find(text t, text needle, size_t from);

@@ -165,9 +165,7 @@ static int compare_files(const void *a, const void *b)
 {
     const struct index_file *x = a, *y = b;
     if (x->score != y->score) return x->score > y->score ? -1 : 1;
-    size_t n = x->path.size < y->path.size ? x->path.size : y->path.size;
-    int order = memcmp(x->path.bytes, y->path.bytes, n);
-    return order ? order : (x->path.size > y->path.size) - (x->path.size < y->path.size);
+    return text_compare(x->path, y->path);
 }
 
 /* "crate", "self" and "super" are Rust's words for places, not names. */

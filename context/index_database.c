@@ -28,7 +28,7 @@
 #include "context/index_query.h"
 
 /* Part of the database's name: another schema is another file. */
-#define SCHEMA_VERSION 7
+#define SCHEMA_VERSION 8
 /* "dbrx" as a number: a file of another program is not ours to read. */
 #define APPLICATION_ID 0x64627278
 /* Above it, damage is found when it is met. */
@@ -125,8 +125,7 @@ static const char *const statements[N_INDEX_SQL] = {
     [SQL_SHRINK] = "PRAGMA incremental_vacuum(1000)",
     [SQL_FIND] = "SELECT f.path, s.kind, s.signature, s.line, s.from_byte, s.to_byte"
                  " FROM symbols s CROSS JOIN files f ON f.blob = s.blob JOIN trees t"
-                 " ON t.id = f.tree WHERE s.hash = ?2 AND s.name = ?3 AND t.root = ?4"
-                 " ORDER BY f.path, s.line LIMIT ?1",
+                 " ON t.id = f.tree WHERE s.hash = ?2 AND s.name = ?3 AND t.root = ?4 LIMIT ?1",
     [SQL_FILE_FIND] = "SELECT path, blob FROM files WHERE tree = ?1 AND path = ?2",
     [SQL_FILES_AT] = "SELECT path, blob FROM files WHERE tree = ?1 AND path >= ?2 AND path < ?3"
                      " LIMIT 200",
@@ -382,7 +381,7 @@ static status database_open(code_index *x, error *err)
 /* Nothing is made, mended or written: whoever reads finds what is there, or an error. */
 static status database_open_reading(code_index *x, error *err)
 {
-    int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOFOLLOW;
+    int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX;
     if (sqlite3_open_v2(x->path, &x->db, flags, NULL) != SQLITE_OK)
         return index_fail(x, "open", err);
     sqlite3_busy_timeout(x->db, READING_BUSY_MS);

@@ -1,6 +1,7 @@
 /* Each question is one prepared statement; rows are copied into the caller's arena. */
 #include "context/index_query.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -48,6 +49,16 @@ static void symbol_read(struct index_symbol *out, arena *a, sqlite3_stmt *s, int
     out->to = (uint32_t)sqlite3_column_int64(s, first + 4);
 }
 
+static int compare_places(const void *a, const void *b)
+{
+    const struct index_symbol *x = a, *y = b;
+    int order = text_compare(x->path, y->path);
+    if (order) return order;
+    if (x->line != y->line) return x->line > y->line ? 1 : -1;
+    return (x->from > y->from) - (x->from < y->from);
+}
+
+/* Sorted here: SQLite makes ready to sort also what has no row, which most names do not. */
 status index_definitions(struct index_symbols *out, arena *a, code_index *x, text root, text name,
                          size_t n_max, error *err)
 {
@@ -67,7 +78,9 @@ status index_definitions(struct index_symbols *out, arena *a, code_index *x, tex
         symbol_read(symbol, a, s, 1);
     }
     sqlite3_reset(s);
-    return code == OK && a->failed ? fail(err, ERR_MEMORY, "no memory for places") : code;
+    if (code == OK && a->failed) code = fail(err, ERR_MEMORY, "no memory for places");
+    if (code == OK) qsort(out->symbols, out->n, sizeof *out->symbols, compare_places);
+    return code;
 }
 
 static status symbols_count(size_t *n, code_index *x, int64_t blob, error *err)

@@ -14,7 +14,7 @@ enum {
     SCORE_LEAST_SHARE = 30, /* of the best: less is noise */
     WHOLE_SHARE = 8,        /* of the budget: a larger definition is shown by its head */
     WINDOWS_ABOVE = 1000,   /* tokens: definitions have these before similar lines have any, ... */
-    WINDOWS_SHARE = 50      /* ... and then these have so many percent */
+    WINDOWS_SHARE = 25      /* ... and then these have so many percent */
 };
 
 static void block_free(struct plan_block *b)

@@ -15,12 +15,9 @@ enum {
     RANK_HALF = 20,       /* the candidate at this rank counts half of the first one */
     TYPES_WHOLE_MAX = 12, /* the best types are shown with their bodies */
     TYPE_LINES_MAX = 40,
-    LINES_LEFT_MIN = 3,      /* of an excerpt of which the rest stands already in another */
-    TAGS_CHANGED_MAX = 2048, /* a document may change by so much before it is parsed again */
-    TAGS_USED_MAX = 200,
-    OWN_SYMBOLS_MAX = 20000, /* of the document */
-    DEFINITIONS_MAX = 24,    /* of one name */
-    FUSION_SLOTS = 4096      /* more than twice what all sources find */
+    LINES_LEFT_MIN = 3,   /* of an excerpt of which the rest stands already in another */
+    DEFINITIONS_MAX = 24, /* of one name */
+    FUSION_SLOTS = 4096   /* more than twice what all sources find */
 };
 
 struct source {
@@ -62,15 +59,6 @@ status retriever_open(retriever **out, const char *database, const char *root, e
     return OK;
 }
 
-static void document_tags_free(struct document_tags *d)
-{
-    if (d->there) tags_free(&d->tags);
-    arena_reset(&d->memory);
-    buffer_free(&d->path);
-    buffer_free(&d->content);
-    *d = (struct document_tags){0};
-}
-
 void retriever_close(retriever *r)
 {
     if (!r) return;
@@ -81,125 +69,6 @@ void retriever_close(retriever *r)
     index_close(r->index);
     memory_free(r->root);
     memory_free(r);
-}
-
-/* The lines that [from, to) touches. */
-static text whole_lines(text t, size_t from, size_t to)
-{
-    while (from > 0 && t.bytes[from - 1] != '\n') from--;
-    while (to < t.size && t.bytes[to] != '\n') to++;
-    return text_slice(t, from, to);
-}
-
-static bool may_import(text lines)
-{
-    static const char *const words[] = {"import", "include", "require", "use ", "using", "from"};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (text_find(lines, text_of(words[i]), 0) != SIZE_MAX) return true;
-    return false;
-}
-
-/* How many bytes they have in common at the beginning, and at the end. */
-static void differences(text a, text b, size_t *begin, size_t *end)
-{
-    size_t least = a.size < b.size ? a.size : b.size;
-    *begin = text_common(a, b);
-    *end = 0;
-    while (*end < least - *begin && a.bytes[a.size - 1 - *end] == b.bytes[b.size - 1 - *end])
-        (*end)++;
-}
-
-/* Whether tags of the one still say what the other has: little is different between a common beginning
- * and a common end, and no import. */
-static bool is_near(text a, text b)
-{
-    size_t most = a.size > b.size ? a.size : b.size, begin, end;
-    differences(a, b, &begin, &end);
-    if (most - begin - end > TAGS_CHANGED_MAX) return false;
-    return most == begin + end || (!may_import(whole_lines(a, begin, a.size - end)) &&
-                                   !may_import(whole_lines(b, begin, b.size - end)));
-}
-
-/* And what stands in the lines that the file on disk has otherwise. */
-static status changed_tags_add(struct document_tags *d, struct retrieval *t, text disk)
-{
-    text now = buffer_text(&d->content);
-    size_t begin, end;
-    struct tags more, *tags = &d->tags;
-    if (is_near(disk, now)) return OK;
-    differences(disk, now, &begin, &end);
-    text lines = whole_lines(now, begin, now.size - end);
-    begin = (size_t)(lines.bytes - now.bytes);
-    status code = tags_read_outline(&more, t->r->tagger, t->language, now, t->q->document.tree,
-                                    begin, begin + lines.size, t->err);
-    if (code == ERR_LIMIT) code = OK;
-    size_t n = more.n_definitions, n_imports = more.n_imports;
-    struct tag *definitions =
-        arena_take(&tags->memory, n + tags->n_definitions, sizeof *definitions);
-    struct tag_import *imports =
-        arena_take(&tags->memory, n_imports + tags->n_imports, sizeof *imports);
-    if (code == OK && (!definitions || !imports)) code = no_memory(t->err);
-    if (code == OK) {
-        for (size_t i = 0; i < n; i++) definitions[i] = more.definitions[i];
-        for (size_t i = 0; i < n_imports; i++) imports[i] = more.imports[i];
-        for (size_t i = 0; i < tags->n_definitions; i++) definitions[n++] = tags->definitions[i];
-        for (size_t i = 0; i < tags->n_imports; i++) imports[n_imports++] = tags->imports[i];
-        tags->definitions = definitions, tags->n_definitions = n;
-        tags->imports = imports, tags->n_imports = n_imports;
-    }
-    tags_free(&more); /* names lie in the content */
-    return code;
-}
-
-/* What the index says of the file as it is on disk; *there: it knows it. */
-static status tags_from_index(bool *there, struct document_tags *d, struct retrieval *t, text *disk)
-{
-    struct index_symbols symbols;
-    struct index_file file;
-    struct tags *tags = &d->tags;
-    arena *a = &tags->memory;
-    text path = t->q->document.path;
-    status code = index_file_at(&file, there, t->memory, t->r->index, t->r->tree, path, t->err);
-    *disk = code == OK && *there ? retrieval_content(t, path) : TEXT("");
-    *there = disk->size > 0;
-    if (*there) code = index_blob_is(there, t->r->index, file.blob, *disk, t->err);
-    if (code != OK || !*there) return code;
-    code = index_symbols_of(&symbols, a, t->r->index, file.blob, OWN_SYMBOLS_MAX, t->err);
-    if (code == OK)
-        code = index_imports_named(&tags->imports, &tags->n_imports, a, t->r->index, file.blob,
-                                   t->err);
-    tags->definitions = code == OK ? arena_take(a, symbols.n, sizeof *tags->definitions) : NULL;
-    if (!tags->definitions) return code != OK ? code : no_memory(t->err);
-    for (size_t i = 0; i < symbols.n; i++) tags->definitions[i].name = symbols.symbols[i].name;
-    tags->n_definitions = symbols.n;
-    return OK;
-}
-
-static status tags_from_parse(struct document_tags *d, struct retrieval *t)
-{
-    status code = tags_read_outline(&d->tags, t->r->tagger, t->language, buffer_text(&d->content),
-                                    t->q->document.tree, 0, d->content.size, t->err);
-    return code == ERR_LIMIT ? OK : code; /* what was found in time */
-}
-
-static status document_tags_refresh(struct retrieval *t)
-{
-    struct document_tags *d = &t->r->document;
-    const struct document_view *v = &t->q->document;
-    if (d->there && text_equal(buffer_text(&d->path), v->path) && ++d->n_used < TAGS_USED_MAX &&
-        is_near(buffer_text(&d->content), v->content))
-        return OK;
-    document_tags_free(d);
-    if (!tagger_knows(t->language)) return OK;
-    text disk;
-    buffer_put_text(&d->path, v->path);
-    buffer_put_text(&d->content, v->content);
-    status code = d->path.failed || d->content.failed ? no_memory(t->err)
-                                                      : tags_from_index(&d->there, d, t, &disk);
-    if (code == OK) code = d->there ? changed_tags_add(d, t, disk) : tags_from_parse(d, t);
-    d->there = true;
-    if (code != OK) document_tags_free(d);
-    return code;
 }
 
 static text text_keep(arena *a, text t)
@@ -250,7 +119,7 @@ bool retrieval_late(struct retrieval *t)
     return t->cut;
 }
 
-text retrieval_content(struct retrieval *t, text path)
+static text content_read(struct retrieval *t, text path)
 {
     struct file_stamp stamp;
     error ignored;
@@ -266,6 +135,14 @@ text retrieval_content(struct retrieval *t, text path)
     }
     buffer_free(&read);
     return content;
+}
+
+text retrieval_content(struct retrieval *t, text path)
+{
+    struct known_path spare, *k = path_known(t, path, &spare);
+    if (!k->is_read) k->content = content_read(t, path);
+    k->is_read = true;
+    return k->content;
 }
 
 static bool is_blank(text line) { return text_trim(line).size == 0; }
@@ -336,10 +213,8 @@ static int compare_candidates(const void *a, const void *b)
 {
     const struct candidate *x = a, *y = b;
     if (x->score != y->score) return x->score > y->score ? -1 : 1;
-    size_t n = x->path.size < y->path.size ? x->path.size : y->path.size;
-    int order = n ? memcmp(x->path.bytes, y->path.bytes, n) : 0;
+    int order = text_compare(x->path, y->path);
     if (order) return order;
-    if (x->path.size != y->path.size) return x->path.size > y->path.size ? 1 : -1;
     if (x->line != y->line) return x->line > y->line ? 1 : -1;
     return (x->n_lines > y->n_lines) - (x->n_lines < y->n_lines);
 }
@@ -369,7 +244,7 @@ static uint16_t *fusion_place(struct fusion *f, const struct candidate *c)
 
 static void fusion_add(struct fusion *f, const struct candidate *c, enum retrieve_source source)
 {
-    uint16_t *place = fusion_place(f, c);
+    uint16_t none = 0, *place = source == SOURCE_SIMILAR ? &none : fusion_place(f, c);
     if (*place) {
         f->all[*place - 1].score += c->score;
         return;
@@ -377,7 +252,7 @@ static void fusion_add(struct fusion *f, const struct candidate *c, enum retriev
     f->by[f->n] = source;
     f->all[f->n] = *c;
     *place = (uint16_t)++f->n;
-    f->n_lines += !c->symbol;
+    f->n_lines += !c->symbol && place != &none;
 }
 
 static void fuse(struct fusion *f, struct retrieval *t)
@@ -505,10 +380,8 @@ static int compare_excerpts(const void *a, const void *b)
 {
     const struct excerpt *x = a, *y = b;
     if (x->score != y->score) return x->score > y->score ? -1 : 1;
-    size_t n = x->path.size < y->path.size ? x->path.size : y->path.size;
-    int order = n ? memcmp(x->path.bytes, y->path.bytes, n) : 0;
-    if (order || x->path.size != y->path.size)
-        return order ? order : x->path.size > y->path.size ? 1 : -1;
+    int order = text_compare(x->path, y->path);
+    if (order) return order;
     if (x->line != y->line) return x->line > y->line ? 1 : -1;
     return (x->from > y->from) - (x->from < y->from);
 }

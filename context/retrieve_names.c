@@ -129,9 +129,7 @@ static int compare_names(const void *a, const void *b)
 {
     const struct near_name *x = a, *y = b;
     if (x->weight != y->weight) return x->weight > y->weight ? -1 : 1;
-    size_t n = x->name.size < y->name.size ? x->name.size : y->name.size;
-    int order = n ? memcmp(x->name.bytes, y->name.bytes, n) : 0;
-    return order ? order : (x->name.size > y->name.size) - (x->name.size < y->name.size);
+    return text_compare(x->name, y->name);
 }
 
 size_t names_take(struct near_name *out, size_t n_max, struct name_table *f,

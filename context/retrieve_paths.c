@@ -20,13 +20,10 @@ static struct known_path path_judge(const struct retrieval *t, text path)
 {
     const struct language *l = language_find(TEXT(""), path);
     bool same_family = family(l) >= 0 && family(l) == family(t->language);
-    return (struct known_path){.path = path,
-                               .excluded = exclude_reason(path) != NULL,
-                               .kindred = l == t->language || same_family};
+    return (struct known_path){.path = path, .kindred = l == t->language || same_family};
 }
 
-/* The table's entry, or, when it is full, `spare`. */
-static struct known_path *path_known(struct retrieval *t, text path, struct known_path *spare)
+struct known_path *path_known(struct retrieval *t, text path, struct known_path *spare)
 {
     size_t i = text_hash(path) % PATHS_KNOWN_MAX, n = 0;
     while (t->paths[i].path.size && !text_equal(t->paths[i].path, path) && n++ < PATHS_TRIED_MAX)
@@ -40,8 +37,9 @@ static struct known_path *path_known(struct retrieval *t, text path, struct know
 
 bool is_excluded(struct retrieval *t, text path)
 {
-    struct known_path spare;
-    return path_known(t, path, &spare)->excluded;
+    struct known_path spare, *k = path_known(t, path, &spare);
+    if (k->excluded == NOT_ASKED) k->excluded = exclude_reason(path) ? EXCLUDED : ALLOWED;
+    return k->excluded == EXCLUDED;
 }
 
 bool is_kindred(struct retrieval *t, text path)

@@ -122,7 +122,9 @@ struct candidates {
 /* What is found out once about a path (retrieve_paths.c). */
 struct known_path {
     text path;
-    bool excluded, kindred;
+    enum { NOT_ASKED, EXCLUDED, ALLOWED } excluded;
+    bool kindred, is_read;
+    text content;  /* where is_read */
     double weight; /* 0: nobody asked */
 };
 
@@ -144,6 +146,10 @@ struct retrieval {
     bool cut;
     error *err;
 };
+
+/* Fills r->document.tags, unless they still hold. */
+status document_tags_refresh(struct retrieval *t);
+void document_tags_free(struct document_tags *d);
 
 /* The names of the document, by weight. */
 status names_find(struct retrieval *t);
@@ -188,6 +194,9 @@ bool is_wanted(struct retrieval *t, const struct index_symbol *s);
 
 /* No text of it may reach a model (exclude.h). */
 bool is_excluded(struct retrieval *t, text path);
+
+/* The table's entry of a path, or, when it is full, `spare`. */
+struct known_path *path_known(struct retrieval *t, text path, struct known_path *spare);
 
 /* How likely a name of the document means what this file defines; asked when imports are known. */
 double place_weight(struct retrieval *t, text path);

@@ -1,6 +1,7 @@
 /* Windows of other files that speak of what stands around the gap, by BM25 (Robertson and Zaragoza 2009)
  * over their words and the parts of these. The index names the files that share rare words; they, and
  * those near to the document in other ways, are read and scanned. */
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@ enum {
     HALF_LINES = 10, /* a window has two halves, and begins with each */
     TERMS_MAX = 192,
     TERM_SLOTS = 512,
+    FILTER_BITS = 4096,
     WORD_MIN = 2,
     PART_MIN = 3,
     PARTS_MAX = 12,
@@ -27,11 +29,20 @@ enum {
 #define K1 1.2
 #define B  0.75
 
+/* What a byte is to words. */
+enum byte_kind { BETWEEN_WORDS, SMALL, CAPITAL, DIGIT, JOINS };
+
+/* Words and their parts, without regard to case, as hashes (FNV-1a). */
+#define HASH_BEGIN 0x811c9dc5u
+#define HASH_PRIME 0x01000193u
+
 /* The words asked for, in a table by hash. */
 struct query {
     uint32_t hashes[TERMS_MAX];
     size_t n;
-    int16_t slots[TERM_SLOTS]; /* index + 1 */
+    int16_t slots[TERM_SLOTS];          /* index + 1 */
+    uint64_t filter[FILTER_BITS / 64];  /* of the hashes' lowest bits: most words end there */
+    unsigned char kinds[UCHAR_MAX + 1]; /* of bytes: enum byte_kind */
 };
 
 struct term_count {
@@ -40,8 +51,14 @@ struct term_count {
 
 /* HALF_LINES lines of a file. */
 struct half {
-    uint32_t file, line, n_words, n_counts;
-    struct term_count *counts; /* [n_counts] of terms that stand in it */
+    uint32_t file, line, from, n_words, n_counts; /* from: byte */
+    struct term_count *counts;                    /* [n_counts] of terms that stand in it */
+};
+
+/* How often terms stand somewhere, and which do. */
+struct term_table {
+    uint16_t counts[TERMS_MAX], there[TERMS_MAX];
+    size_t n;
 };
 
 struct scan {
@@ -51,7 +68,9 @@ struct scan {
     size_t n_files, n_bytes;
     struct half *halves; /* [n_halves] of all files, one after the other */
     size_t n_halves;
+    struct term_table terms;    /* of what is looked at now */
     uint32_t n_with[TERMS_MAX]; /* windows that have the term */
+    double rareness[TERMS_MAX];
     size_t n_windows;
     double mean_words;
 };
@@ -61,54 +80,57 @@ struct window {
     uint32_t half;
 };
 
-static bool is_capital(unsigned char c) { return c >= 'A' && c <= 'Z'; }
-static bool is_digit(unsigned char c) { return c >= '0' && c <= '9'; }
-
-static bool is_word_byte(unsigned char c)
+static void kinds_make(unsigned char kinds[UCHAR_MAX + 1])
 {
-    return ((c | 32) >= 'a' && (c | 32) <= 'z') || is_digit(c) || c == '_' || c == '$' || c >= 0x80;
+    for (int c = 0; c <= UCHAR_MAX; c++) {
+        if ((c >= 'a' && c <= 'z') || c >= 0x80) kinds[c] = SMALL;
+        if (c >= 'A' && c <= 'Z') kinds[c] = CAPITAL;
+        if (c >= '0' && c <= '9') kinds[c] = DIGIT;
+    }
+    kinds['_'] = kinds['$'] = JOINS;
 }
 
-/* A word by itself, and its parts where it has several, without regard to case (FNV-1a). */
-static size_t word_hashes(uint32_t out[PARTS_MAX + 1], text word)
+/* The word that begins at *at, and its parts where it has several. */
+static size_t word_hashes(uint32_t out[PARTS_MAX + 1], const unsigned char *kinds, text t,
+                          size_t *at)
 {
-    uint32_t whole = 0x811c9dc5u, part = 0x811c9dc5u;
-    size_t n = 1, size = 0;
-    unsigned char before = 0;
-    for (size_t i = 0; i <= word.size; i++) {
-        unsigned char c = i < word.size ? (unsigned char)word.bytes[i] : '_';
-        bool joins = c == '_' || c == '$', hump = is_capital(c) && !is_capital(before);
-        if (joins || hump) {
-            if (size >= PART_MIN && size < word.size && n <= PARTS_MAX) out[n++] = part;
-            part = 0x811c9dc5u;
+    uint32_t whole = HASH_BEGIN, part = HASH_BEGIN;
+    unsigned char kind, before = BETWEEN_WORDS;
+    size_t n = 1, size = 0, i = *at;
+    for (; i < t.size && (kind = kinds[(unsigned char)t.bytes[i]]) != BETWEEN_WORDS; i++) {
+        uint32_t small = (unsigned char)t.bytes[i] | (kind == CAPITAL ? 32u : 0u);
+        if (kind == JOINS || (kind == CAPITAL && before != CAPITAL)) {
+            if (size >= PART_MIN && n <= PARTS_MAX) out[n++] = part;
+            part = HASH_BEGIN;
             size = 0;
         }
-        before = c;
-        if (i == word.size) break;
-        uint32_t small = is_capital(c) ? c | 32u : c;
-        whole = (whole ^ small) * 0x01000193u;
-        if (joins) continue;
-        part = (part ^ small) * 0x01000193u;
+        before = kind;
+        whole = (whole ^ small) * HASH_PRIME;
+        if (kind == JOINS) continue;
+        part = (part ^ small) * HASH_PRIME;
         size++;
     }
+    if (size >= PART_MIN && size < i - *at && n <= PARTS_MAX) out[n++] = part;
     out[0] = whole;
+    *at = i;
     return n;
 }
 
-static bool next_word(text line, size_t *at, text *word)
+/* Hashes of the next word; 0: there is none. */
+static size_t next_word(uint32_t out[PARTS_MAX + 1], const unsigned char *kinds, text t, size_t *at)
 {
     for (;;) {
-        while (*at < line.size && !is_word_byte((unsigned char)line.bytes[*at])) (*at)++;
+        while (*at < t.size && kinds[(unsigned char)t.bytes[*at]] == BETWEEN_WORDS) (*at)++;
         size_t from = *at;
-        while (*at < line.size && is_word_byte((unsigned char)line.bytes[*at])) (*at)++;
-        *word = text_slice(line, from, *at);
-        if (!word->size) return false;
-        if (word->size >= WORD_MIN && !is_digit((unsigned char)word->bytes[0])) return true;
+        if (from == t.size) return 0;
+        size_t n = word_hashes(out, kinds, t, at);
+        if (*at - from >= WORD_MIN && kinds[(unsigned char)t.bytes[from]] != DIGIT) return n;
     }
 }
 
 static int term_of(const struct query *q, uint32_t hash)
 {
+    if (!(q->filter[hash % FILTER_BITS / 64] >> hash % 64 & 1)) return -1;
     for (size_t i = hash % TERM_SLOTS; q->slots[i]; i = (i + 1) % TERM_SLOTS)
         if (q->hashes[q->slots[i] - 1] == hash) return q->slots[i] - 1;
     return -1;
@@ -120,20 +142,21 @@ static void term_put(struct query *q, uint32_t hash)
     if (q->n == TERMS_MAX || term_of(q, hash) >= 0) return;
     while (q->slots[i]) i = (i + 1) % TERM_SLOTS;
     q->hashes[q->n] = hash;
+    q->filter[hash % FILTER_BITS / 64] |= (uint64_t)1 << hash % 64;
     q->slots[i] = (int16_t)++q->n;
 }
 
 static void line_ask(struct query *q, text line)
 {
     uint32_t hashes[PARTS_MAX + 1];
-    text word;
-    for (size_t at = 0; next_word(line, &at, &word);)
-        for (size_t i = word_hashes(hashes, word); i > 0; i--) term_put(q, hashes[i - 1]);
+    for (size_t at = 0, n; (n = next_word(hashes, q->kinds, line, &at)) > 0;)
+        for (; n > 0; n--) term_put(q, hashes[n - 1]);
 }
 
 static void query_make(struct query *q, text content, size_t cursor)
 {
     size_t end = cursor;
+    kinds_make(q->kinds);
     for (int i = 0; i < QUERY_ABOVE; i++) {
         size_t from = end;
         while (from > 0 && content.bytes[from - 1] != '\n') from--;
@@ -145,48 +168,62 @@ static void query_make(struct query *q, text content, size_t cursor)
     for (int i = 0; i < QUERY_BELOW && text_next_line(&rest, &line); i++) line_ask(q, line);
 }
 
-static struct half *half_begin(struct scan *s, uint32_t line)
+static void terms_count(struct term_table *terms, uint16_t term, uint16_t n)
 {
-    if (s->n_halves == HALVES_MAX) return NULL;
-    struct half *h = &s->halves[s->n_halves++];
-    *h = (struct half){.file = (uint32_t)s->n_files, .line = line};
-    return h;
+    if (terms->counts[term] == 0) terms->there[terms->n++] = term;
+    if (terms->counts[term] <= UINT16_MAX - n)
+        terms->counts[term] = (uint16_t)(terms->counts[term] + n);
 }
 
-static void half_end(struct scan *s, struct half *h, uint16_t counts[TERMS_MAX])
+static void terms_forget(struct term_table *terms)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < s->query.n; i++) n += counts[i] > 0;
-    h->counts = arena_take(s->t->memory, n ? n : 1, sizeof *h->counts);
-    for (size_t i = 0; h->counts && i < s->query.n; i++) {
-        if (counts[i]) h->counts[h->n_counts++] = (struct term_count){(uint16_t)i, counts[i]};
-        counts[i] = 0;
+    for (size_t i = 0; i < terms->n; i++) terms->counts[terms->there[i]] = 0;
+    terms->n = 0;
+}
+
+/* HALF_LINES lines from *from on. */
+static text next_lines(text content, size_t from)
+{
+    size_t to = from;
+    for (int n = 0; n < HALF_LINES && to < content.size; n++) {
+        const char *end = memchr(content.bytes + to, '\n', content.size - to);
+        to = end ? (size_t)(end - content.bytes) + 1 : content.size;
     }
+    return text_slice(content, from, to);
+}
+
+static void half_scan(struct scan *s, struct half *h, text lines)
+{
+    uint32_t hashes[PARTS_MAX + 1];
+    struct term_table *terms = &s->terms;
+    for (size_t at = 0, n; (n = next_word(hashes, s->query.kinds, lines, &at)) > 0;) {
+        h->n_words += (uint32_t)n;
+        for (; n > 0; n--) {
+            int term = term_of(&s->query, hashes[n - 1]);
+            if (term >= 0) terms_count(terms, (uint16_t)term, 1);
+        }
+    }
+    h->counts = arena_take(s->t->memory, terms->n + 1, sizeof *h->counts);
+    for (size_t i = 0; h->counts && i < terms->n; i++)
+        h->counts[h->n_counts++] =
+            (struct term_count){terms->there[i], terms->counts[terms->there[i]]};
+    terms_forget(terms);
 }
 
 static void file_scan(struct scan *s, text path)
 {
-    uint16_t counts[TERMS_MAX] = {0};
-    uint32_t hashes[PARTS_MAX + 1];
-    struct half *h = NULL;
-    text content = retrieval_content(s->t, path), rest = content, line, word;
-    for (uint32_t at = 1; text_next_line(&rest, &line); at++) {
-        if (at % HALF_LINES == 1) {
-            if (h) half_end(s, h, counts);
-            h = half_begin(s, at);
-        }
-        if (!h) break;
-        for (size_t i = 0; next_word(line, &i, &word);)
-            for (size_t k = word_hashes(hashes, word); k > 0; k--) {
-                int term = term_of(&s->query, hashes[k - 1]);
-                h->n_words++;
-                if (term >= 0 && counts[term] < UINT16_MAX) counts[term]++;
-            }
+    text content = retrieval_content(s->t, path), lines;
+    size_t left = SCANNED_BYTES_MAX - s->n_bytes, end = content.size < left ? content.size : left;
+    for (size_t from = 0, line = 1; from < end && s->n_halves < HALVES_MAX;
+         from += lines.size, line += HALF_LINES) {
+        struct half *h = &s->halves[s->n_halves++];
+        *h = (struct half){(uint32_t)s->n_files, (uint32_t)line, (uint32_t)from, 0, 0, NULL};
+        lines = next_lines(content, from);
+        half_scan(s, h, lines);
     }
-    if (h) half_end(s, h, counts);
     s->paths[s->n_files] = path;
     s->contents[s->n_files++] = content;
-    s->n_bytes += content.size;
+    s->n_bytes += end;
 }
 
 static void file_put(struct scan *s, text path)
@@ -237,47 +274,51 @@ static bool is_followed(const struct scan *s, size_t half)
     return half + 1 < s->n_halves && s->halves[half + 1].file == s->halves[half].file;
 }
 
-/* What both halves of a window have; returns its words. */
-static double window_counts(const struct scan *s, size_t half, uint16_t counts[TERMS_MAX])
-{
-    double n_words = 0;
-    for (size_t h = half; h < half + 1 + is_followed(s, half); h++) {
-        const struct half *of = &s->halves[h];
-        for (size_t i = 0; i < of->n_counts; i++)
-            counts[of->counts[i].term] = (uint16_t)(counts[of->counts[i].term] + of->counts[i].n);
-        n_words += of->n_words;
-    }
-    return n_words;
-}
-
 /* A half that is the end of a file belongs to the window before. */
 static bool is_window(const struct scan *s, size_t half)
 {
     return is_followed(s, half) || half == 0 || s->halves[half - 1].file != s->halves[half].file;
 }
 
-static void windows_count(struct scan *s)
+/* Puts what both halves of a window have into s->terms; returns its words. */
+static double window_terms(struct scan *s, size_t half)
+{
+    double n_words = 0;
+    terms_forget(&s->terms);
+    for (size_t h = half; h < half + 1 + is_followed(s, half); h++) {
+        const struct half *of = &s->halves[h];
+        for (size_t i = 0; i < of->n_counts; i++)
+            terms_count(&s->terms, of->counts[i].term, of->counts[i].n);
+        n_words += of->n_words;
+    }
+    return n_words;
+}
+
+/* Inverse document frequency, where a document is a window. */
+static void rareness_find(struct scan *s)
 {
     double n_words = 0;
     for (size_t h = 0; h < s->n_halves; h++) {
-        uint16_t counts[TERMS_MAX] = {0};
         if (!is_window(s, h)) continue;
-        n_words += window_counts(s, h, counts);
+        n_words += window_terms(s, h);
         s->n_windows++;
-        for (size_t i = 0; i < s->query.n; i++) s->n_with[i] += counts[i] > 0;
+        for (size_t i = 0; i < s->terms.n; i++) s->n_with[s->terms.there[i]]++;
     }
     s->mean_words = s->n_windows ? n_words / (double)s->n_windows + 1 : 1;
+    for (size_t i = 0; i < s->query.n; i++) {
+        double with = s->n_with[i];
+        s->rareness[i] = log(1 + ((double)s->n_windows - with + 0.5) / (with + 0.5));
+    }
 }
 
-static double window_score(const struct scan *s, size_t half)
+static double window_score(struct scan *s, size_t half)
 {
-    uint16_t counts[TERMS_MAX] = {0};
-    double n_words = window_counts(s, half, counts), score = 0;
-    for (size_t i = 0; i < s->query.n; i++) {
-        double with = s->n_with[i], n = counts[i];
-        if (n == 0) continue;
-        score += log(1 + ((double)s->n_windows - with + 0.5) / (with + 0.5)) * n * (K1 + 1) /
-                 (n + K1 * (1 - B + B * n_words / s->mean_words));
+    double n_words = window_terms(s, half), score = 0;
+    for (size_t i = 0; i < s->terms.n; i++) {
+        uint16_t term = s->terms.there[i];
+        double n = s->terms.counts[term];
+        score +=
+            s->rareness[term] * n * (K1 + 1) / (n + K1 * (1 - B + B * n_words / s->mean_words));
     }
     return score;
 }
@@ -307,10 +348,12 @@ static void window_take(struct scan *s, const struct window *w)
     const struct half *h = &s->halves[w->half];
     struct candidate c = {.path = s->paths[h->file], .reason = "speaks of the same things"};
     if (is_taken(s, w->half)) return;
+    text content = s->contents[h->file];
     c.score = w->score;
-    c.line = h->line;
+    c.line = 1;
     c.n_lines = 2 * HALF_LINES;
-    c.content = lines_of(s->contents[h->file], &c.line, &c.n_lines);
+    c.content = lines_of(text_slice(content, h->from, content.size), &c.line, &c.n_lines);
+    c.line += h->line - 1;
     if (c.content.size) t->windows[t->n_windows++] = c;
 }
 
@@ -320,7 +363,7 @@ static status windows_rank(struct scan *s)
     struct window *windows = arena_take(t->memory, s->n_halves + 1, sizeof *windows);
     size_t n = 0;
     if (!windows) return fail(t->err, ERR_MEMORY, "no memory for windows");
-    windows_count(s);
+    rareness_find(s);
     for (size_t h = 0; h < s->n_halves; h++)
         if (is_window(s, h)) windows[n++] = (struct window){window_score(s, h), (uint32_t)h};
     qsort(windows, n, sizeof *windows, compare_windows);

@@ -22,6 +22,7 @@ enum role {
     ROLE_REFERENCE,
     ROLE_IMPORT,
     ROLE_IMPORT_NAME,
+    ROLE_IMPORT_NAMES, /* those of its children: a match each would be too many at once */
     ROLE_ONWARD
 };
 
@@ -133,9 +134,7 @@ static struct keywords keywords[N_QUERIES];
 
 static int compare_words(const void *a, const void *b)
 {
-    text x = *(const text *)a, y = *(const text *)b;
-    int order = memcmp(x.bytes, y.bytes, x.size < y.size ? x.size : y.size);
-    return order ? order : (x.size > y.size) - (x.size < y.size);
+    return text_compare(*(const text *)a, *(const text *)b);
 }
 
 static void keywords_make(struct keywords *k, const TSLanguage *grammar)
@@ -258,6 +257,7 @@ static enum role role_of(const TSQuery *q, uint32_t capture, const char **kind)
     if (strcmp(name, "reference") == 0) return ROLE_REFERENCE;
     if (strcmp(name, "import") == 0) return ROLE_IMPORT;
     if (strcmp(name, "import.name") == 0) return ROLE_IMPORT_NAME;
+    if (strcmp(name, "import.names") == 0) return ROLE_IMPORT_NAMES;
     if (strcmp(name, "import.onward") == 0) return ROLE_ONWARD;
     return strncmp(name, definition, sizeof definition - 1) == 0 ? ROLE_DEFINITION : ROLE_NONE;
 }
@@ -442,9 +442,19 @@ static void see_import(struct collecting *r, text module, text name, bool onward
     if (i) *i = (struct tag_import){module, name, onward};
 }
 
+/* What the children of `names` are called where they come from. */
+static void see_import_names(struct collecting *r, text module, TSNode names)
+{
+    for (uint32_t i = 0; i < ts_node_named_child_count(names); i++) {
+        TSNode name = ts_node_child_by_field_name(ts_node_named_child(names, i), "name", 4);
+        if (!ts_node_is_null(name) && strcmp(ts_node_type(name), "identifier") == 0)
+            see_import(r, module, node_text(r, name), false);
+    }
+}
+
 static void see_match(struct collecting *r, const TSQueryMatch *m)
 {
-    TSNode name = {0}, whole = {0};
+    TSNode name = {0}, whole = {0}, names = {0};
     text module = TEXT(""), imported = TEXT("");
     const char *kind = "", *any;
     bool onward = false;
@@ -457,6 +467,7 @@ static void see_match(struct collecting *r, const TSQueryMatch *m)
         case ROLE_ONWARD: onward = true; /* fallthrough */
         case ROLE_IMPORT: module = node_text(r, node); break;
         case ROLE_IMPORT_NAME: imported = node_text(r, node); break;
+        case ROLE_IMPORT_NAMES: names = node; break;
         case ROLE_REFERENCE: {
             text word = node_text(r, node);
             struct occurrence *o = name_good(word) ? list_add(r, &r->occurrences, sizeof *o) : NULL;
@@ -466,7 +477,10 @@ static void see_match(struct collecting *r, const TSQueryMatch *m)
     }
     if (!match_holds(r, m)) return;
     if (name.id && whole.id) see_definition(r, name, whole, kind, m->pattern_index);
-    if (module.size) see_import(r, module, imported, onward);
+    if (names.id)
+        see_import_names(r, module, names);
+    else if (module.size)
+        see_import(r, module, imported, onward);
 }
 
 static bool query_late(TSQueryCursorState *state)
@@ -509,9 +523,7 @@ static int compare_place(const void *key, const void *item)
 
 static int compare_occurrences(const void *a, const void *b)
 {
-    text x = ((const struct occurrence *)a)->name, y = ((const struct occurrence *)b)->name;
-    int order = memcmp(x.bytes, y.bytes, x.size < y.size ? x.size : y.size);
-    return order ? order : (x.size > y.size) - (x.size < y.size);
+    return text_compare(((const struct occurrence *)a)->name, ((const struct occurrence *)b)->name);
 }
 
 static void sort(struct list *l, size_t size, int (*compare)(const void *, const void *))

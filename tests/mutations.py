@@ -458,7 +458,7 @@ FAULTS = [
     ("retrieval_types_made_of_strings_are_emptied", "context/retrieve.c",
      [("(n_lines < 2 && !has_literal(whole))", "(n_lines < 2 && (true || has_literal(whole)))")],
      "test_retrieve", None),
-    ("retrieval_imports_just_typed_are_not_seen", "context/retrieve.c",
+    ("retrieval_imports_just_typed_are_not_seen", "context/retrieve_document.c",
      [("    return most == begin + end ||", "    return most >= begin + end ||")], "test_retrieve", None),
     ("retrieval_memory_once_short_is_short_for_ever", "context/retrieve.c",
      [("DEFINITIONS_CACHED_MAX / 2 && !c->memory.failed))", "DEFINITIONS_CACHED_MAX / 2))")],

@@ -7,7 +7,8 @@ TRIM, TRIM_BODY, TRIM_TEXT = "context/trim.c", "context/trim_body.c", "context/t
 SYNTAX, LIVE = "context/trim_syntax.c", "context/syntax_live.c"
 RUN = "lsp/assistant/run.c"
 REPOSITORY, LIST, IMPORTS = "context/repository.c", "context/repository_list.c", "context/imports.c"
-RETRIEVE, PLAN = "test_retrieve", "context/prompt_plan.c"
+RETRIEVE, PLANS, PLAN = "test_retrieve", "test_plan", "context/prompt_plan.c"
+DOCUMENT_TAGS = "context/retrieve_document.c"
 RULES = ("test_trim", "test_rules")
 COMPLETION, EXCLUSION = "completion.test.js", "exclusion.test.js"
 
@@ -113,18 +114,25 @@ FAULTS = [
     ("imports_of_packages", IMPORTS, [('{"Python", "__init__"}', '{"Python", "init"}')], "test_imports", None),
     ("imports_of_folders", IMPORTS, [('{"TypeScript", "index"}', '{"TypeScript", "main"}')], "test_imports", None),
     # Retrieval.
-    ("retrieval_of_the_file_alone", "context/retrieve.c", [("    if (is_near(disk, now)) return OK;\n", "    if (!is_near(disk, now) || 1) return OK;\n")],
+    ("retrieval_of_the_file_alone", DOCUMENT_TAGS, [("    if (is_near(disk, now)) return OK;\n", "    if (!is_near(disk, now) || 1) return OK;\n")],
      RETRIEVE, "documents_that_differ_from_their_files"),
-    ("retrieval_changed_lines_are_others", "context/retrieve.c", [("    begin = (size_t)(lines.bytes - now.bytes);", "    begin = now.size;")],
+    ("retrieval_changed_lines_are_others", DOCUMENT_TAGS, [("        if (line_set_has(disk, line)) {", "        if (!line_set_has(disk, line)) {")],
+     RETRIEVE, "documents_that_differ_from_their_files"),
+    ("retrieval_changed_lines_of_one_place", DOCUMENT_TAGS, [("code = tags_add(&d->tags, more, n, t->err);", "code = tags_add(&d->tags, more, 1, t->err);")],
      RETRIEVE, "documents_that_differ_from_their_files"),
     ("retrieval_index_of_another_content", "context/index_database.c", [("AND state = ?2 AND oid = ?3", "AND state = ?2 AND ?3 <> ''")],
      RETRIEVE, "an_index_of_another_content"),
+    ("imports_of_many_names_one_by_one", "context/queries/typescript.scm",
+     [("(import_clause (named_imports) @import.names)", "(import_clause (named_imports (import_specifier name: (identifier) @import.name)))")],
+     "test_tags", "test_imports_of_many_names"),
+    ("imports_by_the_names_given_here", "context/tags.c", [("(ts_node_named_child(names, i), \"name\", 4)", "(ts_node_named_child(names, i), \"alias\", 5)")],
+     "test_tags", "test_imports_of_many_names"),
     ("retrieval_outline_with_references", "context/tags.c", [("ts_query_disable_pattern(q, i);", "continue;")], "test_tags", "test_outlines"),
     ("retrieval_outline_of_all", "context/tags.c", [("    if (parsed) ts_query_cursor_set_byte_range(", "    if (from > to) ts_query_cursor_set_byte_range(")],
      "test_tags", "test_outline_of_a_part"),
     ("retrieval_definitions_found_twice", "context/retrieve.c", [("        f->all[*place - 1].score += c->score;\n        return;\n", "")],
      RETRIEVE, None),
-    ("retrieval_excluded_files_known_as_others", "context/retrieve_paths.c", [(".excluded = exclude_reason(path) != NULL,", ".excluded = false,")],
+    ("retrieval_excluded_files_known_as_others", "context/retrieve_paths.c", [("k->excluded = exclude_reason(path) ? EXCLUDED : ALLOWED;", "k->excluded = ALLOWED;")],
      RETRIEVE, None),
     ("retrieval_members_of_types_elsewhere", "context/retrieve_sources.c", [("        if (weight < 1 && is_member(", "        if (weight < 0 && is_member(")],
      RETRIEVE, "names_say_what_comes"),
@@ -134,14 +142,16 @@ FAULTS = [
      RETRIEVE, "windows_speak_of_the_same_things"),
     ("similar_windows_of_other_languages", "context/retrieve_similar.c", [("        !is_kindred(t, path) || retrieval_late(t))", "        retrieval_late(t))")],
      RETRIEVE, None),
-    ("similar_lines_have_no_share", PLAN, [("    size_t left = windows >", "    size_t left = 0 * windows >")], RETRIEVE, "similar_lines_have_their_share"),
+    ("similar_lines_lift_visited_places", "context/retrieve.c", [("= source == SOURCE_SIMILAR ? &none : fusion_place", "= 0 * source ? &none : fusion_place")],
+     RETRIEVE, "similar_lines_and_recent_places"),
+    ("similar_lines_have_no_share", PLAN, [("    size_t left = windows >", "    size_t left = 0 * windows >")], PLANS, "similar_lines_have_their_share"),
     ("similar_lines_have_all", PLAN, [("    return budget_tokens > WINDOWS_ABOVE ? (budget_tokens - WINDOWS_ABOVE) /", "    return budget_tokens ? budget_tokens /")],
-     RETRIEVE, "similar_lines_have_their_share"),
+     PLANS, "similar_lines_have_their_share"),
     ("similar_lines_leave_room_empty", PLAN, [("    if (code == OK) code = kind_add(k, excerpts, n_kept, true, k->budget_tokens, done);\n", "")],
-     RETRIEVE, "similar_lines_have_their_share"),
+     PLANS, "similar_lines_have_their_share"),
     # Budgets.
-    ("budget_of_signatures", PLAN, [("    if (k->used + n > limit || (", "    if (k->used + n > 2 * limit || (")], RETRIEVE, "similar_lines_have_their_share"),
-    ("budget_of_lines", PLAN, [("    if (code == OK && k->used + b->n_tokens <= limit) {", "    if (code == OK) {")], RETRIEVE, None),
+    ("budget_of_signatures", PLAN, [("    if (k->used + n > limit || (", "    if (k->used + n > 2 * limit || (")], PLANS, "similar_lines_have_their_share"),
+    ("budget_of_lines", PLAN, [("    if (code == OK && k->used + b->n_tokens <= limit) {", "    if (code == OK) {")], PLANS, None),
     # The map.
     ("map_votes_for_what_cannot_be_seen", "context/index_map.c", [("#define UNSEEN    0.1f", "#define UNSEEN    1.0f")], "test_map", "test_what_can_be_seen"),
     ("map_folders_do_not_see", "context/index_map.c", [("return by->folder == n->folder || ", "return (by->folder == n->folder && 0) || ")], "test_map", "test_what_can_be_seen"),

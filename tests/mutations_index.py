@@ -37,6 +37,8 @@ FAULTS = [
     ("index_mends_nothing", INDEX, [("x->damaged && index_rebuild", "0 && index_rebuild")], *DAMAGE),
     # What has no row.
     ("index_of_excluded_names", INDEX, [("if (f->excluded || exclude_reason(f->path))", "if (f->excluded)")], *SKIPS),
+    ("index_definitions_as_they_came", "context/index_query.c", [("qsort(out->symbols, out->n, sizeof *out->symbols, compare_places);", "(void)compare_places;")],
+     "test_index", "test_definitions_by_path"),
     ("index_of_excluded_attributes", INDEX, [("if (f->excluded || exclude_reason(f->path))", "if (exclude_reason(f->path))")], "test_index", "test_excluded_later"),
     ("index_drops_what_others_have", BLOB, [("code == OK && n_files == 0 ?", "code == OK && n_files >= 0 ?")], "test_index", "test_excluded_later"),
     ("index_of_minified_names", BLOB, [('if (text_find(path, TEXT(".min."), 0) != SIZE_MAX) return true;', "(void)path;")], *SKIPS),
@@ -114,6 +116,8 @@ FAULTS = [
     ("exclude_up_to_a_nul", EXCLUDE, [('if (strlen(copy) != path.size) return "its path holds a NUL";', "")], *NAMES),
     ("exclude_not_by_keys_in_names", EXCLUDE, [("if (secret_key_find(path, 0, &at, &end))", "if (0 && secret_key_find(path, 0, &at, &end))")], *NAMES),
     ("exclude_by_case", EXCLUDE, [("path_end(path, n_parts), FNM_CASEFOLD)", "path_end(path, n_parts), 0)")], *NAMES),
+    ("exclude_ends_by_case", EXCLUDE, [("tolower((unsigned char)path[n_path - i]))", "(unsigned char)path[n_path - i])")], *NAMES),
+    ("exclude_ends_before_stars", EXCLUDE, [('!strchr("*?]", pattern[n_pattern - i])', '!strchr("?]", pattern[n_pattern - i])')], *NAMES),
     ("exclude_folders_by_case", EXCLUDE, [("strncasecmp(path, name, n) == 0", "strncmp(path, name, n) == 0")], *NAMES),
     ("exclude_parts_of_folders", EXCLUDE, [("(size_t)(end - path) == n &&", "(size_t)(end - path) >= n &&")], *NAMES),
     ("exclude_only_names", EXCLUDE, [("n_parts += *c == '/';", "n_parts += 0;")], *NAMES),

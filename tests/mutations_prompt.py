@@ -2,7 +2,7 @@
 
 PROMPT, WINDOW, PLAN = "context/prompt.c", "context/prompt_window.c", "context/prompt_plan.c"
 WORDS, UNITS, TEST = "context/prompt_text.c", "context/prompt_units.c", "test_prompt"
-STILL = ("test_retrieve", "the_plan_stands_still")
+STILL = ("test_plan", "the_plan_stands_still")
 
 FAULTS = [
     # What stands in it.
@@ -20,7 +20,7 @@ FAULTS = [
     ("prompt_without_what_is_behind_the_gap", PROMPT, [("    behind_put(l);\n    tail_put(l);", "    tail_put(l);\n    (void)behind_put;")],
      "prompt.test.js", "one place"),
     ("prompt_with_the_file_before_its_excerpts", PROMPT, [("    excerpts_put(l);\n    file_put(l);", "    file_put(l);\n    excerpts_put(l);")],
-     "test_retrieve", "excerpts_stand_before_the_file"),
+     "test_plan", "excerpts_stand_before_the_file"),
     ("prompt_with_the_file_above_before_the_text_below", PROMPT,
      [('    fenced_put(l, HEADING_BELOW, l->cut.suffix, "suffix", l->cut.suffix_reason);\n', ""),
       ('"prefix", l->cut.window_reason);\n', '"prefix", l->cut.window_reason);\n    fenced_put(l, HEADING_BELOW, l->cut.suffix, "suffix", l->cut.suffix_reason);\n')],
@@ -52,9 +52,9 @@ FAULTS = [
      TEST, "test_coming_back_finds_the_prompt"),
     ("prompt_jumps_cost_all", WINDOW, [("limit = out->pinned_anew ? budget / 2 : budget;", "limit = budget;")], TEST, "test_jumps_cost_half_the_budget"),
     # The plan.
-    ("plan_changes_without_gain", PLAN, [("(stay ? value_all : value_best) > PLAN_MARGIN * value)", "(stay ? value_all : value_best) > value)")], "test_retrieve", "a_plan_changes_for_a_tenth_more"),
-    ("plan_never_changes", PLAN, [("(stay ? value_all : value_best) > PLAN_MARGIN * value)", "(stay ? value_all : value_best) > 99 * PLAN_MARGIN * value)")], "test_retrieve", "a_plan_changes_for_a_tenth_more"),
-    ("plan_keeps_what_nobody_asks_for", PLAN, [("b->unused <= PLAN_UNUSED_MAX &&", "b->unused >= 0 &&")], "test_retrieve", "what_nobody_asks_for_leaves"),
-    ("plan_of_what_is_false_waits", PLAN, [("    bool must = was_false || ", "    bool must = ")], "test_retrieve", "what_is_false_does_not_wait"),
+    ("plan_changes_without_gain", PLAN, [("(stay ? value_all : value_best) > PLAN_MARGIN * value)", "(stay ? value_all : value_best) > value)")], "test_plan", "a_plan_changes_for_a_tenth_more"),
+    ("plan_never_changes", PLAN, [("(stay ? value_all : value_best) > PLAN_MARGIN * value)", "(stay ? value_all : value_best) > 99 * PLAN_MARGIN * value)")], "test_plan", "a_plan_changes_for_a_tenth_more"),
+    ("plan_keeps_what_nobody_asks_for", PLAN, [("b->unused <= PLAN_UNUSED_MAX &&", "b->unused >= 0 &&")], "test_plan", "what_nobody_asks_for_leaves"),
+    ("plan_of_what_is_false_waits", PLAN, [("    bool must = was_false || ", "    bool must = ")], "test_plan", "what_is_false_does_not_wait"),
     ("plan_in_another_order", PLAN, [("            p->blocks[n++] = p->blocks[i];", "            p->blocks[n++] = p->blocks[p->n - 1 - i];")], *STILL),
 ]

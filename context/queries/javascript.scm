@@ -23,7 +23,7 @@
 
 (import_statement source: (string (string_fragment) @import))
 (import_statement
-  (import_clause (named_imports (import_specifier name: (identifier) @import.name)))
+  (import_clause (named_imports) @import.names)
   source: (string (string_fragment) @import))
 (import_statement
   (import_clause (identifier) @import.name)

@@ -97,6 +97,20 @@ static void change(const char *database, const char *sql)
     sqlite3_close(db);
 }
 
+/* By path, whichever file the index met first. */
+static void test_definitions_by_path(void **state)
+{
+    (void)state;
+    shell("git init -q order && cd order && printf '\n\nint twice(void);\nint once;\n' > z.c");
+    check_update("order", 1, 0, 0);
+    shell("cd order && printf 'int twice(int);\n' > a.c && "
+          "printf 'void f(void)\n{\n}\nint twice(char);\nint twice(long);\n' > b.c");
+    check_update("order", 2, 1, 0);
+    check_find("order", "twice",
+               "a.c:1: int twice(int)\nb.c:4: int twice(char)\nb.c:5: int twice(long)\n"
+               "z.c:3: int twice(void)\n");
+}
+
 static void test_contents_are_parsed_once(void **state)
 {
     (void)state;
@@ -641,6 +655,7 @@ int main(void)
         cmocka_unit_test(test_contents_are_parsed_once),
         cmocka_unit_test(test_filters_change_nothing),
         cmocka_unit_test(test_what_is_skipped),
+        cmocka_unit_test(test_definitions_by_path),
         cmocka_unit_test(test_excluded_later),
         cmocka_unit_test(test_stamps),
         cmocka_unit_test(test_minified_lines),

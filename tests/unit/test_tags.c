@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/limits.h"
@@ -451,6 +452,36 @@ static void test_samples(void **state)
     tagger_close(t);
 }
 
+/* However many names one import takes. */
+static void test_imports_of_many_names(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"a.ts", "a.tsx", "a.js"};
+    tagger *t;
+    buffer source = {0};
+    assert_int_equal(tagger_open(&t, NULL), OK);
+    buffer_print(&source, "import {\n");
+    for (int i = 0; i < 600; i++) buffer_print(&source, "    name%d as own%d,\n", i, i);
+    buffer_print(&source, "} from './names';\n");
+    for (size_t i = 0; i < 3; i++) {
+        struct tags tags;
+        bool seen[600] = {false};
+        int n = 0;
+        assert_int_equal(tags_read(&tags, t, language_of(paths[i]), buffer_text(&source), NULL),
+                         OK);
+        for (size_t k = 0; k < tags.n_imports; k++) {
+            assert_true(text_is(tags.imports[k].module, "./names"));
+            text name = tags.imports[k].name;
+            int number = name.size > 4 ? atoi(name.bytes + 4) : -1;
+            if (number >= 0 && number < 600 && !seen[number]) n += seen[number] = true;
+        }
+        assert_int_equal(n, 600);
+        tags_free(&tags);
+    }
+    buffer_free(&source);
+    tagger_close(t);
+}
+
 /* "1 function name | signature" becomes "1 function name | ". */
 static void without_signatures(buffer *out, text definitions)
 {
@@ -601,10 +632,10 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_samples),           cmocka_unit_test(test_outlines),
-        cmocka_unit_test(test_outline_of_a_part), cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_hostile_contents),  cmocka_unit_test(test_words),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_samples),  cmocka_unit_test(test_imports_of_many_names),
+        cmocka_unit_test(test_outlines), cmocka_unit_test(test_outline_of_a_part),
+        cmocka_unit_test(test_ranges),   cmocka_unit_test(test_hostile_contents),
+        cmocka_unit_test(test_words),    cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
