@@ -329,10 +329,23 @@ static status list_tree(struct walk *w)
                           : walk_directory(w, fd, NULL);
 }
 
+static size_t depth_of(const char *folder)
+{
+    size_t n = 0;
+    for (; *folder; folder++) n += *folder == '/';
+    return n;
+}
+
+/* A few objects can name a tree without end, or one deeper than the stack of whoever descends it. */
 static int see_tree_entry(const char *folder, const git_tree_entry *entry, void *payload)
 {
     struct walk *w = payload;
     git_filemode_t mode = git_tree_entry_filemode(entry);
+    if (w->out->truncated) return -1;
+    if (mode == GIT_FILEMODE_TREE && depth_of(folder) + 1 >= REPOSITORY_DEPTH_MAX) {
+        w->out->n_refused++;
+        return 1;
+    }
     if (mode == GIT_FILEMODE_COMMIT) w->out->n_units++;
     if (mode == GIT_FILEMODE_LINK) w->out->n_special++;
     if (mode != GIT_FILEMODE_BLOB && mode != GIT_FILEMODE_BLOB_EXECUTABLE) return 0;
@@ -352,7 +365,8 @@ static status list_commit(struct walk *w)
     status code = OK;
     if (!w->r->head[0]) return OK;
     if (git_revparse_single(&tree, w->r->git, "HEAD^{tree}") != 0 ||
-        git_tree_walk((const git_tree *)tree, GIT_TREEWALK_PRE, see_tree_entry, w) != 0)
+        (git_tree_walk((const git_tree *)tree, GIT_TREEWALK_PRE, see_tree_entry, w) != 0 &&
+         !w->out->truncated))
         code = fail(w->err, ERR_IO, "%s: HEAD's tree cannot be read: %s", w->r->root, git_reason());
     git_object_free(tree);
     for (size_t i = 0; w->has_attributes && i < w->out->n; i++)

@@ -3,6 +3,7 @@
 #include "tests/unit/workspace.h"
 
 #include <sqlite3.h>
+#include <sys/inotify.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -432,6 +433,65 @@ static void test_a_link_is_no_database(void **state)
     assert_true(file_exists(workspace_path("elsewhere.db")));
 }
 
+/* A lock that is a link would make a file wherever it leads. */
+static void test_a_link_is_no_lock(void **state)
+{
+    (void)state;
+    repository *r;
+    code_index *x;
+    struct index_report report;
+    char database[512];
+    shell("mkdir locked && cd locked && echo 'int a;' > a.c");
+    update("locked");
+    database_of(database, "locked");
+    shell("L=%.*s.lock; rm $L && ln -s %s/made $L", (int)strlen(database) - 3, database, workspace);
+    assert_int_equal(repository_open(&r, workspace_path("locked"), NULL), OK);
+    assert_int_equal(index_open(&x, r, NULL), OK);
+    assert_int_equal(index_update(&report, x, r, NULL, NULL, NULL), ERR_IO);
+    assert_false(file_exists(workspace_path("made")));
+    index_close(x);
+    repository_close(r);
+}
+
+/* Names of files that were deleted in the watched folder, in this order, a space behind each. */
+static void names_deleted(buffer *out, int watch)
+{
+    _Alignas(struct inotify_event) char events[8192];
+    ssize_t n = read(watch, events, sizeof events);
+    assert_true(n > 0);
+    for (ssize_t at = 0; at < n;) {
+        const struct inotify_event *e = (const void *)(events + at);
+        buffer_print(out, "%s ", e->name);
+        at += (ssize_t)(sizeof *e + e->len);
+    }
+}
+
+/* Killed in between, it must not leave a journal beside a database that it does not speak of. */
+static void a_journal_goes_before_its_database(void **state)
+{
+    (void)state;
+    char database[512], folder[512], expected[256];
+    buffer names = {0};
+    shell("mkdir order && cd order && echo 'int a;' > a.c");
+    update("order");
+    database_of(database, "order");
+    sqlite3 *reader; /* of whoever has it open the journal is left by SQLite's own closing */
+    assert_int_equal(sqlite3_open(database, &reader), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(reader, "SELECT 1 FROM trees", NULL, NULL, NULL), SQLITE_OK);
+    change(database, "PRAGMA user_version = 99");
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(database, '/') - database), database);
+    int watch = inotify_init1(IN_NONBLOCK);
+    assert_true(inotify_add_watch(watch, folder, IN_DELETE) >= 0);
+    assert_true(update("order").rebuilt);
+    sqlite3_close(reader);
+    names_deleted(&names, watch);
+    close(watch);
+    const char *name = strrchr(database, '/') + 1;
+    snprintf(expected, sizeof expected, "%s-wal %s-shm %s ", name, name, name);
+    assert_int_equal(strncmp(names.bytes, expected, strlen(expected)), 0);
+    buffer_free(&names);
+}
+
 static bool stop_after(void *payload, size_t n_done, size_t n_files)
 {
     (void)n_files;
@@ -649,8 +709,9 @@ static void what_is_opened_comes_first(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_contents_are_parsed_once),
         cmocka_unit_test(test_filters_change_nothing),
@@ -665,6 +726,8 @@ int main(void)
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_damaged_rows),
         cmocka_unit_test(test_a_link_is_no_database),
+        cmocka_unit_test(test_a_link_is_no_lock),
+        cmocka_unit_test(a_journal_goes_before_its_database),
         cmocka_unit_test(test_cancelled_and_resumed),
         cmocka_unit_test(test_bound),
         cmocka_unit_test(single_files_are_updated),

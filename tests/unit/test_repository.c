@@ -2,6 +2,7 @@
  * are compared with what `git hash-object` says. */
 #include "tests/unit/workspace.h"
 
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
@@ -348,6 +349,57 @@ static void test_hostile_trees(void **state)
     repository_close(NULL);
 }
 
+static void list_of(struct repository_files *out, const char *name)
+{
+    repository *r = open_at(name);
+    assert_int_equal(repository_list(out, r, NULL), OK);
+    repository_close(r);
+}
+
+/* A folder in which it stands itself, without any link. */
+static void test_a_folder_within_itself(void **state)
+{
+    (void)state;
+    struct repository_files list;
+    shell("mkdir -p round/a/b && echo x > round/f && echo y > round/a/g");
+    const char *from = workspace_path("round"), *to = workspace_path("round/a/b");
+    if (mount(from, to, "", MS_BIND, NULL) != 0) skip(); /* only root can */
+    list_of(&list, "round");
+    assert_int_equal(umount(to), 0);
+    assert_int_equal(list.n, 2);
+    assert_int_equal(list.n_refused, 1);
+    repository_files_free(&list);
+}
+
+/* One file, 999 times in a folder, that folder 999 times, and 2,000 more behind them: one too many. */
+static void test_files_without_end(void **state)
+{
+    (void)state;
+    struct repository_files list;
+    shell("git init -q --bare million.git && cd million.git && export GIT_DIR=$PWD &&"
+          " blob=$(echo 'int a;' | git hash-object -w --stdin) &&"
+          " files() { for i in $(seq $1); do printf \"100644 blob $blob\\tf$i\\n\"; done; } &&"
+          " inner=$(files 999 | git mktree) && last=$(files 2000 | git mktree) &&"
+          " link=$(printf x | git hash-object -w --stdin) &&"
+          " root=$( { for i in $(seq 100 1098); do printf \"040000 tree $inner\\td$i\\n\"; done;"
+          " printf \"040000 tree $last\\te\\n120000 blob $link\\tz\\n\"; } | git mktree) &&"
+          " git update-ref refs/heads/main $(git commit-tree -m x $root)");
+    list_of(&list, "million.git");
+    assert_int_equal(list.n, 1000000);
+    assert_true(list.truncated);
+    assert_int_equal(list.n_special, 0); /* nobody went on to the link behind them */
+    repository_files_free(&list);
+    shell("cd million.git && export GIT_DIR=$PWD && printf '100644 blob %%s\\tf\\n'"
+          " $(echo 'int a;' | git hash-object -w --stdin) > file && tree=$(git mktree < file) &&"
+          " for i in $(seq 140); do tree=$(printf \"040000 tree $tree\\td\\n\" | cat file - |"
+          " git mktree); done && git update-ref refs/heads/main $(git commit-tree -m x $tree)");
+    list_of(&list, "million.git");
+    assert_int_equal(list.n, 128); /* the root and 127 folders, as deep as on a disk */
+    assert_int_equal(list.n_refused, 1);
+    assert_false(list.truncated);
+    repository_files_free(&list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -361,6 +413,8 @@ int main(void)
         cmocka_unit_test(test_another_owner),
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_hostile_trees),
+        cmocka_unit_test(test_a_folder_within_itself),
+        cmocka_unit_test(test_files_without_end),
     };
     return cmocka_run_group_tests(tests, workspace_make, workspace_remove);
 }
