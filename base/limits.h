@@ -118,9 +118,12 @@
 #define REPOSITORY_DEPTH_MAX 128
 /* A .gitattributes that is larger is not read for whether it speaks of ours: it is taken to. */
 #define ATTRIBUTES_READ_MAX (1 * MIB)
-/* The database; SQLite itself keeps to it. Below the floor, its size is not worth a thought. */
+/* The database; SQLite itself keeps to it. Below the floor, its size is not worth a thought. It may be as
+ * large as the source, of which a file counts so much at least: its path, id and stamp alone take 290
+ * bytes. What contents say has seven eighths: into the rest a million paths fit. */
 #define INDEX_DATABASE_MAX   (4 * GIB)
 #define INDEX_DATABASE_FLOOR (4 * MIB)
+#define INDEX_SOURCE_MIN     KIB
 /* Threads that parse: more would outrun the one that writes. */
 #define INDEX_THREADS_MAX 8
 /* One transaction: long enough that pages many files write to are written once (in fifths of a second

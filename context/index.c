@@ -52,6 +52,7 @@ struct update {
     struct repository_files list;
     struct known_files known;
     bool *seen; /* of the list: worked off, or on its way */
+    bool room;  /* for contents that were left out */
     int64_t tree, listed_ns, told_us;
     index_progress *progress;
     void *payload;
@@ -60,8 +61,8 @@ struct update {
 
 const char *index_skip_name(enum index_skip reason)
 {
-    static const char *const names[] = {"excluded", "large", "binary",
-                                        "minified", "slow",  "unreadable"};
+    static const char *const names[] = {"excluded", "large",      "binary", "minified",
+                                        "slow",     "unreadable", "full"};
     return names[reason];
 }
 
@@ -142,17 +143,21 @@ static void known_free(struct known_files *k)
     *k = (struct known_files){0};
 }
 
-/* A path that is gone leaves its content behind, with the time: the longest unused go first. */
+/* With the time: the longest unused go first. */
+static status blob_leave(struct update *u, const struct blob_row *blob)
+{
+    u->x->n_left++;
+    return index_run(u->x, SQL_WITH(u->x, SQL_BLOB_LEFT, blob->id, (int64_t)time(NULL)), u->err);
+}
+
+/* A path that is gone leaves its content behind. */
 static status file_forget(struct update *u, const struct known_file *old)
 {
     status code = index_begin(u->x, u->err);
     sqlite3_stmt *s = SQL_WITH(u->x, SQL_FILE_DROP, u->tree);
     bind_bytes(s, 2, old->path);
     if (code == OK) code = index_run(u->x, s, u->err);
-    if (code == OK)
-        code = index_run(u->x, SQL_WITH(u->x, SQL_BLOB_LEFT, old->blob.id, (int64_t)time(NULL)),
-                         u->err);
-    return code;
+    return code == OK ? blob_leave(u, &old->blob) : code;
 }
 
 static status file_put(struct update *u, const struct repository_file *f,
@@ -167,9 +172,7 @@ static status file_put(struct update *u, const struct repository_file *f,
     bind_bytes(s, 10, path_stem(f->path));
     bind_bytes(s, 11, path_folder_name(f->path));
     if (code == OK) code = index_run(u->x, s, u->err);
-    if (code == OK && old && old->blob.id != blob)
-        code = index_run(u->x, SQL_WITH(u->x, SQL_BLOB_LEFT, old->blob.id, (int64_t)time(NULL)),
-                         u->err);
+    if (code == OK && old && old->blob.id != blob) code = blob_leave(u, &old->blob);
     return code;
 }
 
@@ -179,12 +182,18 @@ static bool stamp_equal(const struct file_stamp *a, const struct file_stamp *b)
            a->ctime_ns == b->ctime_ns;
 }
 
+/* Whether the index has what the content says, or cannot take it. */
+static bool is_settled(const struct update *u, const struct blob_row *blob)
+{
+    return blob->id && (blob->state != BLOB_FULL || !u->room);
+}
+
 /* True when the file cannot have changed since the row was written. */
 static bool is_untouched(const struct update *u, const struct repository_file *f,
                          const struct known_file *old, const struct language *language)
 {
     return old && repository_kind(u->r) != REPOSITORY_BARE && old->language == language &&
-           stamp_equal(&f->stamp, &old->stamp) &&
+           is_settled(u, &old->blob) && stamp_equal(&f->stamp, &old->stamp) &&
            old->stamp.ctime_ns + STAMP_DOUBT_NS < old->seen_ns;
 }
 
@@ -192,7 +201,11 @@ static bool is_untouched(const struct update *u, const struct repository_file *f
 static void report_blob(struct index_report *report, const struct blob_row *blob, bool parsed)
 {
     static const enum index_skip reasons[] = {
-        [BLOB_BINARY] = SKIP_BINARY, [BLOB_MINIFIED] = SKIP_MINIFIED, [BLOB_SLOW] = SKIP_SLOW};
+        [BLOB_BINARY] = SKIP_BINARY,
+        [BLOB_MINIFIED] = SKIP_MINIFIED,
+        [BLOB_SLOW] = SKIP_SLOW,
+        [BLOB_FULL] = SKIP_FULL,
+    };
     if (blob->state > BLOB_WORDS) {
         report->n_skipped[reasons[blob->state]]++;
         return;
@@ -224,6 +237,7 @@ static status find_unread(struct blob_row *blob, struct update *u, const struct 
     status code = blob_find(blob, u->x, &f->id, language, u->err);
     bool same_size = (uint64_t)blob->size_bytes == f->stamp.size_bytes;
     if (repository_kind(u->r) != REPOSITORY_BARE && !same_size) blob->id = 0;
+    if (!is_settled(u, blob)) blob->id = 0;
     return code;
 }
 
@@ -251,18 +265,20 @@ static void parsing_end(struct update *u, const struct index_job *j)
             u->parsing[i] = u->parsing[--u->n_parsing];
 }
 
-/* Read: *again says that it goes on its way once more, or waits. */
-static status job_was_read(struct update *u, struct index_job *j, bool *again)
+/* The content is new: it is parsed, or waits while another job parses it, or there is no room for it. */
+static status job_go_on(struct update *u, struct index_job *j, bool *again)
 {
-    struct blob_row blob;
-    if (j->code == ERR_LIMIT) return file_skip(u, j->payload, SKIP_LARGE);
-    if (j->code == ERR_IO || j->code == ERR_FORMAT)
-        return file_skip(u, j->payload, SKIP_UNREADABLE);
-    if (j->code != OK) return fail(u->err, j->code, "%s", j->err.message);
-    status code = blob_find(&blob, u->x, &j->id, j->language, u->err);
-    if (code == OK && blob.id) return job_put(u, j, &blob);
-    *again = code == OK;
+    bool room = true;
+    status code = u->x->full ? blobs_room(&room, u->x, false, u->err) : OK;
     if (code != OK) return code;
+    *again = room;
+    if (!room) {
+        struct blob_row blob;
+        j->state = BLOB_FULL;
+        code =
+            blob_add(&blob, u->x, &j->id, j->language, j->content.size, j->state, &j->tags, u->err);
+        return code == OK ? job_put(u, j, &blob) : code;
+    }
     if (is_parsing(u, j) || u->n_parsing == PARSING_MAX) {
         j->next = u->waiting;
         u->waiting = j;
@@ -272,6 +288,21 @@ static status job_was_read(struct update *u, struct index_job *j, bool *again)
     j->parse = true;
     index_workers_give(u->workers, j);
     return OK;
+}
+
+/* Read: *again says that it goes on its way once more, or waits. */
+static status job_was_read(struct update *u, struct index_job *j, bool *again)
+{
+    struct blob_row blob;
+    if (j->code == ERR_LIMIT) return file_skip(u, j->payload, SKIP_LARGE);
+    if (j->code == ERR_IO || j->code == ERR_FORMAT)
+        return file_skip(u, j->payload, SKIP_UNREADABLE);
+    if (j->code != OK) return fail(u->err, j->code, "%s", j->err.message);
+    if (repository_kind(u->r) == REPOSITORY_BARE)
+        u->x->source_bytes += source_bytes_of(j->content.size) - INDEX_SOURCE_MIN;
+    status code = blob_find(&blob, u->x, &j->id, j->language, u->err);
+    if (code != OK) return code;
+    return is_settled(u, &blob) ? job_put(u, j, &blob) : job_go_on(u, j, again);
 }
 
 static status job_was_parsed(struct update *u, struct index_job *j)
@@ -530,11 +561,28 @@ static status update_rest(struct update *u)
     return code;
 }
 
+/* What the database may take, for a tree such as this. */
+static status source_measure(struct update *u)
+{
+    u->x->source_bytes = 0;
+    u->x->measured = false;
+    u->x->n_left = 0;
+    for (size_t i = 0; i < u->list.n; i++) {
+        const struct repository_file *f = &u->list.files[i];
+        if (!f->excluded && f->stamp.size_bytes <= INDEX_FILE_MAX)
+            u->x->source_bytes += source_bytes_of(f->stamp.size_bytes);
+    }
+    status code = blobs_room(&u->room, u->x, true, u->err);
+    u->x->n_left = INDEX_LEFT_MIN; /* there may be some of before */
+    return code;
+}
+
 static status update_once(struct update *u)
 {
     status code = index_check(u->x, u->err);
     if (code == OK) code = tree_open(u);
     if (code == OK) code = known_load(u, TEXT(""));
+    if (code == OK) code = source_measure(u);
     if (code == OK) code = index_workers_open(&u->workers, u->r, 0, u->err);
     if (code == OK) code = update_files(u);
     index_workers_close(u->workers);
@@ -543,7 +591,7 @@ static status update_once(struct update *u)
     u->n_parsing = 0;
     if (code == OK) code = tree_close(u);
     if (code == OK) code = update_rest(u);
-    if (code == OK) code = blobs_evict(u->x, u->err);
+    if (code == OK) code = blobs_evict(u->x, u->report->n_skipped[SKIP_FULL] > 0, u->err);
     if (code == OK) code = report_sums(u);
     index_rollback(u->x);
     index_settle(u->x);
@@ -568,6 +616,7 @@ status index_update(struct index_report *out, code_index *x, repository *r,
     }
     out->n_files = u.list.n;
     out->rules = u.list.rules;
+    out->truncated = u.list.truncated;
     out->rebuilt = x->rebuilt;
     out->elapsed_us = clock_us() - from_us;
     repository_files_free(&u.list);
@@ -592,7 +641,7 @@ static status update_alone(struct update *u, const struct repository_file *f,
         return code;
     }
     code = blob_find(&blob, u->x, &j.id, j.language, u->err);
-    if (code == OK && blob.id == 0) {
+    if (code == OK && !is_settled(u, &blob)) {
         j.parse = true;
         code = tagger_open(&tags, u->err);
         if (code == OK) index_job_parse(&j, tags);
@@ -620,17 +669,26 @@ status index_update_file(bool *changed, code_index *x, repository *r, text path,
     if (code == OK) code = tree_open(u);
     if (code == OK) code = known_load(u, path);
     const struct known_file *old = u->known.n ? u->known.files : NULL;
+    bool within = x->unbounded;
+    u->room = x->unbounded = true;
     if (code == OK && u->list.n)
         code = update_alone(u, u->list.files, old);
     else if (code == OK && old)
         code = file_forget(u, old);
     if (code == OK) code = index_commit(x, err);
+    x->unbounded = within;
     *changed = code == OK && (report.n_parsed || (old && !u->list.n));
     index_rollback(x);
     known_free(&u->known);
     repository_files_free(&u->list);
     memory_free(u);
     return code;
+}
+
+void index_set_bounds(code_index *x, uint64_t floor_bytes, uint64_t max_bytes)
+{
+    x->floor_bytes = floor_bytes;
+    x->max_bytes = max_bytes;
 }
 
 void index_ask_opened(code_index *x, index_opened *opened, void *payload)

@@ -35,6 +35,7 @@ enum index_skip {
     SKIP_MINIFIED,   /* lines no person wrote */
     SKIP_SLOW,       /* over TAGS_MAX_US */
     SKIP_UNREADABLE, /* gone meanwhile, or no permission */
+    SKIP_FULL,       /* the database is as large as it may be: known by its path alone */
     N_INDEX_SKIPS,
 };
 
@@ -50,6 +51,7 @@ struct index_report {
     int64_t elapsed_us;
     uint64_t rules; /* repository_list's */
     bool rebuilt;   /* the database was damaged and was built anew */
+    bool truncated; /* repository_list's: there are more files than it takes */
 };
 
 /* Called about ten times a second; false ends the update with ERR_CANCELLED, keeping what is done.
@@ -57,10 +59,14 @@ struct index_report {
 typedef bool index_progress(void *payload, size_t n_done, size_t n_files);
 
 /* Makes the database agree with r's files. Waits while another process does the same, and then finds
- * the work done. `progress` may be NULL. ERR_LIMIT when the database would grow over its bound:
- * what is in it is right, but not all. */
+ * the work done. `progress` may be NULL. A database that would grow over its bound leaves out what
+ * contents say, until there is room again (SKIP_FULL). ERR_LIMIT when not even paths fit: what is in it
+ * is right, but not all. */
 status index_update(struct index_report *out, code_index *x, repository *r,
                     index_progress *progress, void *payload, error *err);
+
+/* Of tests: bounds other than INDEX_DATABASE_FLOOR and INDEX_DATABASE_MAX. */
+void index_set_bounds(code_index *x, uint64_t floor_bytes, uint64_t max_bytes);
 
 /* Asked by an update between files: which file the user has opened since, by its path from the root.
  * What it imports and its neighbours are looked at next, and committed. False: none. The path is copied. */

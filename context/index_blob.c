@@ -85,6 +85,11 @@ status blob_parse(struct tags *tags, enum blob_state *state, tagger *t,
     return code;
 }
 
+uint64_t source_bytes_of(uint64_t size_bytes)
+{
+    return size_bytes > INDEX_SOURCE_MIN ? size_bytes : INDEX_SOURCE_MIN;
+}
+
 int64_t name_hash(text name) { return module_part_hash(name); }
 
 static status symbol_put(code_index *x, int64_t blob, const struct tag *tag, error *err)
@@ -182,25 +187,47 @@ static int64_t sum_references(const struct tags *tags)
     return n;
 }
 
+static status blob_put(struct blob_row *blob, code_index *x, const struct blob_id *id,
+                       const struct language *language, int64_t n_symbols, int64_t n_references,
+                       error *err)
+{
+    sqlite3_stmt *s = SQL_WITH(x, SQL_BLOB_ADD, blob->size_bytes, blob->state, (int64_t)time(NULL),
+                               n_symbols, n_references);
+    bind_bytes(s, 6, id_bytes(id));
+    bind_text(s, 7, language_key(language));
+    status code = index_run(x, s, err);
+    blob->id = sqlite3_last_insert_rowid(x->db);
+    return code;
+}
+
 status blob_add(struct blob_row *out, code_index *x, const struct blob_id *id,
                 const struct language *language, size_t size_bytes, enum blob_state state,
                 const struct tags *tags, error *err)
 {
+    static const struct tags none;
     struct blob_row known; /* another process may have added it while we parsed */
-    *out = (struct blob_row){.size_bytes = (int64_t)size_bytes, .state = state};
+    bool room = true;
     status code = index_begin(x, err);
+    if (code == OK && state <= BLOB_WORDS) code = blobs_room(&room, x, false, err);
+    if (code == OK) code = index_begin(x, err); /* that may have committed */
     if (code == OK) code = blob_find(&known, x, id, language, err);
     if (code != OK) return code;
-    if (known.id) {
+    if (known.id && (known.state != BLOB_FULL || !room)) {
         *out = known;
         return OK;
     }
-    sqlite3_stmt *s = SQL_WITH(x, SQL_BLOB_ADD, out->size_bytes, state, (int64_t)time(NULL),
-                               (int64_t)tags->n_definitions, sum_references(tags));
-    bind_bytes(s, 6, id_bytes(id));
-    bind_text(s, 7, language_key(language));
-    code = index_run(x, s, err);
-    out->id = sqlite3_last_insert_rowid(x->db);
+    if (!room) {
+        state = BLOB_FULL;
+        tags = &none;
+    }
+    *out = (struct blob_row){known.id, (int64_t)size_bytes, state};
+    int64_t n_symbols = (int64_t)tags->n_definitions, n_references = sum_references(tags);
+    if (known.id) {
+        sqlite3_stmt *s = SQL_WITH(x, SQL_BLOB_FILL, known.id, state, n_symbols, n_references);
+        code = index_run(x, s, err);
+    } else {
+        code = blob_put(out, x, id, language, n_symbols, n_references, err);
+    }
     return code == OK ? tags_put(x, out->id, tags, err) : code;
 }
 
@@ -242,16 +269,33 @@ status blob_forget(code_index *x, int64_t blob, error *err)
     return code == OK && n_files == 0 ? blob_drop(x, blob, err) : code;
 }
 
-/* At most as large as the source it speaks of. */
-static status is_over(bool *over, code_index *x, error *err)
+/* How far the database has filled what it may take. */
+enum fill { FILL_SPARE, FILL_NEAR, FILL_OVER };
+
+/* At most as large as the source it speaks of; an eighth is for what the list of files adds, and the map. */
+static enum fill fill_by(const code_index *x, uint64_t bytes)
+{
+    uint64_t bound = x->source_bytes > x->floor_bytes ? x->source_bytes : x->floor_bytes;
+    if (bound > x->max_bytes || x->unbounded) bound = x->max_bytes;
+    return bytes > bound - bound / 8   ? FILL_OVER
+           : bytes > bound - bound / 4 ? FILL_NEAR
+                                       : FILL_SPARE;
+}
+
+/* All that the database speaks of is counted only when the tree at hand is not enough: that passes over
+ * every content there is. */
+static status fill_of(enum fill *out, code_index *x, error *err)
 {
     uint64_t bytes = 0;
     int64_t source = 0;
     status code = index_size(x, &bytes, err);
-    if (code == OK) code = first_number(&source, x, SQL(x, SQL_SOURCE_BYTES), err);
-    uint64_t bound =
-        (uint64_t)source > INDEX_DATABASE_FLOOR ? (uint64_t)source : INDEX_DATABASE_FLOOR;
-    *over = bytes > (bound < INDEX_DATABASE_MAX ? bound : INDEX_DATABASE_MAX);
+    if (code == OK && fill_by(x, bytes) != FILL_SPARE && !x->measured) {
+        sqlite3_stmt *s = SQL_WITH(x, SQL_SOURCE_BYTES, (int64_t)INDEX_SOURCE_MIN);
+        code = first_number(&source, x, s, err);
+        if ((uint64_t)source > x->source_bytes) x->source_bytes = (uint64_t)source;
+        x->measured = true;
+    }
+    *out = fill_by(x, bytes);
     return code;
 }
 
@@ -314,14 +358,35 @@ static status evict_round(int64_t *n_unused, code_index *x, error *err)
     return code == OK ? shrink(x, err) : code;
 }
 
-status blobs_evict(code_index *x, error *err)
+status blobs_evict(code_index *x, bool wanted, error *err)
 {
-    bool over = true;
+    enum fill fill;
     int64_t n_unused = 1;
-    status code = is_over(&over, x, err);
-    while (code == OK && over && n_unused) {
+    status code = fill_of(&fill, x, err);
+    bool due = fill == FILL_OVER || wanted;
+    while (code == OK && due && fill != FILL_SPARE && n_unused) {
         code = evict_round(&n_unused, x, err);
-        if (code == OK) code = is_over(&over, x, err);
+        if (code == OK) code = fill_of(&fill, x, err);
     }
+    x->n_left = 0;
+    return code;
+}
+
+/* Words count once they are written, which a commit does. */
+status blobs_room(bool *room, code_index *x, bool spare, error *err)
+{
+    enum fill fill;
+    status code = fill_of(&fill, x, err);
+    if (code == OK && fill == FILL_NEAR && x->begun_us) {
+        code = index_commit(x, err);
+        if (code == OK) code = fill_of(&fill, x, err);
+    }
+    if (code == OK && fill == FILL_OVER && x->n_left >= INDEX_LEFT_MIN) {
+        code = index_commit(x, err);
+        if (code == OK) code = blobs_evict(x, true, err);
+        if (code == OK) code = fill_of(&fill, x, err);
+    }
+    *room = fill == FILL_SPARE || (fill == FILL_NEAR && !spare);
+    x->full = !*room;
     return code;
 }

@@ -96,6 +96,8 @@ static const char *const statements[N_INDEX_SQL] = {
     [SQL_BLOB_FIND] = "SELECT id, size, state FROM blobs WHERE oid = ?1 AND language = ?2",
     [SQL_BLOB_ADD] = "INSERT INTO blobs(size, state, used, n_symbols, n_references, oid, language)"
                      " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    [SQL_BLOB_FILL] = "UPDATE blobs SET state = ?2, n_symbols = ?3, n_references = ?4"
+                      " WHERE id = ?1",
     [SQL_BLOB_LEFT] = "UPDATE blobs SET used = ?2 WHERE id = ?1",
     [SQL_BLOB_DROP] = "DELETE FROM blobs WHERE id = ?1",
     [SQL_BLOB_FILES] = "SELECT count(*) FROM files WHERE blob = ?1",
@@ -118,7 +120,8 @@ static const char *const statements[N_INDEX_SQL] = {
     [SQL_WORDS_MERGE] = "INSERT INTO words(words, rank) VALUES('merge', ?1)",
     [SQL_SUMS] = "SELECT total(n_symbols), total(n_references) FROM blobs"
                  " WHERE id IN (SELECT blob FROM files WHERE tree = ?1)",
-    [SQL_SOURCE_BYTES] = "SELECT total(size) FROM blobs WHERE id IN (SELECT blob FROM files)",
+    [SQL_SOURCE_BYTES] = "SELECT total(max(size, ?1)) FROM blobs"
+                         " WHERE id IN (SELECT blob FROM files)",
     [SQL_PAGES] = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count,"
                   " pragma_freelist_count, pragma_page_size",
     [SQL_FREE_PAGES] = "SELECT freelist_count FROM pragma_freelist_count",
@@ -525,6 +528,8 @@ status index_open(code_index **out, const repository *r, error *err)
     code_index *x = memory_take(1, sizeof *x);
     if (!x) return fail(err, ERR_MEMORY, "no memory for an index");
     x->lock_fd = -1;
+    x->floor_bytes = INDEX_DATABASE_FLOOR;
+    x->max_bytes = INDEX_DATABASE_MAX;
     status code = paths_make(x, r, err);
     if (code == OK) code = open_or_rebuild(x, err);
     if (code == OK)

@@ -24,6 +24,7 @@ enum index_sql {
     SQL_FILE_DROP,
     SQL_BLOB_FIND,
     SQL_BLOB_ADD,
+    SQL_BLOB_FILL,
     SQL_BLOB_LEFT,
     SQL_BLOB_DROP,
     SQL_BLOB_FILES,
@@ -88,6 +89,12 @@ struct code_index {
     int lock_fd;  /* -1, or the lock that updates hold */
     bool damaged; /* SQLite found the file broken, or it is another program's or version's */
     bool rebuilt;
+    uint64_t floor_bytes, max_bytes; /* its bounds */
+    uint64_t source_bytes;           /* what they stand for, as far as it has been counted */
+    bool measured;                   /* of all trees */
+    bool full;                       /* there was no room when it was last asked for */
+    bool unbounded;       /* for one file that somebody has saved: only max_bytes counts */
+    size_t n_left;        /* files that have lost their content since contents were last evicted */
     int64_t begun_us;     /* 0, or when the open transaction began */
     size_t n_batch;       /* files in it */
     index_opened *opened; /* index_ask_opened's */
@@ -134,7 +141,15 @@ status index_size(code_index *x, uint64_t *bytes, error *err);
 void index_settle(code_index *x);
 
 /* What is known of a content. */
-enum blob_state { BLOB_TAGS, BLOB_WORDS, BLOB_BINARY, BLOB_MINIFIED, BLOB_SLOW, N_BLOB_STATES };
+enum blob_state {
+    BLOB_TAGS,
+    BLOB_WORDS,
+    BLOB_BINARY,
+    BLOB_MINIFIED,
+    BLOB_SLOW,
+    BLOB_FULL, /* there was no room for what it says */
+    N_BLOB_STATES
+};
 
 struct blob_row {
     int64_t id; /* 0: not in the index */
@@ -156,7 +171,7 @@ status blob_find(struct blob_row *out, code_index *x, const struct blob_id *id,
 /* What a content says, read without the database; freed by tags_free also after an error. */
 status blob_parse(struct tags *tags, enum blob_state *state, tagger *t,
                   const struct language *language, text path, text content, error *err);
-/* Stores it, if nobody else has meanwhile: `out` gets its id. */
+/* Stores it, if nobody else has meanwhile: `out` gets its id. Without room, as BLOB_FULL. */
 status blob_add(struct blob_row *out, code_index *x, const struct blob_id *id,
                 const struct language *language, size_t size_bytes, enum blob_state state,
                 const struct tags *tags, error *err);
@@ -172,8 +187,17 @@ status index_update_map(code_index *x, repository *r, int64_t tree, size_t n_fil
 int64_t name_hash(text name);
 /* Drops what was known of a content that no file has any more. Inside a transaction. */
 status blob_forget(code_index *x, int64_t blob, error *err);
-/* Deletes contents no tree has, the longest unused first, while the database is over its bound. */
-status blobs_evict(code_index *x, error *err);
+/* What a file counts as. */
+uint64_t source_bytes_of(uint64_t size_bytes);
+/* *room: what one more content says may be stored; before it says no, unused ones are evicted.
+ * `spare`: for more than one. */
+status blobs_room(bool *room, code_index *x, bool spare, error *err);
+/* Deletes contents no tree has, the longest unused first, when the database is over its bound or others
+ * want their room. */
+status blobs_evict(code_index *x, bool wanted, error *err);
+/* Files that must have lost their content before contents that no file has are looked for: that passes
+ * over all there are. */
+#define INDEX_LEFT_MIN 64
 /* The files that the one at `path` is likely about: what it imports, then the others of its folder and
  * those nearest in the tree, those changed last first. Positions in the list; the caller frees *out. */
 status index_near(size_t **out, size_t *n, const struct repository_files *list, repository *r,

@@ -16,7 +16,7 @@ STAMPS = ("test_index", "test_stamps")
 SKIPS = ("test_index", "test_what_is_skipped")
 DAMAGE = ("test_index", "test_damage")
 ROWS = ("test_index", "test_damaged_rows")
-BOUND = ("test_index", "test_bound")
+BOUND = ("test_index_bound", "test_bound")
 OPENED = ("test_index", "what_is_opened_comes_first")
 MAPS, REPOSITORY = ("test_map", None), ("test_repository", None)
 SECRET, NAMES = ("test_secrets", None), ("test_exclude", None)
@@ -51,10 +51,22 @@ FAULTS = [
     ("index_counts_overflow", BLOB, [("(char)(count > 255 ? 255 : count)", "(char)count")], "test_index", "test_search_over_words"),
     ("index_leaves_out_unused_definitions", BLOB, [("use_put(u, tags->definitions[i].name, 0);", "use_put(u, tags->definitions[i].name, 1);")], "test_index", "test_search_over_words"),
     # The bound.
-    ("index_grows_without_bound", BLOB, [("while (code == OK && over && n_unused) {", "while (code == OK && over && n_unused && 0) {")], *BOUND),
+    ("index_grows_without_bound", BLOB, [("fill != FILL_SPARE && n_unused) {", "fill != FILL_SPARE && n_unused && 0) {")], *BOUND),
     ("index_drops_the_newest", DATABASE, [('" ORDER BY used, id LIMIT ?1"', '" ORDER BY used DESC, id LIMIT ?1"')], *BOUND),
     ("index_keeps_dropped_words", BLOB, [("status code = words_drop(x, blob, err);", "status code = 0 ? words_drop(x, blob, err) : OK;")], *BOUND),
     ("index_gives_no_page_back", BLOB, [("return code == OK ? shrink(x, err) : code;", "return code == OK && 0 ? shrink(x, err) : code;")], *BOUND),
+    ("index_of_files_grows_without_bound", BLOB, [("*room = fill == FILL_SPARE || (fill == FILL_NEAR && !spare);", "*room = true;")], "test_index_bound", "contents_in_use_are_bounded"),
+    ("index_counts_words_too_late", BLOB, [("fill == FILL_NEAR && x->begun_us", "0 && x->begun_us")], "test_index_bound", "contents_in_use_are_bounded"),
+    ("index_left_out_is_for_ever", INDEX, [("(blob->state != BLOB_FULL || !u->room)", "(blob->state != BLOB_FULL || u->x)")], "test_index_bound", "contents_in_use_are_bounded"),
+    ("index_leaves_out_what_is_saved", INDEX, [("u->room = x->unbounded = true;", "u->room = true;")], "test_index_bound", "contents_in_use_are_bounded"),
+    ("index_fills_twice", BLOB, [("if (known.id && (known.state != BLOB_FULL || !room)) {", "if (known.id && known.state != BLOB_FULL) {")], "test_index_bound", "contents_in_use_are_bounded"),
+    ("index_has_no_room_for_others", BLOB, [("bool due = fill == FILL_OVER || wanted;", "bool due = fill == FILL_OVER;")], "test_index_bound", "contents_in_use_are_bounded"),
+    ("index_parses_what_has_no_room", INDEX, [("    *again = room;\n    if (!room) {", "    *again = true;\n    if (0) {")], "test_index_bound", "contents_in_use_are_bounded"),
+    ("index_of_any_size", BLOB, [("    if (bound > x->max_bytes || x->unbounded) bound = x->max_bytes;\n", "")], "test_index_bound", "the_largest_database"),
+    ("index_evicts_too_late", BLOB, [("fill == FILL_OVER && x->n_left >= INDEX_LEFT_MIN", "fill == FILL_OVER && x->n_left >= SIZE_MAX")], "test_index_bound", "the_largest_database"),
+    ("index_of_tiny_files_is_as_tiny", BLOB, [("return size_bytes > INDEX_SOURCE_MIN ? size_bytes : INDEX_SOURCE_MIN;", "return size_bytes;")], "test_index_bound", "what_the_source_counts_as"),
+    ("index_of_bare_files_counts_nothing", INDEX, [("u->x->source_bytes += source_bytes_of(j->content.size) - INDEX_SOURCE_MIN;", "")], "test_index_bound", "what_the_source_counts_as"),
+    ("index_counts_one_tree_only", BLOB, [("if ((uint64_t)source > x->source_bytes) x->source_bytes = (uint64_t)source;", "")], "test_index_bound", "contents_of_all_trees_count"),
     # Damage.
     ("index_of_another_program", DATABASE, [("(application == APPLICATION_ID && version", "(version")], *DAMAGE),
     ("index_of_another_version", DATABASE, [(" && version == SCHEMA_VERSION)) return code;", ")) return code;")], *DAMAGE),

@@ -108,14 +108,15 @@ static json_t *report_json(const struct index_report *n, const repository *r)
         json_object_set_new(skipped, index_skip_name((enum index_skip)i),
                             json_integer((json_int_t)n->n_skipped[i]));
     return json_pack(
-        "{s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f}", "kind",
-        kinds[repository_kind(r)], "root", json_of(text_of(repository_root(r))), "head",
+        "{s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:f}",
+        "kind", kinds[repository_kind(r)], "root", json_of(text_of(repository_root(r))), "head",
         json_of(text_of(repository_head(r))), "branch", json_of(text_of(repository_branch(r))),
         "files", (json_int_t)n->n_files, "parsed", (json_int_t)n->n_parsed, "reused",
         (json_int_t)n->n_reused, "skipped", skipped, "removed", (json_int_t)n->n_removed, "symbols",
         (json_int_t)n->n_symbols, "references", (json_int_t)n->n_references, "bytes",
         (json_int_t)n->source_bytes, "parsed_bytes", (json_int_t)n->parsed_bytes, "database_bytes",
-        (json_int_t)n->database_bytes, "rebuilt", n->rebuilt, "ms", (double)n->elapsed_us / 1e3);
+        (json_int_t)n->database_bytes, "rebuilt", n->rebuilt, "truncated", n->truncated, "ms",
+        (double)n->elapsed_us / 1e3);
 }
 
 /* Names and signatures come from files: nothing of them may move a terminal's cursor. */
@@ -134,6 +135,7 @@ static void put_report(buffer *out, const struct index_report *n, const reposito
     for (size_t i = 0; i < N_INDEX_SKIPS; i++)
         if (n->n_skipped[i])
             buffer_print(out, ", %zu %s", n->n_skipped[i], index_skip_name((enum index_skip)i));
+    if (n->truncated) buffer_print(out, "; there are more, which are left out");
     buffer_print(out,
                  "\n%llu definitions, %llu references in %.1f MiB; database %.1f MiB; %.2f s%s\n",
                  (unsigned long long)n->n_symbols, (unsigned long long)n->n_references,

@@ -46,8 +46,10 @@ struct follower {
     size_t n_pending;
     char *opened[OPENED_MAX]; /* paths the user looks at, the last one last */
     size_t n_opened;
-    bool whole; /* everything is to be looked at */
-    bool busy;  /* an update runs, and this loop inside it */
+    size_t n_full;  /* files that the index had no room for */
+    bool truncated; /* there are more files than it takes */
+    bool whole;     /* everything is to be looked at */
+    bool busy;      /* an update runs, and this loop inside it */
     bool ended;
     char staged[17]; /* what is, as a number; "" when nothing is */
     char rules[17];  /* git attributes, likewise; "" while they have not been looked at */
@@ -148,6 +150,21 @@ static bool next_opened(void *payload, buffer *path)
     return found;
 }
 
+/* When it changes: every minute would be a flood. */
+static void log_left_out(struct follower *f, const struct index_report *n)
+{
+    size_t n_full = n->n_skipped[SKIP_FULL];
+    if (n_full && n_full != f->n_full)
+        log_line(LOG_WARN,
+                 "index: the database has reached its bound; of %zu files it has the path only",
+                 n_full);
+    if (n->truncated && !f->truncated)
+        log_line(LOG_WARN, "index: there are more than %zu files; the others are left out",
+                 n->n_files);
+    f->n_full = n_full;
+    f->truncated = n->truncated;
+}
+
 static void update_whole(struct follower *f)
 {
     error err;
@@ -164,7 +181,10 @@ static void update_whole(struct follower *f)
     }
     f->busy = false;
     if (f->ended) return;
-    if (code != OK) log_line(LOG_WARN, "index: %s", err.message);
+    if (code == OK)
+        log_left_out(f, &report);
+    else
+        log_line(LOG_WARN, "index: %s", err.message);
     snprintf(f->rules, sizeof f->rules, "%016llx", (unsigned long long)report.rules);
     say(f, code == OK ? "ready" : "failed", report.n_files, code == OK ? NULL : err.message);
     if (f->n_pending || f->whole) settle(f);

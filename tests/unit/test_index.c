@@ -1,102 +1,12 @@
 /* The index over repositories made by the git program: what is parsed, reused and skipped, what a
- * name finds, and what becomes of a database that is damaged, foreign, or over its bound. */
-#include "tests/unit/workspace.h"
+ * name finds, and what becomes of a database that is damaged or foreign. */
+#include "tests/unit/index_rig.h"
 
-#include <sqlite3.h>
 #include <sys/inotify.h>
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/limits.h"
-#include "context/index_query.h"
-
-/* Updates the index of `name` and gives the report. */
-static struct index_report update(const char *name)
-{
-    repository *r;
-    code_index *x;
-    struct index_report report;
-    error err = {0};
-    assert_int_equal(repository_open(&r, workspace_path(name), &err), OK);
-    assert_int_equal(index_open(&x, r, &err), OK);
-    status code = index_update(&report, x, r, NULL, NULL, &err);
-    if (code != OK) print_error("%s\n", err.message);
-    assert_int_equal(code, OK);
-    size_t sum = report.n_parsed + report.n_reused;
-    for (size_t i = 0; i < N_INDEX_SKIPS; i++) sum += report.n_skipped[i];
-    assert_int_equal(sum, report.n_files);
-    index_close(x);
-    repository_close(r);
-    return report;
-}
-
-static void check_update(const char *name, size_t n_parsed, size_t n_reused, size_t n_removed)
-{
-    struct index_report n = update(name);
-    assert_int_equal(n.n_parsed, n_parsed);
-    assert_int_equal(n.n_reused, n_reused);
-    assert_int_equal(n.n_removed, n_removed);
-}
-
-/* The definitions of a word as "PATH:LINE: SIGNATURE" lines. */
-static void check_find(const char *name, const char *word, const char *expected)
-{
-    repository *r;
-    code_index *x;
-    struct index_symbols places;
-    arena memory = {0};
-    buffer found = {0};
-    buffer_put(&found, "", 0);
-    assert_int_equal(repository_open(&r, workspace_path(name), NULL), OK);
-    assert_int_equal(index_open(&x, r, NULL), OK);
-    text root = text_of(repository_root(r));
-    assert_int_equal(index_definitions(&places, &memory, x, root, text_of(word), 10, NULL), OK);
-    for (size_t i = 0; i < places.n; i++) {
-        buffer_put_text(&found, places.symbols[i].path);
-        buffer_print(&found, ":%u: ", places.symbols[i].line);
-        buffer_put_text(&found, places.symbols[i].signature);
-        buffer_put_char(&found, '\n');
-    }
-    assert_string_equal(found.bytes, expected);
-    buffer_free(&found);
-    arena_reset(&memory);
-    index_close(x);
-    repository_close(r);
-}
-
-static void database_of(char out[512], const char *name)
-{
-    repository *r;
-    code_index *x;
-    assert_int_equal(repository_open(&r, workspace_path(name), NULL), OK);
-    assert_int_equal(index_open(&x, r, NULL), OK);
-    snprintf(out, 512, "%s", index_database_path(x));
-    index_close(x);
-    repository_close(r);
-}
-
-/* One number out of a database. */
-static int64_t ask(const char *database, const char *sql)
-{
-    sqlite3 *db;
-    sqlite3_stmt *s;
-    assert_int_equal(sqlite3_open(database, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &s, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(s), SQLITE_ROW);
-    int64_t n = sqlite3_column_int64(s, 0);
-    sqlite3_finalize(s);
-    sqlite3_close(db);
-    return n;
-}
-
-static void change(const char *database, const char *sql)
-{
-    sqlite3 *db;
-    char *why = NULL;
-    assert_int_equal(sqlite3_open(database, &db), SQLITE_OK);
-    if (sqlite3_exec(db, sql, NULL, NULL, &why) != SQLITE_OK) fail_msg("%s", why);
-    sqlite3_close(db);
-}
 
 /* By path, whichever file the index met first. */
 static void test_definitions_by_path(void **state)
@@ -517,37 +427,6 @@ static void test_cancelled_and_resumed(void **state)
     repository_close(r);
 }
 
-/* Contents that no tree has are kept, until the database is over its bound. */
-static void test_bound(void **state)
-{
-    (void)state;
-    char database[512];
-    shell("mkdir bound && cd bound && echo 'int kept;' > kept.c");
-    for (int round = 0; round < 9; round++) {
-        if (round == 8) { /* by what was written then, the newest would be the longest unused */
-            database_of(database, "bound");
-            change(database, "UPDATE blobs SET used = 1000 - id");
-        }
-        shell("cd bound && seq %d %d | sed 's/.*/name_&_of_some_length/' > big.txt", round * 100000,
-              round * 100000 + 12000);
-        struct index_report n = update("bound");
-        assert_int_equal(n.n_files, 2);
-        assert_true(n.database_bytes <= INDEX_DATABASE_FLOOR);
-    }
-    database_of(database, "bound");
-    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_800007_of_some_length')"), 1);
-    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_7_of_some_length')"), 0);
-    assert_int_equal(ask(database, "SELECT count(*) FROM uses WHERE names LIKE '%name_7_of%'"), 0);
-    assert_true(ask(database, "SELECT count(*) FROM blobs") < 9);
-    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_600007_of_some_length')"), 0);
-    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_200007_of_some_length')"), 1);
-    assert_true((size_t)ask(database, "SELECT page_count * page_size FROM pragma_page_count,"
-                                      " pragma_page_size") <= INDEX_DATABASE_FLOOR);
-    check_find("bound", "kept", "kept.c:1: int kept\n");
-    assert_true(ask(database, "SELECT count(*) FROM pragma_integrity_check"
-                              " WHERE integrity_check = 'ok'") == 1);
-}
-
 /* One file at a time: new, changed, gone, ignored, elsewhere. */
 static void single_files_are_updated(void **state)
 {
@@ -729,7 +608,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_link_is_no_lock),
         cmocka_unit_test(a_journal_goes_before_its_database),
         cmocka_unit_test(test_cancelled_and_resumed),
-        cmocka_unit_test(test_bound),
         cmocka_unit_test(single_files_are_updated),
         cmocka_unit_test(two_add_the_same_content),
         cmocka_unit_test(files_are_updated_within_an_update),
