@@ -265,31 +265,6 @@ static void parsing_end(struct update *u, const struct index_job *j)
             u->parsing[i] = u->parsing[--u->n_parsing];
 }
 
-/* The content is new: it is parsed, or waits while another job parses it, or there is no room for it. */
-static status job_go_on(struct update *u, struct index_job *j, bool *again)
-{
-    bool room = true;
-    status code = u->x->full ? blobs_room(&room, u->x, false, u->err) : OK;
-    if (code != OK) return code;
-    *again = room;
-    if (!room) {
-        struct blob_row blob;
-        j->state = BLOB_FULL;
-        code =
-            blob_add(&blob, u->x, &j->id, j->language, j->content.size, j->state, &j->tags, u->err);
-        return code == OK ? job_put(u, j, &blob) : code;
-    }
-    if (is_parsing(u, j) || u->n_parsing == PARSING_MAX) {
-        j->next = u->waiting;
-        u->waiting = j;
-        return OK;
-    }
-    u->parsing[u->n_parsing++] = (struct parsing){j->id, j->language};
-    j->parse = true;
-    index_workers_give(u->workers, j);
-    return OK;
-}
-
 /* Read: *again says that it goes on its way once more, or waits. */
 static status job_was_read(struct update *u, struct index_job *j, bool *again)
 {
@@ -301,8 +276,18 @@ static status job_was_read(struct update *u, struct index_job *j, bool *again)
     if (repository_kind(u->r) == REPOSITORY_BARE)
         u->x->source_bytes += source_bytes_of(j->content.size) - INDEX_SOURCE_MIN;
     status code = blob_find(&blob, u->x, &j->id, j->language, u->err);
+    if (code == OK && is_settled(u, &blob)) return job_put(u, j, &blob);
+    *again = code == OK;
     if (code != OK) return code;
-    return is_settled(u, &blob) ? job_put(u, j, &blob) : job_go_on(u, j, again);
+    if (is_parsing(u, j) || u->n_parsing == PARSING_MAX) {
+        j->next = u->waiting;
+        u->waiting = j;
+        return OK;
+    }
+    u->parsing[u->n_parsing++] = (struct parsing){j->id, j->language};
+    j->parse = true;
+    index_workers_give(u->workers, j);
+    return OK;
 }
 
 static status job_was_parsed(struct update *u, struct index_job *j)

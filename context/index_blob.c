@@ -212,7 +212,7 @@ status blob_add(struct blob_row *out, code_index *x, const struct blob_id *id,
     if (code == OK) code = index_begin(x, err); /* that may have committed */
     if (code == OK) code = blob_find(&known, x, id, language, err);
     if (code != OK) return code;
-    if (known.id && (known.state != BLOB_FULL || !room)) {
+    if (known.id && known.state != BLOB_FULL) {
         *out = known;
         return OK;
     }
@@ -372,21 +372,15 @@ status blobs_evict(code_index *x, bool wanted, error *err)
     return code;
 }
 
-/* Words count once they are written, which a commit does. */
 status blobs_room(bool *room, code_index *x, bool spare, error *err)
 {
     enum fill fill;
     status code = fill_of(&fill, x, err);
-    if (code == OK && fill == FILL_NEAR && x->begun_us) {
-        code = index_commit(x, err);
-        if (code == OK) code = fill_of(&fill, x, err);
-    }
     if (code == OK && fill == FILL_OVER && x->n_left >= INDEX_LEFT_MIN) {
         code = index_commit(x, err);
         if (code == OK) code = blobs_evict(x, true, err);
         if (code == OK) code = fill_of(&fill, x, err);
     }
     *room = fill == FILL_SPARE || (fill == FILL_NEAR && !spare);
-    x->full = !*room;
     return code;
 }

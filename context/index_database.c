@@ -306,18 +306,28 @@ static status number_of(int64_t *out, code_index *x, const char *sql, error *err
     return code;
 }
 
-/* Makes the schema in an empty file; anything else must be what we once made. Two that open a new
- * file at once are told apart by the transaction. */
+static status is_empty(bool *empty, code_index *x, error *err)
+{
+    int64_t application = 0, n_tables = 0;
+    status code = number_of(&application, x, "PRAGMA application_id", err);
+    if (code == OK) code = number_of(&n_tables, x, "SELECT count(*) FROM sqlite_master", err);
+    *empty = application == 0 && n_tables == 0;
+    return code;
+}
+
+/* Makes the schema in an empty file; anything else must be what we once made, and is opened without
+ * waiting for whoever writes. Two that open a new file at once are told apart by the transaction. */
 static status schema_make(code_index *x, error *err)
 {
     char marks[128];
-    int64_t application = 0, n_tables = 0;
+    bool empty;
+    status code = is_empty(&empty, x, err);
+    if (code != OK || !empty) return code;
     snprintf(marks, sizeof marks, "PRAGMA application_id=%d; PRAGMA user_version=%d;",
              APPLICATION_ID, SCHEMA_VERSION);
-    status code = execute(x, "BEGIN IMMEDIATE", err);
-    if (code == OK) code = number_of(&application, x, "PRAGMA application_id", err);
-    if (code == OK) code = number_of(&n_tables, x, "SELECT count(*) FROM sqlite_master", err);
-    if (code == OK && application == 0 && n_tables == 0) {
+    code = execute(x, "BEGIN IMMEDIATE", err);
+    if (code == OK) code = is_empty(&empty, x, err);
+    if (code == OK && empty) {
         code = execute(x, schema, err);
         if (code == OK) code = execute(x, marks, err);
     }
@@ -362,7 +372,7 @@ static status database_open(code_index *x, error *err)
 {
     char pragmas[320];
     snprintf(pragmas, sizeof pragmas,
-             "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+             "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
              "PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA cache_size=-%zu;"
              "PRAGMA wal_autocheckpoint=%zu; PRAGMA journal_size_limit=16777216;"
              "PRAGMA max_page_count=%zu;",
@@ -373,7 +383,11 @@ static status database_open(code_index *x, error *err)
         return index_fail(x, "open", err);
     sqlite3_busy_timeout(x->db, INDEX_BUSY_MS);
     sqlite3_db_config(x->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    status code = execute(x, pragmas, err);
+    bool empty = false;
+    status code = is_empty(&empty, x, err);
+    /* of a database there is this would be a write, which waits for others */
+    if (code == OK && empty) code = execute(x, "PRAGMA auto_vacuum=INCREMENTAL", err);
+    if (code == OK) code = execute(x, pragmas, err);
     if (code == OK) code = schema_make(x, err);
     if (code == OK) code = schema_verify(x, err);
     if (code == OK) code = execute(x, terms, err);

@@ -92,7 +92,6 @@ struct code_index {
     uint64_t floor_bytes, max_bytes; /* its bounds */
     uint64_t source_bytes;           /* what they stand for, as far as it has been counted */
     bool measured;                   /* of all trees */
-    bool full;                       /* there was no room when it was last asked for */
     bool unbounded;       /* for one file that somebody has saved: only max_bytes counts */
     size_t n_left;        /* files that have lost their content since contents were last evicted */
     int64_t begun_us;     /* 0, or when the open transaction began */

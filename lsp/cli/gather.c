@@ -2,6 +2,7 @@
 #include "lsp/cli/gather.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,6 +48,7 @@ static status index_refresh(struct gather *g, const char *folder, const char *fi
     if (code == OK) code = index_open(&x, r, err);
     if (code == OK) index_ask_opened(x, the_file, &f);
     if (code == OK) code = index_update(&report, x, r, in_time, &f, err);
+    g->partial = code == ERR_CANCELLED;
     if (code == ERR_CANCELLED) code = OK;
     if (code == OK)
         code = retriever_open(&g->retriever, index_database_path(x), repository_root(r), err);
@@ -77,6 +79,14 @@ status gather_open(struct gather *out, const char *file, error *err)
     status code = index_refresh(out, folder, real, err);
     if (code != OK) gather_close(out);
     return code;
+}
+
+void gather_say(struct gather *g, const char *command)
+{
+    if (g->partial)
+        fprintf(stderr, "dbrx-ls %s: the index is still being made: what there is of it is used\n",
+                command);
+    g->partial = false;
 }
 
 void gather_close(struct gather *g)

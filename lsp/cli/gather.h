@@ -11,12 +11,17 @@ struct gather {
     char *root; /* with a "/" behind it */
     struct repository_map map;
     arena memory; /* of the map */
+    bool
+        partial; /* the index is not whole: another process makes it, or it takes longer than one waits */
 };
 
 /* For files beneath the repository (or folder) that `file` lies in. ERR_* say why there is no
  * context; gather_close frees also then. */
 status gather_open(struct gather *out, const char *file, error *err);
 void gather_close(struct gather *g);
+
+/* Says on stderr, once, that the index is not whole. */
+void gather_say(struct gather *g, const char *command);
 
 /* True when `file` lies beneath the root: *out is its path from there, in `memory`. */
 bool gather_path(text *out, arena *memory, const struct gather *g, const char *file);

@@ -78,7 +78,9 @@ static bool place_gather(struct excerpts *out, struct gather *g, arena *memory,
                          const struct place *place, struct document_view *d)
 {
     error err;
-    if (gather_place(out, g, memory, place->path, d, place->cursor_byte, &err) == OK) return true;
+    bool found = gather_place(out, g, memory, place->path, d, place->cursor_byte, &err) == OK;
+    gather_say(g, "prompt");
+    if (found) return true;
     fprintf(stderr, "dbrx-ls prompt: without the repository: %s\n", err.message);
     return false;
 }

@@ -151,6 +151,7 @@ static status place_task_show(const struct prompt_task *p, const char *word, err
             gather_place(&excerpts, p->gather, &memory, place.path, &q.document, place.cursor_byte,
                          &ignored) == OK)
             q.excerpts = &excerpts;
+        gather_say(p->gather, "prompt");
         if (q.excerpts && p->gather->map.n) q.map = &p->gather->map;
     }
     if (code == OK) code = task_show(p, &q, err);

@@ -1,9 +1,11 @@
 // `dbrx-ls prompt` as scripts see it: shape, errors, and what a second prompt shares with the first.
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { after, before, test } from "node:test";
 
 const program = resolve(process.env.BUILD ?? "build", "dbrx-ls");
@@ -57,6 +59,39 @@ test("a table for people", () => {
   assert.match(out, /^block +tokens cached score +age +reason\n/);
   assert.match(out, /\ntail +\d+ no +1\.00 +0 +the lines up to the gap \(a\.c\)\n/);
 });
+
+test("while another process makes the index, what there is of it is used, and said", async () => {
+  const at = mkdtempSync(join(tmpdir(), "dbrx-prompt-busy-"));
+  writeFileSync(join(at, "shape.h"), "struct shape { int corners; };\nint shape_area(struct shape s);\n");
+  writeFileSync(join(at, "use.c"), '#include "shape.h"\n\nint main(void)\n{\n    return shape_area(\n}\n');
+  const place = [`${join(at, "use.c")}:5:23`, "--json"];
+  const whole = run(place);
+  assert.equal(whole.err, "");
+  assert.match(whole.out, /int shape_area\(struct shape s\)/);
+  const index = join(folder, ".cache/dbrx-ls/index");
+  const name = readdirSync(index).find((file) => file.endsWith(".db") && rootOf(join(index, file)) === at);
+  const lock = join(index, name.replace(/db$/, "lock"));
+  const other = spawn("flock", [lock, "sh", "-c", "echo held; exec cat"], { stdio: ["pipe", "pipe", "ignore"] });
+  await once(other.stdout, "data");
+  const writer = new DatabaseSync(join(index, name));
+  writer.exec("BEGIN IMMEDIATE");
+  const { code, out, err } = run(place);
+  writer.exec("ROLLBACK");
+  writer.close();
+  other.stdin.end();
+  await once(other, "exit");
+  rmSync(at, { recursive: true });
+  assert.equal(code, 0);
+  assert.equal(err, "dbrx-ls prompt: the index is still being made: what there is of it is used\n");
+  assert.equal(JSON.parse(out).text, JSON.parse(whole.out).text);
+});
+
+function rootOf(file) {
+  const database = new DatabaseSync(file, { readOnly: true });
+  const [{ root }] = database.prepare("SELECT CAST(root AS TEXT) AS root FROM trees").all();
+  database.close();
+  return root;
+}
 
 test("a batch shares one session per file", () => {
   const { code, out } = run(["--batch"], "a.c:3:5\na.c:3:6\na.c:1:1\n");
