@@ -382,9 +382,9 @@ static void a_journal_goes_before_its_database(void **state)
     (void)state;
     char database[512], folder[512], expected[256];
     buffer names = {0};
-    shell("mkdir order && cd order && echo 'int a;' > a.c");
-    update("order");
-    database_of(database, "order");
+    shell("mkdir journal && cd journal && echo 'int a;' > a.c");
+    update("journal");
+    database_of(database, "journal");
     sqlite3 *reader; /* of whoever has it open the journal is left by SQLite's own closing */
     assert_int_equal(sqlite3_open(database, &reader), SQLITE_OK);
     assert_int_equal(sqlite3_exec(reader, "SELECT 1 FROM trees", NULL, NULL, NULL), SQLITE_OK);
@@ -392,7 +392,7 @@ static void a_journal_goes_before_its_database(void **state)
     snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(database, '/') - database), database);
     int watch = inotify_init1(IN_NONBLOCK);
     assert_true(inotify_add_watch(watch, folder, IN_DELETE) >= 0);
-    assert_true(update("order").rebuilt);
+    assert_true(update("journal").rebuilt);
     sqlite3_close(reader);
     names_deleted(&names, watch);
     close(watch);
