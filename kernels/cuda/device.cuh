@@ -113,7 +113,9 @@ DEVICE int bits_count(uint32_t bits) { return __popc(bits); }
 /* a / b to two units in the last place, inline; 0 where b is beyond 2^126. */
 DEVICE float divide(float a, float b) { return __fdividef(a, b); }
 
-/* 16 bytes; the second for what is read once and should not displace anything. */
+/* 16 bytes; the second for what is read once and should not displace anything. Not by way of the read-only
+ * cache: that asks for memory that nobody writes while the kernel lives, and one that began early lives while
+ * those before it write K and V. */
 DEVICE struct quad load_quad(const void *at)
 {
     uint4 v = *(const uint4 *)at;
@@ -123,7 +125,7 @@ DEVICE struct quad load_quad(const void *at)
 DEVICE struct quad load_quad_once(const void *at)
 {
     struct quad q;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+    asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
                  : "=r"(q.word[0]), "=r"(q.word[1]), "=r"(q.word[2]), "=r"(q.word[3])
                  : "l"(at));
     return q;
@@ -240,7 +242,18 @@ DEVICE void global_or(int32_t *to, int32_t bits) { atomicOr(to, bits); }
 
 #endif
 
-enum { WARP = 32 };
+enum { WARP = 32, SWIZZLE_BYTES = 1024 };
+
+/* Where the pattern of every swizzle begins: it follows from addresses, and compilers differ in whether they
+ * keep the alignment of memory whose size the launch names. Of it so much more is asked for. */
+DEVICE unsigned char *swizzle_begin(unsigned char *at)
+{
+    return at + (0u - shared_address(at)) % SWIZZLE_BYTES;
+}
+
+#define SHARED_LARGE(name) unsigned char *const name = swizzle_begin(shared_held())
+#define LAUNCH_LARGE(kernel, grid_, threads, bytes, stream, args)                                  \
+    LAUNCH_HOLDING(kernel, grid_, threads, (bytes) + SWIZZLE_BYTES, stream, args)
 
 DEVICE int lane_index(void) { return thread_index() % WARP; }
 DEVICE int warp_index(void) { return thread_index() / WARP; }

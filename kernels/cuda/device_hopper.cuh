@@ -15,13 +15,19 @@
 
 /* Arguments that stay where the launch put them, so that the address of a map in them is the map. */
 #define CONSTANT      const __grid_constant__
-#define SHARED_LARGE(name) extern __shared__ __align__(1024) unsigned char name[]
-#define LAUNCH_LARGE(kernel, grid_, threads, bytes, stream, args)                                  \
+#define LAUNCH_HOLDING(kernel, grid_, threads, bytes, stream, args)                                \
     do {                                                                                           \
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);          \
         kernel<<<dim3((unsigned)(grid_).x, (unsigned)(grid_).y, (unsigned)(grid_).z),              \
                  (unsigned)(threads), bytes, (cudaStream_t)(stream)>>>(args);                      \
     } while (0)
+
+/* Shared memory of the size that the launch named; it begins at some multiple of 16. */
+DEVICE unsigned char *shared_held(void)
+{
+    extern __shared__ __align__(16) unsigned char held[];
+    return held;
+}
 
 DEVICE uint32_t shared_address(const void *at) { return (uint32_t)__cvta_generic_to_shared(at); }
 

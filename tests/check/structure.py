@@ -115,6 +115,14 @@ def check_words(name, lines, faults):
             faults.append(f"{name}:{number}: a machine's path or a registry's host")
 
 
+def check_loads(name, lines, faults):
+    """Kernels that begin early live while those before them write: nothing is read by way of the read-only cache."""
+    read_only = re.compile(r"\bld\.global\S*\.nc\b|\b__ldg\b|\b__restrict__\b")
+    for number, line in enumerate(lines, 1):
+        if name.startswith("kernels/cuda/") and name.endswith((".cu", ".cuh")) and read_only.search(line):
+            faults.append(f"{name}:{number}: a load by way of the read-only cache")
+
+
 def main():
     faults, longest = [], []
     names = tracked()
@@ -125,6 +133,7 @@ def main():
             continue
         lines = (ROOT / name).read_text(errors="replace").split("\n")
         check_words(name, lines, faults)
+        check_loads(name, lines, faults)
         if not name.endswith((".json", ".md")):
             check_lengths(name, lines, faults, longest)
         if name.endswith((".c", ".h", ".cu", ".cuh")) and room_of(name):

@@ -57,7 +57,7 @@ KERNEL(WARPGROUP) warpgroup_kernel(struct broken a)
     SHARED(uint64_t, barrier, 1);
     float d[64];
     uint32_t ones[4] = {0x38383838u, 0x38383838u, 0x38383838u, 0x38383838u};
-    uint64_t b = (uint64_t)1 << 62 | (uint64_t)64 << 32 | (uint64_t)1 << 16;
+    uint64_t b = (uint64_t)1 << 62 | (uint64_t)64 << 32 | (uint64_t)1 << 16 | shared_address(shared) >> 4;
     for (int i = 0; i < 64; i++) d[i] = 0;
     if (thread_index() == 0) barrier_init(barrier, WARPGROUP);
     if (thread_index() == 0 && a.fault != BROKEN_BARRIER_FENCE) barrier_init_fence();

@@ -41,14 +41,14 @@ $(CUDA_TESTS): $(BUILD)/tests/%: tests/unit/%.c $(CUDA_HOST_OBJECTS) tests/unit/
 	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $(filter %.c,$^) $(CUDA_HOST_OBJECTS) $(LIBRARY) \
 	  -lcmocka $(LIBS)
 
-# What only one test needs. gpu-check links the wrappers as nvcc compiles them as well.
+# What only some tests need. gpu-check links the wrappers as nvcc compiles them as well.
 $(BUILD)/tests/test_cuda_emulator: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/broken.o
 $(BUILD)/tests/test_cuda_emulator: $(BUILD)/obj/cuda-host/broken.o
 $(BUILD)/tests/test_cuda_bench: CUDA_HOST_OBJECTS += $(BUILD)/obj/cuda-host/probe.o
 $(BUILD)/tests/test_cuda_bench: $(BUILD)/obj/cuda-host/probe.o
 WRAPPERS := $(addprefix $(BUILD)/obj/cuda-host/,wrappers.o wrappers_hopper.o)
-$(BUILD)/tests/test_cuda_wrappers: CUDA_HOST_OBJECTS += $(WRAPPERS)
-$(BUILD)/tests/test_cuda_wrappers: $(WRAPPERS)
+$(BUILD)/tests/test_cuda_wrappers $(BUILD)/tests/test_cuda_layouts: CUDA_HOST_OBJECTS += $(WRAPPERS)
+$(BUILD)/tests/test_cuda_wrappers $(BUILD)/tests/test_cuda_layouts: $(WRAPPERS)
 
 # What is called of cuBLASLt, held against its header where that is found: CUBLAS_HOME names where the
 # library was unpacked, else it lies beside CUDA's own headers.

@@ -20,6 +20,7 @@ enum {
     THREADS_MAX = EMULATOR_THREADS_MAX,
     STACK_BYTES = 256 * 1024,
     SHARED_MAX = 48 * 1024, /* of arrays with names */
+    LARGE_AT = 528, /* where memory of the launch's size begins: at no more than a multiple of 16 */
     /* Behind shared memory: words that stand for what orders the threads of a block. */
     BLOCK_SYNC = EMULATOR_SHARED_MAX,
     BLOCK_BEGUN = BLOCK_SYNC + 8,
@@ -226,7 +227,7 @@ void *emulator_shared(const char *name, int line, size_t bytes)
             return e.shared + e.arrays[i].at;
         }
     size_t at = (e.shared_used + 15) / 16 * 16;
-    if (e.n_arrays == ARRAYS_MAX || at + bytes - e.shared_large > SHARED_MAX ||
+    if (e.n_arrays == ARRAYS_MAX || at + bytes - LARGE_AT - e.shared_large > SHARED_MAX ||
         at + bytes > EMULATOR_SHARED_MAX)
         broken("more than 48 KiB shared");
     e.arrays[e.n_arrays].name = name;
@@ -298,7 +299,7 @@ void emulator_shared_large_set(size_t bytes) { e.large_next = bytes; }
 void *emulator_shared_large(void)
 {
     if (e.shared_large == 0) broken("the launch asked for no more than 48 KiB");
-    return e.shared;
+    return e.shared + LARGE_AT;
 }
 
 void emulator_await(enum emulator_operation operation, const void *ask)
@@ -501,12 +502,12 @@ static void warp_run(int first)
 static void block_begin(int n)
 {
     e.n_arrays = 0;
-    e.shared_used = e.shared_large;
+    e.shared_used = LARGE_AT + e.shared_large;
     e.waited = false;
     if (e.guarded) device_memory_bar(true);
     e.shared = fiber_shared_renew(e.shared, e.shared ? e.shared + BLOCK_ENDED : NULL, SHARED_BYTES);
     if (!e.shared) broken("out of memory");
-    emulator_poison(e.shared, e.shared_large);
+    emulator_poison(e.shared, e.shared_used);
     hopper_block_begin();
     fiber_release(e.shared + BLOCK_BEGUN);
     for (int i = 0; i < n; i++) {
@@ -599,7 +600,7 @@ static void launch(const struct captured *l)
     e.run = l->run;
     e.context = l->context;
     e.shared_large = (l->shared_large + 15) / 16 * 16;
-    if (e.shared_large > EMULATOR_SHARED_MAX) broken("more than 227 KiB shared");
+    if (LARGE_AT + e.shared_large > EMULATOR_SHARED_MAX) broken("more than 227 KiB shared");
     emulator_now = (struct emulator_place){.threads = l->threads, .grid = {x, y, z}};
     l->kernel->n_launches++;
     l->kernel->n_blocks += (int64_t)x * y * z;

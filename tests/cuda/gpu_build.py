@@ -116,7 +116,7 @@ class Builder:
                 found += emulated + [("kernels/cuda/probe.cu", "host"), ("tests/cuda/emulated_backend.c", "c")]
             return found
         found += emulated + [(f"tests/unit/{name}.c", "c"), ("tests/unit/support/rig.c", "c")]
-        if name == "test_cuda_wrappers":
+        if name in ("test_cuda_wrappers", "test_cuda_layouts"):
             for source in ("tests/cuda/wrappers.cu", "tests/cuda/wrappers_hopper.cu"):
                 found += [(source, "host")] + ([] if self.emulate else [(source, "gpu")])
         return found

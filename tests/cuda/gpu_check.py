@@ -27,7 +27,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 GOLDEN = ROOT / "tests/cuda/wrappers.golden"
-PROGRAMS = ["test_cuda_wrappers", "test_cuda", "test_cuda_arrangements", "test_cuda_products",
+PROGRAMS = ["test_cuda_wrappers", "test_cuda_layouts", "test_cuda", "test_cuda_arrangements", "test_cuda_products",
             "test_cuda_attention", "test_cuda_graphs", "test_cuda_large", "bench-cuda"]
 # Small enough for a checker that makes kernels fifty times slower.
 CHECKED = [("test_cuda_wrappers", "gpu_as_defined"), ("test_cuda", "forced_routes_are_taken"),
@@ -65,7 +65,7 @@ def parts(o, programs):
         return (stem, [[*(["env", f"DBRX_CUDA={variant}"] if variant else []), *command]], seconds)
 
     found = [("device", [["nvidia-smi"], ["nvidia-smi", "-q", "-d", "CLOCK,POWER,ECC"], ["nvcc", "--version"]], 20),
-             ("wrappers", [program("test_cuda_wrappers", EACH)], 40),
+             ("wrappers", [program("test_cuda_wrappers", EACH), program("test_cuda_layouts", EACH)], 40),
              ("products", [program("test_cuda_products", EACH)], 60),
              ("attention", [program("test_cuda_attention", EACH)], 60),
              bench("int4", 75, "--quick"), bench("fp8", 75, "--quick"),

@@ -4,14 +4,14 @@
 
 #include "tests/cuda/emulator_hopper.h"
 
-#define CONSTANT           const
-#define SHARED_LARGE(name) unsigned char *const name = (unsigned char *)emulator_shared_large()
-#define LAUNCH_LARGE(kernel, grid_, threads, bytes, stream, args)                                  \
+#define CONSTANT const
+#define LAUNCH_HOLDING(kernel, grid_, threads, bytes, stream, args)                                \
     do {                                                                                           \
         emulator_shared_large_set((size_t)(bytes));                                                \
         LAUNCH(kernel, grid_, threads, stream, args);                                              \
     } while (0)
 
+DEVICE unsigned char *shared_held(void) { return (unsigned char *)emulator_shared_large(); }
 DEVICE uint32_t shared_address(const void *at) { return emulator_shared_address(at); }
 
 DEVICE void barrier_init(uint64_t *b, int count) { emulator_barrier_init(b, count); }

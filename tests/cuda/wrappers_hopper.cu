@@ -141,3 +141,59 @@ void EXPORT(wrappers_hopper_run)(const struct wrappers_hopper *w, void *stream)
     struct grid g = {1, 1, 1};
     LAUNCH_LARGE(wrappers_hopper_kernel, g, THREADS, HOPPER_BYTES + HOPPER_N * 32, stream, *w);
 }
+
+DEVICE void layout_product(float (&d)[64], const struct wrappers_layout &w, const uint32_t (&a)[4],
+                           uint64_t a_tile, uint64_t b)
+{
+    float half[32];
+    for (int i = 0; i < 32; i++) half[i] = 0;
+    if (w.kind == LAYOUT_F16_ALONG) {
+        wgmma_fence(half);
+        wgmma_f16_along(half, a, b, false);
+        wgmma_commit();
+        wgmma_wait<0>(half);
+        for (int i = 0; i < 32; i++) d[i] = half[i];
+        return;
+    }
+    wgmma_fence(d);
+    if (w.kind == LAYOUT_E4M3) wgmma_e4m3(d, a_tile, b, false);
+    if (w.kind == LAYOUT_E4M3_HELD) wgmma_e4m3_held(d, a, b, false);
+    if (w.kind == LAYOUT_BF16_HELD) wgmma_bf16_held(d, a, b, false);
+    if (w.kind == LAYOUT_F16_ACROSS) wgmma_f16_across(d, a, b, false);
+    wgmma_commit();
+    wgmma_wait<0>(d);
+}
+
+KERNEL(THREADS) wrappers_layout_kernel(CONSTANT struct wrappers_layout w)
+{
+    SHARED_LARGE(shared);
+    SHARED(uint64_t, barrier, 1);
+    float d[64];
+    uint32_t a[4];
+    for (int i = thread_index() * 16; i < LAYOUT_BYTES; i += THREADS * 16)
+        store_quad(shared + i, load_quad(w.image + i));
+    if (thread_index() == 0) barrier_init(barrier, 1);
+    if (thread_index() == 0) barrier_init_fence();
+    async_fence();
+    block_sync();
+    if (w.kind == LAYOUT_TILE) {
+        if (thread_index() == 0) barrier_expect(barrier, w.box_bytes);
+        if (thread_index() == 0) tile_fetch(shared, &w.map, 0, 0, barrier);
+        warp_sync();
+        barrier_wait(barrier, 0);
+        for (int i = thread_index() * 16; i < LAYOUT_BYTES; i += THREADS * 16)
+            store_quad(w.out + i, load_quad(shared + i));
+        return;
+    }
+    for (int i = 0; i < 4; i++) a[i] = w.a[thread_index() * 4 + i];
+    for (int i = 0; i < 64; i++) d[i] = 0;
+    layout_product(d, w, a, w.a_descriptor + (shared_address(shared) >> 4),
+                   w.b_descriptor + (shared_address(shared) >> 4));
+    for (int i = 0; i < 64; i++) ((float *)w.out)[thread_index() * 64 + i] = d[i];
+}
+
+void EXPORT(wrappers_layout_run)(const struct wrappers_layout *w, void *stream)
+{
+    struct grid g = {1, 1, 1};
+    LAUNCH_LARGE(wrappers_layout_kernel, g, THREADS, LAYOUT_BYTES, stream, *w);
+}

@@ -23,9 +23,36 @@ struct wrappers_hopper {
     float *sums;
 };
 
+/* One product of 64 by 128 (F16_ALONG: 64) by 32 bytes of k, or one box of the copy engine. */
+enum layout_kind {
+    LAYOUT_E4M3,
+    LAYOUT_E4M3_HELD,
+    LAYOUT_BF16_HELD,
+    LAYOUT_F16_ALONG,
+    LAYOUT_F16_ACROSS,
+    LAYOUT_TILE
+};
+
+enum { LAYOUT_BYTES = 48 * 1024 };
+
+/* Device memory, all of it as the caller has laid it out. image: [LAYOUT_BYTES] of shared memory; a:
+ * [threads][4] registers; out: [threads][64] sums, or of a box [LAYOUT_BYTES] of shared memory. Descriptors
+ * begin at the image's first byte. */
+struct wrappers_layout {
+    struct cuda_map map;
+    const unsigned char *image;
+    const uint32_t *a;
+    unsigned char *out;
+    uint64_t a_descriptor, b_descriptor;
+    int32_t kind, box_bytes;
+};
+
 #ifdef __cplusplus
 extern "C" {
 #endif
+void wrappers_layout_run_host(const struct wrappers_layout *w, void *stream);
+void wrappers_layout_run_nvidia(const struct wrappers_layout *w, void *stream)
+    __attribute__((weak));
 void wrappers_hopper_run_host(const struct wrappers_hopper *w, void *stream);
 /* Linked by `make gpu-check` only. */
 void wrappers_hopper_run_nvidia(const struct wrappers_hopper *w, void *stream)
