@@ -20,7 +20,9 @@ bool cuda_ok(device *d, int code, const char *what)
 
 void cuda_enter(device *d, const char *what)
 {
-    if (d->n_entered++ == 0) device_watch_enter(d->o.watch, what);
+    if (d->n_entered++ > 0) return;
+    device_watch_enter(d->o.watch, what);
+    cuda_ok(d, d->run->enter(d->o.gpu), "the thread's GPU"); /* it was opened by another thread */
 }
 
 void cuda_leave(device *d)

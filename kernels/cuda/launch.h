@@ -282,6 +282,9 @@ struct cuda_device_info {
  * pinned. */
 struct cuda_runtime {
     int (*open)(int32_t index, struct cuda_device_info *out);
+    int (*enter)(
+        int32_t
+            index); /* the calling thread works on this one from now on, as the opening thread does */
     int (*memory)(size_t *free_bytes);
     int (*take)(void **out, size_t bytes);
     int (*give)(void *memory);

@@ -22,6 +22,8 @@ static int open_device(int32_t index, struct cuda_device_info *out)
     return cudaSuccess;
 }
 
+static int enter(int32_t index) { return cudaSetDevice(index); }
+
 static int memory(size_t *free_bytes)
 {
     size_t total;
@@ -143,7 +145,7 @@ static const char *error_text(int code) { return cudaGetErrorString((cudaError_t
 extern "C" {
 extern const struct cuda_runtime cuda_runtime_nvidia;
 const struct cuda_runtime cuda_runtime_nvidia = {
-    open_device, memory, take,      give,       host_take,   host_give, stream_open, stream_close,
+    open_device, enter, memory, take,      give,       host_take,   host_give, stream_open, stream_close,
     copy,        fill,   map,     launched,  mark_open,  mark_close,  mark,      mark_wait,   wait_stream,
     capture_begin, capture_end, graph_launch, graph_close,
     overlap, error_text,  false,

@@ -13,14 +13,17 @@
 
 extern const struct cuda_launch cuda_launch_host;
 
-enum { FAILED = 999, NO_MEMORY = 2, NO_DEVICE = 100, IN_CAPTURE = 900 };
+enum { FAILED = 999, NO_MEMORY = 2, NO_DEVICE = 100, ELSEWHERE = 400, IN_CAPTURE = 900 };
 
 static struct {
     int64_t n_calls, fail_at, held;
     bool lost, capturing, sparse, overlaps;
     size_t bytes_free, graph_bytes;
-    int32_t capability;
-} r = {.bytes_free = (size_t)1 << 30, .capability = 80};
+    int32_t capability, devices, opened;
+} r = {.bytes_free = (size_t)1 << 30, .capability = 80, .devices = 1};
+
+/* Of the calling thread: that of a new one is the first. */
+static _Thread_local int32_t current;
 
 int64_t host_runtime_fail_at(int64_t n, bool lost)
 {
@@ -56,6 +59,7 @@ void host_runtime_memory(size_t bytes) { r.bytes_free = bytes; }
 void host_runtime_graph_bytes(size_t each) { r.graph_bytes = each; }
 void host_runtime_sparse(bool sparse) { r.sparse = sparse; }
 void host_runtime_capability(int32_t capability) { r.capability = capability; }
+void host_runtime_devices(int32_t n) { r.devices = n; }
 
 static bool fails(void)
 {
@@ -63,17 +67,31 @@ static bool fails(void)
     return r.fail_at > 0 && (r.lost ? r.n_calls >= r.fail_at : r.n_calls == r.fail_at);
 }
 
-/* What a capturing stream refuses: everything but launches. */
-static int refused(void) { return fails() ? FAILED : r.capturing ? IN_CAPTURE : 0; }
+/* What a capturing stream refuses: everything but launches; and any, of a thread that works on another device.
+ * (Copies would go through there, and memory be taken from the other.) */
+static int refused(void)
+{
+    if (fails()) return FAILED;
+    if (current != r.opened) return ELSEWHERE;
+    return r.capturing ? IN_CAPTURE : 0;
+}
 
 static int open_device(int32_t index, struct cuda_device_info *out)
 {
     if (fails()) return FAILED;
-    if (r.capability == 0 || index != 0) return NO_DEVICE;
+    if (r.capability == 0 || index >= r.devices) return NO_DEVICE;
+    r.opened = current = index;
     snprintf(out->name, sizeof out->name, "emulated");
     out->n_processors = 1;
     out->capability = r.capability;
     out->total_bytes = (size_t)1 << 28;
+    return 0;
+}
+
+static int enter(int32_t index)
+{
+    if (fails()) return FAILED;
+    current = index;
     return 0;
 }
 
@@ -139,6 +157,7 @@ static int host_give(void *at)
 static int object_open(void **out)
 {
     if (fails()) return FAILED;
+    if (current != r.opened) return ELSEWHERE;
     *out = malloc(1);
     r.held += *out != NULL;
     return *out ? 0 : NO_MEMORY;
@@ -181,7 +200,11 @@ static int map(struct cuda_map *out, const void *at, int64_t row_bytes, int64_t 
     return !fails() && makes ? 0 : FAILED;
 }
 
-static int launched(void) { return fault_asked("launch") || fails() ? FAILED : 0; }
+static int launched(void)
+{
+    if (fault_asked("launch") || fails()) return FAILED;
+    return current != r.opened ? ELSEWHERE : 0;
+}
 
 static int mark(void *at, void *stream)
 {
@@ -249,12 +272,14 @@ static const char *error_text(int code)
 {
     return code == NO_MEMORY    ? "out of memory"
            : code == NO_DEVICE  ? "no device"
+           : code == ELSEWHERE  ? "another device's"
            : code == IN_CAPTURE ? "in a capture"
                                 : "failed";
 }
 
 static const struct cuda_runtime runtime = {
     .open = open_device,
+    .enter = enter,
     .memory = memory,
     .take = take,
     .give = give,

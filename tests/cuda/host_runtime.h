@@ -35,6 +35,9 @@ void host_runtime_sparse(bool sparse);
 /* Whether kernels were last said to overlap. */
 bool host_runtime_overlaps(void);
 
+/* How many GPUs there are; the last that was opened is the one that streams belong to. */
+void host_runtime_devices(int32_t n);
+
 /* Capability 0: no GPU answers. */
 void host_runtime_capability(int32_t capability);
 

@@ -225,7 +225,7 @@ static void host_pages_are_pinned_in_slabs(void **state)
     assert_memory_equal(before, after, sizeof before);
     host_pages_close(h);
     assert_int_equal(host_runtime_held(), held);
-    host_runtime_fail_at(2, false); /* the second slab */
+    host_runtime_fail_at(4, false); /* the second slab, for each of which the GPU is entered */
     assert_int_equal(host_pages_open(&h, &of, &err), ERR_MEMORY);
     assert_non_null(strstr(err.message, "256 of 292 MiB there"));
     host_runtime_fail_at(0, false);

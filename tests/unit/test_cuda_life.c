@@ -2,6 +2,7 @@
 #include "tests/unit/support/rig.h"
 
 #include <math.h>
+#include <pthread.h>
 
 #include "kernels/cuda/cuda.h"
 #include "tests/cuda/backend_choice.h"
@@ -189,6 +190,45 @@ static void kernels_overlap_on_hopper_alone(void **state)
     host_runtime_capability(80);
 }
 
+struct elsewhere {
+    struct rig *r;
+    struct rig_step *t;
+    struct step_result result;
+    error err;
+};
+
+static void *step_run(void *context)
+{
+    struct elsewhere *w = context;
+    rig_try(w->r, w->t, 0, 1, &w->result, &w->err);
+    return NULL;
+}
+
+/* CUDA, multi-device systems: which device a thread works on is its own affair, a new one's is the first, and
+ * what is launched into another device's stream is refused. The engine steps in a thread of its own. */
+static void another_thread_works_on_the_same_gpu(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct rig_options o = tiny();
+    const int32_t tokens[] = {1, 2, 3}, pages[] = {0};
+    struct rig_step t;
+    pthread_t thread;
+    host_runtime_devices(2);
+    o.gpu = 1;
+    rig_open(&r, &kernels_cuda, &o);
+    rig_step_begin(&t, 3, 1, 1);
+    rig_add(&t, tokens, 0, 3, pages, false);
+    struct elsewhere work = {.r = &r, .t = &t};
+    assert_int_equal(pthread_create(&thread, NULL, step_run, &work), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    if (work.err.code != OK) fail_msg("%s", work.err.message);
+    assert_true(work.result.sampled[0].id >= 0);
+    rig_step_end(&t);
+    rig_close(&r);
+    host_runtime_devices(1);
+}
+
 static void machines_without(void **state)
 {
     (void)state;
@@ -362,6 +402,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(weights_that_are_wrong),
         cmocka_unit_test(weights_larger_than_a_stage),
         cmocka_unit_test(kernels_overlap_on_hopper_alone),
+        cmocka_unit_test(another_thread_works_on_the_same_gpu),
         cmocka_unit_test(machines_without),
         cmocka_unit_test(every_call_fails_once),
         cmocka_unit_test(calls_of_many_rows_fail),

@@ -172,6 +172,7 @@ void rig_open(struct rig *r, const struct kernels *k, const struct rig_options *
                                      .outs_max = o->rows_max,
                                      .slices_max = o->slices_max,
                                      .deterministic = o->deterministic,
+                                     .gpu = o->gpu,
                                      .variant = o->variant};
     if (k->open(&r->d, &options, &err) != OK) fail_msg("%s", err.message);
     enum weight_format f = o->format;
@@ -257,10 +258,10 @@ void rig_step_end(struct rig_step *t)
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
 }
 
-void rig_run(struct rig *r, struct rig_step *t, int32_t from, int32_t to, struct step_result *out)
+status rig_try(struct rig *r, struct rig_step *t, int32_t from, int32_t to, struct step_result *out,
+               error *err)
 {
     const struct kernels *k = r->k;
-    error err = {0};
     t->s.kv = r->kv;
     bool enqueue = k->step_begin(r->d, &t->s, from, to);
     if (enqueue && from == 0) k->embed(r->d, r->wte);
@@ -275,7 +276,13 @@ void rig_run(struct rig *r, struct rig_step *t, int32_t from, int32_t to, struct
         k->sample(r->d);
     }
     k->step_end(r->d);
-    if (k->collect(r->d, out, &err) != OK) fail_msg("%s", err.message);
+    return k->collect(r->d, out, err);
+}
+
+void rig_run(struct rig *r, struct rig_step *t, int32_t from, int32_t to, struct step_result *out)
+{
+    error err = {0};
+    if (rig_try(r, t, from, to, out, &err) != OK) fail_msg("%s", err.message);
 }
 
 float *rig_logits(struct rig *r, const int32_t *tokens, int32_t n)

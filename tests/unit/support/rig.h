@@ -24,6 +24,7 @@ struct rig_options {
     enum kv_type kv;
     const char *variant;
     int32_t n_threads, rows_max, seqs_max, slices_max, n_pages;
+    int32_t gpu;
     bool mirror, deterministic;
     double wte_deviation; /* of the embedding; 0 means 1 */
 };
@@ -62,6 +63,10 @@ void rig_step_end(struct rig_step *t);
 
 /* Operations of layers [from, to), embedding before the first, head and sample after the last. */
 void rig_run(struct rig *r, struct rig_step *t, int32_t from, int32_t to, struct step_result *out);
+
+/* The same, on any thread: what collect returns. */
+status rig_try(struct rig *r, struct rig_step *t, int32_t from, int32_t to, struct step_result *out,
+               error *err);
 
 /* The same of one layer in two halves: embedding up to where K and V lie in their pages, and the rest,
  * with or without experts, up to collect. */
