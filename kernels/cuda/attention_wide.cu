@@ -122,12 +122,12 @@ DEVICE void wide_scores(float (&score)[FLASH_SCORES], const struct flash_state<H
 }
 
 /* Asks for sum += p V of tile n: 16 positions are two times 1024 bytes. */
-DEVICE void wide_values(struct flash_state<HEAD_DIM> *s, const uint32_t (&p)[FLASH_KEYS / 16][4],
+DEVICE void wide_values(struct flash_state<HEAD_DIM> *s, uint32_t (&p)[FLASH_KEYS / 16][4],
                         const struct wide_pipe &pipe, int n)
 {
     uint64_t v = wide_descriptor(wide_tile(pipe, n), HALF_BYTES >> 4);
     barrier_wait(&pipe.full[n % STAGES], wide_parity(n));
-    wgmma_fence(s->sum);
+    wgmma_fence(s->sum, p);
     UNROLL for (int step = 0; step < FLASH_KEYS / 16; step++)
         wgmma_f16_across(s->sum, p[step], v + ((step * 2048) >> 4), true);
     wgmma_commit();

@@ -110,6 +110,13 @@ template <int N> DEVICE void wgmma_fence(float (&d)[N])
     HOPPER("wgmma.fence.sync.aligned;" ::: "memory");
 }
 
+/* The same where registers hold A of some products: they have it before, too. */
+template <int N, int STEPS> DEVICE void wgmma_fence(float (&d)[N], uint32_t (&a)[STEPS][4])
+{
+    UNROLL for (int i = 0; i < STEPS * 4; i++) asm volatile("" : "+r"(a[i / 4][i % 4])::"memory");
+    wgmma_fence(d);
+}
+
 DEVICE void wgmma_commit(void) { HOPPER("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 
 /* Until at most PENDING groups are under way; d may be touched when its own group is not. */

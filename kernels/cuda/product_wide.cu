@@ -156,8 +156,11 @@ DEVICE void wide_multiply(float (&sums)[SUMS], const unsigned char *codes, const
     using shape = wide_shape<FORMAT, X_BYTES>;
     uint64_t b = wide_descriptor(x);
     uint32_t a[STEPS][4];
-    if (shape::held) wide_hold<FORMAT, X_BYTES>(a, codes);
-    wgmma_fence(sums);
+    if constexpr (shape::held) {
+        wide_hold<FORMAT, X_BYTES>(a, codes);
+        wgmma_fence(sums, a);
+    } else
+        wgmma_fence(sums);
     UNROLL for (int step = 0; step < STEPS; step++)
     {
         int on = step * (32 >> 4);
