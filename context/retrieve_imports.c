@@ -133,8 +133,8 @@ static status package_add(struct retrieval *t)
     return code;
 }
 
-/* What imported files hand on: all that they import where that is their purpose, else what they say;
- * and so on, a few steps. */
+/* What imported files hand on: all that they import where that is their purpose, and where they define
+ * nothing themselves, else what they say; and so on, a few steps. */
 static status handed_on_add(struct retrieval *t)
 {
     struct document_tags *d = &t->r->document;
@@ -144,7 +144,7 @@ static status handed_on_add(struct retrieval *t)
         struct index_file file;
         struct tag_import *imports;
         size_t n;
-        bool found, all = from.n_steps == 0 && hands_on(from.path);
+        bool found, all = from.symbols.n == 0 || (from.n_steps == 0 && hands_on(from.path));
         if (from.n_steps == HANDED_MAX) continue;
         code = index_file_at(&file, &found, &d->memory, t->r->index, t->r->tree, from.path, t->err);
         if (code != OK || !found) continue;

@@ -13,7 +13,8 @@ enum {
     PARTS_MAX = 12,
     NAMED_LINES_ABOVE = 800,
     NAMED_LINES_BELOW = 400,
-    UNUSED_MAX = 64,
+    NAMES_KEPT_MAX = NAME_SLOTS - NAME_SLOTS / 4,
+    COUNTED_BYTES = 256 * 1024, /* of what lies above those lines, and below */
     UNUSED_FEW = 4
 };
 
@@ -27,21 +28,26 @@ static bool is_name_byte(char c)
     return isalnum((unsigned char)c) || c == '_' || c == '$' || (unsigned char)c >= 0x80;
 }
 
-static void name_add(struct name_table *f, text name, double weight)
+/* Where the name is, or a free one. */
+static struct near_name *name_slot(struct name_table *f, text name)
 {
     const size_t n_slots = sizeof f->slots / sizeof *f->slots;
     size_t i = text_hash(name) % n_slots;
-    for (; f->slots[i].name.size; i = (i + 1) % n_slots)
-        if (text_equal(f->slots[i].name, name)) {
-            f->slots[i].weight += weight;
-            f->slots[i].count++;
-            return;
-        }
-    if (f->n < n_slots - n_slots / 4) {
-        f->slots[i] = (struct near_name){name, weight, 1};
-        f->n++;
-    }
+    while (f->slots[i].name.size && !text_equal(f->slots[i].name, name)) i = (i + 1) % n_slots;
+    return &f->slots[i];
 }
+
+static void name_add(struct name_table *f, text name, double weight)
+{
+    struct near_name *slot = name_slot(f, name);
+    if (!slot->name.size && f->n >= NAMES_KEPT_MAX) return;
+    f->n += !slot->name.size;
+    slot->name = name;
+    slot->weight += weight;
+    slot->count++;
+}
+
+static bool is_unused_import(const struct near_name *n) { return n->is_imported && n->count <= 1; }
 
 static bool next_name(text line, size_t *at, text *name)
 {
@@ -63,32 +69,33 @@ void line_names_put(struct name_table *f, text line, double weight)
     for (size_t at = 0; next_name(line, &at, &name);) name_add(f, name, weight);
 }
 
-/* Lines count less the farther they are, those below half as much. Returns whether all lines above
- * were seen. */
-static bool names_around(struct name_table *f, text content, size_t cursor)
+/* Counts of the names that are in the table already. */
+static void names_count(struct name_table *f, text lines)
 {
-    bool top = false;
+    text name;
+    for (size_t at = 0; next_name(lines, &at, &name);) {
+        struct near_name *known = name_slot(f, name);
+        known->count += known->name.size > 0;
+    }
+}
+
+/* Lines count less the farther they are, those below half as much; of what lies still farther, only
+ * whether it has the names that are known. */
+static void names_around(struct name_table *f, text content, size_t cursor)
+{
     size_t end = cursor;
-    for (int d = 0; d <= NAMED_LINES_ABOVE; d++) {
+    for (int d = 0; end > 0 && d <= NAMED_LINES_ABOVE; d++) {
         size_t from = end;
         while (from > 0 && content.bytes[from - 1] != '\n') from--;
         line_names_put(f, text_slice(content, from, end), 1.0 / (1.0 + d / 5.0));
-        top = from == 0;
-        if (top) break;
-        end = from - 1;
+        end = from ? from - 1 : 0;
     }
+    size_t first = end > COUNTED_BYTES ? end - COUNTED_BYTES : 0;
+    names_count(f, text_slice(content, first, end));
     text rest = text_slice(content, cursor, content.size), line;
     for (int d = 0; d <= NAMED_LINES_BELOW && text_next_line(&rest, &line); d++)
         line_names_put(f, line, 0.5 / (1.0 + d / 5.0));
-    return top;
-}
-
-static uint32_t count_of(const struct name_table *f, text name)
-{
-    const size_t n_slots = sizeof f->slots / sizeof *f->slots;
-    size_t i = text_hash(name) % n_slots;
-    while (f->slots[i].name.size && !text_equal(f->slots[i].name, name)) i = (i + 1) % n_slots;
-    return f->slots[i].count;
+    names_count(f, text_slice(rest, 0, COUNTED_BYTES));
 }
 
 /* The names that an import takes, where the language writes them into the module: "a::{b, c}", "a.b.C". */
@@ -106,23 +113,31 @@ static text names_in_module(const struct retrieval *t, text module)
     return text_slice(module, from, module.size);
 }
 
-/* What is imported by name will be used, wherever the import stands; most of all what no line uses
- * yet. */
-static void imported_names_put(struct name_table *f, const struct retrieval *t, bool top)
+/* What is imported by name will be used, wherever the import stands. */
+static void imported_names_put(struct name_table *f, const struct retrieval *t)
 {
     const struct document_tags *d = &t->r->document;
-    text unused[UNUSED_MAX];
-    size_t n = 0;
     for (size_t i = 0; d->there && i < d->tags.n_imports; i++) {
         text names = d->tags.imports[i].name, name;
         if (!names.size) names = names_in_module(t, d->tags.imports[i].module);
         for (size_t at = 0; next_name(names, &at, &name);) {
-            if (count_of(f, name) <= (top ? 1 : 0) && n < UNUSED_MAX) unused[n++] = name;
             name_add(f, name, IMPORTED);
+            struct near_name *slot = name_slot(f, name);
+            slot->is_imported = slot->name.size > 0;
+            slot->count = 0;
         }
     }
+}
+
+/* Most of all what no line uses yet but the import itself. */
+static void unused_imports_lift(struct name_table *f)
+{
+    const size_t n_slots = sizeof f->slots / sizeof *f->slots;
+    size_t n = 0;
+    for (size_t i = 0; i < n_slots; i++) n += is_unused_import(&f->slots[i]);
     double many = n > UNUSED_FEW ? (double)UNUSED_FEW / (double)n : 1;
-    for (size_t i = 0; i < n; i++) name_add(f, unused[i], UNUSED_IMPORT * many);
+    for (size_t i = 0; i < n_slots; i++)
+        if (is_unused_import(&f->slots[i])) f->slots[i].weight += UNUSED_IMPORT * many;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -241,7 +256,9 @@ status names_find(struct retrieval *t)
     if (!f) return fail(t->err, ERR_MEMORY, "no memory for names");
     text content = t->q->document.content;
     size_t cursor = t->q->cursor_byte < content.size ? t->q->cursor_byte : content.size;
-    imported_names_put(f, t, names_around(f, content, cursor));
+    imported_names_put(f, t);
+    names_around(f, content, cursor);
+    unused_imports_lift(f);
     t->n_names = names_take(t->names, NAMES_MAX, f, t->language);
     t->n_near = t->n_names < NEAR_NAMES_MAX ? t->n_names : NEAR_NAMES_MAX;
     return near_parts_find(t);

@@ -9,6 +9,7 @@
 enum {
     NEAR_NAMES_MAX = 40,
     NAMES_MAX = 320, /* of the document, looked up in the index */
+    NAME_SLOTS = 2048,
     DEFINITIONS_CACHED_MAX = 4096,
     CANDIDATES_EACH_MAX = 160, /* of one source */
     WINDOWS_MAX = 64,
@@ -21,12 +22,13 @@ enum {
 struct near_name {
     text name;
     double weight;
-    uint32_t count; /* how often it was put */
+    uint32_t count; /* how often it stands there */
+    bool is_imported;
 };
 
 /* Names with the sums of their weights. */
 struct name_table {
-    struct near_name slots[2048];
+    struct near_name slots[NAME_SLOTS];
     size_t n;
 };
 

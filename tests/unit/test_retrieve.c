@@ -180,6 +180,9 @@ static const struct {
      "interface Deep", SOURCE_IMPORT},
     {"app/main.ts", "import {} from '@pk/stub';\nconst s = |;\n", "stub/src/all.ts",
      "interface Built", SOURCE_IMPORT},
+    /* What a file imports that defines nothing. */
+    {"app/main.ts", "import {} from '../relay/bridge';\nconst s = |;\n", "relay/relayed.ts",
+     "interface Relayed", SOURCE_IMPORT},
     {"app/main.ts", "import {} from '@lib/tool';\nconst s = |;\n", "app/library/tool.ts",
      "interface Tool", SOURCE_IMPORT},
     {"go/two.go", "package a\n\nfunc main() {\n\t|\n}\n", "go/one.go", "func Helper(n int) int",
@@ -213,7 +216,11 @@ static void what_is_not_named_yet(void **state)
           "printf 'export interface Built { a: 1 }\n' > stub/src/all.ts && "
           "printf '// names\n{\"compilerOptions\": {\"baseUrl\": \"./\", /* of folders */ "
           "\"paths\": {\"@lib/*\": [\"library/*\",],}}}\n' > app/tsconfig.json && "
-          "printf 'export interface Tool { a: 1 }\n' > app/library/tool.ts && "
+          "printf 'export interface Tool { a: 1 }\n' > app/library/tool.ts && mkdir relay && "
+          "printf \"export * from './relay';\n\" > relay/bridge.ts && "
+          "printf \"import { Relayed } from './relayed';\nexport { Relayed };\n\" > relay/relay.ts "
+          "&& "
+          "printf 'export interface Relayed { a: 1 }\n' > relay/relayed.ts && "
           "printf 'package a\n\nfunc Helper(n int) int { return n }\n' > go/one.go && "
           "mkdir -p py/pkg rs/src && "
           "printf 'def package_opens(name):\n    return name\n' > py/pkg/__init__.py && "
@@ -334,6 +341,30 @@ static void documents_that_differ_from_their_files(void **state)
         excerpts_free(&e);
         syntax_free(tree);
     }
+    close_all(&o);
+}
+
+/* Of ten imported names, all but the last used far above: the one that is not comes first. */
+static void a_name_that_no_line_uses_comes_first(void **state)
+{
+    (void)state;
+    struct opened o;
+    struct place p;
+    struct excerpts e;
+    buffer document = {0};
+    shell("mkdir -p unused && cd unused && git init -q && for i in 1 2 3 4 5 6 7 8 9 10; do "
+          "printf \"def name_$i(a):\n    return a\n\"; done > names.py");
+    buffer_print(&document, "from names import ");
+    for (int i = 1; i <= 10; i++) buffer_print(&document, "name_%d%s", i, i < 10 ? ", " : "\n");
+    for (int i = 1; i < 10; i++) buffer_print(&document, "name_%d(1)\n", i);
+    for (int i = 0; i < 900; i++) buffer_put_char(&document, '\n');
+    buffer_print(&document, "x = |\n");
+    open_all(&o, "unused");
+    place_make(&p, "main.py", document.bytes);
+    find(&e, &o, &p);
+    assert_true(e.n > 0 && text_is(e.items[0].content, "def name_10(a)\n"));
+    excerpts_free(&e);
+    buffer_free(&document);
     close_all(&o);
 }
 
@@ -508,6 +539,7 @@ int main(void)
         cmocka_unit_test(similar_lines_are_of_the_same_language),
         cmocka_unit_test(windows_speak_of_the_same_things),
         cmocka_unit_test(documents_that_differ_from_their_files),
+        cmocka_unit_test(a_name_that_no_line_uses_comes_first),
         cmocka_unit_test(an_index_of_another_content),
         cmocka_unit_test(diagnostics_bring_what_they_name),
         cmocka_unit_test(names_say_what_comes),
