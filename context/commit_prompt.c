@@ -17,7 +17,7 @@ enum {
     OWN_SHOWN = 5,
     SUBJECT_BYTES = 120,
     TEMPLATE_BYTES = 2048,
-    PATCH_TOKENS_MIN = 48 /* less says nothing: the file is named only */
+    PATCH_TOKENS_MIN = 32 /* of its lines */
 };
 
 static const char SYSTEM[] =
@@ -138,18 +138,30 @@ static const char *hidden_reason(const struct diff_file *f)
     return reason ? reason : f->patch.size ? NULL : "no lines";
 }
 
-/* "PATH:" and the patch, cut to so many tokens at a whole line. */
+/* Tokens of a patch's path and fences, and of what is said where it is cut. */
+static size_t frame_tokens(const struct commit_plan *p, const struct diff_file *f, bool cut)
+{
+    return count(p->tokenizer, f->path) + 16 + (cut ? 24 : 0);
+}
+
+/* Tokens of a patch with its heading and fences. */
+static size_t patch_tokens(const struct commit_plan *p, const struct diff_file *f)
+{
+    return count(p->tokenizer, f->patch) + frame_tokens(p, f, f->cut);
+}
+
+/* "PATH:" and the patch, cut at a whole line so that all of it takes no more than the cap. */
 static void patch_put(buffer *out, const struct commit_plan *p, const struct diff_file *f)
 {
     char fence[PROMPT_FENCE_MAX + 1];
     buffer shown = {0};
     text rest = f->patch, line;
-    size_t used = 0, n_left = 0;
+    bool whole = patch_tokens(p, f) <= p->cap_tokens;
+    size_t room = whole ? SIZE_MAX : p->cap_tokens - frame_tokens(p, f, true), used = 0, n_left = 0;
     prompt_fence_make(fence, prompt_backticks(f->patch));
     while (text_next_line(&rest, &line)) {
-        size_t n = used < p->cap_tokens ? count(p->tokenizer, line) + 1 : 1;
-        used += n;
-        if (used > p->cap_tokens) {
+        if (used <= room && !whole) used += count(p->tokenizer, line) + 1;
+        if (used > room) {
             n_left++;
         } else {
             buffer_put_text(&shown, line);
@@ -162,12 +174,6 @@ static void patch_put(buffer *out, const struct commit_plan *p, const struct dif
     if (f->cut) buffer_put_text(out, TEXT("[the rest of this file's change is left out]\n"));
     if (shown.failed) out->failed = true;
     buffer_free(&shown);
-}
-
-/* Tokens of a patch with its heading and fences. */
-static size_t patch_tokens(const struct commit_plan *p, const struct diff_file *f)
-{
-    return count(p->tokenizer, f->patch) + count(p->tokenizer, f->path) + 16;
 }
 
 static size_t sum_under(const size_t *tokens, size_t n, size_t cap)
@@ -206,6 +212,12 @@ static void cuts_tell(struct commit_plan *p, const size_t *tokens)
     }
 }
 
+/* Less than a few lines says nothing: the file is named only. */
+static bool cut_is_worth(const struct commit_plan *p, const struct diff_file *f)
+{
+    return p->cap_tokens >= frame_tokens(p, f, true) + PATCH_TOKENS_MIN;
+}
+
 /* Which part each patch goes into: all into the message when they fit, else packed in their order. */
 static void parts_make(struct commit_plan *p, size_t *tokens, size_t room, size_t part_room)
 {
@@ -220,7 +232,7 @@ static void parts_make(struct commit_plan *p, size_t *tokens, size_t room, size_
     if (p->cap_tokens > part_room) p->cap_tokens = part_room;
     for (size_t i = 0; i < n; i++) {
         size_t size = tokens[i] < p->cap_tokens ? tokens[i] : p->cap_tokens;
-        if (size == 0 || p->cap_tokens < PATCH_TOKENS_MIN) continue;
+        if (size == 0 || (size < tokens[i] && !cut_is_worth(p, &p->facts->diff.files[i]))) continue;
         if (used + size > part_room) {
             if (part == COMMIT_PARTS_MAX) continue;
             part++;

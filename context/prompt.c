@@ -219,17 +219,18 @@ size_t prompt_map_tokens(size_t budget_tokens)
     return budget_tokens < MAP_BUDGET_MIN ? 0 : tokens;
 }
 
-/* Cut once for a map and a budget: then it stays. */
+/* Cut once for a map and a budget: then it stays. One that was cut for a larger budget does not. */
 static status map_take(prompt_session *s, const tokenizer *t, const struct prompt_options *options,
                        error *err)
 {
     const struct repository_map *map = options->map;
     size_t tokens = prompt_map_tokens(options->budget_tokens);
-    if (!map || (s->map_key == map->key && s->map_tokens == tokens)) return OK;
+    bool same = map ? s->map_key == map->key && s->map_tokens == tokens : tokens >= s->map_tokens;
+    if (same) return OK;
     buffer_clear(&s->map);
-    s->map_key = map->key;
-    s->map_tokens = tokens;
-    return tokens ? repository_map_text(&s->map, map, t, tokens, err) : OK;
+    s->map_key = map ? map->key : 0;
+    s->map_tokens = map ? tokens : 0;
+    return map && tokens ? repository_map_text(&s->map, map, t, tokens, err) : OK;
 }
 
 static void fixed_put(struct layout *l)
@@ -281,8 +282,8 @@ static void behind_put(struct layout *l)
     buffer_put_text(&both, line);
     if (line.size && lines.size) buffer_put_char(&both, '\n');
     buffer_put_text(&both, lines);
-    fenced_put(l, HEADING_BEHIND, buffer_text(&both), "behind",
-               "what stands between the gap and the lines below");
+    fenced_put(l, l->cut.behind_is_cut ? HEADING_BEHIND_CUT : HEADING_BEHIND, buffer_text(&both),
+               "behind", "what stands between the gap and the lines below");
     l->scratch.failed |= both.failed;
     buffer_free(&both);
 }
@@ -290,6 +291,7 @@ static void behind_put(struct layout *l)
 /* The open assistant turn: fence and tail up to the last place no continuation can move. */
 static void tail_put(struct layout *l)
 {
+    if (l->cut.tail_is_cut) text_put(l, TEXT(SAYS_TAIL_CUT));
     chatml_end(l->tokenizer, &l->out->ids);
     chatml_begin(l->tokenizer, &l->out->ids, TEXT("assistant"));
     buffer_clear(&l->scratch);
@@ -307,10 +309,43 @@ static void tail_put(struct layout *l)
         (text){arena_copy(&l->out->memory, rolled.bytes, rolled.size), rolled.size};
 }
 
+static void suffix_put(struct layout *l)
+{
+    const struct prompt_cut *c = &l->cut;
+    if (c->below_is_left_out) text_put(l, TEXT(SAYS_BELOW));
+    if (c->suffix.size)
+        fenced_put(l, HEADING_BELOW, c->suffix, "suffix", c->suffix_reason);
+    else if (c->below_is_left_out)
+        block_end(l, "suffix", l->path, "the line below the gap is too long to show");
+}
+
+/* The lines above with a sentence in place of each that is left out. */
+static void window_put(struct layout *l)
+{
+    const struct prompt_cut *c = &l->cut;
+    const char *at = c->window.bytes;
+    buffer_clear(&l->scratch);
+    for (size_t i = c->n_left_out + 1; i > 0; i--) {
+        text gone =
+            i > 1 ? c->left_out[i - 2] : text_slice(c->window, c->window.size, c->window.size);
+        text shown = {at, (size_t)(gone.bytes - at)};
+        bool first = i == c->n_left_out + 1;
+        if (shown.size)
+            prompt_fenced_put(&l->scratch, first ? HEADING_ABOVE : "", text_of(l->fence),
+                              language_fence(l), shown);
+        else if (first)
+            buffer_put_text(&l->scratch, TEXT(HEADING_ABOVE));
+        if (gone.size) buffer_put_text(&l->scratch, TEXT(SAYS_LEFT_OUT));
+        at = gone.bytes + gone.size;
+    }
+    data_put(l, buffer_text(&l->scratch));
+    block_end(l, "prefix", l->path, c->window_reason);
+}
+
 static void file_put(struct layout *l)
 {
-    fenced_put(l, HEADING_BELOW, l->cut.suffix, "suffix", l->cut.suffix_reason);
-    fenced_put(l, HEADING_ABOVE, l->cut.window, "prefix", l->cut.window_reason);
+    suffix_put(l);
+    if (l->cut.window.size) window_put(l);
     behind_put(l);
     tail_put(l);
 }
@@ -355,7 +390,10 @@ static status plan_make(struct layout *l, const struct excerpts *proposal, size_
     s->plan_change = first ? PLAN_IS_BETTER : PLAN_AS_IT_WAS;
     if (proposal) s->retrieves = true;
     *plan_tokens = s->retrieves ? plan_budget(l, budget_tokens - fixed) : 0;
-    if (!proposal) return OK;
+    if (!proposal) {
+        prompt_plan_fit(&s->plan, *plan_tokens); /* the budget may have become smaller */
+        return OK;
+    }
     status code = prompt_plan_propose(&changed, &s->plan, &s->units, proposal->items, proposal->n,
                                       *plan_tokens, err);
     if (code == OK && changed) s->plan_change = s->plan.was_false ? PLAN_WAS_FALSE : PLAN_IS_BETTER;

@@ -360,6 +360,11 @@ static size_t plan_tokens(const struct prompt_plan *p)
     return n;
 }
 
+void prompt_plan_fit(struct prompt_plan *p, size_t budget_tokens)
+{
+    while (plan_tokens(p) > budget_tokens) block_free(&p->blocks[--p->n]);
+}
+
 /* Which blocks may stay: all that are true and were asked for lately, or of these only those that are
  * worth their tokens. */
 static void kept_choose(bool *kept, const struct prompt_plan *p, const bool *wrong, bool worthy,

@@ -37,6 +37,9 @@ struct prompt_plan {
 void prompt_plan_free(struct prompt_plan *p);
 status prompt_plan_copy(struct prompt_plan *out, const struct prompt_plan *p, error *err);
 
+/* Drops the last blocks until the rest has no more tokens than that. */
+void prompt_plan_fit(struct prompt_plan *p, size_t budget_tokens);
+
 /* Takes a proposal (best first) into account under a budget of tokens. True when the plan changed.
  * ERR_MEMORY leaves the plan as it was. */
 status prompt_plan_propose(bool *changed, struct prompt_plan *p, struct unit_cache *c,

@@ -21,6 +21,12 @@ extern const struct prompt_example prompt_examples[PROMPT_EXAMPLES];
 #define HEADING_ABOVE  "Above the gap:\n"
 #define HEADING_BEHIND "Right behind the gap:\n"
 
+/* What is not shown is said where it would stand. */
+#define HEADING_BEHIND_CUT "Right behind the gap, and more:\n"
+#define SAYS_LEFT_OUT      "A line too long to show.\n"
+#define SAYS_BELOW         "Below the gap: a line too long to show.\n"
+#define SAYS_TAIL_CUT      "The end of a long line:\n"
+
 /* The longest run of backticks in a text, and into `fence` one that is longer than n of them: at least
  * three. A text with longer runs than PROMPT_FENCE_MAX is no text to quote. */
 enum { PROMPT_FENCE_MIN = 3, PROMPT_FENCE_MAX = 32 };

@@ -2,17 +2,18 @@
 
 PROMPT, WINDOW, PLAN = "context/prompt.c", "context/prompt_window.c", "context/prompt_plan.c"
 WORDS, UNITS, TEST = "context/prompt_text.c", "context/prompt_units.c", "test_prompt"
+LAYOUT, BUDGET = "test_prompt_layout", "test_prompt_budget"
+TASK, COMMIT = "context/task_prompt.c", "context/commit_prompt.c"
 STILL = ("test_plan", "the_plan_stands_still")
 
 FAULTS = [
     # What stands in it.
-    ("prompt_without_a_map", PROMPT, [("    return tokens ? repository_map_text(", "    return !tokens ? repository_map_text(")],
+    ("prompt_without_a_map", PROMPT, [("    return map && tokens ? repository_map_text(", "    return map && !tokens ? repository_map_text(")],
      TEST, "test_map_begins_the_prompt"),
     ("prompt_with_the_map_last", PROMPT, [("    system_put(l);\n    for (int i = 0;", "    for (int i = 0;"),
      ('shows the form of an answer and where it stops");\n    }\n', 'shows the form of an answer and where it stops");\n    }\n    system_put(l);\n')],
      TEST, "test_map_begins_the_prompt"),
-    ("prompt_with_another_map_at_each_commit", PROMPT, [("    if (!map || (s->map_key == map->key && s->map_tokens == tokens)) return OK;",
-     "    if (map && s->map_key == map->key && s->map_tokens == tokens) return OK;\n    buffer_clear(&s->map);\n    if (!map) return OK;")],
+    ("prompt_with_another_map_at_each_commit", PROMPT, [(": tokens >= s->map_tokens;", ": s->map_tokens == 0;")],
      TEST, "test_map_begins_the_prompt"),
     ("prompt_of_an_example_without_end", WORDS, [('    "print(area(3, height=4)\\n"                                                                    \\\n    "```"', '    "print(area(3, height=4)\\n"')], TEST, "test_fixed_words_are_few"),
     ("prompt_with_a_fence_that_the_file_has", PROMPT, [("prompt_backticks(c->behind_lines)) + 1;", "prompt_backticks(c->behind_lines));")],
@@ -22,8 +23,7 @@ FAULTS = [
     ("prompt_with_the_file_before_its_excerpts", PROMPT, [("    excerpts_put(l);\n    file_put(l);", "    file_put(l);\n    excerpts_put(l);")],
      "test_plan", "excerpts_stand_before_the_file"),
     ("prompt_with_the_file_above_before_the_text_below", PROMPT,
-     [('    fenced_put(l, HEADING_BELOW, l->cut.suffix, "suffix", l->cut.suffix_reason);\n', ""),
-      ('"prefix", l->cut.window_reason);\n', '"prefix", l->cut.window_reason);\n    fenced_put(l, HEADING_BELOW, l->cut.suffix, "suffix", l->cut.suffix_reason);\n')],
+     [("    suffix_put(l);\n    if (l->cut.window.size) window_put(l);\n", "    if (l->cut.window.size) window_put(l);\n    suffix_put(l);\n")],
      "prompt.test.js", "one place"),
     ("prompt_without_token_healing", PROMPT, [("    size_t end = tokenizer_stable_boundary(l->tokenizer, open, open.size);", "    size_t end = open.size;")],
      TEST, "test_no_continuation_moves_the_last_boundary"),
@@ -36,6 +36,31 @@ FAULTS = [
      TEST, "test_units_equal_the_whole"),
     ("prompt_blocks_that_end_within_a_line", WORDS, [("    if (content.size && !text_ends(content, TEXT(\"\\n\"))) buffer_put_char(out, '\\n');\n", "")],
      "prompt.test.js", "one place"),
+    # Long lines.
+    ("prompt_cuts_words_of_a_long_line", WINDOW, [("    return at > 0 && at < t.size && is_word_byte(", "    return 0 && is_word_byte(")], LAYOUT, "test_awkward*"),
+    ("prompt_cuts_characters_of_a_long_line", WINDOW,
+     [("static size_t word_ceil(text t, size_t at)\n{\n    at = utf8_floor(t, at);\n", "static size_t word_ceil(text t, size_t at)\n{\n"),
+      ("(unsigned char)c >= 0x80;", "0;")], LAYOUT, "test_awkward*"),
+    ("prompt_of_a_long_line_has_a_tails_room", WINDOW, [("    size_t all = budgets->tail + budgets->window;", "    size_t all = budgets->tail;")], LAYOUT, "test_awkward*"),
+    ("prompt_cuts_a_long_line_anew_with_each_key", WINDOW, [("    bool kept = a->tail.inside && at > from &&", "    bool kept = 0 && at > from &&")], LAYOUT, "test_long_lines*"),
+    ("prompt_does_not_say_that_a_line_is_cut", "context/prompt.c", [("    if (l->cut.tail_is_cut) text_put(", "    if (0) text_put(")], LAYOUT, "test_awkward*"),
+    ("prompt_ends_at_a_long_line_above", WINDOW, [("    if (from == SIZE_MAX || !unit_boundary(content, from)) return s;", "    if (from != 0 || 1) return s;")], LAYOUT, "test_long_lines*"),
+    ("prompt_leaves_lines_out_and_does_not_say_so", PROMPT, [("        if (gone.size) buffer_put_text(", "        if (0) buffer_put_text(")], LAYOUT, "test_awkward*"),
+    ("prompt_leaves_short_lines_out", WINDOW, [("    if (s.cost <= window / 2) return s;", "    if (s.cost <= window / 20) return s;")], LAYOUT, "test_awkward*"),
+    ("prompt_ends_at_a_long_line_below", WINDOW, [("        *left_out = true;\n        below = skip_blank_lines(rest);", "        *left_out = true;\n        break;")], LAYOUT, "test_long_lines*"),
+    ("prompt_cuts_what_is_behind_and_does_not_say_so", PROMPT, [("l->cut.behind_is_cut ? HEADING_BEHIND_CUT : HEADING_BEHIND", "HEADING_BEHIND")], LAYOUT, "test_awkward*"),
+    # Budgets.
+    ("prompt_is_never_put_again_with_less", PROMPT, [("        if (p->ids.n <= budget_tokens || p->ids.failed) return;", "        if (p->ids.n <= 2 * budget_tokens || p->ids.failed) return;")], LAYOUT, None),
+    ("prompt_may_be_larger_than_its_budget", PROMPT,
+     [("        if (p->ids.n <= budget_tokens || p->ids.failed) return;", "        if (p->ids.n <= 2 * budget_tokens || p->ids.failed) return;"),
+      ("    if (l->out->ids.n > options->budget_tokens)", "    if (l->out->ids.n > 2 * options->budget_tokens)")], LAYOUT, None),
+    ("prompt_of_excerpts_for_a_larger_budget", PROMPT, [("        prompt_plan_fit(&s->plan, *plan_tokens);", "        (void)prompt_plan_fit;")], BUDGET, "test_completions"),
+    ("prompt_of_a_map_for_a_larger_budget", PROMPT, [(": tokens >= s->map_tokens;", ": tokens < 99999;")], BUDGET, "test_completions"),
+    ("task_around_without_bound", TASK, [("        if (*used + n > budget) break;\n        *used += n;\n        at = from;", "        if (*used + n > 4 * budget) break;\n        *used += n;\n        at = from;")], BUDGET, "test_tasks"),
+    ("task_excerpts_are_not_counted", TASK, [("    around_put(l, free_tokens - used);", "    around_put(l, free_tokens + 0 * used);")], BUDGET, "test_tasks"),
+    ("task_map_is_not_counted", TASK, [(" + unit_cache_count(units, buffer_text(&l.map));", ";")], BUDGET, "test_tasks"),
+    ("commit_patches_without_their_frames", COMMIT, [(": p->cap_tokens - frame_tokens(p, f, true),", ": p->cap_tokens,")], BUDGET, "test_commit_messages"),
+    ("commit_parts_are_said_at_length", COMMIT, [("room_left(p) / p->n_parts : 0;", "room_left(p) : 0;")], BUDGET, "test_commit_messages"),
     # What stands still.
     ("prompt_tail_that_begins_anew_with_each_line", WINDOW, [("    TAIL_LINES_MAX = 6,", "    TAIL_LINES_MAX = 2,")], TEST, "test_the_tail_begins_anew_in_jumps"),
     ("prompt_tail_without_end", WINDOW, [("    TAIL_LINES_MAX = 6,", "    TAIL_LINES_MAX = 60,")], TEST, "test_the_tail_begins_anew_in_jumps"),

@@ -21,6 +21,9 @@ $(BUILD)/tests/test_kernels: tests/unit/support/rig.c tests/unit/support/rig.h
 TRIM_ORACLE := tests/unit/support/trim_oracle.c tests/unit/support/trim_oracle.h
 $(BUILD)/tests/test_trim $(BUILD)/tools/trim_oracle: $(TRIM_ORACLE)
 
+PROMPT_FIXTURE := $(addprefix tests/unit/support/prompt_fixture,.c .h)
+$(addprefix $(BUILD)/tests/,test_prompt test_prompt_budget test_prompt_layout): $(PROMPT_FIXTURE)
+
 CLIENT_FIXTURE := $(addprefix tests/unit/support/,client_fixture.c scripted_server.c)
 $(addprefix $(BUILD)/tests/,test_assistant test_client test_client_link test_client_foreign): $(CLIENT_FIXTURE) $(CLIENT_FIXTURE:.c=.h)
 

@@ -2,13 +2,21 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync,
+} from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { after, before, test } from "node:test";
 
 const program = resolve(process.env.BUILD ?? "build", "dbrx-ls");
+const require = createRequire(import.meta.url);
+const { Tiktoken } = require("tiktoken");
+const cl100k = require("tiktoken/encoders/cl100k_base.json");
+const turns = { "<|im_start|>": 100277, "<|im_end|>": 100278 };
+const reference = new Tiktoken(cl100k.bpe_ranks, turns, cl100k.pat_str);
 let folder;
 
 before(() => {
@@ -16,11 +24,14 @@ before(() => {
   writeFileSync(join(folder, "a.c"), "int add(int a, int b)\n{\n    return a + b;\n}\n");
   writeFileSync(join(folder, "é:1.py"), 'x = "漢字"\n');
 });
-after(() => rmSync(folder, { recursive: true, force: true }));
+after(() => {
+  rmSync(folder, { recursive: true, force: true });
+  reference.free();
+});
 
-function run(args, input = "") {
+function run(args, input = "", cwd = folder) {
   const env = { PATH: process.env.PATH, HOME: folder, XDG_RUNTIME_DIR: folder };
-  const result = spawnSync(program, ["prompt", ...args], { cwd: folder, input, env });
+  const result = spawnSync(program, ["prompt", ...args], { cwd, input, env, maxBuffer: 1 << 28 });
   return { code: result.status, out: result.stdout.toString(), err: result.stderr.toString() };
 }
 
@@ -153,6 +164,72 @@ test("the prompt of a commit message: what is staged, and its parts when it is l
     large.prompts.length - 1);
   assert.match(large.omitted, /large\.c: its change is cut/);
   for (const prompt of large.prompts) assert.ok(prompt.tokens <= 1536);
+});
+
+// This program's own sources as a repository with an index, a map and something staged.
+function repositoryMake() {
+  const at = mkdtempSync(join(folder, "sources-"));
+  const env = { PATH: process.env.PATH, HOME: folder, XDG_RUNTIME_DIR: folder };
+  const must = (program, ...words) => {
+    const { status, stderr } = spawnSync(program, words, { cwd: at, env });
+    assert.equal(status, 0, stderr.toString());
+  };
+  for (const part of ["base", "context"]) {
+    // Files that spell control tokens out are left out: in the text of a prompt nobody can tell them.
+    const spells = (path) => statSync(path).isFile() && readFileSync(path).includes("<|im_");
+    const filter = (path) => !path.includes("grammars") && !spells(path);
+    cpSync(part, join(at, part), { recursive: true, filter });
+  }
+  writeFileSync(join(at, "long.js"), `const data = "${"é + b2; ".repeat(9000)}";\nlet x = data\n`);
+  must("git", "init", "-q", ".");
+  must("git", "add", "base", "context/tags.h", "context/syntax.h");
+  must("git", "-c", "user.name=A", "-c", "user.email=a@b.c", "commit", "-qm", "Begin.");
+  must("git", "add", ".");
+  must(program, "index", at);
+  return at;
+}
+
+test("no prompt has more tokens than its budget, as tiktoken counts them in the whole text", () => {
+  const at = repositoryMake();
+  const files = ["context/index.c", "base/utf.c", "context/README.md", "context/tags.h", "long.js"];
+  const lines = files.map((name) => readFileSync(join(at, name), "utf8").split("\n"));
+  const kinds = new Set();
+  const check = (said, budget, words) => {
+    const counted = reference.encode(said.text, "all").length;
+    assert.ok(counted <= budget, `${words}: ${counted} of ${budget}`);
+    assert.equal(said.tokens, counted, words);
+    assert.equal((said.blocks ?? [said]).reduce((sum, b) => sum + b.tokens, 0), counted, words);
+    for (const { kind } of said.blocks ?? []) kinds.add(kind);
+  };
+  const rows = (result) => result.out.trim().split("\n").map((line) => JSON.parse(line));
+  const smallest = 460; // the fixed parts, this path, and 64 tokens of the file
+  for (const budget of [smallest, 777, 2048, 4096, 8192, 16384, 32768]) {
+    const places = files.flatMap((name, i) =>
+      [1, 0.37, 0.7].map((share) => {
+        const line = Math.max(1, Math.floor(lines[i].length * share) - 1);
+        return `${name}:${line}:${Math.max(1, lines[i][line - 1].length >> 1)}`;
+      }));
+    const shown = rows(run(["--batch", "--budget", `${budget}`], places.join("\n"), at));
+    assert.equal(shown.length, places.length);
+    shown.forEach((said, i) => check(said, budget, `${places[i]} ${JSON.stringify(said.error)}`));
+  }
+  for (const kind of ["map", "excerpt", "suffix", "prefix", "behind", "tail"])
+    assert.ok(kinds.has(kind), kind);
+  const from = 1 + lines[1].findIndex((line) => line.startsWith("uint32_t utf8_decode"));
+  const tasks = ["fix", "explain", "simplify", "extract", "rename", "rewrite"];
+  for (const task of [...tasks, "document", "tests"])
+    for (const budget of [1500, 32768]) {
+      const places = [`base/utf.c:${from + 3}-${from + 5}`];
+      const details = ["--details", "error: é is not a name\n".repeat(20)];
+      const args = ["--task", task, ...details, "--batch", "--budget", `${budget}`];
+      const shown = rows(run(args, places.join("\n"), at)).flatMap((row) => row.prompts ?? []);
+      for (const said of shown) check(said, budget, `${task} ${budget}`);
+      assert.ok(shown.length > 0, task);
+    }
+  for (const budget of [1536, 4096, 32768]) {
+    const args = ["--task", "commit-message", at, "--json", "--budget", `${budget}`];
+    for (const said of JSON.parse(run(args, "", at).out).prompts) check(said, budget, "commit");
+  }
 });
 
 test("wrong use and bad input: one line that says what was expected", () => {

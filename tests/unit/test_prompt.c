@@ -14,12 +14,11 @@
 #include "context/prompt_text.h"
 #include "context/prompt_units.h"
 #include "context/secrets.h"
+#include "tests/unit/support/prompt_fixture.h"
 #include "tokenizer/chatml.h"
 
 /* Last: it has a macro named fail. */
 #include <cmocka.h>
-
-static tokenizer *cl100k;
 
 static const char *const sources[] = {"context/prompt.c",   "context/trim_body.c",
                                       "base/utf.c",         "context/language.c",
@@ -35,66 +34,6 @@ static buffer source(size_t i)
     assert_int_equal(file_read(&content, sources[i], MIB, &err), OK);
     secrets_mask(content.bytes, content.size); /* digests in a lock file look like keys */
     return content;
-}
-
-static struct document_view view(const char *path, text content)
-{
-    return (struct document_view){text_of(path), TEXT(""), content, NULL};
-}
-
-static void build(struct prompt *p, prompt_session *s, const struct document_view *d, size_t cursor,
-                  size_t budget)
-{
-    error err = {0};
-    struct prompt_options options = {.budget_tokens = budget, .want_text = true};
-    status code = prompt_build(p, s, cl100k, d, cursor, &options, &err);
-    if (code != OK) print_error("%s\n", err.message);
-    assert_int_equal(code, OK);
-    assert_true(p->ids.n <= budget);
-}
-
-static prompt_session *session(void)
-{
-    prompt_session *s;
-    error err;
-    assert_int_equal(prompt_session_open(&s, &err), OK);
-    return s;
-}
-
-/* The whole prompt, each run between control tokens encoded in one go by the tokenizer itself. */
-static void assert_encoded_as_whole(const struct prompt *p)
-{
-    token_list whole = {0};
-    for (size_t at = 0; at < p->ids.n;) {
-        buffer run = {0};
-        size_t from = at;
-        while (at < p->ids.n && !tokenizer_is_special(cl100k, p->ids.ids[at])) at++;
-        tokenizer_decode(cl100k, &run, p->ids.ids + from, at - from, false);
-        tokenizer_encode(cl100k, &whole, buffer_text(&run));
-        if (at < p->ids.n) token_list_put(&whole, p->ids.ids[at++]);
-        buffer_free(&run);
-    }
-    assert_int_equal(whole.n, p->ids.n);
-    assert_memory_equal(whole.ids, p->ids.ids, whole.n * sizeof *whole.ids);
-    token_list_free(&whole);
-}
-
-/* Fence, tail and rolled-back bytes are what stands before the gap. */
-static void assert_tail_meets_gap(const struct prompt *p, text content, size_t cursor)
-{
-    static const char open_turn[] = "<|im_start|>assistant\n";
-    size_t at = 0, last = SIZE_MAX;
-    while ((at = text_find(p->text, text_of(open_turn), at)) != SIZE_MAX) last = at++;
-    assert_true(last != SIZE_MAX);
-    buffer tail = {0};
-    buffer_put_text(&tail, text_slice(p->text, last + strlen(open_turn), p->text.size));
-    buffer_put_text(&tail, p->must_start_with);
-    assert_true(text_starts(buffer_text(&tail), p->fence));
-    size_t line_end = text_find(buffer_text(&tail), TEXT("\n"), 0);
-    text lines = text_slice(buffer_text(&tail), line_end + 1, tail.size);
-    assert_true(text_ends(text_slice(content, 0, cursor), lines));
-    assert_true(line_end != SIZE_MAX && (cursor == 0 || lines.size > 0));
-    buffer_free(&tail);
 }
 
 static void test_units_equal_the_whole(void **state)
@@ -137,7 +76,7 @@ static void test_blocks_equal_the_whole(void **state)
             struct prompt p;
             size_t cursor = content.size * step / 24;
             build(&p, s, &d, cursor, step % 2 ? 1500 : 8192);
-            assert_encoded_as_whole(&p);
+            assert_encoded_as_whole(&p.ids);
             assert_tail_meets_gap(&p, d.content, utf8_floor(d.content, cursor));
             size_t sum = 0;
             for (size_t b = 0; b < p.n_blocks; b++) sum += p.blocks[b].n_tokens;
@@ -492,47 +431,6 @@ static void test_jumps_cost_half_the_budget(void **state)
     buffer_free(&content);
 }
 
-/* One hostile document at several places and budgets. */
-static void check_hostile(const char *path, text content)
-{
-    static const size_t budgets[] = {530, 900, 8192};
-    prompt_session *s = session();
-    for (size_t i = 0; i < 9; i++) {
-        struct document_view d = view(path, content);
-        struct prompt p;
-        build(&p, s, &d, content.size * i / 8, budgets[i % 3]);
-        assert_encoded_as_whole(&p);
-        prompt_free(&p);
-    }
-    prompt_session_close(s);
-}
-
-static void test_hostile_documents(void **state)
-{
-    (void)state;
-    buffer b = {0};
-    check_hostile("", TEXT(""));
-    check_hostile("a\nb\x1b[31m.c", TEXT("\n"));
-    check_hostile("a.c", TEXT("\r\n\r\n\r\n"));
-    check_hostile("a.c", TEXT("\0\0\0\n\0"));
-    check_hostile("a.c", TEXT("\xff\xfe\xc3\n\xe2\x80\n\xf0\x9f\x98"));
-    for (int i = 0; i < 400000; i++) buffer_put_text(&b, TEXT("x1+"));
-    check_hostile("one_line.js", buffer_text(&b));
-    buffer_clear(&b);
-    for (int i = 0; i < 300000; i++) buffer_put_text(&b, TEXT("\n"));
-    check_hostile("blank.c", buffer_text(&b));
-    buffer_clear(&b);
-    for (int i = 0; i < 300000; i++) buffer_put_text(&b, TEXT(" "));
-    check_hostile("spaces.c", buffer_text(&b));
-    buffer_clear(&b);
-    for (int i = 0; i < 100000; i++) buffer_put_text(&b, TEXT("`"));
-    check_hostile("ticks.md", buffer_text(&b));
-    buffer_clear(&b);
-    for (int i = 0; i < 30000; i++) buffer_put_text(&b, TEXT("漢字\U0001F600"));
-    check_hostile("han.txt", buffer_text(&b));
-    buffer_free(&b);
-}
-
 /* Byte of the end of line `number`. */
 static size_t line_end_of(const buffer *content, int number)
 {
@@ -612,7 +510,7 @@ static void build_with_map(struct prompt *p, prompt_session *s, const struct rep
     if (code != OK) print_error("%s\n", err.message);
     assert_int_equal(code, OK);
     assert_true(p->ids.n <= budget);
-    assert_encoded_as_whole(p);
+    assert_encoded_as_whole(&p->ids);
 }
 
 static bool has_map(const struct prompt *p) { return strcmp(p->blocks[1].kind, "map") == 0; }
@@ -655,109 +553,6 @@ static void test_map_begins_the_prompt(void **state)
     prompt_session_close(s);
 }
 
-enum { LINES = 6000, HEADS = 40 };
-
-/* Lines of one file that are all different, more than any budget holds. */
-static buffer many_lines(void)
-{
-    buffer b = {0};
-    for (int i = 0; i < LINES; i++)
-        buffer_print(&b, "%*sline_%06d = reckon_up(\"漢字 é\", line_%06d);\n", i % 3 * 4, "", i,
-                     i / 2);
-    return b;
-}
-
-/* Definitions whose heads have three lines each. */
-static void many_heads(struct excerpt *items, char heads[HEADS][160])
-{
-    for (int i = 0; i < HEADS; i++) {
-        snprintf(heads[i], sizeof heads[i],
-                 "int head_%02d_begins(const char *name,\n    size_t size_of_it,\n    int "
-                 "head_%02d_ends)",
-                 i, i);
-        items[i] = (struct excerpt){.path = TEXT("other.c"),
-                                    .content = text_of(heads[i]),
-                                    .from = (uint32_t)i * 1000,
-                                    .reason = "test",
-                                    .score = 2.0 - i * 0.01};
-    }
-}
-
-/* Each line of the file in the prompt is a line of the file, and each head that begins also ends; the tail
- * is the last line, which `assert_tail_meets_gap` looks at. */
-static void assert_nothing_is_cut(const struct prompt *p, text content, size_t *n_lines,
-                                  size_t *n_heads)
-{
-    text rest = p->text, line;
-    *n_lines = *n_heads = 0;
-    while (text_next_line(&rest, &line)) {
-        if (rest.size == 0 || text_find(line, TEXT("reckon_up"), 0) == SIZE_MAX) continue;
-        buffer whole = {0};
-        buffer_print(&whole, "%.*s\n", (int)line.size, line.bytes);
-        size_t at = text_find(content, buffer_text(&whole), 0);
-        assert_true(at != SIZE_MAX && (at == 0 || content.bytes[at - 1] == '\n'));
-        buffer_free(&whole);
-        ++*n_lines;
-    }
-    for (int i = 0; i < HEADS; i++) {
-        char begin[40], end[80];
-        snprintf(begin, sizeof begin, "head_%02d_", i);
-        snprintf(end, sizeof end, "size_of_it,\n    int head_%02d_ends)", i);
-        bool begins = text_find(p->text, text_of(begin), 0) != SIZE_MAX;
-        assert_int_equal(begins, text_find(p->text, text_of(end), 0) != SIZE_MAX);
-        *n_heads += begins;
-    }
-}
-
-static void test_layouts_cut_nothing(void **state)
-{
-    (void)state;
-    static const size_t budgets[] = {1024, 1531, 2048, 4096, 8192, 16384, 32768};
-    struct excerpt items[HEADS];
-    char heads[HEADS][160];
-    buffer content = many_lines();
-    many_heads(items, heads);
-    const struct excerpts proposal = {.items = items, .n = HEADS};
-    struct document_view d = view("a.py", buffer_text(&content));
-    for (size_t i = 0; i < sizeof budgets / sizeof *budgets; i++) {
-        size_t most = 0, n_lines, n_heads = 0;
-        prompt_session *s = session();
-        for (size_t k = 0; k <= 6; k++) {
-            struct prompt p;
-            struct prompt_options options = {
-                .budget_tokens = budgets[i], .want_text = true, .proposal = &proposal};
-            size_t at = utf8_floor(d.content, content.size * k / 6);
-            at = k == 6 ? content.size : text_find(d.content, TEXT("\n"), at);
-            assert_int_equal(prompt_build(&p, s, cl100k, &d, at, &options, NULL), OK);
-            assert_true(p.ids.n <= budgets[i] && utf8_valid(p.text));
-            assert_nothing_is_cut(&p, d.content, &n_lines, &n_heads);
-            assert_tail_meets_gap(&p, d.content, at);
-            if (p.ids.n > most) most = p.ids.n;
-            assert_true(n_lines > 0);
-            prompt_free(&p);
-        }
-        /* A fresh window takes half of its room, so that it can grow. */
-        assert_true(most * 5 > budgets[i] * 2);
-        assert_true(budgets[i] < 4096 || n_heads == HEADS);
-        prompt_session_close(s);
-    }
-    buffer_free(&content);
-}
-
-static int open_tokenizer(void **state)
-{
-    (void)state;
-    error err;
-    return tokenizer_open(&cl100k, NULL, &err) == OK ? 0 : -1;
-}
-
-static int close_tokenizer(void **state)
-{
-    (void)state;
-    tokenizer_close(cl100k);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -778,8 +573,6 @@ int main(void)
         cmocka_unit_test(test_jumps_cost_half_the_budget),
         cmocka_unit_test(test_coming_back_finds_the_prompt),
         cmocka_unit_test(test_map_begins_the_prompt),
-        cmocka_unit_test(test_layouts_cut_nothing),
-        cmocka_unit_test(test_hostile_documents),
     };
-    return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
+    return cmocka_run_group_tests(tests, fixture_open, fixture_close);
 }
