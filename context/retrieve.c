@@ -20,6 +20,9 @@ enum {
     FUSION_SLOTS = 4096   /* more than twice what all sources find */
 };
 
+/* A type is shown with its body from this share of the best score on. */
+#define WHOLE_FROM 0.4
+
 struct source {
     const char *name;
     double weight;
@@ -352,7 +355,7 @@ static text signature_line(arena *a, text signature)
 }
 
 static void excerpt_put(struct excerpts *out, struct retrieval *t, const struct candidate *c,
-                        enum retrieve_source source, size_t *n_whole)
+                        enum retrieve_source source, bool whole, size_t *n_whole)
 {
     struct excerpt e = {.path = text_keep(t->memory, c->path), .reason = c->reason};
     e.score = c->score;
@@ -365,8 +368,7 @@ static void excerpt_put(struct excerpts *out, struct retrieval *t, const struct 
         e.content = signature_line(t->memory, c->symbol->signature);
         e.n_lines = 1;
         e.from = c->symbol->from;
-        if (is_type(c->symbol->kind) && *n_whole < TYPES_WHOLE_MAX)
-            *n_whole += type_whole(&e, t, c->symbol, out);
+        if (is_type(c->symbol->kind) && whole) *n_whole += type_whole(&e, t, c->symbol, out);
     }
     if (e.content.size) out->items[out->n++] = e;
 }
@@ -403,9 +405,10 @@ static status excerpts_make(struct excerpts *out, struct retrieval *t)
     for (size_t i = 0; i < 2 * f->n; i++) { /* windows, which hide nothing, last */
         struct ranked *r = &ranked[i % f->n];
         struct candidate *c = &r->candidate;
+        bool is_near_best = c->score >= WHOLE_FROM * ranked[0].candidate.score;
         if ((r->source == SOURCE_SIMILAR) != (i >= f->n)) continue;
         if (!is_excluded(t, c->path) && !is_shown(out, c) && (c->symbol || is_left(c, out)))
-            excerpt_put(out, t, c, r->source, &n_whole);
+            excerpt_put(out, t, c, r->source, is_near_best && n_whole < TYPES_WHOLE_MAX, &n_whole);
     }
     if (out->n) qsort(out->items, out->n, sizeof *out->items, compare_excerpts);
     return t->memory->failed ? no_memory(t->err) : OK;

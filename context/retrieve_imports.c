@@ -20,9 +20,20 @@ enum {
 #define HANDED_ONWARD 0.9 /* by a file that says so */
 #define SAME_PACKAGE  0.8
 
+/* What a test runner alone calls. */
+static bool is_test(const struct index_symbol *s)
+{
+    if (text_ends(s->path, TEXT("_test.go")))
+        return text_find(s->signature, TEXT("(t *testing.T)"), 0) != SIZE_MAX ||
+               text_find(s->signature, TEXT("(b *testing.B)"), 0) != SIZE_MAX;
+    return text_ends(s->path, TEXT(".py")) && text_starts(s->signature, TEXT("def test_"));
+}
+
 bool is_private(const struct index_symbol *s)
 {
-    return text_starts(s->signature, TEXT("static ")) && text_ends(s->path, TEXT(".c"));
+    bool in_c = text_ends(s->path, TEXT(".c"));
+    return (in_c && text_starts(s->signature, TEXT("static "))) || is_test(s) ||
+           text_starts(s->signature, TEXT("private ")) || text_is(s->kind, TAG_LOCAL);
 }
 
 /* The symbols of a content as those of the file at `path`, without what nobody else can use. */

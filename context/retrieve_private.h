@@ -186,7 +186,8 @@ status definitions_of(struct index_symbols *out, struct retrieval *t, text name)
 status name_put(struct retrieval *t, enum retrieve_source source, const struct near_name *name,
                 const char *reason);
 
-/* A function of another C file that its author keeps to himself. */
+/* What nobody uses from another file: static functions of C, private members, what a function keeps
+ * inside itself, tests. */
 bool is_private(const struct index_symbol *s);
 
 /* The document's own language, or one whose definitions it can use. */

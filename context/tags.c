@@ -121,7 +121,10 @@ static size_t query_index(const struct language *language)
 
 bool tagger_knows(const struct language *language) { return query_index(language) < N_QUERIES; }
 
-enum { KEYWORDS_MAX = 256 };
+enum {
+    KEYWORDS_MAX = 256,
+    DEPTH_MAX = 32 /* of definitions within definitions */
+};
 
 /* The words among a grammar's tokens, sorted; made when first needed, as queries are. */
 struct keywords {
@@ -395,7 +398,7 @@ static text signature_of(struct collecting *r, TSNode node, const char *kind)
     size_t from = ts_node_start_byte(node), n = declared_put(line, r, node);
     text head = text_slice(r->content, from, head_end(r, node, kind));
     n += flatten(line + n, head, r->language);
-    while (n > 0 && strchr(" {=:;", line[n - 1])) n--;
+    while (n > 0 && strchr(" {=:;\\", line[n - 1])) n--;
     const char *copy = arena_copy(&r->out->memory, line, n);
     if (!copy) r->failed = true;
     return (text){copy, copy ? n : 0};
@@ -531,6 +534,37 @@ static void sort(struct list *l, size_t size, int (*compare)(const void *, const
     if (l->n) qsort(l->items, l->n, size, compare);
 }
 
+static bool is_kind(const struct tag *t, const char *const *kinds)
+{
+    for (; *kinds; kinds++)
+        if (strcmp(t->kind, *kinds) == 0) return true;
+    return false;
+}
+
+/* Languages in which functions lie within functions; elsewhere that is a parse gone wrong. */
+static bool has_locals(const struct language *l)
+{
+    static const char *const names[] = {"JavaScript", "TypeScript", "TSX", "Python", "Rust", "Lua"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(l->name, names[i]) == 0) return true;
+    return false;
+}
+
+/* What is declared inside a function is nobody else's; members of what it returns may be. Definitions
+ * come in the order of their names, so that what is around another one comes first. */
+static void locals_find(struct found_definition *found, size_t n)
+{
+    static const char *const functions[] = {"function", "method", TAG_LOCAL, NULL};
+    static const char *const members[] = {"method", "field", "property", "prototype", NULL};
+    size_t around[DEPTH_MAX], depth = 0;
+    for (size_t i = 0; i < n; i++) {
+        while (depth > 0 && found[around[depth - 1]].tag.to <= found[i].name_at) depth--;
+        bool inside = depth > 0 && is_kind(&found[around[depth - 1]].tag, functions);
+        if (inside && !is_kind(&found[i].tag, members)) found[i].tag.kind = TAG_LOCAL;
+        if (depth < DEPTH_MAX) around[depth++] = i;
+    }
+}
+
 static void keep_definitions(struct collecting *r)
 {
     struct tags *out = r->out;
@@ -540,6 +574,7 @@ static void keep_definitions(struct collecting *r)
     for (size_t i = 0; i < r->definitions.n; i++)
         if (n == 0 || found[i].name_at != found[n - 1].name_at) found[n++] = found[i];
     r->definitions.n = n;
+    if (has_locals(r->language)) locals_find(found, n);
     out->definitions = arena_take(&out->memory, n, sizeof *out->definitions);
     if (n && !out->definitions) r->failed = true;
     for (size_t i = 0; i < n && out->definitions; i++) out->definitions[i] = found[i].tag;

@@ -22,6 +22,9 @@
 #include "base/text.h"
 #include "context/syntax.h"
 
+/* The kind of what a function keeps inside itself: nobody else can name it. */
+#define TAG_LOCAL "local"
+
 struct tag {
     text name;
     const char *kind;  /* "function", "struct", ...: lives as long as the tagger */

@@ -414,7 +414,7 @@ FAULTS = [
      [("case ROLE_ONWARD: onward = true;", "case ROLE_ONWARD: onward = false;")], "test_tags", None),
     ("retrieval_a_module_is_another_file_of_its_stem", "context/imports.c",
      [("    return ending.size > 1 && !memchr(ending.bytes + 1, '.', ending.size - 1);",
-       "    return ending.size > 1;")], "test_retrieve", None),
+       "    return ending.size > 1;")], "test_imports", None),
     ("retrieval_built_files_are_no_sources", "context/retrieve_packages.c",
      [("resolve_path(out, t, from, TEXT(\"src\"), below)", "resolve_path(out, t, from, TEXT(\"lib\"), below)")],
      "test_retrieve", None),

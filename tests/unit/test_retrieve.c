@@ -344,6 +344,75 @@ static void documents_that_differ_from_their_files(void **state)
     close_all(&o);
 }
 
+/* What another file keeps to itself is not shown, whoever writes its name. */
+static void what_nobody_else_can_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *document, *file, *words;
+        bool shown;
+    } rows[] = {
+        {"app/main.py", "outer_tool(|\n", "lib/tools.py", "def outer_tool(a)", true},
+        {"app/main.py", "inner_tool(|\n", "lib/tools.py", "def inner_tool(a)", false},
+        {"app/main.py", "test_tool(|\n", "lib/tools.py", "def test_tool(a)", false},
+        {"app/main.py", "tool_value(|\n", "lib/tools.py", "tool_value", false},
+        {"lib/main.py", "tool_value(|\n", "lib/tools.py", "tool_value", true},
+        {"app/main.rs", "let a = Variant|\n", "lib/kinds.rs", "Variant\n", false},
+        {"lib/main.rs", "let a = Variant|\n", "lib/kinds.rs", "Variant\n", true},
+        {"app/M.java", "openPart(|\n", "lib/T.java", "void openPart()", true},
+        {"app/M.java", "hiddenPart(|\n", "lib/T.java", "void hiddenPart()", false},
+        {"lib/b.go", "package lib\nvar x = Part|\n", "lib/a_test.go", "func PartOf", true},
+        {"lib/b.go", "package lib\nvar x = TestPart|\n", "lib/a_test.go", "func TestPart", false},
+    };
+    struct opened o;
+    shell("mkdir -p nobody/lib && cd nobody && git init -q && "
+          "printf 'tool_value = 1\n\ndef outer_tool(a):\n    def inner_tool(a):\n        return a\n"
+          "    return inner_tool\n\ndef test_tool(a):\n    return a\n' > lib/tools.py && "
+          "printf 'pub enum Kind {\n    Variant,\n}\n' > lib/kinds.rs && "
+          "printf 'class T {\n  void openPart() {}\n  private void hiddenPart() {}\n}\n' > "
+          "lib/T.java && "
+          "printf 'package lib\n\nimport \"testing\"\n\nfunc TestPart(t *testing.T) {}\n\n"
+          "func PartOf(n int) int { return n }\n' > lib/a_test.go");
+    open_all(&o, "nobody");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct place p;
+        struct excerpts e;
+        place_make(&p, rows[i].path, rows[i].document);
+        p.q.without = 1u << SOURCE_SIMILAR | 1u << SOURCE_USAGE;
+        find(&e, &o, &p);
+        if ((excerpt_with(&e, rows[i].file, rows[i].words) != NULL) != rows[i].shown)
+            fail_msg("row %zu: %s", i, rows[i].words);
+        excerpts_free(&e);
+    }
+    close_all(&o);
+}
+
+/* By rank 0 in two sources the best has 1.8; 0.4 of that is more than what rank 3 of imports gives. */
+static void only_types_near_the_best_are_whole(void **state)
+{
+    (void)state;
+    struct opened o;
+    struct place p;
+    struct excerpts e;
+    shell(
+        "mkdir -p whole && cd whole && git init -q && { printf 'export interface Near {\n  a: "
+        "1;\n}\n'; "
+        "for i in 1 2 3 4 5 6 7 8; do printf \"export interface Other$i {\n  b: 1;\n}\n\"; done; } "
+        "> near.ts");
+    open_all(&o, "whole");
+    place_make(&p, "main.ts", "import { Near } from './near';\nconst n: Near = |\n");
+    p.q.without = 1u << SOURCE_SIMILAR | 1u << SOURCE_USAGE;
+    find(&e, &o, &p);
+    const struct excerpt *near = excerpt_with(&e, "near.ts", "interface Near"),
+                         *other = excerpt_with(&e, "near.ts", "interface Other8");
+    assert_non_null(near);
+    assert_non_null(other);
+    assert_int_equal(near->n_lines, 3);
+    assert_string_equal(other->content.bytes, "interface Other8\n");
+    excerpts_free(&e);
+    close_all(&o);
+}
+
 /* Of ten imported names, all but the last used far above: the one that is not comes first. */
 static void a_name_that_no_line_uses_comes_first(void **state)
 {
@@ -539,6 +608,8 @@ int main(void)
         cmocka_unit_test(similar_lines_are_of_the_same_language),
         cmocka_unit_test(windows_speak_of_the_same_things),
         cmocka_unit_test(documents_that_differ_from_their_files),
+        cmocka_unit_test(what_nobody_else_can_name),
+        cmocka_unit_test(only_types_near_the_best_are_whole),
         cmocka_unit_test(a_name_that_no_line_uses_comes_first),
         cmocka_unit_test(an_index_of_another_content),
         cmocka_unit_test(diagnostics_bring_what_they_name),

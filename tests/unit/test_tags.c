@@ -39,7 +39,9 @@ static const struct sample samples[] = {
      "static int add(int a, int b)\n"
      "{\n"
      "    return MAX(a, add(x_of(a), b));\n"
-     "}\n",
+     "}\n"
+     "#define TWICE(a) \\\n"
+     "    ((a) * 2)\n",
      "3 macro API_KEY | #define API_KEY\n"
      "4 macro MAX | #define MAX(a, b)\n"
      "5 struct point | struct point\n"
@@ -52,8 +54,9 @@ static const struct sample samples[] = {
      "10 constant GREEN | GREEN\n"
      "11 variable names | static const char *const names[]\n"
      "12 prototype split | char **split(const char *text, char at)\n"
-     "14 function add | static int add(int a, int b)\n",
-     "stdio.h\nbase/text.h\n", "MAX*1 a*4 add*1 at*1 b*3 text*1 x*1 x_of*1 y*1 "},
+     "14 function add | static int add(int a, int b)\n"
+     "18 macro TWICE | #define TWICE(a)\n",
+     "stdio.h\nbase/text.h\n", "MAX*1 a*5 add*1 at*1 b*3 text*1 x*1 x_of*1 y*1 "},
     {"a.py",
      "import os.path, sys as system\n"
      "from .models import User, Group as G\n"
@@ -71,7 +74,7 @@ static const struct sample samples[] = {
      "        return self.sides\n",
      "4 variable TOKEN | TOKEN\n"
      "6 function top | def top(a, b=\"\", *, c: int = 3) -> str\n"
-     "7 function inner | def inner()\n"
+     "7 local inner | def inner()\n"
      "10 class Shape | class Shape(Base)\n"
      "11 field sides | sides: int\n"
      "13 method area | def area(self)\n",
