@@ -137,7 +137,7 @@ static const char *const statements[N_INDEX_SQL] = {
                             " LIMIT 200",
     [SQL_BLOB_SYMBOLS] = "SELECT name, kind, signature, line, from_byte, to_byte"
                          " FROM symbols WHERE blob = ?1 ORDER BY from_byte LIMIT ?2",
-    [SQL_BLOB_SYMBOLS_COUNT] = "SELECT n_symbols FROM blobs WHERE id = ?1",
+    [SQL_BLOB_SYMBOLS_COUNT] = "SELECT n_symbols, oid FROM blobs WHERE id = ?1",
     [SQL_BLOB_IMPORTS] = "SELECT module, name FROM imports WHERE blob = ?1 LIMIT 100",
     [SQL_BLOB_MODULES] = "SELECT module, max(onward) FROM imports WHERE blob = ?1 GROUP BY module"
                          " LIMIT 100",

@@ -93,6 +93,16 @@ static status symbols_count(size_t *n, code_index *x, int64_t blob, error *err)
     return code;
 }
 
+status index_blob_mark(uint64_t *out, code_index *x, int64_t blob, error *err)
+{
+    bool found;
+    sqlite3_stmt *s = SQL_WITH(x, SQL_BLOB_SYMBOLS_COUNT, blob);
+    status code = index_step(x, s, &found, err);
+    *out = code == OK && found ? text_hash(column_view(s, 1)) : 0;
+    sqlite3_reset(s);
+    return code;
+}
+
 status index_symbols_of(struct index_symbols *out, arena *a, code_index *x, int64_t blob,
                         size_t n_max, error *err)
 {

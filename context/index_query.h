@@ -62,6 +62,9 @@ status index_files_by_folder(struct index_files *out, arena *a, code_index *x, i
 status index_symbols_of(struct index_symbols *out, arena *a, code_index *x, int64_t blob,
                         size_t n_max, error *err);
 
+/* A number of the content itself: another one may have the same blob later. 0: there is none. */
+status index_blob_mark(uint64_t *out, code_index *x, int64_t blob, error *err);
+
 /* The modules that one content imports, each once and without names: at most 100. */
 status index_imports_of(struct tag_import **out, size_t *n, arena *a, code_index *x, int64_t blob,
                         error *err);

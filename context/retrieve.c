@@ -68,6 +68,7 @@ void retriever_close(retriever *r)
     document_tags_free(&r->document);
     projects_free(&r->projects);
     arena_reset(&r->definitions.memory);
+    arena_reset(&r->symbols.memory);
     tagger_close(r->tagger);
     index_close(r->index);
     memory_free(r->root);

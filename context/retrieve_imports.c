@@ -13,7 +13,8 @@ enum {
     SYMBOLS_MAX = 2000, /* of one file */
     TOGETHER_MAX = 8,
     KIN_FILES_MAX = 24,
-    KIN_NAMES_MAX = 160
+    KIN_NAMES_MAX = 160,
+    CACHED_BYTES = 8 * 1024 * 1024
 };
 
 #define HANDED_ON     0.6
@@ -36,23 +37,68 @@ bool is_private(const struct index_symbol *s)
            text_starts(s->signature, TEXT("private ")) || text_is(s->kind, TAG_LOCAL);
 }
 
-/* The symbols of a content as those of the file at `path`, without what nobody else can use. */
-static status symbols_read(struct retrieval *t, struct imported_file *f, int64_t blob)
+/* Forgets all when there is much; nothing that is imported may be in use. */
+static void symbols_begin(struct symbol_cache *c)
 {
-    struct document_tags *d = &t->r->document;
-    struct index_symbols *s = &f->symbols;
+    if (c->n < SYMBOLS_CACHED_MAX && c->memory.used_bytes < CACHED_BYTES && !c->memory.failed)
+        return;
+    arena_reset(&c->memory);
+    memset(c->slots, 0, sizeof c->slots);
+    c->n = 0;
+}
+
+/* Where the file's symbols are kept, or are to be. */
+static struct known_symbols *symbols_slot(struct retrieval *t, text path, int64_t blob,
+                                          uint64_t mark)
+{
+    struct symbol_cache *c = &t->r->symbols;
+    const size_t n_slots = sizeof c->slots / sizeof *c->slots;
+    size_t i = (text_hash(path) ^ mark) % n_slots;
+    for (; c->slots[i].parts; i = (i + 1) % n_slots) {
+        const struct known_symbols *k = &c->slots[i];
+        if (k->blob == blob && k->mark == mark && k->language == t->language &&
+            text_equal(k->path, path))
+            break;
+    }
+    return &c->slots[i];
+}
+
+/* The symbols of a content as those of the file at k->path, without what nobody else can use. */
+static status symbols_read(struct known_symbols *k, struct retrieval *t)
+{
+    arena *a = &t->r->symbols.memory;
+    struct index_symbols *s = &k->symbols;
     size_t n = 0;
-    status code = index_symbols_of(s, &d->memory, t->r->index, blob, SYMBOLS_MAX, t->err);
+    status code = index_symbols_of(s, a, t->r->index, k->blob, SYMBOLS_MAX, t->err);
     for (size_t i = 0; code == OK && i < s->n; i++) {
-        s->symbols[i].path = f->path;
+        s->symbols[i].path = k->path;
         bool word = tagger_is_keyword(t->language, s->symbols[i].name);
         if (!word && !is_private(&s->symbols[i])) s->symbols[n++] = s->symbols[i];
     }
     s->n = n;
-    f->parts = arena_take(&d->memory, n + 1, sizeof *f->parts);
-    for (size_t i = 0; code == OK && f->parts && i < n; i++)
-        f->parts[i] = name_parts(&d->memory, s->symbols[i].name);
-    if (code == OK && d->memory.failed) code = fail(t->err, ERR_MEMORY, "no memory for imports");
+    k->parts = code == OK ? arena_take(a, n + 1, sizeof *k->parts) : NULL;
+    for (size_t i = 0; k->parts && i < n; i++) k->parts[i] = name_parts(a, s->symbols[i].name);
+    if (code == OK && a->failed) code = fail(t->err, ERR_MEMORY, "no memory for imports");
+    if (code != OK) k->parts = NULL;
+    return code;
+}
+
+static status symbols_find(struct retrieval *t, struct imported_file *f, int64_t blob)
+{
+    struct symbol_cache *c = &t->r->symbols;
+    uint64_t mark;
+    status code = index_blob_mark(&mark, t->r->index, blob, t->err);
+    if (code != OK || c->n >= SYMBOLS_CACHED_MAX + SYMBOLS_CACHED_MAX / 2) return code;
+    struct known_symbols *k = symbols_slot(t, f->path, blob, mark);
+    if (!k->parts) {
+        const char *path = arena_copy(&c->memory, f->path.bytes, f->path.size);
+        if (!path) return fail(t->err, ERR_MEMORY, "no memory for imports");
+        *k = (struct known_symbols){{path, f->path.size}, blob, mark, t->language, {0}, NULL};
+        code = symbols_read(k, t);
+        c->n += code == OK;
+    }
+    f->symbols = k->symbols;
+    f->parts = k->parts;
     return code;
 }
 
@@ -67,7 +113,7 @@ static status file_add(struct retrieval *t, const struct index_file *file, doubl
         if (text_equal(d->imported[i].path, file->path)) return OK;
     struct imported_file *f = &d->imported[d->n_imported++];
     *f = (struct imported_file){.path = file->path, .score = score, .n_steps = n_steps};
-    return symbols_read(t, f, file->blob);
+    return symbols_find(t, f, file->blob);
 }
 
 static bool language_is(const struct language *l, const char *const *names)
@@ -174,6 +220,7 @@ status imported_find(struct retrieval *t)
     if (code != OK || (d->imports_there && version == d->index_version && !d->memory.failed))
         return code;
     arena_reset(&d->memory);
+    symbols_begin(&t->r->symbols);
     d->n_imported = d->n_kin = d->n_together = 0;
     d->kin = NULL;
     d->together = NULL;
@@ -205,7 +252,7 @@ status together_files_find(struct retrieval *t)
         if (!is_kindred(t, file->path) || is_excluded(t, file->path)) continue;
         struct imported_file *f = &d->together[d->n_together++];
         *f = (struct imported_file){.path = file->path, .score = file->score};
-        code = symbols_read(t, f, file->blob);
+        code = symbols_find(t, f, file->blob);
     }
     return code;
 }

@@ -11,6 +11,7 @@ enum {
     NAMES_MAX = 320, /* of the document, looked up in the index */
     NAME_SLOTS = 2048,
     DEFINITIONS_CACHED_MAX = 4096,
+    SYMBOLS_CACHED_MAX = 512,  /* files */
     CANDIDATES_EACH_MAX = 160, /* of one source */
     WINDOWS_MAX = 64,
     PATHS_KNOWN_MAX = 1024,
@@ -45,6 +46,21 @@ struct imported_file {
     int n_steps;  /* ... so many files away */
     struct index_symbols symbols;
     const uint64_t **parts; /* [symbols.n] the parts of each name (name_parts), 0 behind the last */
+};
+
+/* What files define, as read for an earlier question: most imports are the same in every version of the
+ * index, and in every document of a folder. */
+struct symbol_cache {
+    struct known_symbols {
+        text path;
+        int64_t blob;
+        uint64_t mark;                   /* index_blob_mark */
+        const struct language *language; /* of the document */
+        struct index_symbols symbols;
+        const uint64_t **parts;
+    } slots[2 * SYMBOLS_CACHED_MAX];
+    size_t n;
+    arena memory;
 };
 
 /* A package that this repository makes. */
@@ -104,6 +120,7 @@ struct retriever {
     int64_t tree;
     struct document_tags document;
     struct definition_cache definitions;
+    struct symbol_cache symbols;
     struct projects projects;
 };
 

@@ -1,5 +1,7 @@
 /* What retrieval finds in small repositories written here, where it is plain what belongs into the
  * prompt, and what never may come. */
+#include <sqlite3.h>
+
 #include "base/limits.h"
 #include "base/memory.h"
 #include "context/index.h"
@@ -413,6 +415,48 @@ static void only_types_near_the_best_are_whole(void **state)
     close_all(&o);
 }
 
+/* What was read for an earlier question is not what another content says, not even one that has the
+ * number of the first in the database. */
+static void files_that_change_between_questions(void **state)
+{
+    (void)state;
+    static const char *const steps[] = {
+        "printf 'def first_tool(a):\n    return a\n' > turn.py",
+        "printf 'def other_tool(a):\n    return a\n' > turn.py",
+        "printf 'def third_tool(a):\n    return a\n' > turn.py",
+    };
+    static const char *const shown[] = {"def first_tool(a)", "def other_tool(a)",
+                                        "def third_tool(a)"};
+    static const char forget_newest[] =
+        "DELETE FROM files WHERE blob = (SELECT max(id) FROM blobs);"
+        "DELETE FROM symbols WHERE blob = (SELECT max(id) FROM blobs);"
+        "DELETE FROM uses WHERE blob = (SELECT max(id) FROM blobs);"
+        "DELETE FROM blobs WHERE id = (SELECT max(id) FROM blobs);";
+    struct opened o;
+    struct place p;
+    struct excerpts e;
+    bool changed;
+    shell("mkdir -p turn && cd turn && git init -q && %s", steps[0]);
+    open_all(&o, "turn");
+    place_make(&p, "main.py", "import turn\nx = |\n");
+    p.q.without = 1u << SOURCE_SIMILAR | 1u << SOURCE_USAGE;
+    for (size_t i = 0; i < 3; i++) {
+        shell("cd turn && %s", steps[i]);
+        if (i == 2) { /* the newest row goes, so that the next one has its number */
+            sqlite3 *db;
+            assert_int_equal(sqlite3_open(index_database_path(o.x), &db), SQLITE_OK);
+            assert_int_equal(sqlite3_exec(db, forget_newest, NULL, NULL, NULL), SQLITE_OK);
+            sqlite3_close(db);
+        }
+        assert_int_equal(index_update_file(&changed, o.x, o.r, TEXT("turn.py"), NULL), OK);
+        find(&e, &o, &p);
+        for (size_t k = 0; k < 3; k++)
+            assert_int_equal(excerpt_with(&e, "turn.py", shown[k]) != NULL, k == i);
+        excerpts_free(&e);
+    }
+    close_all(&o);
+}
+
 /* Of ten imported names, all but the last used far above: the one that is not comes first. */
 static void a_name_that_no_line_uses_comes_first(void **state)
 {
@@ -610,6 +654,7 @@ int main(void)
         cmocka_unit_test(documents_that_differ_from_their_files),
         cmocka_unit_test(what_nobody_else_can_name),
         cmocka_unit_test(only_types_near_the_best_are_whole),
+        cmocka_unit_test(files_that_change_between_questions),
         cmocka_unit_test(a_name_that_no_line_uses_comes_first),
         cmocka_unit_test(an_index_of_another_content),
         cmocka_unit_test(diagnostics_bring_what_they_name),
