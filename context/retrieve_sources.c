@@ -35,11 +35,11 @@ double kind_weight(text kind)
     return is_one_of(kind, low) ? 0.3 : is_one_of(kind, middle) ? 0.8 : 1.0;
 }
 
-/* What is nobody's who does not see its file or its type; a bare name is a constant of some type. */
-static bool is_of_its_place(const struct index_symbol *s)
+/* What is nobody's who does not see its file or its type. */
+static bool is_of_its_place(text kind)
 {
     static const char *const kinds[] = {"field", "property", "variable", NULL};
-    return is_one_of(s->kind, kinds) || text_equal(s->signature, s->name);
+    return is_one_of(kind, kinds);
 }
 
 /* What says little without the type it belongs to. */
@@ -76,7 +76,7 @@ status name_put(struct retrieval *t, enum retrieve_source source, const struct n
     for (size_t i = 0; i < found.n; i++) {
         if (!is_wanted(t, &found.symbols[i])) continue;
         double weight = place_weight(t, found.symbols[i].path);
-        if (weight < 1 && is_of_its_place(&found.symbols[i])) continue;
+        if (weight < 1 && is_of_its_place(found.symbols[i].kind)) continue;
         weights[i] = weight;
         n_wanted++;
         if (weights[i] > best) best = weights[i];

@@ -134,7 +134,6 @@ FAULTS = [
     ("tags_of_what_functions_keep_inside", "context/tags.c", [("if (has_locals(r->language)) locals_find", "if (n > SIZE_MAX - 1 && has_locals(r->language)) locals_find")],
      "test_tags", "test_samples"),
     ("tags_that_go_on", "context/tags.c", [('strchr(" {=:;\\\\", line[n - 1])', 'strchr(" {=:;", line[n - 1])')], "test_tags", "test_samples"),
-    ("retrieval_bare_names_of_elsewhere", "context/retrieve_sources.c", [(" || text_equal(s->signature, s->name);", ";")], RETRIEVE, "what_nobody_else_can_name"),
     ("retrieval_types_whole_at_any_rank", "context/retrieve.c", [("#define WHOLE_FROM 0.4", "#define WHOLE_FROM 0.0")], RETRIEVE, "only_types_near_the_best_are_whole"),
     ("retrieval_symbols_of_a_content_that_went", "context/retrieve_imports.c", [("k->blob == blob && k->mark == mark && k->language", "k->blob == blob && k->language"), ("(text_hash(path) ^ mark) % n_slots", "(text_hash(path) ^ 0 * mark) % n_slots")],
      RETRIEVE, "files_that_change_between_questions"),

@@ -359,8 +359,6 @@ static void what_nobody_else_can_name(void **state)
         {"app/main.py", "test_tool(|\n", "lib/tools.py", "def test_tool(a)", false},
         {"app/main.py", "tool_value(|\n", "lib/tools.py", "tool_value", false},
         {"lib/main.py", "tool_value(|\n", "lib/tools.py", "tool_value", true},
-        {"app/main.rs", "let a = Variant|\n", "lib/kinds.rs", "Variant\n", false},
-        {"lib/main.rs", "let a = Variant|\n", "lib/kinds.rs", "Variant\n", true},
         {"app/M.java", "openPart(|\n", "lib/T.java", "void openPart()", true},
         {"app/M.java", "hiddenPart(|\n", "lib/T.java", "void hiddenPart()", false},
         {"lib/b.go", "package lib\nvar x = Part|\n", "lib/a_test.go", "func PartOf", true},
@@ -370,7 +368,6 @@ static void what_nobody_else_can_name(void **state)
     shell("mkdir -p nobody/lib && cd nobody && git init -q && "
           "printf 'tool_value = 1\n\ndef outer_tool(a):\n    def inner_tool(a):\n        return a\n"
           "    return inner_tool\n\ndef test_tool(a):\n    return a\n' > lib/tools.py && "
-          "printf 'pub enum Kind {\n    Variant,\n}\n' > lib/kinds.rs && "
           "printf 'class T {\n  void openPart() {}\n  private void hiddenPart() {}\n}\n' > "
           "lib/T.java && "
           "printf 'package lib\n\nimport \"testing\"\n\nfunc TestPart(t *testing.T) {}\n\n"
