@@ -23,6 +23,10 @@
       name: (qualified_identifier name: [(identifier) (destructor_name) (operator_name)] @name)))
     (_ (function_declarator declarator: (qualified_identifier
       name: (qualified_identifier name: [(identifier) (operator_name)] @name))))
+    (function_declarator declarator: (qualified_identifier name: (qualified_identifier
+      name: (qualified_identifier name: [(identifier) (destructor_name) (operator_name)] @name))))
+    (_ (function_declarator declarator: (qualified_identifier name: (qualified_identifier
+      name: (qualified_identifier name: [(identifier) (operator_name)] @name)))))
   ]) @definition.method
 
 (field_declaration
