@@ -20,6 +20,9 @@
 /* A file that changed within this time of being looked at may change again under the same time. */
 #define STAMP_DOUBT_NS 20000000
 #define PROGRESS_US    100000
+#define LISTING_US     10000
+/* Rows between two questions whether to go on: some 10 ms. */
+#define KNOWN_BETWEEN 4096
 /* Contents parsed at once: as many as there are jobs. */
 #define PARSING_MAX 256
 
@@ -71,6 +74,21 @@ static int64_t now_ns(void)
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Before any file is looked at. */
+static bool goes_on(void *payload)
+{
+    struct update *u = payload;
+    int64_t now = clock_us();
+    if (!u->progress || now - u->told_us < LISTING_US) return true;
+    u->told_us = now;
+    return u->progress(u->payload, 0, 1);
+}
+
+static status cancelled(struct update *u)
+{
+    return fail(u->err, ERR_CANCELLED, "cancelled among %zu files", u->list.n);
 }
 
 static status tree_open(struct update *u)
@@ -130,6 +148,7 @@ static status known_load(struct update *u, text path)
     status code = index_step(u->x, s, &found, u->err);
     while (code == OK && found) {
         code = known_add(u, s);
+        if (code == OK && u->known.n % KNOWN_BETWEEN == 0 && !goes_on(u)) code = cancelled(u);
         if (code == OK) code = index_step(u->x, s, &found, u->err);
     }
     sqlite3_reset(s);
@@ -407,11 +426,7 @@ static const struct known_file *known_find(const struct known_files *k, text pat
     return k->n ? bsearch(&path, k->files, k->n, sizeof *k->files, compare_known) : NULL;
 }
 
-static status progress_tell(struct update *u)
-{
-    return tell_progress(u) ? OK
-                            : fail(u->err, ERR_CANCELLED, "cancelled among %zu files", u->list.n);
-}
+static status progress_tell(struct update *u) { return tell_progress(u) ? OK : cancelled(u); }
 
 /* Finishes all that is on its way. */
 static status jobs_finish(struct update *u)
@@ -593,7 +608,9 @@ status index_update(struct index_report *out, code_index *x, repository *r,
         .x = x, .r = r, .report = out, .progress = progress, .payload = payload, .err = err};
     status code = index_lock(x, progress, payload, err);
     u.listed_ns = now_ns();
+    repository_set_go_on(r, goes_on, &u);
     if (code == OK) code = repository_list(&u.list, r, err);
+    repository_set_go_on(r, NULL, NULL);
     if (code == OK) code = update_once(&u);
     if (code != OK && x->damaged && index_rebuild(x, err) == OK) {
         *out = (struct index_report){0};

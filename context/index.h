@@ -54,8 +54,9 @@ struct index_report {
     bool truncated; /* repository_list's: there are more files than it takes */
 };
 
-/* Called about ten times a second; false ends the update with ERR_CANCELLED, keeping what is done.
- * n_files is 0 while another process holds the update and we wait for it. */
+/* Called about ten times a second, and more often before the first file is done (0 of 1); false ends the
+ * update with ERR_CANCELLED, keeping what is done. n_files is 0 while another process holds the update and
+ * we wait for it. */
 typedef bool index_progress(void *payload, size_t n_done, size_t n_files);
 
 /* Makes the database agree with r's files. Waits while another process does the same, and then finds

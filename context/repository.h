@@ -81,6 +81,10 @@ struct repository_files {
     arena memory;
 };
 
+/* Asked now and then while a list of files is made: false ends that with ERR_CANCELLED. */
+typedef bool repository_go_on(void *payload);
+void repository_set_go_on(repository *r, repository_go_on *go_on, void *payload);
+
 /* Fills *out, which belongs to the caller; freed by repository_files_free also after an error. */
 status repository_list(struct repository_files *out, repository *r, error *err);
 /* The same of one path: one file, or none when the list would not have it. */

@@ -15,6 +15,9 @@
 #include "base/memory.h"
 #include "context/repository_private.h"
 
+/* Names between two questions whether to go on: 2 ms. */
+enum { SEEN_BETWEEN = 64 };
+
 /* One open directory on the way down. */
 struct level {
     const struct level *outer;
@@ -32,8 +35,19 @@ struct walk {
     buffer path;         /* of the current directory, with a "/" behind it; empty at the root */
     text only;           /* this one file, or empty: all */
     bool has_attributes; /* a commit's tree holds attribute files */
+    size_t n_seen;
+    bool cancelled;
     error *err;
 };
+
+/* Of one file nobody asks; a walk of a million takes a while. */
+static status walk_go_on(struct walk *w)
+{
+    bool asks = w->r->go_on && w->only.size == 0 && ++w->n_seen % SEEN_BETWEEN == 0;
+    if (!asks || w->r->go_on(w->r->go_on_payload)) return OK;
+    w->cancelled = true;
+    return fail(w->err, ERR_CANCELLED, "cancelled at %zu files", w->out->n);
+}
 
 static status add_file(struct walk *w, const struct repository_file *f)
 {
@@ -251,8 +265,8 @@ static status see_name(struct walk *w, int fd, const char *name, const struct le
 {
     struct stat st;
     size_t kept = w->path.size;
-    status code = OK;
-    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return OK;
+    status code = walk_go_on(w);
+    if (code != OK || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return code;
     if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return OK; /* gone meanwhile */
     buffer_put(&w->path, name, strlen(name));
     if (S_ISDIR(st.st_mode)) buffer_put_char(&w->path, '/');
@@ -341,7 +355,7 @@ static int see_tree_entry(const char *folder, const git_tree_entry *entry, void 
 {
     struct walk *w = payload;
     git_filemode_t mode = git_tree_entry_filemode(entry);
-    if (w->out->truncated) return -1;
+    if (w->out->truncated || walk_go_on(w) != OK) return -1;
     if (mode == GIT_FILEMODE_TREE && depth_of(folder) + 1 >= REPOSITORY_DEPTH_MAX) {
         w->out->n_refused++;
         return 1;
@@ -364,14 +378,22 @@ static status list_commit(struct walk *w)
     git_object *tree = NULL;
     status code = OK;
     if (!w->r->head[0]) return OK;
-    if (git_revparse_single(&tree, w->r->git, "HEAD^{tree}") != 0 ||
-        (git_tree_walk((const git_tree *)tree, GIT_TREEWALK_PRE, see_tree_entry, w) != 0 &&
-         !w->out->truncated))
+    bool walked = git_revparse_single(&tree, w->r->git, "HEAD^{tree}") == 0 &&
+                  git_tree_walk((const git_tree *)tree, GIT_TREEWALK_PRE, see_tree_entry, w) == 0;
+    if (w->cancelled)
+        code = ERR_CANCELLED;
+    else if (!walked && !w->out->truncated)
         code = fail(w->err, ERR_IO, "%s: HEAD's tree cannot be read: %s", w->r->root, git_reason());
     git_object_free(tree);
     for (size_t i = 0; w->has_attributes && i < w->out->n; i++)
         w->out->files[i].excluded = repository_excludes(w->r, w->out->files[i].path);
     return code;
+}
+
+void repository_set_go_on(repository *r, repository_go_on *go_on, void *payload)
+{
+    r->go_on = go_on;
+    r->go_on_payload = payload;
 }
 
 status repository_list(struct repository_files *out, repository *r, error *err)

@@ -14,6 +14,8 @@ struct repository {
     struct timespec index_written;
     char *root, *common;
     char notice[256], head[41], branch[256];
+    repository_go_on *go_on; /* repository_set_go_on's */
+    void *go_on_payload;
 };
 
 /* The last reason libgit2 gave. */

@@ -80,7 +80,7 @@ struct head {
         bool capitals; /* and a word behind it */
     } words[HEAD_WORDS_MAX];
     size_t n, n_capitals,
-        n_types; /* types: what is neither in capitals nor says how a thing is kept */
+        n_types; /* types: what is neither in capitals nor a scope, nor says how a thing is kept */
     size_t end;  /* where the bracket stands, or reading stopped */
     bool is_head;
 };
@@ -124,12 +124,13 @@ static bool word_put(struct head *h, text t, size_t from, size_t to)
     text word = text_slice(t, from, to);
     size_t next = blanks_end(t, to);
     if (h->n == HEAD_WORDS_MAX || is_statement(word)) return false;
-    bool parted =
-        next > to && next < t.size && (is_word_byte(t.bytes[next]) || t.bytes[next] == '~');
+    char behind = next < t.size ? t.bytes[next] : '(';
+    bool outer = behind == ':' && next + 1 < t.size && t.bytes[next + 1] == ':';
+    bool parted = next > to && (is_word_byte(behind) || behind == '~');
     struct word *w = &h->words[h->n++];
     *w = (struct word){from, to, parted && is_capitals(word)};
     h->n_capitals += w->capitals;
-    h->n_types += !w->capitals && !is_storage(word) && (next >= t.size || t.bytes[next] != '(');
+    h->n_types += !w->capitals && !outer && behind != '(' && !is_storage(word);
     return true;
 }
 

@@ -67,6 +67,8 @@ static bool show_progress(void *payload, size_t n_done, size_t n_files)
     (void)payload;
     if (n_files == 0)
         fprintf(stderr, "\r\033[Kwaiting: another process makes this index");
+    else if (n_files == 1 && n_done == 0)
+        fprintf(stderr, "\r\033[Klooking for files");
     else
         fprintf(stderr, "\r\033[K[%-30.*s] %zu / %zu files", width, full, n_done, n_files);
     return true;

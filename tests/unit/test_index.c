@@ -2,6 +2,7 @@
  * name finds, and what becomes of a database that is damaged or foreign. */
 #include "tests/unit/index_rig.h"
 
+#include <limits.h>
 #include <sys/inotify.h>
 
 #include "base/clock.h"
@@ -427,6 +428,48 @@ static void test_cancelled_and_resumed(void **state)
     repository_close(r);
 }
 
+/* Ends an update at its n-th question of those before any file is done. */
+struct ending {
+    int n_asked, last;
+};
+
+static bool end_at(void *payload, size_t n_done, size_t n_files)
+{
+    struct ending *e = payload;
+    bool listing = n_done == 0 && n_files == 1;
+    e->n_asked += listing;
+    clock_sleep_us(11000); /* longer than it is not asked again */
+    return !listing || e->n_asked < e->last;
+}
+
+static void an_update_ends_while_it_lists(void **state)
+{
+    (void)state;
+    repository *r;
+    code_index *x;
+    struct index_report report;
+    struct repository_files list;
+    shell("mkdir listed && cd listed && for i in $(seq 4200); do : > $i.c; done");
+    assert_int_equal(repository_open(&r, workspace_path("listed"), NULL), OK);
+    assert_int_equal(index_open(&x, r, NULL), OK);
+    struct ending early = {0, 2};
+    assert_int_equal(index_update(&report, x, r, end_at, &early, NULL), ERR_CANCELLED);
+    assert_in_range(report.n_files, 125, 127);
+    assert_int_equal(repository_list(&list, r, NULL), OK); /* nobody is asked any more */
+    assert_int_equal(early.n_asked, 2);
+    repository_files_free(&list);
+    struct ending never = {0, INT_MAX};
+    assert_int_equal(index_update(&report, x, r, end_at, &never, NULL), OK);
+    assert_int_equal(report.n_files, 4200);
+    /* known files are loaded once all of them are listed, which was asked for as often before */
+    struct ending late = {0, never.n_asked + 1};
+    assert_int_equal(index_update(&report, x, r, end_at, &late, NULL), ERR_CANCELLED);
+    assert_int_equal(report.n_files, 4200);
+    assert_int_equal(report.n_parsed + report.n_reused, 0);
+    index_close(x);
+    repository_close(r);
+}
+
 /* One file at a time: new, changed, gone, ignored, elsewhere. */
 static void single_files_are_updated(void **state)
 {
@@ -608,6 +651,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_link_is_no_lock),
         cmocka_unit_test(a_journal_goes_before_its_database),
         cmocka_unit_test(test_cancelled_and_resumed),
+        cmocka_unit_test(an_update_ends_while_it_lists),
         cmocka_unit_test(single_files_are_updated),
         cmocka_unit_test(two_add_the_same_content),
         cmocka_unit_test(files_are_updated_within_an_update),

@@ -400,6 +400,36 @@ static void test_files_without_end(void **state)
     repository_files_free(&list);
 }
 
+static bool until_the_third(void *payload) { return ++*(int *)payload < 3; }
+
+/* Of 300 files, and of one: whoever does not wait any more is asked. */
+static void test_a_list_may_be_ended(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"many", "many.git"};
+    shell("git init -q many && cd many && for i in $(seq 300); do echo $i > f$i; done && git add ."
+          " && git commit -qm x && git clone -q --bare . ../many.git");
+    for (size_t i = 0; i < 2; i++) {
+        struct repository_files list;
+        error err;
+        int n_asked = 0;
+        repository *r = open_at(names[i]);
+        repository_set_go_on(r, until_the_third, &n_asked);
+        assert_int_equal(repository_list(&list, r, &err), ERR_CANCELLED);
+        assert_int_equal(err.code, ERR_CANCELLED);
+        assert_int_equal(n_asked, 3);
+        assert_in_range(list.n, 150, 200);
+        repository_files_free(&list);
+        for (int k = 0; k < 300 && i == 0; k++) {
+            assert_int_equal(repository_list_one(&list, r, TEXT("f7"), NULL), OK);
+            assert_int_equal(list.n, 1);
+            repository_files_free(&list);
+        }
+        assert_int_equal(n_asked, 3);
+        repository_close(r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -415,6 +445,7 @@ int main(void)
         cmocka_unit_test(test_hostile_trees),
         cmocka_unit_test(test_a_folder_within_itself),
         cmocka_unit_test(test_files_without_end),
+        cmocka_unit_test(test_a_list_may_be_ended),
     };
     return cmocka_run_group_tests(tests, workspace_make, workspace_remove);
 }

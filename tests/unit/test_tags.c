@@ -275,6 +275,7 @@ static const struct sample samples[] = {
      "LIB_INLINE void first() {}\n"
      "LIB_INLINE geo::Shape::Shape(int n) : sides(n) {}\n"
      "LIB_INLINE geo::Shape::~Shape() LIB_NOTHROW {}\n"
+     "BOOL Shape::is() { return 1; }\n"
      "class A {\n"
      "    LIB_CONSTEXPR A(int n) noexcept : n_(n) {}\n"
      "    explicit LIB_CONSTEXPR A(char c) {}\n"
@@ -291,15 +292,16 @@ static const struct sample samples[] = {
      "4 function first | void first()\n"
      "5 method Shape | geo::Shape::Shape(int n) : sides(n)\n"
      "6 method ~Shape | geo::Shape::~Shape() LIB_NOTHROW\n"
-     "7 class A | class A\n"
-     "8 method A | A(int n) noexcept : n_(n)\n"
-     "9 method A | explicit LIB_CONSTEXPR A(char c)\n"
-     "11 method A | A()\n"
-     "12 method get | int get() const LIB_NOTHROW\n"
-     "16 method put | void LIB_INLINE a::b::C<T>::put(T t)\n"
-     "17 function made | static LIB_INLINE a::b<int, T *> made(int n)\n"
-     "18 function both | int both(int a)\n",
-     "", "C*1 MAX_OF*1 Shape*3 T*4 a*4 b*2 c*1 geo*2 made*1 n*6 n_*1 sides*1 t*1 "},
+     "7 method is | BOOL Shape::is()\n"
+     "8 class A | class A\n"
+     "9 method A | A(int n) noexcept : n_(n)\n"
+     "10 method A | explicit LIB_CONSTEXPR A(char c)\n"
+     "12 method A | A()\n"
+     "13 method get | int get() const LIB_NOTHROW\n"
+     "17 method put | void LIB_INLINE a::b::C<T>::put(T t)\n"
+     "18 function made | static LIB_INLINE a::b<int, T *> made(int n)\n"
+     "19 function both | int both(int a)\n",
+     "", "BOOL*1 C*1 MAX_OF*1 Shape*4 T*4 a*4 b*2 c*1 geo*2 made*1 n*6 n_*1 sides*1 t*1 "},
     {"a.cpp",
      "#include <vector>\n"
      "#include \"base/shape.hpp\"\n"
