@@ -7,7 +7,7 @@
 #include "context/syntax_item.h"
 #include "context/task_answer.h"
 
-enum { NAMES_MAX = 256, FAULTS_SHOWN = 3, LINE_SHOWN = 120 };
+enum { NAMES_MAX = 256, FAULTS_SHOWN = 3, LINE_SHOWN = 120, FRESH_MAX = 64 * 1024 };
 
 /* The document with the replacement in it, both parsed. */
 struct comparison {
@@ -25,6 +25,31 @@ static void comparison_close(struct comparison *c)
     syntax_free(c->after);
 }
 
+/* A parse from the beginning has the last word where a text has errors (trim_syntax.c), but a large one takes
+ * longer than there is time: there the document's own is edited. */
+static status document_parse(syntax **out, const struct task_request *q, const struct language *l)
+{
+    const struct document_view *d = &q->document;
+    bool given = d->tree && d->content.size > FRESH_MAX;
+    *out = given ? syntax_share(d->tree, d->content) : NULL;
+    return given ? OK : syntax_parse(out, l, d->content, NULL);
+}
+
+static status both_parse(struct comparison *c, text replacement)
+{
+    const struct task_request *q = c->request;
+    text changed = buffer_text(&c->changed);
+    if (q->task == TASK_TESTS) {
+        status code = syntax_parse(&c->before, c->language, TEXT(""), NULL);
+        return code == OK ? syntax_parse(&c->after, c->language, changed, NULL) : code;
+    }
+    status code = document_parse(&c->before, q, c->language);
+    if (code != OK) return code;
+    return q->document.tree && changed.size > FRESH_MAX
+               ? syntax_edit(&c->after, c->before, q->from_byte, q->to_byte, replacement, NULL)
+               : syntax_parse(&c->after, c->language, changed, NULL);
+}
+
 /* Without a parse of both (no grammar, too large, too slow) nothing is judged. */
 static bool comparison_open(struct comparison *c, const struct task_request *q, text replacement)
 {
@@ -36,10 +61,7 @@ static bool comparison_open(struct comparison *c, const struct task_request *q, 
     buffer_put_text(&c->changed, replacement);
     c->to = c->changed.size;
     if (!new_file) buffer_put_text(&c->changed, text_slice(content, q->to_byte, content.size));
-    if (new_file) content = TEXT("");
-    return !c->changed.failed && syntax_parse(&c->before, c->language, content, NULL) == OK &&
-           syntax_parse(&c->after, c->language, buffer_text(&c->changed), NULL) == OK &&
-           c->before && c->after;
+    return !c->changed.failed && both_parse(c, replacement) == OK && c->before && c->after;
 }
 
 static text line_at(text content, size_t at)
@@ -146,7 +168,7 @@ void task_free_names_put(buffer *out, const struct task_request *q)
     const struct language *l = language_of_document(&q->document);
     syntax *s = NULL;
     text names[NAMES_MAX];
-    if (syntax_parse(&s, l, q->document.content, NULL) != OK) return;
+    if (document_parse(&s, q, l) != OK) return;
     size_t n = free_names(q, l, s, names);
     for (size_t i = 0; i < n; i++)
         buffer_print(out, "%s%.*s", i ? ", " : "", (int)names[i].size, names[i].bytes);

@@ -20,6 +20,10 @@ AN_EDIT = "an edit: prompt, progress with tokens"
 HOSTILE = "hostile text in any action that writes"
 
 FAULTS = [
+    ("large_files_are_parsed_anew", "context/task_check.c", [("    bool given = d->tree && ", "    bool given = 0 && d->tree && ")],
+     "test_task", "test_large_files_are_judged_by_their_tree"),
+    ("changes_of_large_files_are_parsed_anew", "context/task_check.c", [("    return q->document.tree && changed.size > FRESH_MAX", "    return 0 && q->document.tree && changed.size > FRESH_MAX")],
+     "test_task", "test_large_files_are_judged_by_their_tree"),
     # The list.
     ("actions_carry_an_edit", METHODS,
      [('"title", row->title, "kind", row->kind, "command", command);',

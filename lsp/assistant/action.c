@@ -31,6 +31,7 @@ struct action {
     uint64_t document_key;
     arena memory; /* texts of the query, and what points at them */
     struct task_request request;
+    syntax *tree; /* of the document as it was; NULL: text, or too large */
     text path;
     text *folders;
     size_t n_folders;
@@ -84,6 +85,7 @@ static void actions_free(actions *a)
 static void action_free(action *x)
 {
     action_place_free(&x->place);
+    syntax_free(x->tree);
     task_prompt_free(&x->prompt);
     task_answer_free(&x->answer);
     prose_free(&x->prose);
@@ -459,7 +461,8 @@ static status piece_find(action *x, const struct action_query *q, error *err)
             r->select_last = line_of(content, begin + selected.size);
         }
     }
-    syntax_free(s);
+    x->tree = s;
+    r->document.tree = s;
     return code;
 }
 

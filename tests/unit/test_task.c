@@ -10,6 +10,7 @@
 #include "context/commit_text.h"
 #include "context/prose.h"
 #include "context/syntax_item.h"
+#include "context/syntax_live.h"
 #include "context/task_answer.h"
 #include "lsp/assistant/action.h"
 
@@ -234,6 +235,52 @@ static void assert_prose(const char *said, const char *shown)
     }
 }
 
+/* A file that takes longer to parse than there is time for is judged by the tree its document has. */
+static void test_large_files_are_judged_by_their_tree(void **state)
+{
+    (void)state;
+    static const char piece[] = "int last(int a)\n{\n    int b = a;\n    return b;\n}";
+    static const struct {
+        enum task task;
+        const char *replacement;
+        status with_tree, without;
+    } rows[] = {
+        {TASK_DOCUMENT, "/* Adds. */\nint last(int a)\n{\n    int b = a;\n    return b;\n}", OK,
+         ERR_UNSUPPORTED},
+        {TASK_DOCUMENT, "int last(int a)\n{\n    int b = 2;\n    return b;\n}", ERR_FORMAT,
+         ERR_UNSUPPORTED},
+        {TASK_RENAME, "int last(int a)\n{\n    int c = a;\n    return c;\n}", OK, ERR_UNSUPPORTED},
+        {TASK_SIMPLIFY, "int last(int a)\n{\n    return a;\n}", OK, OK},
+        {TASK_SIMPLIFY, "int last(int a)\n{\n    return (a;\n}", ERR_FORMAT, OK},
+    };
+    buffer all = {0};
+    for (int i = 0; i < 12000; i++) buffer_print(&all, "int f%d(int n) { return n * %d; }\n", i, i);
+    size_t from = all.size;
+    buffer_put_text(&all, text_of(piece));
+    size_t to = all.size;
+    buffer_put_char(&all, '\n');
+    const struct language *l = language_find(TEXT(""), TEXT("a.c"));
+    live_syntax *live = live_syntax_open(l);
+    while (!live_syntax_go_on(live, buffer_text(&all), 100000)) continue;
+    assert_non_null(live_syntax_tree(live));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct task_request q = {.task = rows[i].task,
+                                 .document = {TEXT("a.c"), TEXT(""), buffer_text(&all), NULL},
+                                 .from_byte = from,
+                                 .to_byte = to};
+        text replacement = text_of(rows[i].replacement);
+        assert_int_equal(task_check(&q, replacement, NULL), rows[i].without);
+        q.document.tree = live_syntax_tree(live);
+        assert_int_equal(task_check(&q, replacement, NULL), rows[i].with_tree);
+        buffer names = {0};
+        task_free_names_put(&names, &q);
+        assert_text(buffer_text(&names), "a, b");
+        buffer_free(&names);
+    }
+    live_syntax_close(live);
+    buffer_free(&all);
+}
+
 static void test_prose_can_do_nothing(void **state)
 {
     (void)state;
@@ -428,6 +475,7 @@ int main(void)
         cmocka_unit_test(test_code_without_documentation),
         cmocka_unit_test(test_names_that_a_function_binds),
         cmocka_unit_test(test_parameters_that_are_assigned),
+        cmocka_unit_test(test_large_files_are_judged_by_their_tree),
         cmocka_unit_test(test_prose_can_do_nothing),
         cmocka_unit_test(test_a_fence_line_without_end_is_cut),
         cmocka_unit_test(test_languages_of_prose),
