@@ -358,7 +358,7 @@ static void take_end(trim *t, bool finished)
         words_take(t, t->line_from);
     if (t->stage == OVER) return;
     t->broken = !finished;
-    const char *reason = finished ? "the end of the answer" : "the answer was cut off";
+    const char *reason = finished ? "the model says no more" : "the answer was cut off";
     if (t->stage == START && t->mismatch)
         reason = "the answer does not begin with what stands before the gap";
     else if (t->stage == START && t->n_waited)

@@ -5,6 +5,12 @@ GUIDANCE, WARM = "guidance.test.js", "warm.test.js"
 METHODS, QUERY, WARMING = "lsp/server/methods_completion.c", "lsp/assistant/completion.c", "lsp/assistant/warm.c"
 
 FAULTS = [
+    ("why_nothing_is_shown_is_not_kept", "lsp/server/methods_completion.c", [("    if (!answer->cancelled) nothing_keep(d, why);", "    (void)nothing_keep;")],
+     "completion.test.js", "who asks is told"),
+    ("why_nothing_is_asked_is_not_kept", "lsp/server/methods_completion.c", [("    nothing_keep(d, reason ? reason :", "    (void)(reason ? reason :")],
+     "completion.test.js", "who asks is told"),
+    ("why_nothing_is_shown_is_said_of_the_next", "lsp/server/methods_completion.c", [("    const char *why = answer->insert.size ? \"\" :", "    const char *why = answer->insert.size && 0 ? \"\" :")],
+     "completion.test.js", "who asks is told"),
     ("ends_that_parse_worse_are_choices", "context/trim_syntax.c",
      [("0, ends[i]), without)) ends[n++]", "0, ends[i]), without) || 1) ends[n++]")], "test_trim",
      "test_stops"),

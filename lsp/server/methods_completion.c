@@ -282,6 +282,13 @@ void report_keep(struct server *s, document *d, const struct completion_report *
     if (report->tokens_per_s > 0) s->status.tokens_per_s = report->tokens_per_s;
 }
 
+/* Who wonders why nothing is shown can ask (dbrx/prompt). */
+static void nothing_keep(const document *d, const char *why)
+{
+    struct companion *c = d ? d->companion : NULL;
+    if (c) snprintf(c->nothing, sizeof c->nothing, "%s", why);
+}
+
 /* An answer that the engine owed is told; the next one it gives takes that back. */
 void answer_tell(struct server *s, const struct completion_answer *answer)
 {
@@ -303,8 +310,9 @@ static void on_answer(void *context, const struct completion_answer *answer)
         pending_cancel(p);
     }
     if (!p->replied) pending_reply(p, same ? items_compose(p, d, answer) : NULL);
-    if (answer->insert.size == 0 && answer->reason)
-        log_line(LOG_DEBUG, "nothing to show: %s", answer->reason);
+    const char *why = answer->insert.size ? "" : answer->reason ? answer->reason : "";
+    if (why[0]) log_line(LOG_DEBUG, "nothing to show: %s", why);
+    if (!answer->cancelled) nothing_keep(d, why);
     answer_tell(s, answer);
     pending_free(p);
 }
@@ -393,6 +401,7 @@ void method_inline_completion(struct server *s, const struct message *m)
         return;
     }
     if (reason) log_line(LOG_DEBUG, "no completion: %s", reason);
+    nothing_keep(d, reason ? reason : "too many requests wait");
     server_reply(s, m->id, list_json(NULL));
 }
 
@@ -411,13 +420,27 @@ void method_dismissed(struct server *s, const struct message *m)
     if (s->assistant && d) assistant_dismissed(s->assistant, d->key);
 }
 
+/* Where nothing was sent, a report without blocks says why. */
+static json_t *last_completion_json(const document *d)
+{
+    const struct companion *c = d ? d->companion : NULL;
+    if (!c || (!c->last_prompt && !c->nothing[0])) return NULL;
+    json_t *report =
+        c->last_prompt
+            ? json_copy(c->last_prompt)
+            : json_pack("{s:o, s:I, s:[], s:i, s:i, s:i, s:i, s:i, s:{}}", "uri", text_json(d->uri),
+                        "version", (json_int_t)d->version, "blocks", "tokens", 0, "tokens_reused",
+                        0, "cached", 0, "output_tokens", 0, "tokens_per_s", 0, "ms");
+    json_object_set_new(report, "nothing", text_json(text_of(c->nothing)));
+    return report;
+}
+
 void method_prompt(struct server *s, const struct message *m)
 {
     text uri = json_text_at(json_object_get(m->params, "textDocument"), "uri");
     const document *d = documents_find(s->documents, uri);
-    const struct companion *c = d ? d->companion : NULL;
     if (uri.size == 0)
         server_reply_error(s, m->id, RPC_INVALID_PARAMS, "textDocument.uri: found none");
     else
-        server_reply(s, m->id, c ? json_incref(c->last_prompt) : NULL);
+        server_reply(s, m->id, last_completion_json(d));
 }

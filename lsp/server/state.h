@@ -252,6 +252,7 @@ struct companion {
     bool linked;         /* the path leads through a link, which may lead elsewhere any time */
     bool again;          /* allowed so far, but the text may be another file's now */
     json_t *last_prompt; /* dbrx/prompt's result */
+    char nothing[160];   /* why the last completion showed nothing; "" where it showed something */
     struct popup *popup;
 };
 

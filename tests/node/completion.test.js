@@ -7,7 +7,7 @@ import path from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
-    after, BLANK, CANCELLED, FILES, gate, HANG, HEALING, only, session, settled, shown, TRUTH, upTo,
+    after, BLANK, CANCELLED, FILES, gate, HANG, HEALING, only, says, session, settled, shown, TRUTH, upTo,
 } from './support/completing.js';
 import { offsetOf, positionOf } from './support/lsp_client.js';
 import { program, repository } from './support/modules.js';
@@ -303,7 +303,7 @@ test('half a line is nothing when its time is over', async () => {
         const { text } = oracle(FILES, { lines: 1 })(request);
         return { text, pieceBytes: text.length - 8, pieceMs: 1200 };
     };
-    await session({ engine: { script } }, async (client) => {
+    await session({ engine: { script, handshake: HEALING } }, async (client) => {
         const position = positionOf(TRUTH, 'int sum = ', { end: true });
         const uri = client.open('a.c', TRUTH.replace('add(value, value);', ''));
         assert.deepEqual(await client.complete(uri, position), []);
@@ -424,6 +424,31 @@ test('the prompt: ids say what the text says, control tokens stand for turns onl
             assert.equal(body.stream, true);
         });
     }
+});
+
+test('who asks is told why nothing was shown', async () => {
+    const script = (request) =>
+        says(decode(request.ids).includes('last line') ? '```' : ' + second;\n```')(request);
+    await session({ engine: { script, handshake: HEALING } }, async (client) => {
+        const { text, position } = upTo('return first');
+        client.sandbox.write({ 'a.c': text, 'b.c': '', '.env': 'A=' });
+        const uri = client.open('a.c', text);
+        const goesOn = positionOf(text, 'int first');
+        assert.equal(await client.prompt(uri), null);
+        assert.deepEqual(await client.complete(uri, goesOn), []);
+        const { nothing, blocks, tokens } = await client.prompt(uri);
+        assert.deepEqual([nothing, blocks, tokens], ['inside a line that goes on', [], 0]);
+        only(await client.complete(uri, position, { invoked: true }), position);
+        assert.equal((await client.prompt(uri)).nothing, '');
+        const other = client.open('b.c', '// last line\n');
+        assert.deepEqual(await client.complete(other, BLANK, { invoked: true }), []);
+        const report = await client.prompt(other);
+        assert.equal(report.nothing, 'the model says no more');
+        assert.ok(report.blocks.length > 5);
+        const secret = client.open('.env', 'A=');
+        assert.deepEqual(await client.complete(secret, { line: 0, character: 2 }), []);
+        assert.match((await client.prompt(secret)).nothing, /environment file/);
+    });
 });
 
 test('prompt and answer fit the model, also when its length is short or not known', async () => {

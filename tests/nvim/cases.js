@@ -57,6 +57,18 @@ async function openAtFor(t, more) {
     return opened;
 }
 
+const vimList = (text) => JSON.stringify(text.split('\n')).replaceAll('<', '<lt>');
+
+/** What :DbrxStatus says of the buffer. */
+async function statusLines(nvim) {
+    const read = "require('dbrx.report').read(function(lines) vim.g.said = lines end)";
+    await nvim.lua(`(function() vim.g.said = nil ${read} end)()`);
+    await nvim.until(() => nvim.lua('vim.g.said ~= nil'), 'the status');
+    const lines = await nvim.lua('vim.g.said');
+    const from = lines.findIndex((line) => line.startsWith('  this buffer'));
+    return lines.slice(from).map((line) => line.trim());
+}
+
 async function ghostIs(nvim, expected) {
     let seen;
     try {
@@ -186,6 +198,27 @@ export const cases = {
         await nvim.until(async () => (await nvim.text()) === 'x<tab>y\n', 'the mapped key');
         await nvim.keys('<Esc>:iunmap <lt>Tab><CR>:set noexpandtab<CR>A<Tab>z');
         await nvim.until(async () => (await nvim.text()) === 'x<tab>y\tz\n', 'the plain key');
+    },
+
+    async 'a buffer that gets its name by :w, or another one, is completed from then on'(t) {
+        const script = oracle({ [FILE]: TRUTH, 'another.c': TRUTH }, { elsewhere: '```' });
+        const { nvim } = await open(t, { text: 'int other;\n', script });
+        await nvim.keys(`:file other.c<CR>:enew<CR>:call setline(1, ${vimList(cutAt(6, FOR_HEAD.slice(0, -1)))})<CR>`);
+        assert.deepEqual(await statusLines(nvim), ['this buffer: not completed, it has no name yet']);
+        await nvim.keys(`:w! ${FILE}<CR>7GA;`);
+        await ghostIs(nvim, FOR_REST);
+        await nvim.keys('<Esc>u:file another.c<CR>7GA;');
+        await ghostIs(nvim, FOR_REST);
+    },
+
+    async ':DbrxStatus says why nothing is shown'(t) {
+        const { nvim } = await open(t, { text: cutAt(6, FOR_HEAD) });
+        await nvim.keys('6GA // and');
+        await nvim.keys('<Esc>0ia');
+        await nvim.until(async () => (await statusLines(nvim)).length > 1, 'the reason');
+        assert.deepEqual(await statusLines(nvim), [
+            'this buffer: completed', 'nothing is shown: inside a line that goes on',
+        ]);
     },
 
     async 'words and lines can be accepted alone'(t) {

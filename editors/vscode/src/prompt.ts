@@ -16,6 +16,7 @@ interface Report {
     tokens: number;
     cached: number;
     ms: Record<string, number>;
+    nothing?: string;
 }
 
 function table(rows: string[][]): string {
@@ -44,6 +45,7 @@ function render(uri: string, report: Report): string {
         uri,
         `${report.tokens} tokens, ${report.cached} of them from the engine's cache`,
         stages.join(', '),
+        ...(report.nothing ? [`nothing was shown: ${report.nothing}`] : []),
         '',
         table([['block', 'tokens', 'file', 'reason'], ...rows]),
         '',

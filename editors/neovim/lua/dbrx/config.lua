@@ -66,19 +66,31 @@ end
 
 local bytes_max = 16 * 1024 * 1024 -- the server does no work on larger documents
 
---- Whether the buffer is a file that may be completed.
-function M.wants(buffer)
+--- Why the buffer is no file that may be completed, or nil.
+function M.refusal(buffer)
     local option = vim.bo[buffer]
-    if option.buftype ~= '' or vim.api.nvim_buf_get_name(buffer) == '' then
-        return false
+    if option.buftype ~= '' then
+        return 'it is no file'
+    end
+    if vim.api.nvim_buf_get_name(buffer) == '' then
+        return 'it has no name yet'
     end
     local filetypes = M.options.filetypes
     local wanted = filetypes[option.filetype]
     if wanted == nil then
         wanted = vim.tbl_contains(filetypes, option.filetype) or filetypes['*'] or false
     end
+    if not wanted then
+        return 'not wanted for this filetype'
+    end
     local n_lines = vim.api.nvim_buf_line_count(buffer)
-    return wanted and vim.api.nvim_buf_get_offset(buffer, n_lines) <= bytes_max
+    if vim.api.nvim_buf_get_offset(buffer, n_lines) > bytes_max then
+        return 'it is larger than 16 MiB'
+    end
+end
+
+function M.wants(buffer)
+    return M.refusal(buffer) == nil
 end
 
 --- The command that starts the server, or nil and what was looked for.

@@ -24,8 +24,10 @@ function M.check()
     local report = is_well and say.ok or say.warn
     local reason = status.reason or ''
     report('state: ' .. status.state .. (reason ~= '' and ', ' .. reason or ''))
-    for _, line in ipairs(require('dbrx.report').lines()) do
-        say.info(vim.trim(line))
+    for i, line in ipairs(require('dbrx.report').lines()) do
+        if i > 1 and not line:find('^  reason:') and not line:find('^  server:') then
+            say.info(vim.trim(line)) -- the rest stands above
+        end
     end
 end
 

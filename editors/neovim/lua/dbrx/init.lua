@@ -13,8 +13,11 @@ local function watch()
     local function on(events, callback)
         vim.api.nvim_create_autocmd(events, { group = group, callback = callback })
     end
-    on({ 'BufEnter', 'FileType' }, function(event)
+    on({ 'BufEnter', 'FileType', 'BufFilePost', 'BufWritePost' }, function(event)
         M.attach(event.buf)
+    end)
+    on('BufFilePre', function(event)
+        server.detach(event.buf) -- for the server another name is another document
     end)
     on({ 'InsertEnter', 'TextChangedI', 'TextChangedP', 'CursorMovedI' }, suggestion.changed)
     on({ 'InsertLeave', 'BufLeave', 'WinLeave' }, suggestion.stop)

@@ -223,6 +223,15 @@ function M.attach(buffer)
     return true
 end
 
+--- The buffer's server closes it.
+function M.detach(buffer)
+    local id = attached[buffer]
+    attached[buffer] = nil
+    if id then
+        pcall(vim.lsp.buf_detach_client, buffer, id)
+    end
+end
+
 function M.stop()
     stopping = true
     for _, id in pairs(clients) do
