@@ -15,6 +15,7 @@ enum {
     RANK_HALF = 20,       /* the candidate at this rank counts half of the first one */
     TYPES_WHOLE_MAX = 12, /* the best types are shown with their bodies */
     TYPE_LINES_MAX = 40,
+    STRINGS_MAX = 3,      /* emptied strings in the head of a type */
     LINES_LEFT_MIN = 3,   /* of an excerpt of which the rest stands already in another */
     DEFINITIONS_MAX = 24, /* of one name */
     FUSION_SLOTS = 4096   /* more than twice what all sources find */
@@ -346,12 +347,31 @@ static bool is_shown(const struct excerpts *out, const struct candidate *c)
     return false;
 }
 
-/* A head that is too long for the index ends at a word, and says that it goes on. */
-static text signature_line(arena *a, text signature)
+/* Where a type begins to be a list of strings, which are not in its head; SIZE_MAX: it is none. */
+static size_t strings_at(text head)
 {
-    bool cut = signature.size + 12 >= TAG_SIGNATURE_MAX;
+    size_t first = SIZE_MAX, n = 0;
+    for (size_t i = 0; i + 1 < head.size; i++) {
+        bool empty = head.bytes[i] == head.bytes[i + 1] && strchr("\"'", head.bytes[i]);
+        if (empty && n++ == 0) first = i;
+        i += empty;
+    }
+    return n >= STRINGS_MAX ? first : SIZE_MAX;
+}
+
+/* A head that is too long for the index, or says nothing more, ends at a word and says that it goes on. */
+static text signature_line(arena *a, const struct index_symbol *s)
+{
+    text signature = s->signature;
+    size_t strings = is_type(s->kind) ? strings_at(signature) : SIZE_MAX;
+    bool cut = signature.size + 12 >= TAG_SIGNATURE_MAX || strings != SIZE_MAX;
+    signature = text_slice(signature, 0, strings);
     while (cut && signature.size && signature.bytes[signature.size - 1] != ' ') signature.size--;
-    char *line = arena_print(a, "%.*s%s\n", (int)signature.size, signature.bytes, cut ? "..." : "");
+    while (strings != SIZE_MAX && signature.size &&
+           strchr(" |", signature.bytes[signature.size - 1]))
+        signature.size--;
+    const char *more = strings != SIZE_MAX ? " ..." : cut ? "..." : "";
+    char *line = arena_print(a, "%.*s%s\n", (int)signature.size, signature.bytes, more);
     return (text){line, line ? strlen(line) : 0};
 }
 
@@ -366,7 +386,7 @@ static void excerpt_put(struct excerpts *out, struct retrieval *t, const struct 
         e.line = c->line;
         e.n_lines = c->n_lines;
     } else {
-        e.content = signature_line(t->memory, c->symbol->signature);
+        e.content = signature_line(t->memory, c->symbol);
         e.n_lines = 1;
         e.from = c->symbol->from;
         if (is_type(c->symbol->kind) && whole) *n_whole += type_whole(&e, t, c->symbol, out);

@@ -139,6 +139,7 @@ FAULTS = [
      RETRIEVE, "files_that_change_between_questions"),
     ("retrieval_symbols_of_the_first_content", "context/retrieve_imports.c", [("k->blob == blob && k->mark == mark && k->language", "(k->blob == blob || mark != 1) && k->language"), ("(text_hash(path) ^ mark) % n_slots", "(text_hash(path) ^ 0 * mark) % n_slots")],
      RETRIEVE, "files_that_change_between_questions"),
+    ("retrieval_types_of_emptied_strings", "context/retrieve.c", [("return n >= STRINGS_MAX ? first", "return n > 99 * STRINGS_MAX ? first")], RETRIEVE, "only_types_near_the_best_are_whole"),
     ("retrieval_what_functions_keep_inside", "context/retrieve_imports.c", [(" || text_is(s->kind, TAG_LOCAL);", ";")], RETRIEVE, "what_nobody_else_can_name"),
     ("retrieval_private_members", "context/retrieve_imports.c", [('text_starts(s->signature, TEXT("private "))', '0')], RETRIEVE, "what_nobody_else_can_name"),
     ("retrieval_tests_in_go", "context/retrieve_imports.c", [('TEXT("(t *testing.T)"), 0) != SIZE_MAX ||', 'TEXT("(t *testing.T)"), 0) == 0 ||')], RETRIEVE, "what_nobody_else_can_name"),

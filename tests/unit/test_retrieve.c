@@ -393,15 +393,18 @@ static void only_types_near_the_best_are_whole(void **state)
     struct opened o;
     struct place p;
     struct excerpts e;
-    shell(
-        "mkdir -p whole && cd whole && git init -q && { printf 'export interface Near {\n  a: "
-        "1;\n}\n'; "
-        "for i in 1 2 3 4 5 6 7 8; do printf \"export interface Other$i {\n  b: 1;\n}\n\"; done; } "
-        "> near.ts");
+    shell("mkdir -p whole && cd whole && git init -q && { printf 'export interface Near {\n  a: "
+          "1;\n}\n'; "
+          "for i in 1 2 3 4 5 6 7 8; do printf \"export interface Other$i {\n  b: 1;\n}\n\"; done; "
+          "printf \"export type Words =\n  | 'a'\n  | 'b'\n  | 'c'\n\"; } "
+          "> near.ts");
     open_all(&o, "whole");
     place_make(&p, "main.ts", "import { Near } from './near';\nconst n: Near = |\n");
     p.q.without = 1u << SOURCE_SIMILAR | 1u << SOURCE_USAGE;
     find(&e, &o, &p);
+    const struct excerpt *words = excerpt_with(&e, "near.ts", "type Words");
+    assert_non_null(words);
+    assert_string_equal(words->content.bytes, "type Words = ...\n");
     const struct excerpt *near = excerpt_with(&e, "near.ts", "interface Near"),
                          *other = excerpt_with(&e, "near.ts", "interface Other8");
     assert_non_null(near);
