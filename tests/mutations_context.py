@@ -154,7 +154,7 @@ FAULTS = [
      RETRIEVE, None),
     ("retrieval_members_of_types_elsewhere", "context/retrieve_sources.c", [("        if (weight < 1 && is_of_its_place(", "        if (weight < 0 && is_of_its_place(")],
      RETRIEVE, "names_say_what_comes"),
-    ("retrieval_heads_are_cut", "context/retrieve.c", [("    bool cut = signature.size + 12 >= TAG_SIGNATURE_MAX;", "    bool cut = signature.size > 8 * TAG_SIGNATURE_MAX;")],
+    ("retrieval_heads_are_cut", "context/retrieve.c", [("    bool cut = signature.size + 12 >= TAG_SIGNATURE_MAX || ", "    bool cut = signature.size > 8 * TAG_SIGNATURE_MAX || ")],
      RETRIEVE, "names_say_what_comes"),
     ("similar_words_without_their_parts", "context/retrieve_similar.c", [("if (kind == JOINS || (kind == CAPITAL &&", "if ((kind == CAPITAL && kind == JOINS &&")],
      RETRIEVE, "windows_speak_of_the_same_things"),
