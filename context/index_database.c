@@ -28,7 +28,7 @@
 #include "context/index_query.h"
 
 /* Part of the database's name: another schema is another file. */
-#define SCHEMA_VERSION 9
+#define SCHEMA_VERSION 10
 /* "dbrx" as a number: a file of another program is not ours to read. */
 #define APPLICATION_ID 0x64627278
 /* Above it, damage is found when it is met. */

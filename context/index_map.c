@@ -405,17 +405,17 @@ static void names_merge(struct graph *g)
 static status lines_put(struct graph *g)
 {
     int64_t position = 0;
+    size_t n = 0;
     uint8_t *n_of = memory_take(g->n_nodes + 1, 1);
     const struct definition **order = memory_take(g->n_definitions + 1, sizeof *order);
     status code =
         n_of && order ? index_begin(g->x, g->err) : fail(g->err, ERR_MEMORY, "no memory for a map");
     if (code == OK) code = index_run(g->x, SQL_WITH(g->x, SQL_MAP_DROP, g->tree), g->err);
     if (code == OK) names_merge(g);
-    for (size_t i = 0; code == OK && i < g->n_definitions; i++) order[i] = &g->definitions[i];
-    if (code == OK && g->n_definitions)
-        qsort(order, g->n_definitions, sizeof *order, compare_flows);
-    for (size_t i = 0; code == OK && i < g->n_definitions && position < MAP_LINES_MAX; i++) {
-        if (order[i]->flow <= 0) break;
+    for (size_t i = 0; code == OK && i < g->n_definitions; i++)
+        if (g->definitions[i].flow > 0) order[n++] = &g->definitions[i];
+    if (n) qsort(order, n, sizeof *order, compare_flows);
+    for (size_t i = 0; code == OK && i < n && position < MAP_LINES_MAX; i++) {
         if (n_of[order[i]->node] == MAP_FILE_LINES) continue;
         n_of[order[i]->node]++;
         code = line_put(g, position++, order[i]);

@@ -120,6 +120,19 @@ static void test_what_imports_show(void **state)
     check_map("imported", "b/near.py:\ndef near_work(x)\na/far.py:\ndef far_work(x)\n");
 }
 
+/* What only its own file uses is nobody's; and where the votes go to a body, as they do here where it
+ * stands beside who calls it, the declaration elsewhere is shown. */
+static void test_own_uses_and_bodies(void **state)
+{
+    (void)state;
+    shell("mkdir -p own/a own/app && cd own && echo 'void own_work(void) { own_work(); }' > "
+          "app/o.c &&"
+          " echo 'int page_count(int n);' > a/page.h &&"
+          " echo 'int page_count(int n) { return n; }' > app/page.c &&"
+          " echo 'static int z(void) { return page_count(1); }' > app/use.c");
+    check_map("own", "a/page.h:\nint page_count(int n)\n");
+}
+
 /* Of one file so many lines are shown that others have room. */
 static void test_lines_of_one_file(void **state)
 {
@@ -272,6 +285,7 @@ int main(void)
         cmocka_unit_test(test_what_a_name_means),
         cmocka_unit_test(test_what_can_be_seen),
         cmocka_unit_test(test_what_imports_show),
+        cmocka_unit_test(test_own_uses_and_bodies),
         cmocka_unit_test(test_lines_of_one_file),
         cmocka_unit_test(test_frozen_until_head_moves),
         cmocka_unit_test(test_budget),

@@ -288,6 +288,9 @@ static void test_what_is_not(void **state)
         "password: '${DB_PASSWORD_2}', secret = \"<changeme1>\", pwd: '%s_of_1', "
         "token='{{t0ken_of_yours}}'",
         "name = \"getUserAccountsettingsfromDatabase22\"",
+        "return "
+        "dapi_of_some_program_that_has_no_numbers(key-of-nothing-but-small-letters-and-dashes);",
+        "password = settings_of_the_caller;",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) check(lines[i]);
 }
