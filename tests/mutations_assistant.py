@@ -5,6 +5,8 @@ GUIDANCE, WARM = "guidance.test.js", "warm.test.js"
 METHODS, QUERY, WARMING = "lsp/server/methods_completion.c", "lsp/assistant/completion.c", "lsp/assistant/warm.c"
 
 FAULTS = [
+    ("a_model_that_is_missing_is_any_model", "lsp/client/engine_client.c", [("    const char *named = path ? path : c->model_dir;", "    const char *named = path;")],
+     "lifecycle.test.js", "several fronts"),
     ("why_nothing_is_shown_is_not_kept", "lsp/server/methods_completion.c", [("    if (!answer->cancelled) nothing_keep(d, why);", "    (void)nothing_keep;")],
      "completion.test.js", "who asks is told"),
     ("why_nothing_is_asked_is_not_kept", "lsp/server/methods_completion.c", [("    nothing_keep(d, reason ? reason :", "    (void)(reason ? reason :")],

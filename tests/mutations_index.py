@@ -23,6 +23,10 @@ MAPS, REPOSITORY = ("test_map", None), ("test_repository", None)
 SECRET, NAMES = ("test_secrets", None), ("test_exclude", None)
 
 FAULTS = [
+    ("the_home_directory_is_a_project", "lsp/cli/index_follow.c", [("    if (code == OK && !holds_home(f)) {", "    if (code == OK && (!holds_home(f) || f)) {")],
+     "repository_context.test.js", "a file in the home directory"),
+    ("what_lies_beside_the_home_directory_is_no_project", "lsp/cli/index_follow.c", [(" && (home[n] == 0 || home[n] == '/');", ";")],
+     "repository_context.test.js", "a file in the home directory"),
     # What is read again.
     ("index_believes_a_racy_stamp", INDEX, [("old->stamp.ctime_ns + STAMP_DOUBT_NS <", "old->stamp.ctime_ns <")], *STAMPS),
     ("index_believes_another_size", INDEX, [("a->size_bytes == b->size_bytes && ", "")], *STAMPS),

@@ -87,6 +87,17 @@ static status open_all(struct follower *f, error *err)
     return code == OK ? index_open(&f->x, f->r, err) : code;
 }
 
+/* A plain folder that holds the home directory is nobody's project: a file was opened that lies there. */
+static bool holds_home(const struct follower *f)
+{
+    const char *named = getenv("HOME"), *root = repository_root(f->r);
+    char home[PATH_MAX];
+    size_t n = strlen(root);
+    if (repository_kind(f->r) != REPOSITORY_FOLDER || !named || !realpath(named, home))
+        return false;
+    return strncmp(home, root, n) == 0 && (home[n] == 0 || home[n] == '/');
+}
+
 /* A stage that cannot be read is none: who commits is told then. */
 static void staged_look(struct follower *f)
 {
@@ -172,7 +183,7 @@ static void update_whole(struct follower *f)
     f->whole = false;
     f->busy = true;
     status code = open_all(f, &err);
-    if (code == OK) {
+    if (code == OK && !holds_home(f)) {
         say(f, "indexing", 0, NULL);
         staged_look(f); /* of a large tree that takes a while */
         if (f->staged[0]) say(f, "indexing", 0, NULL);

@@ -224,12 +224,13 @@ static bool copy_optional(char **out, const char *value)
     return !value || *out;
 }
 
-/* The name an engine gives a model: the last component of its directory. */
+/* The name an engine gives a model: the last component of its directory, which may not be there. */
 static void model_name_find(engine_client *c)
 {
     char *path = c->model_dir ? realpath(c->model_dir, NULL) : NULL;
-    const char *slash = path ? strrchr(path, '/') : NULL;
-    if (slash) snprintf(c->model_name, sizeof c->model_name, "%s", slash + 1);
+    const char *named = path ? path : c->model_dir;
+    const char *slash = named ? strrchr(named, '/') : NULL;
+    if (named) snprintf(c->model_name, sizeof c->model_name, "%s", slash ? slash + 1 : named);
     free(path);
 }
 

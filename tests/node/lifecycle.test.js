@@ -198,6 +198,8 @@ describe('several fronts', { concurrency: 2 }, () => {
         assert.match(status.reason, /tiny-dbrx.*other-dbrx/);
         assert.equal(status.model, 'tiny-dbrx');
         await answers(second);
+        const third = open({ model: '/nowhere/missing-dbrx' });
+        assert.match((await third.until('degraded')).reason, /tiny-dbrx.*missing-dbrx/);
         assert.equal(engines(sandbox).length, 1);
     }));
 

@@ -1,7 +1,7 @@
 // What completions know of other files: the real server over stdio, its own indexer beside it, a
 // repository on disk, and a scripted engine that keeps every prompt it got.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
@@ -243,7 +243,6 @@ test('the indexer ends with its editor, and is started again when it dies', () =
 test('index --follow keeps an index up to date until its input ends', async () => {
     const sandbox = new Sandbox();
     sandbox.write({ 'a.c': 'int first_function(void) { return 1; }\n' });
-    const { spawn } = await import('node:child_process');
     const child = spawn(program, ['index', '--follow', sandbox.work], { env: sandbox.env() });
     let said = '';
     child.stdout.setEncoding('utf8').on('data', (text) => (said += text));
@@ -277,6 +276,29 @@ test('index --follow keeps an index up to date until its input ends', async () =
     }
 });
 
+test('a file in the home directory does not make all of that a project', async () => {
+    const sandbox = new Sandbox();
+    sandbox.write({ 'a.c': 'int a;\n', 'pro/d.c': 'int d;\n', 'project/b.c': 'int b;\n', 'project/sub/c.c': 'int c;\n' });
+    try {
+        for (const [home, folder, files] of [
+            ['.', '.', 0], ['project', '.', 0], ['project/sub', '.', 0],
+            ['.', 'project', 2], ['project', 'project/sub', 1], ['project', 'pro', 1],
+        ]) {
+            const [at, HOME] = [folder, home].map((name) => path.join(sandbox.work, name));
+            const child = spawn(program, ['index', '--follow', at], { env: { ...sandbox.env(), HOME } });
+            let said = '';
+            child.stdout.setEncoding('utf8').on('data', (text) => (said += text));
+            await until(() => said.includes('"ready"'), 'never ready');
+            const ended = new Promise((resolve) => child.on('exit', resolve));
+            child.stdin.end();
+            assert.equal(await ended, 0);
+            assert.equal(JSON.parse(said.trim().split('\n').at(-1)).files, files, `${home} ${folder}`);
+        }
+    } finally {
+        sandbox.close();
+    }
+});
+
 /** Three thousand files are indexed; what `command` speaks of is there before most of them. */
 async function comesFirst(command, wanted) {
     const sandbox = new Sandbox();
@@ -284,7 +306,6 @@ async function comesFirst(command, wanted) {
     for (let i = 0; i < 3000; i++)
         files[`a/${i % 50}/f${i}.c`] = Array.from({ length: 60 }, (_, k) => `int f${i}_${k}(int a) { return g${k}(a) + ${k}; }\n`).join('');
     sandbox.write({ ...files, 'z/open.c': '#include "wanted.h"\n', 'y/wanted.h': 'int wanted_here;\n', 'x/saved.c': 'int saved_here;\n' });
-    const { spawn } = await import('node:child_process');
     const child = spawn(program, ['index', '--follow', sandbox.work], { env: sandbox.env() });
     child.stdout.resume();
     const indexed = () => {

@@ -57,7 +57,7 @@ local function buffer_lines(buffer, last)
     local is_completed = server.client(buffer) ~= nil
     local lines = { '  this buffer: ' .. (is_completed and 'completed' or 'not completed, ' .. why) }
     local nothing = is_completed and type(last) == 'table' and field(last, 'nothing', '%s')
-    if nothing then
+    if nothing and nothing ~= server.status.reason then
         table.insert(lines, '  nothing is shown: ' .. nothing)
     end
     return lines
