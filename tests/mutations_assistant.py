@@ -5,6 +5,12 @@ GUIDANCE, WARM = "guidance.test.js", "warm.test.js"
 METHODS, QUERY, WARMING = "lsp/server/methods_completion.c", "lsp/assistant/completion.c", "lsp/assistant/warm.c"
 
 FAULTS = [
+    ("what_comes_too_late_is_not_told", "lsp/assistant/run.c", [("        r->late = r->late || !c->question->query.invoked;\n", "")],
+     "completion.test.js", "what comes too late"),
+    ("what_comes_too_late_is_told_to_everybody", "lsp/server/engine_link.c", [("    if (d && s->can.dbrx_late)", "    if (d)")],
+     "completion.test.js", "what comes too late"),
+    ("what_is_in_time_is_told_as_late", "lsp/assistant/run.c", [("    if (r->late && o->insert.size && options->on_late)", "    if (o->insert.size && options->on_late)")],
+     "completion.test.js", "what comes in time"),
     ("a_model_that_is_missing_is_any_model", "lsp/client/engine_client.c", [("    const char *named = path ? path : c->model_dir;", "    const char *named = path;")],
      "lifecycle.test.js", "several fronts"),
     ("why_nothing_is_shown_is_not_kept", "lsp/server/methods_completion.c", [("    if (!answer->cancelled) nothing_keep(d, why);", "    (void)nothing_keep;")],
@@ -162,7 +168,7 @@ FAULTS = [
      [("        if (!suggestion_left(s, content, cursor_byte, out)) continue;", "        if (s) continue;")],
      TYPING, "lines behind the one"),
     ("what_was_unsure_is_kept", "lsp/assistant/run.c",
-     [("    if (!r->alternates && !run_is_unsure(r))", "    if (!r->alternates)")], GUIDANCE, "what the model does not believe"),
+     [("    if (r->alternates || run_is_unsure(r)) return;", "    if (r->alternates) return;")], GUIDANCE, "what the model does not believe"),
     ("asked_at_every_key_however_slow_answers_are", QUERY,
      [("    int64_t wait_us = q->invoked || run ? 0 : rhythm_wait_us(&a->rhythm, clock_us());", "    int64_t wait_us = 0;")],
      TYPING, "where answers are slower than keys"),

@@ -30,6 +30,9 @@ struct assistant_options {
     int64_t automatic_deadline_ms, invoked_deadline_ms; /* 0: 600 and 3000 */
     bool no_warming;      /* nothing is computed before it is asked for */
     int32_t n_candidates; /* answers for who asks: 1, or 0 for as many as there are */
+    /* What a query of this document did not get in time is in the cache now. NULL: nobody asks. */
+    void (*on_late)(void *context, uint64_t document_key);
+    void *context;
 };
 
 status assistant_open(assistant **out, const struct assistant_options *options, error *err);

@@ -174,10 +174,14 @@ static void output_harvest(struct run *r, struct output *o, bool finished)
     o->replace_bytes = result.replace_bytes;
     trim_close(o->keep);
     o->keep = NULL;
-    if (!r->alternates && !run_is_unsure(r))
-        completion_cache_learn(&r->session->cache, question_content(r->question),
-                               r->question->place.cursor_byte, buffer_text(&o->insert),
-                               o->replace_bytes);
+    if (r->alternates || run_is_unsure(r)) return;
+    completion_cache_learn(&r->session->cache, question_content(r->question),
+                           r->question->place.cursor_byte, buffer_text(&o->insert),
+                           o->replace_bytes);
+    const struct assistant_options *options = &r->assistant->options;
+    if (r->late && o->insert.size && options->on_late)
+        options->on_late(options->context, r->question->query.document_key);
+    r->late = false;
 }
 
 static void run_harvest(struct run *r, bool finished)
@@ -287,6 +291,7 @@ void run_expire(struct run *r, struct completion *c)
     if (whole_line && c->trim) {
         run_settle(r, c, false);
     } else {
+        r->late = r->late || !c->question->query.invoked;
         run_linger(r, BEHIND_MS);
         completion_due(c, "no whole line within the time allowed");
     }

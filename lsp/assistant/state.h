@@ -74,6 +74,7 @@ struct run {
     int32_t n_outputs;
     bool alternates; /* other answers than the likeliest one */
     bool finished;   /* the model ended by itself; known once call is NULL */
+    bool late;       /* who asked by typing was answered with nothing before a line was there */
     struct prompt prompt;
     int64_t begun_us, until_us; /* until then it goes on though nobody waits */
     struct run *next;

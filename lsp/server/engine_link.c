@@ -33,6 +33,16 @@ static void on_status(void *context, const struct engine_status *now)
     if (s->actions) actions_engine_changed(s->actions);
 }
 
+/* Who still rests there may ask again. */
+static void on_late(void *context, uint64_t document_key)
+{
+    struct server *s = context;
+    const document *d = documents_find_key(s->documents, document_key);
+    if (d && s->can.dbrx_late)
+        server_notify(s, "dbrx/late",
+                      json_pack("{s:{s:o}}", "textDocument", "uri", text_json(d->uri)));
+}
+
 static void assistant_start(struct server *s)
 {
     error err;
@@ -40,7 +50,9 @@ static void assistant_start(struct server *s)
                                               .client = s->client,
                                               .gatherer = s->gatherer,
                                               .budget_tokens = (size_t)s->settings.budget_tokens,
-                                              .no_warming = !s->settings.warm};
+                                              .no_warming = !s->settings.warm,
+                                              .on_late = on_late,
+                                              .context = s};
     if (s->client && assistant_open(&s->assistant, &options, &err) != OK) {
         s->assistant = NULL;
         snprintf(s->engine_error, sizeof s->engine_error, "%.250s", err.message);

@@ -254,6 +254,7 @@ static void can_read(struct client_can *out, const json_t *can, const json_t *op
     out->document_content = json_is_object(json_path(can, "workspace.textDocumentContent"));
     out->dbrx_documents = json_flag_at(options, "documents", false);
     out->asks_instructions = json_flag_at(options, "instructions", false);
+    out->dbrx_late = json_flag_at(options, "late", false);
 }
 
 void initialize_read(struct initialize_params *out, const json_t *params)

@@ -77,6 +77,7 @@ struct client_can {
     bool document_content;  /* workspace/textDocumentContent and its refresh */
     bool dbrx_documents;    /* dbrx/document, ours */
     bool asks_instructions; /* the user's words for dbrx-ls.rewrite are asked for by the client */
+    bool dbrx_late;         /* dbrx/late, ours */
 };
 
 struct initialize_params {

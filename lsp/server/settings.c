@@ -28,6 +28,7 @@ static const struct setting table[] = {
     {"documents", JSON_TRUE, SIZE_MAX, CLIENT, 0, 0, "explanations come as dbrx/document"},
     {"instructions", JSON_TRUE, SIZE_MAX, CLIENT, 0, 0,
      "the client asks for words of dbrx-ls.rewrite"},
+    {"late", JSON_TRUE, SIZE_MAX, CLIENT, 0, 0, "send dbrx/late"},
     {"model", JSON_STRING, SIZE_MAX, OWN, 0, 0, "model directory of the local engine"},
     {"endpoint", JSON_STRING, SIZE_MAX, OWN, 0, 0, "URL of an engine"},
     {"apiKey", JSON_STRING, SIZE_MAX, FILES, 0, 0, "the engine's key"},

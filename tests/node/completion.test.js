@@ -298,6 +298,43 @@ test('at its time Automatic gets the whole lines there are; Invoked at the same 
     });
 });
 
+test('what comes too late is told to clients that want to know, and is there for who asks again', async () => {
+    for (const asks of [true, false]) {
+        const slow = gate(oracle(FILES, { lines: 1 }));
+        const options = { engine: { script: slow.script, handshake: HEALING }, settings: { late: asks } };
+        await session(options, async (client, engine) => {
+            const late = [];
+            client.connection.onNotification('dbrx/late', (params) => late.push(params));
+            const position = positionOf(TRUTH, 'int sum = ', { end: true });
+            const uri = client.open('a.c', TRUTH.replace('add(value, value);', ''));
+            assert.deepEqual(await client.complete(uri, position), []);
+            assert.deepEqual(late, []);
+            slow.open();
+            await engine.until(() => engine.requests[0].closedBy !== null, 'the end of the answer');
+            await client.prompt(uri); // it has been read
+            const told = Date.now() + 10000;
+            while (asks && late.length === 0 && Date.now() < told) await sleep(10);
+            assert.deepEqual(late, asks ? [{ textDocument: { uri } }] : []);
+            assert.equal(only(await client.complete(uri, position), position).insertText, 'add(value, value);');
+            assert.equal(engine.requests.length, 1);
+            assert.equal(late.length, asks ? 1 : 0);
+        });
+    }
+});
+
+test('what comes in time is not told as late', async () => {
+    const options = { engine: { script: oracle(FILES, { lines: 1 }), handshake: HEALING }, settings: { late: true } };
+    await session(options, async (client) => {
+        const late = [];
+        client.connection.onNotification('dbrx/late', (params) => late.push(params));
+        const { text, position } = upTo('return first');
+        const uri = client.open('a.c', text);
+        only(await client.complete(uri, position, { invoked: true }), position);
+        await client.prompt(uri);
+        assert.deepEqual(late, []);
+    });
+});
+
 test('half a line is nothing when its time is over', async () => {
     const script = (request) => {
         const { text } = oracle(FILES, { lines: 1 })(request);

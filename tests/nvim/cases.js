@@ -221,6 +221,15 @@ export const cases = {
         ]);
     },
 
+    async 'an answer that comes too late is shown when it is there, if the cursor still rests'(t) {
+        const slow = async () => {
+            await sleep(1500);
+            return truth();
+        };
+        const { nvim } = await openAtFor(t, { script: slow });
+        await ghostIs(nvim, FOR_REST);
+    },
+
     async 'words and lines can be accepted alone'(t) {
         const keys = { accept_word: '<C-L>', accept_line: '<C-Y>' };
         const { nvim } = await openAtFor(t, { options: { keys } });

@@ -24,6 +24,7 @@ local function watch()
     on('ColorScheme', suggestion.define_highlight)
     on('VimLeavePre', server.stop)
     server.on_ready = suggestion.retry
+    server.on_late = suggestion.late
 end
 
 --- Starts the plugin; see |dbrx-setup| for the options.

@@ -5,6 +5,7 @@ local config = require('dbrx.config')
 local M = {
     status = { state = 'off', reason = 'not started' },
     on_ready = function() end, -- the engine can be used from now on
+    on_late = function() end, -- with a uri: what was not there in time can be had now
 }
 
 local is_0_11 = vim.fn.has('nvim-0.11') == 1
@@ -121,6 +122,12 @@ local function handlers(folder)
         ['dbrx/document'] = function(_, document)
             require('dbrx.action').show(document)
         end,
+        ['dbrx/late'] = function(_, late)
+            local document = type(late) == 'table' and late.textDocument
+            if type(document) == 'table' then
+                M.on_late(document.uri)
+            end
+        end,
         ['dbrx/status'] = function(_, status)
             if type(status) == 'table' and type(status.state) == 'string' then
                 if status.state == 'ready' then
@@ -139,6 +146,7 @@ local function settings()
             status = true,
             documents = true, -- explanations: lua/dbrx/action.lua shows them
             instructions = true,
+            late = true,
             model = options.model,
             endpoint = options.endpoint,
             caFile = options.ca_file,

@@ -225,6 +225,15 @@ function M.retry()
     M.changed()
 end
 
+--- What was not there in time is there now: asked for again where the cursor still rests.
+function M.late(uri)
+    local at = place()
+    local rests = is_inserting() and same(at, last) and vim.uri_from_bufnr(at.buffer) == uri
+    if rests and not current and not pending then
+        ask(at, 2)
+    end
+end
+
 --- Forgets everything: insert mode or the window was left.
 function M.stop()
     last = nil
