@@ -20,6 +20,10 @@ AN_EDIT = "an edit: prompt, progress with tokens"
 HOSTILE = "hostile text in any action that writes"
 
 FAULTS = [
+    ("answers_longer_than_the_model", "lsp/assistant/action.c", [("    if (n > room) n = room;\n", "    (void)room;\n")],
+     "actions.test.js", "the repair round fits"),
+    ("a_repair_round_without_room", "lsp/assistant/action.c", [("    if (code == OK && room_tokens(x) < x->prompt.n_piece", "    if (0 && room_tokens(x) < x->prompt.n_piece")],
+     "actions.test.js", "the repair round fits"),
     ("large_files_are_parsed_anew", "context/task_check.c", [("    bool given = d->tree && ", "    bool given = 0 && d->tree && ")],
      "test_task", "test_large_files_are_judged_by_their_tree"),
     ("changes_of_large_files_are_parsed_anew", "context/task_check.c", [("    return q->document.tree && changed.size > FRESH_MAX", "    return 0 && q->document.tree && changed.size > FRESH_MAX")],

@@ -134,8 +134,9 @@ static void action_refuse_cancelled(action *x)
 }
 
 static void action_ask(action *x);
+static size_t room_tokens(const action *x);
 
-/* What is wrong, for one more try. */
+/* What is wrong, for one more try, if there is room for what was said and as much again. */
 static void action_retry(action *x, const char *fault)
 {
     error err;
@@ -146,7 +147,9 @@ static void action_retry(action *x, const char *fault)
         t ? task_prompt_retry(&x->prompt, t, buffer_text(&x->answer.said), text_of(x->fault), &err)
           : fail(&err, ERR_BUSY, "the engine went away");
     task_answer_free(&x->answer);
-    if (code == OK)
+    if (code == OK && room_tokens(x) < x->prompt.n_piece + EDIT_TOKENS_MORE / 4)
+        action_refuse(x, ERR_FORMAT, x->fault);
+    else if (code == OK)
         action_ask(x);
     else
         action_refuse(x, code, err.message);
@@ -281,15 +284,22 @@ static void on_text(void *context, text piece)
                                  now.n_output > 0 ? now.n_output : x->n_pieces);
 }
 
+/* What the model's length leaves behind the prompt; a length that is not known bounds nothing. */
+static size_t room_tokens(const action *x)
+{
+    int32_t length = engine_client_status(x->owner->options.client)->usable_len;
+    if (length <= 0) return SEQUENCE_TOKENS_MAX;
+    return x->prompt.ids.n < (size_t)length ? (size_t)length - x->prompt.ids.n : 0;
+}
+
 static int32_t answer_tokens(const action *x)
 {
-    size_t n = PROSE_TOKENS;
+    size_t n = PROSE_TOKENS, room = room_tokens(x);
     if (x->row->task == TASK_TESTS)
         n = FILE_TOKENS;
     else if (!task_wants_prose(x->row->task))
         n = 2 * x->prompt.n_piece + EDIT_TOKENS_MORE;
-    int32_t length = engine_client_status(x->owner->options.client)->usable_len;
-    if (length > 0 && n > (size_t)length / 2) n = (size_t)length / 2;
+    if (n > room) n = room;
     return (int32_t)(n < SEQUENCE_TOKENS_MAX ? n : SEQUENCE_TOKENS_MAX);
 }
 

@@ -158,6 +158,21 @@ test('code that does not parse: one repair round with the fault shown, then refu
     });
 });
 
+test('the repair round fits the model, and where it cannot there is none', async () => {
+    const broken = '    for (int i = 0; i < n; i++ {\n        total += ];';
+    for (const [length, requests] of [[2048, 2], [700, 1]]) {
+        const said = `${broken}${'\n        total += i;'.repeat(length === 700 ? 40 : 1)}`;
+        const handshake = { max_model_len: length };
+        await session({ script: answer(said), handshake }, async (client, engine, uri) => {
+            const { error } = await client.act('simplify', uri, rangeOf(SUM, LOOP));
+            assert.match(error.message, /does not parse/);
+            assert.equal(engine.requests.length, requests);
+            for (const { ids, body } of engine.requests)
+                assert.ok(ids.length + body.max_tokens <= length, `${ids.length} + ${body.max_tokens}`);
+        });
+    }
+});
+
 test('nothing changed, and nothing said, are refusals', async () => {
     await refused(answer(LOOP), /would change nothing/, { requests: 1 });
     await refused('```', /empty|cut off/);
