@@ -207,6 +207,7 @@ static void on_settle(uv_timer_t *timer)
     if (f->busy) return; /* it looks again when it is done */
     update_pending(f);
     if (f->whole && !f->ended) update_whole(f);
+    if (f->ended) uv_stop(&f->loop); /* the loop within an update has forgotten that it was told */
 }
 
 /* Git writes many files at once: they are waited for. A saved file comes alone, and somebody types. */

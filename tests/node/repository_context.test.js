@@ -326,6 +326,35 @@ async function comesFirst(command, wanted) {
     }
 }
 
+test('an indexer ends with its editor, in the middle of a later update, too', async () => {
+    const sandbox = new Sandbox();
+    const write = (round) =>
+        sandbox.write(Object.fromEntries(Array.from({ length: 1500 }, (_, i) => [
+            `f${i}.c`,
+            Array.from({ length: 60 }, (_, k) => `int f${i}_${k}(int a) { return ${round}; }\n`).join(''),
+        ])));
+    write(1);
+    const { spawn } = await import('node:child_process');
+    const child = spawn(program, ['index', '--follow', sandbox.work], { env: sandbox.env(), stdio: ['pipe', 'pipe', 'ignore'] });
+    let said = '', code = null;
+    child.on('exit', (status) => (code = status));
+    child.stdout.setEncoding('utf8').on('data', (text) => (said += text));
+    try {
+        await until(() => /"ready"/.test(said), 'never ready');
+        write(2);
+        said = '';
+        child.stdin.write('head\n');
+        await until(() => /"indexing"/.test(said), 'it did not begin');
+        child.stdin.end();
+        await until(() => code !== null, 'it stayed');
+        assert.equal(code, 0);
+        assert.doesNotMatch(said, /"ready"/);
+    } finally {
+        child.kill('SIGKILL');
+        sandbox.close();
+    }
+});
+
 test('what is saved while everything is indexed does not wait for it', () =>
     comesFirst((at) => `changed ${path.join(at, 'x/saved.c')}\n`, 'x/saved.c'));
 
