@@ -228,6 +228,7 @@ def percent(x):
 def mean_recall(bench, method, budget, what="definition"):
     """Of repositories, each counting the same."""
     all_of = [r[method].share(budget, what) for r in bench.recall.values() if r[method].n[budget]]
+    all_of = [share for share in all_of if share == share]  # some have no such places
     return sum(all_of) / len(all_of) if all_of else float("nan")
 
 
