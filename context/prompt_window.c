@@ -210,14 +210,12 @@ static size_t unit_cost(struct unit_cache *c, text unit)
     return n > floor ? n : floor;
 }
 
-/* The window begins at `from`, and neither with nor only with a line that is left out. */
+/* The window begins at `from`; lines left out above that are none of its. */
 static void window_begin(struct prompt_cut *out, struct prompt_anchors *a, text content,
                          size_t from, size_t end)
 {
-    const text *first;
-    while (out->n_left_out &&
-           (first = &out->left_out[out->n_left_out - 1])->bytes < content.bytes + from)
-        out->n_left_out--;
+    const char *begin = content.bytes + from;
+    while (out->n_left_out && out->left_out[out->n_left_out - 1].bytes < begin) out->n_left_out--;
     out->window = text_slice(content, from, end);
     anchor_set(&a->window, content, from);
 }

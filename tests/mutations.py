@@ -465,7 +465,7 @@ FAULTS = [
      "test_retrieve", None),
     ("false_block_stays", "context/prompt_plan.c",
      [("if (!text_equal(one, other)) return true;", "if (!text_equal(one, other)) return false;")],
-     "test_retrieve", None),
+     "test_plan", None),
 ]
 
 # The other rooms' faults have files of their own.
