@@ -37,7 +37,10 @@ template <int N> DEVICE void wgmma_fence(float (&d)[N])
     wgmma_ask({EMULATOR_WGMMA_FENCE, d, N, NULL, 0, 0, 0});
 }
 
-template <int N, int STEPS> DEVICE void wgmma_fence(float (&d)[N], uint32_t (&)[STEPS][4]) { wgmma_fence(d); }
+template <int N, int STEPS> DEVICE void wgmma_fence(float (&d)[N], uint32_t (&)[STEPS][4])
+{
+    wgmma_fence(d);
+}
 
 DEVICE void wgmma_commit(void) { wgmma_ask({EMULATOR_WGMMA_COMMIT, NULL, 0, NULL, 0, 0, 0}); }
 
