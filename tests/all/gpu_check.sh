@@ -36,6 +36,14 @@ told_to_end() {
 }
 check "told to end: finished parts are at home" told_to_end
 check "and their logs" sh -c "tar -tzf $out/home/all.tar.gz | grep -q wrappers.log"
+# A GPU whose memory is taken: the part says so, the next one runs, what there is has been brought home.
+no_memory() {
+    printf memory >"$out/emulated-gpu"
+    ! XDG_RUNTIME_DIR=$out python3 tests/cuda/gpu_check.py --emulate --out "$out/full" --copy "$out/full-home" \
+        bench-int4-quick bench-fp8 && grep -c 'failed (exit 1).*0 cells measured; cuda: .*out of memory' \
+        "$out/full-home/summary.txt" | grep -qx 2
+}
+check "no memory: said of each part" no_memory
 # A program that is not there, one whose first test hangs, one that dies: each is said, none stops another, and
 # what comes home are few files.
 printf '#!/bin/sh\ncase $1 in --list) echo a b ;; a) sleep 60 ;; esac\n' >"$out/hangs"

@@ -169,6 +169,7 @@ def facts(name, o):
         lines = o.out / f"{name}.jsonl"
         rows = lines.read_text().splitlines() if lines.exists() else []
         said.append("%d cells measured" % sum('"measured": true' in row for row in rows))
+        said += re.findall(r"^bench-cuda: (.*)$", text, re.M)  # why it ended
     return "; ".join(said)
 
 
