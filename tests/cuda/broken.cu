@@ -19,6 +19,19 @@ KERNEL(BROKEN_THREADS) neighbour_kernel(struct broken a)
     a.out[i] = held[(i + 1) % BROKEN_THREADS];
 }
 
+/* The same behind a barrier, and before one. */
+KERNEL(BROKEN_THREADS) later_kernel(struct broken a)
+{
+    SHARED(float, held, BROKEN_THREADS);
+    int i = thread_index();
+    held[i] = -1;
+    block_sync();
+    held[i] = (float)i;
+    if (a.fault != BROKEN_NO_LATER_BARRIER) block_sync();
+    a.out[i] = held[(i + 1) % BROKEN_THREADS];
+    block_sync();
+}
+
 KERNEL(BROKEN_THREADS) rules_kernel(struct broken a)
 {
     int i = thread_index();
@@ -89,6 +102,8 @@ void broken_launch(int fault, float *out)
         LAUNCH_EARLY(early_kernel, g, BROKEN_THREADS, NULL, a);
     else if (fault == BROKEN_NONE || fault == BROKEN_NO_BARRIER)
         LAUNCH(neighbour_kernel, g, BROKEN_THREADS, NULL, a);
+    else if (fault == BROKEN_NO_LATER_BARRIER)
+        LAUNCH(later_kernel, g, BROKEN_THREADS, NULL, a);
     else
         LAUNCH(rules_kernel, g, BROKEN_THREADS, NULL, a);
 }

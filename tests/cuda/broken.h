@@ -5,11 +5,12 @@
 enum broken_fault {
     BROKEN_NONE,
     BROKEN_NO_BARRIER,
-    BROKEN_LANES,     /* a collective without all lanes */
-    BROKEN_BARRIER,   /* a barrier without all threads */
-    BROKEN_ALIGNMENT, /* 16 bytes at an address that is no multiple */
-    BROKEN_SHARED,    /* more than 48 KiB */
-    BROKEN_COPY,      /* an asynchronous copy that nobody waits for */
+    BROKEN_NO_LATER_BARRIER, /* none between two that are there */
+    BROKEN_LANES,            /* a collective without all lanes */
+    BROKEN_BARRIER,          /* a barrier without all threads */
+    BROKEN_ALIGNMENT,        /* 16 bytes at an address that is no multiple */
+    BROKEN_SHARED,           /* more than 48 KiB */
+    BROKEN_COPY,             /* an asynchronous copy that nobody waits for */
     /* Of a kernel that begins before the one before it has ended: */
     BROKEN_EARLY,       /* nothing */
     BROKEN_EARLY_TOUCH, /* memory before the wait */

@@ -21,14 +21,18 @@ enum {
     STACK_BYTES = 256 * 1024,
     SHARED_MAX = 48 * 1024, /* of arrays with names */
     LARGE_AT = 528, /* where memory of the launch's size begins: at no more than a multiple of 16 */
-    /* Behind shared memory: words that stand for what orders the threads of a block. */
+    /* Behind shared memory: words that stand for what orders the threads of a block. Of a barrier two, by
+     * turns: whoever goes on late must not be thought to come after those who have reached the next one. */
     BLOCK_SYNC = EMULATOR_SHARED_MAX,
-    BLOCK_BEGUN = BLOCK_SYNC + 8,
-    BLOCK_ENDED = BLOCK_SYNC + 16,
-    WARPS_SYNC = BLOCK_SYNC + 24,
+    BLOCK_BEGUN = BLOCK_SYNC + 16,
+    BLOCK_ENDED = BLOCK_SYNC + 24,
+    WARPS_SYNC = BLOCK_SYNC + 32,
     NAMED_SYNCS = 16,
-    WARP_SYNC = WARPS_SYNC + NAMED_SYNCS * 8,
-    SHARED_BYTES = WARP_SYNC + THREADS_MAX / 32 * 8,
+    WARP_SYNC = WARPS_SYNC + NAMED_SYNCS * 16,
+    SHARED_BYTES = WARP_SYNC + THREADS_MAX / 32 * 16,
+    SYNCS =
+        2 +
+        NAMED_SYNCS, /* kinds of barriers that a thread comes to: of the block, its warp, some warps */
     ARRAYS_MAX = 16,
     COPIES_MAX = 256,
     KERNELS_MAX = 256,
@@ -50,6 +54,7 @@ struct thread {
     const void *ask;     /* of what emulator_block.h names */
     struct copy *copies; /* [COPIES_MAX], apart: what is scanned at every turn stays small */
     int n_copies, group, next_due;
+    unsigned char turn[SYNCS]; /* which word of a barrier is the next one's */
 };
 
 struct captured {
@@ -181,14 +186,30 @@ static void wait_for(enum emulator_operation operation)
     fiber_switch(&t->fiber, &e.main);
 }
 
-static void barrier(enum emulator_operation operation, size_t at)
+/* Before the running thread comes to a barrier; sync_left with what this gives when it may go on. */
+static void *sync_reached(int kind, size_t at)
 {
-    fiber_release(e.shared + at);
-    wait_for(operation);
-    fiber_acquire(e.shared + at);
+    void *word = e.shared + at + 8 * self()->turn[kind];
+    self()->turn[kind] ^= 1;
+    fiber_release(word);
+    return word;
 }
 
-void emulator_block_sync(void) { barrier(EMULATOR_BLOCK_SYNC, BLOCK_SYNC); }
+static void sync_left(void *word) { fiber_acquire(word); }
+
+static void barrier(enum emulator_operation operation, int kind, size_t at)
+{
+    void *word = sync_reached(kind, at);
+    wait_for(operation);
+    sync_left(word);
+}
+
+void emulator_block_sync(void) { barrier(EMULATOR_BLOCK_SYNC, 0, BLOCK_SYNC); }
+
+static size_t warp_sync_at(void) { return WARP_SYNC + 16 * (size_t)(emulator_now.thread / 32); }
+
+void *emulator_warp_reached(void) { return sync_reached(1, warp_sync_at()); }
+void emulator_warp_left(void *word) { sync_left(word); }
 
 void emulator_early_set(void) { e.early_next = true; }
 
@@ -199,10 +220,7 @@ void emulator_grid_wait(void)
     if (e.early) wait_for(EMULATOR_GRID_WAIT);
 }
 
-void emulator_warp_sync(void)
-{
-    barrier(EMULATOR_WARP_SYNC, WARP_SYNC + 8 * (size_t)(emulator_now.thread / 32));
-}
+void emulator_warp_sync(void) { barrier(EMULATOR_WARP_SYNC, 1, warp_sync_at()); }
 
 void emulator_collective(enum emulator_operation operation, const uint32_t *in, uint32_t *out)
 {
@@ -287,10 +305,6 @@ bool emulator_copy_due(int pending, void **to, const void **from)
 
 unsigned char *emulator_shared_base(void) { return e.shared; }
 const struct fiber *emulator_fiber(int thread) { return &e.threads[thread].fiber; }
-void *emulator_warp_word(void)
-{
-    return e.shared + WARP_SYNC + 8 * (size_t)(emulator_now.thread / 32);
-}
 size_t emulator_shared_used(void) { return e.shared_used; }
 const struct emulator_options *emulator_options_now(void) { return &e.options; }
 uint64_t emulator_random(void) { return random_at(e.options.seed, e.n_choices++); }
@@ -313,9 +327,9 @@ void emulator_warps_sync(int id, int threads)
     struct hopper_sync ask = {id, threads};
     if (id < 1 || id >= NAMED_SYNCS || threads % 32 != 0)
         broken("a barrier of some warps: its number or its threads");
-    fiber_release(e.shared + WARPS_SYNC + 8 * (size_t)id);
+    void *word = sync_reached(2 + id, WARPS_SYNC + 16 * (size_t)id);
     emulator_await(EMULATOR_WARPS_SYNC, &ask);
-    fiber_acquire(e.shared + WARPS_SYNC + 8 * (size_t)id);
+    sync_left(word);
 }
 
 static float word_float(uint32_t u)
@@ -515,6 +529,7 @@ static void block_begin(int n)
         t->done = false;
         t->waits = EMULATOR_NONE;
         t->n_copies = t->group = t->next_due = 0;
+        memset(t->turn, 0, sizeof t->turn);
     }
 }
 

@@ -13,8 +13,9 @@ _Noreturn void emulator_broken(const char *what);
 /* Bytes that nobody wrote, and that nobody is seen to write. */
 void emulator_poison(unsigned char *at, size_t bytes);
 const struct fiber *emulator_fiber(int thread);
-/* What orders the lanes of the running thread's warp: behind shared memory. */
-void *emulator_warp_word(void);
+/* The running thread comes to where its warp comes together, and goes on. */
+void *emulator_warp_reached(void);
+void emulator_warp_left(void *word);
 unsigned char *emulator_shared_base(void);
 size_t emulator_shared_used(void);
 const struct emulator_options *emulator_options_now(void);

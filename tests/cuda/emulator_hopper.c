@@ -621,9 +621,9 @@ void hopper_wgmma(int warp, const void *const raw[32])
 void emulator_wgmma(const struct emulator_wgmma *ask)
 {
     use();
-    if (ask->kind == EMULATOR_WGMMA_WAIT) fiber_release(emulator_warp_word());
+    void *word = ask->kind == EMULATOR_WGMMA_WAIT ? emulator_warp_reached() : NULL;
     emulator_await(EMULATOR_WGMMA, ask);
-    if (ask->kind == EMULATOR_WGMMA_WAIT) fiber_acquire(emulator_warp_word());
+    if (word) emulator_warp_left(word);
 }
 
 void hopper_block_end(int threads)

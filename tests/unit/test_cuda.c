@@ -157,6 +157,24 @@ static void long_contexts(void **state)
     operations_by_rows(o, counts, 1, 1e-5);
 }
 
+/* Rows so long that a block of the norm has all its warps, some of which take values twice; and hidden units
+ * so many that a block which rounds them has. */
+static void rows_of_many_warps(void **state)
+{
+    static const int32_t counts[] = {1, 3};
+    (void)state;
+    struct rig_options o = tiny();
+    o.shape.d_model = 3104;
+    o.format = WEIGHT_BF16;
+    operations_by_rows(o, counts, 2, 1e-5);
+    o.format = WEIGHT_FP8_ROW;
+    o.shape.activations = ACTIVATION_E4M3;
+    operations_by_rows(o, counts, 2, 3e-2);
+    o.shape.d_model = 96;
+    o.shape.ffn_hidden_size = 2080;
+    operations_by_rows(o, counts, 2, 3e-2);
+}
+
 /* Rounded activations on tensor cores: their codes may fall to the other side of a boundary, which moves a
  * logit by the code's width over sqrt(d). Above 64 rows attention itself keeps 11 bits, so many codes of
  * its result, and of what follows from it, fall to the other side: three times the code's width. */
@@ -534,6 +552,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(operations_in_fp32),
         cmocka_unit_test(long_contexts),
+        cmocka_unit_test(rows_of_many_warps),
         cmocka_unit_test(operations_on_tensor_cores),
         cmocka_unit_test(operations_with_a_library),
         cmocka_unit_test(operations_on_warpgroups),

@@ -47,9 +47,11 @@ static void barriers_hold_in_every_order(void **state)
 static void a_missing_barrier_shows(void **state)
 {
     (void)state;
-    for (int order = EMULATOR_FORWARD; order <= EMULATOR_RANDOM; order++)
-        assert_false(neighbours_right(
-            BROKEN_NO_BARRIER, (struct emulator_options){(enum emulator_order)order, 1, false}));
+    for (int order = EMULATOR_FORWARD; order <= EMULATOR_RANDOM; order++) {
+        struct emulator_options o = {(enum emulator_order)order, 1, false};
+        assert_false(neighbours_right(BROKEN_NO_BARRIER, o));
+        assert_false(neighbours_right(BROKEN_NO_LATER_BARRIER, o));
+    }
 }
 
 /* What a process of its own says before it ends; NULL when it ends well. */
