@@ -144,9 +144,9 @@ static const char *const statements[N_INDEX_SQL] = {
     [SQL_BLOB_NAMES] = "SELECT module, onward, name FROM imports WHERE blob = ?1 LIMIT 1000",
     [SQL_BLOB_IS] = "SELECT 1 FROM blobs WHERE id = ?1 AND state = ?2 AND oid = ?3",
     [SQL_TERM] = "SELECT doc FROM temp.terms WHERE term = lower(?1)",
-    [SQL_FILES_LIKE] = "SELECT f.path, f.blob, w.rank FROM (SELECT rowid, rank FROM words"
-                       " WHERE words MATCH ?2 ORDER BY rank LIMIT ?3) w"
-                       " JOIN files f ON f.blob = w.rowid WHERE f.tree = ?1 ORDER BY w.rank",
+    [SQL_FILES_LIKE] = "SELECT f.path, f.blob, w.rank FROM words w CROSS JOIN files f"
+                       " ON f.blob = w.rowid WHERE w.words MATCH ?2 AND f.tree = ?1"
+                       " ORDER BY w.rank LIMIT ?3",
     [SQL_VERSION] = "SELECT data_version FROM pragma_data_version",
     [SQL_PAST_HEAD] = "SELECT past FROM trees WHERE id = ?1",
     [SQL_PAST_SEEN] = "UPDATE trees SET past = ?2 WHERE id = ?1",

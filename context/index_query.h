@@ -83,7 +83,7 @@ status index_names_used(text *out, arena *a, code_index *x, int64_t blob, error 
 status index_word_count(int64_t *out, code_index *x, text word, error *err);
 
 /* Files that share the most, and the rarest, of these words (BM25 over whole contents): at most
- * n_max contents. */
+ * n_max files. */
 status index_files_like(struct index_files *out, arena *a, code_index *x, int64_t tree,
                         const text *words, size_t n_words, size_t n_max, error *err);
 

@@ -274,6 +274,31 @@ static void similar_lines_are_of_the_same_language(void **state)
     close_all(&o);
 }
 
+/* Contents that a file had before are still in the database; they take nobody's place. */
+static void similar_lines_among_old_contents(void **state)
+{
+    (void)state;
+    struct opened o;
+    struct place p;
+    struct excerpts e;
+    bool changed;
+    shell("mkdir -p old && cd old && git init -q && "
+          "printf 'unusual_word = 1\nsecond_word = 2\n' > often.py && "
+          "{ printf 'unusual_word = far\n'; seq -f 'filler_%%g = 1' 200; } > far.py");
+    open_all(&o, "old");
+    for (int i = 0; i < 70; i++) {
+        shell("printf 'unusual_word = 1\nsecond_word = 2\nversion = %d\n' > old/often.py", i);
+        assert_int_equal(index_update_file(&changed, o.x, o.r, TEXT("often.py"), NULL), OK);
+    }
+    place_make(&p, "main.py", "unusual_word = 3\nsecond_word = |\n");
+    p.q.without = ~(1u << SOURCE_SIMILAR);
+    find(&e, &o, &p);
+    assert_non_null(excerpt_with(&e, "often.py", "version = 69"));
+    assert_non_null(excerpt_with(&e, "far.py", "unusual_word = far"));
+    excerpts_free(&e);
+    close_all(&o);
+}
+
 /* A name is like another one that has some of its parts, however they are joined; of windows that
  * overlap the better one comes, and none from the document. */
 static void windows_speak_of_the_same_things(void **state)
@@ -651,6 +676,7 @@ int main(void)
         cmocka_unit_test(what_is_not_named_yet),
         cmocka_unit_test(similar_lines_are_of_the_same_language),
         cmocka_unit_test(windows_speak_of_the_same_things),
+        cmocka_unit_test(similar_lines_among_old_contents),
         cmocka_unit_test(documents_that_differ_from_their_files),
         cmocka_unit_test(what_nobody_else_can_name),
         cmocka_unit_test(only_types_near_the_best_are_whole),
