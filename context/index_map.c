@@ -24,11 +24,12 @@ enum { ROUNDS_MAX = 40, NAME_MIN = 3, CHANGES_SHARE = 50 };
 #define CONVERGED 1e-6
 #define UNSEEN    0.1f /* of a vote, where no definition of the name can be seen */
 
-/* A definition; sorted by name and family, so that those of one name stand together. */
+/* A definition; sorted so that those of one name and family stand together. */
 struct definition {
     text name;
     const char *kind;
     uint32_t node;
+    uint32_t hash; /* of the name: most comparisons are of numbers */
     uint8_t family;
     float weight; /* of a vote for it */
     double flow;  /* rank that came through it in the last round */
@@ -174,6 +175,7 @@ static status definitions_of(struct graph *g, uint32_t node)
             .name = name,
             .kind = kind->name,
             .node = node,
+            .hash = (uint32_t)name_hash(name),
             .family = g->nodes[node].family,
             .weight = kind->weight * name_weight(name),
         };
@@ -195,6 +197,13 @@ static int compare_definitions(const void *a, const void *b)
     if (order) return order;
     if (x->family != y->family) return x->family < y->family ? -1 : 1;
     return (x->node > y->node) - (x->node < y->node);
+}
+
+static int compare_hashed(const void *a, const void *b)
+{
+    const struct definition *x = a, *y = b;
+    return x->hash != y->hash ? (x->hash > y->hash) - (x->hash < y->hash)
+                              : compare_definitions(a, b);
 }
 
 static size_t table_at(const struct graph *g, text name, uint8_t family)
@@ -225,7 +234,7 @@ static size_t definitions_find(const struct graph *g, text name, uint8_t family,
 static status table_make(struct graph *g)
 {
     if (g->n_definitions)
-        qsort(g->definitions, g->n_definitions, sizeof *g->definitions, compare_definitions);
+        qsort(g->definitions, g->n_definitions, sizeof *g->definitions, compare_hashed);
     g->n_table = 2 * g->n_definitions + 1;
     g->table = memory_take(g->n_table, sizeof *g->table);
     if (!g->table) return fail(g->err, ERR_MEMORY, "no memory for names");

@@ -76,7 +76,10 @@ int main(void) { void *volatile p = malloc(7); p = 0; return p != 0; }' 'LeakSan
     # Too large a size is NULL, as C has it, and no finding: our allocator relies on it.
     export ASAN_OPTIONS="allocator_may_return_null=1:log_path=$reports/asan"
     export UBSAN_OPTIONS="print_stacktrace=1:log_path=$reports/ubsan"
-    export LSAN_OPTIONS=print_suppressions=0 # a list of what is no leak would count as a finding
+    # Of each entry of a repository's settings that libgit2 1.5 compares it leaves some 20 KiB behind. A list
+    # of what is no leak would count as a finding.
+    echo 'leak:libpcre2-8' >"$work/known"
+    export LSAN_OPTIONS="suppressions=$work/known:print_suppressions=0"
     run asan unit
     # One at a time: their watchdogs know no machine that is busy with kernels under a sanitizer.
     run asan --jobs 1 'node service' 'node team' 'node manager' 'node lsp_transcripts' 'node lsp_session' 'node protocol_storm' \

@@ -235,7 +235,7 @@ static void test_names(void **state)
 {
     (void)state;
     static const char *const sure[] = {
-        "password",     "db.passwd",      "PASSPHRASE",     "userPasscode",  "pwd",
+        "password",     "my.passwd",      "PASSPHRASE",     "thePasscode",   "pwd",
         "clientSecret", "aws-credential", "private_key",    "privateKey",    "priv-key",
         "api.key",      "apiKey",         "access-key",     "AccessKey",     "account_key",
         "AccountKey",   "auth-key",       "authKey",        "signing_key",   "signingKey",
