@@ -509,8 +509,9 @@ class Copy:
 
     def build(self, test):
         """Builds what the test needs; returns why it cannot, or None."""
-        target = "dbrx-ls" if test.endswith(".js") else f"tests/{test}"
-        done = subprocess.run(["make", "--no-print-directory", f"BUILD={BUILD}", f"{BUILD}/{target}"],
+        names = ["dbrx-ls"] if test.endswith(".js") else [f"tests/{test}"]
+        names += ["tools/client_driver"] if test == "lifecycle.test.js" else []
+        done = subprocess.run(["make", "--no-print-directory", f"BUILD={BUILD}", *[f"{BUILD}/{n}" for n in names]],
                               cwd=self.at, env=self.environment, text=True, capture_output=True)
         return done.stderr[-2000:] if done.returncode else None
 
