@@ -5,8 +5,16 @@
 
 #include <string.h>
 
-/* Of one declaration: words in front of its bracket, bytes between "<" and ">", and of its parameters. */
-enum { HEAD_WORDS_MAX = 16, ANGLES_MAX = 1024, PARAMETERS_MAX = 4096 };
+/* Of one declaration: words in front of its bracket, bytes between "<" and ">", of its parameters, and in
+ * front of a line. Of a file such bytes are looked at LOOKED_SHARE times at most, which only hostile ones
+ * come near. */
+enum {
+    HEAD_WORDS_MAX = 16,
+    ANGLES_MAX = 1024,
+    PARAMETERS_MAX = 4096,
+    BEHIND_MAX = 1024,
+    LOOKED_SHARE = 8
+};
 
 static bool is_word_byte(char c)
 {
@@ -81,7 +89,8 @@ struct head {
     } words[HEAD_WORDS_MAX];
     size_t n, n_capitals,
         n_types; /* types: what is neither in capitals nor a scope, nor says how a thing is kept */
-    size_t end;  /* where the bracket stands, or reading stopped */
+    size_t looked; /* bytes behind its words */
+    size_t end;    /* where the bracket stands, or reading stopped */
     bool is_head;
 };
 
@@ -109,10 +118,11 @@ static bool is_storage(text word)
 }
 
 /* Behind the ">" that closes the "<" at `at`; `at` itself when none does within a declaration. */
-static size_t angles_end(text t, size_t at)
+static size_t angles_end(text t, size_t at, size_t *looked)
 {
     size_t depth = 0;
     for (size_t i = at; i < t.size && i < at + ANGLES_MAX && !strchr(";{}()", t.bytes[i]); i++) {
+        ++*looked;
         depth += t.bytes[i] == '<';
         if (t.bytes[i] == '>' && --depth == 0) return i + 1;
     }
@@ -148,7 +158,7 @@ static void head_read(struct head *h, text t, size_t at)
             to = word_end(t, at);
             if (!word_put(h, t, at, to)) return;
         } else if (c == '<') {
-            if ((to = angles_end(t, at)) == at) return;
+            if ((to = angles_end(t, at, &h->looked)) == at) return;
         } else if (strchr(":*&~", c)) {
             to = at + 1;
         } else {
@@ -168,10 +178,11 @@ static bool is_constructor(const struct head *h, text t)
 }
 
 /* Behind the bracket that closes the one at `at`, and behind "const"; `at` itself when none does. */
-static size_t parameters_end(text t, size_t at)
+static size_t parameters_end(text t, size_t at, size_t *looked)
 {
     size_t depth = 0;
     for (size_t i = at; i < t.size && i < at + PARAMETERS_MAX; i++) {
+        ++*looked;
         depth += t.bytes[i] == '(';
         if (t.bytes[i] != ')' || --depth > 0) continue;
         size_t to = blanks_end(t, i + 1);
@@ -181,26 +192,27 @@ static size_t parameters_end(text t, size_t at)
 }
 
 /* A macro that stands behind the parameters, in front of the body. */
-static void blank_in_front_of_body(struct blanking *b, size_t at)
+static void blank_in_front_of_body(struct blanking *b, struct head *h)
 {
     text t = b->content;
-    size_t from = parameters_end(t, at), to = word_end(t, from), next = blanks_end(t, to);
+    size_t from = parameters_end(t, h->end, &h->looked), to = word_end(t, from),
+           next = blanks_end(t, to);
     if (to > from && next < t.size && t.bytes[next] == '{' && is_capitals(text_slice(t, from, to)))
         blank(b, from, to);
 }
 
 /* What is set before the body is the way of constructors. */
-static bool has_initialisers(text t, size_t at)
+static bool has_initialisers(text t, struct head *h)
 {
-    size_t from = parameters_end(t, at), next = blanks_end(t, word_end(t, from));
-    return from > at && next + 1 < t.size && t.bytes[next] == ':' && t.bytes[next + 1] != ':';
+    size_t from = parameters_end(t, h->end, &h->looked), next = blanks_end(t, word_end(t, from));
+    return from > h->end && next + 1 < t.size && t.bytes[next] == ':' && t.bytes[next + 1] != ':';
 }
 
 /* The first of several may be the type, where there is no other. */
-static void blank_in_head(struct blanking *b, const struct head *h)
+static void blank_in_head(struct blanking *b, struct head *h)
 {
     bool keep = h->n_types == 0 && !is_constructor(h, b->content) &&
-                !(b->has_constructors && has_initialisers(b->content, h->end));
+                !(b->has_constructors && has_initialisers(b->content, h));
     for (size_t i = 0; i < h->n; i++) {
         if (!h->words[i].capitals) continue;
         if (!keep) blank(b, h->words[i].from, h->words[i].to);
@@ -211,12 +223,13 @@ static void blank_in_head(struct blanking *b, const struct head *h)
 /* Whether what stands in front of `at`, apart from what is blanked, is whole, and no list of constants. */
 static bool begins_behind(text t, size_t at)
 {
-    while (at > 0 && strchr(" \t\r\n", t.bytes[at - 1])) at--;
-    if (at == 0) return true;
+    size_t last = at > BEHIND_MAX ? at - BEHIND_MAX : 0;
+    while (at > last && strchr(" \t\r\n", t.bytes[at - 1])) at--;
+    if (at == last) return at == 0;
     if (t.bytes[at - 1] == '/') return at > 1 && t.bytes[at - 2] == '*';
     if (strchr(";}):", t.bytes[at - 1])) return true;
     size_t from = at;
-    while (from > 0 && t.bytes[from - 1] != '\n') from--;
+    while (from > last && t.bytes[from - 1] != '\n') from--;
     text line = text_slice(t, from, at);
     if (t.bytes[at - 1] == '{') return text_find(line, TEXT("enum"), 0) == SIZE_MAX;
     return line.bytes[0] == '#' && t.bytes[at - 1] != '\\';
@@ -246,13 +259,16 @@ static void blank_functions(struct blanking *b)
 {
     text t = b->content;
     struct head h;
-    for (size_t at = 0; at < t.size;) {
+    for (size_t at = 0, looked = 0; at < t.size && looked <= LOOKED_SHARE * t.size;) {
         head_read(&h, t, at);
+        looked += h.looked;
+        h.looked = 0;
         blank_line(b, at, &h);
         if (h.is_head) {
             if (h.n_capitals) blank_in_head(b, &h);
-            blank_in_front_of_body(b, h.end);
+            blank_in_front_of_body(b, &h);
         }
+        looked += h.looked;
         size_t line = text_find(t, TEXT("\n"), h.end);
         at = line == SIZE_MAX ? t.size : line + 1;
     }

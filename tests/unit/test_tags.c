@@ -651,6 +651,15 @@ static void test_hostile_contents(void **state)
     status code = tags_read(&tags, t, language_of("x.c"), buffer_text(&b), &err);
     assert_true(code == OK || code == ERR_LIMIT);
     tags_free(&tags);
+    /* so do lines of macros, of which each looks at what stands in front, and heads without end */
+    static const char *const lines[] = {"AB_\n", "AB_C x y(\n", "a<\n"};
+    for (size_t i = 0; i < 3; i++) {
+        buffer_clear(&b);
+        while (b.size < INDEX_FILE_MAX - 16) buffer_put(&b, lines[i], strlen(lines[i]));
+        code = tags_read(&tags, t, language_of("x.cpp"), buffer_text(&b), &err);
+        assert_true(code == OK || code == ERR_LIMIT);
+        tags_free(&tags);
+    }
     /* and the tagger still works */
     assert_int_equal(tags_read(&tags, t, language_of("x.c"), TEXT("int a;"), &err), OK);
     assert_int_equal(tags.n_definitions, 1);
