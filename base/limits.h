@@ -122,7 +122,7 @@
  * large as the source, of which a file counts so much at least: its path, id and stamp alone take 290
  * bytes. What contents say has seven eighths: into the rest a million paths fit. */
 #define INDEX_DATABASE_MAX   (4 * GIB)
-#define INDEX_DATABASE_FLOOR (4 * MIB)
+#define INDEX_DATABASE_FLOOR (64 * MIB)
 #define INDEX_SOURCE_MIN     KIB
 /* Threads that parse: more would outrun the one that writes. */
 #define INDEX_THREADS_MAX 8

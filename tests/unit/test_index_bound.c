@@ -3,37 +3,6 @@
 
 #include "base/limits.h"
 
-/* Contents that no tree has are kept, until the database is over its bound. */
-static void test_bound(void **state)
-{
-    (void)state;
-    char database[512];
-    shell("mkdir bound && cd bound && echo 'int kept;' > kept.c");
-    for (int round = 0; round < 9; round++) {
-        if (round == 8) { /* by what was written then, the newest would be the longest unused */
-            database_of(database, "bound");
-            change(database, "UPDATE blobs SET used = 1000 - id");
-        }
-        shell("cd bound && seq %d %d | sed 's/.*/name_&_of_some_length/' > big.txt", round * 100000,
-              round * 100000 + 12000);
-        struct index_report n = update("bound");
-        assert_int_equal(n.n_files, 2);
-        assert_true(n.database_bytes <= INDEX_DATABASE_FLOOR);
-    }
-    database_of(database, "bound");
-    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_800007_of_some_length')"), 1);
-    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_7_of_some_length')"), 0);
-    assert_int_equal(ask(database, "SELECT count(*) FROM uses WHERE names LIKE '%name_7_of%'"), 0);
-    assert_true(ask(database, "SELECT count(*) FROM blobs") < 9);
-    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_600007_of_some_length')"), 0);
-    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_200007_of_some_length')"), 1);
-    assert_true((size_t)ask(database, "SELECT page_count * page_size FROM pragma_page_count,"
-                                      " pragma_page_size") <= INDEX_DATABASE_FLOOR);
-    check_find("bound", "kept", "kept.c:1: int kept\n");
-    assert_true(ask(database, "SELECT count(*) FROM pragma_integrity_check"
-                              " WHERE integrity_check = 'ok'") == 1);
-}
-
 /* The index of `name` under bounds of its own: one report, and one file saved first, if any. */
 static struct index_report update_bound(const char *name, size_t floor, size_t most, text saved)
 {
@@ -51,6 +20,37 @@ static struct index_report update_bound(const char *name, size_t floor, size_t m
     index_close(x);
     repository_close(r);
     return report;
+}
+
+/* Contents that no tree has are kept, until the database is over its bound. */
+static void test_bound(void **state)
+{
+    (void)state;
+    char database[512];
+    shell("mkdir bound && cd bound && echo 'int kept;' > kept.c");
+    for (int round = 0; round < 9; round++) {
+        if (round == 8) { /* by what was written then, the newest would be the longest unused */
+            database_of(database, "bound");
+            change(database, "UPDATE blobs SET used = 1000 - id");
+        }
+        shell("cd bound && seq %d %d | sed 's/.*/name_&_of_some_length/' > big.txt", round * 100000,
+              round * 100000 + 12000);
+        struct index_report n = update_bound("bound", 4 * MIB, GIB, TEXT(""));
+        assert_int_equal(n.n_files, 2);
+        assert_true(n.database_bytes <= 4 * MIB);
+    }
+    database_of(database, "bound");
+    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_800007_of_some_length')"), 1);
+    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_7_of_some_length')"), 0);
+    assert_int_equal(ask(database, "SELECT count(*) FROM uses WHERE names LIKE '%name_7_of%'"), 0);
+    assert_true(ask(database, "SELECT count(*) FROM blobs") < 9);
+    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_600007_of_some_length')"), 0);
+    assert_int_equal(ask(database, "SELECT count(*) FROM words('name_200007_of_some_length')"), 1);
+    assert_true((size_t)ask(database, "SELECT page_count * page_size FROM pragma_page_count,"
+                                      " pragma_page_size") <= 4 * MIB);
+    check_find("bound", "kept", "kept.c:1: int kept\n");
+    assert_true(ask(database, "SELECT count(*) FROM pragma_integrity_check"
+                              " WHERE integrity_check = 'ok'") == 1);
 }
 
 /* 100 files of 1,000 declarations, 13,893 bytes each. What one of them says takes five times as much. */
@@ -122,6 +122,17 @@ static void contents_of_all_trees_count(void **state)
     assert_int_equal(n.n_skipped[SKIP_FULL], 0);
 }
 
+/* A small tree of dense source has all that it says, however much more that is than the source. */
+static void a_small_tree_has_room(void **state)
+{
+    (void)state;
+    make_dense("small_dense");
+    struct index_report n = update("small_dense");
+    assert_int_equal(n.n_parsed, 100);
+    assert_int_equal(n.n_skipped[SKIP_FULL], 0);
+    assert_true(n.database_bytes > 4 * MIB);
+}
+
 /* Whatever the source may be, the database is no larger than that, and paths have their room. */
 static void the_largest_database(void **state)
 {
@@ -149,6 +160,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(contents_in_use_are_bounded),
         cmocka_unit_test(what_the_source_counts_as),
         cmocka_unit_test(contents_of_all_trees_count),
+        cmocka_unit_test(a_small_tree_has_room),
         cmocka_unit_test(the_largest_database),
     };
     return cmocka_run_group_tests(tests, workspace_make, workspace_remove);
