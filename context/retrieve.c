@@ -34,7 +34,6 @@ static const struct source sources[N_RETRIEVE_SOURCES] = {
     [SOURCE_DEFINITION] = {"definition", 1.0, definitions_find},
     [SOURCE_IMPORT] = {"import", 0.8, imports_find},
     [SOURCE_KIN] = {"kin", 0.6, kin_find},
-    [SOURCE_TOGETHER] = {"together", 0.4, together_find},
     [SOURCE_USAGE] = {"usage", 0.4, usage_find},
     [SOURCE_REPORTED] = {"reported", 2.0, reported_find},
     [SOURCE_RECENT] = {"recent", 0.6, recent_find},

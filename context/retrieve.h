@@ -23,8 +23,7 @@ enum retrieve_source {
     SOURCE_DEFINITION, /* of a name that stands in the document, the nearer to the cursor the better */
     SOURCE_IMPORT,     /* what an imported file offers, by what is used here and how it is called */
     SOURCE_KIN,        /* what the files beside the document use */
-    SOURCE_TOGETHER, /* what files define that change in the same commits */
-    SOURCE_USAGE,    /* what the most similar lines and the places visited use */
+    SOURCE_USAGE,      /* what the most similar lines and the places visited use */
     SOURCE_REPORTED, /* what a diagnostic near the cursor names, and where it points */
     SOURCE_RECENT,   /* where the user edited or looked, elsewhere, and what is defined there */
     SOURCE_SIMILAR,  /* lines that use the same rare words */

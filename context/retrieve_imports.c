@@ -11,7 +11,6 @@ enum {
     FILES_MAX = 96,
     HANDED_MAX = 4,     /* steps from the document to what is handed on to it */
     SYMBOLS_MAX = 2000, /* of one file */
-    TOGETHER_MAX = 8,
     KIN_FILES_MAX = 24,
     KIN_NAMES_MAX = 160,
     CACHED_BYTES = 8 * 1024 * 1024
@@ -221,9 +220,9 @@ status imported_find(struct retrieval *t)
         return code;
     arena_reset(&d->memory);
     symbols_begin(&t->r->symbols);
-    d->n_imported = d->n_kin = d->n_together = 0;
+    d->n_imported = d->n_kin = 0;
     d->kin = NULL;
-    d->together = NULL;
+    d->together_there = false;
     d->imports_there = false;
     d->imported = arena_take(&d->memory, FILES_MAX, sizeof *d->imported);
     if (!d->imported) return fail(t->err, ERR_MEMORY, "no memory for imports");
@@ -235,25 +234,6 @@ status imported_find(struct retrieval *t)
     d->index_version = version;
     d->imports_there = code == OK;
     if (code != OK) d->n_imported = 0;
-    return code;
-}
-
-status together_files_find(struct retrieval *t)
-{
-    struct document_tags *d = &t->r->document;
-    struct index_files files;
-    if (d->together) return OK;
-    d->together = arena_take(&d->memory, TOGETHER_MAX, sizeof *d->together);
-    if (!d->together) return fail(t->err, ERR_MEMORY, "no memory for files");
-    status code = index_files_together(&files, &d->memory, t->r->index, t->r->tree,
-                                       t->q->document.path, TOGETHER_MAX, t->err);
-    for (size_t i = 0; code == OK && i < files.n; i++) {
-        const struct index_file *file = &files.files[i];
-        if (!is_kindred(t, file->path) || is_excluded(t, file->path)) continue;
-        struct imported_file *f = &d->together[d->n_together++];
-        *f = (struct imported_file){.path = file->path, .score = file->score};
-        code = symbols_find(t, f, file->blob);
-    }
     return code;
 }
 

@@ -95,8 +95,8 @@ struct document_tags {
     int64_t index_version;
     struct imported_file *imported;
     size_t n_imported;
-    struct imported_file *together; /* [n_together] its score: the share of common commits */
-    size_t n_together;
+    struct index_files together; /* those that change in the same commits, where together_there */
+    bool together_there;
     struct near_name *kin; /* [n_kin] what the files beside this one use, the commonest first */
     size_t n_kin;
     arena memory; /* of what is imported, and of kin */
@@ -194,7 +194,6 @@ void projects_free(struct projects *p);
 /* Fills r->document's list of imported files, and what its neighbours use, unless it still holds. */
 status imported_find(struct retrieval *t);
 status kin_names_find(struct retrieval *t);
-status together_files_find(struct retrieval *t);
 
 /* Where a name is defined; none when the time is over. They live until the next retrieval. */
 status definitions_of(struct index_symbols *out, struct retrieval *t, text name);
@@ -231,7 +230,6 @@ status windows_find(struct retrieval *t);
 status definitions_find(struct retrieval *t);
 status imports_find(struct retrieval *t);
 status kin_find(struct retrieval *t);
-status together_find(struct retrieval *t);
 status usage_find(struct retrieval *t);
 status reported_find(struct retrieval *t);
 status recent_find(struct retrieval *t);

@@ -21,6 +21,7 @@ enum {
     PARTS_MAX = 12,
     RARE_WORDS_MAX = 16,
     LIKE_FILES_MAX = 64, /* prose, data and other languages among them */
+    TOGETHER_MAX = 8,
     FILES_MAX = 32,
     HALVES_MAX = 6000,
     SCANNED_BYTES_MAX = 512 * KIB
@@ -251,6 +252,16 @@ static status rare_words(struct retrieval *t, text words[RARE_WORDS_MAX], size_t
     return code;
 }
 
+static status together_find(struct retrieval *t)
+{
+    struct document_tags *d = &t->r->document;
+    if (d->together_there) return OK;
+    status code = index_files_together(&d->together, &d->memory, t->r->index, t->r->tree,
+                                       t->q->document.path, TOGETHER_MAX, t->err);
+    d->together_there = code == OK;
+    return code;
+}
+
 static status files_scan(struct scan *s)
 {
     struct retrieval *t = s->t;
@@ -263,8 +274,9 @@ static status files_scan(struct scan *s)
                                 LIKE_FILES_MAX, t->err);
     for (size_t i = 0; i < t->q->n_recent && i < 4; i++) file_put(s, t->q->recent[i].path);
     for (size_t i = 0; code == OK && i < files.n; i++) file_put(s, files.files[i].path);
-    const struct document_tags *d = &t->r->document;
-    for (size_t i = 0; i < d->n_together; i++) file_put(s, d->together[i].path);
+    if (code == OK) code = together_find(t);
+    const struct index_files *together = &t->r->document.together;
+    for (size_t i = 0; code == OK && i < together->n; i++) file_put(s, together->files[i].path);
     return code;
 }
 

@@ -120,16 +120,6 @@ status imports_find(struct retrieval *t)
     return OK;
 }
 
-status together_find(struct retrieval *t)
-{
-    status code = together_files_find(t);
-    const struct document_tags *d = &t->r->document;
-    for (size_t i = 0; code == OK && i < d->n_together && !retrieval_late(t); i++)
-        file_offer(t, SOURCE_TOGETHER, &d->together[i],
-                   "offered by a file that changes together with this one");
-    return code;
-}
-
 status kin_find(struct retrieval *t)
 {
     status code = kin_names_find(t);

@@ -160,6 +160,7 @@ FAULTS = [
      RETRIEVE, "similar_lines_among_old_contents"),
     ("similar_words_without_their_parts", "context/retrieve_similar.c", [("if (size >= PART_MIN && n <= PARTS_MAX) out[n++] = part;", "if (size >= 99 && n <= PARTS_MAX) out[n++] = part;"), ("if (size >= PART_MIN && size < i - *at", "if (size >= 99 && size < i - *at")],
      RETRIEVE, "windows_speak_of_the_same_things"),
+    ("similar_lines_not_of_files_that_change_together", "context/retrieve_similar.c", [("for (size_t i = 0; code == OK && i < together->n; i++)", "for (size_t i = 0; code == OK && i < 0 * together->n; i++)")], "test_retrieve", "similar_lines_of_files_that_change_together"),
     ("similar_windows_of_other_languages", "context/retrieve_similar.c", [("        !is_kindred(t, path) || retrieval_late(t))", "        retrieval_late(t))")],
      RETRIEVE, None),
     ("similar_lines_lift_visited_places", "context/retrieve.c", [("= source == SOURCE_SIMILAR ? &none : fusion_place", "= source == N_RETRIEVE_SOURCES ? &none : fusion_place")],

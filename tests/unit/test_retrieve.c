@@ -194,14 +194,13 @@ static const struct {
     {"rs/src/a.rs", "use crate::deep::*;\n\nfn f() {\n    |\n}\n", "rs/src/deep.rs",
      "pub fn dig_down(n: u32)", SOURCE_IMPORT},
     {"t/test_b.py", "def test_b():\n    |\n", "lib/client.py", "def make_client(name)", SOURCE_KIN},
-    {"x/a.c", "int a(void)\n{\n    |\n}\n", "y/b.h", "int partner_open(void)", SOURCE_TOGETHER},
 };
 
 static void what_is_not_named_yet(void **state)
 {
     (void)state;
     struct opened o;
-    shell("mkdir -p many/app many/types/src many/go many/t many/lib many/x many/y && cd many && "
+    shell("mkdir -p many/app many/types/src many/go many/t many/lib && cd many && "
           "git init -q && git config user.email a@b && git config user.name n && "
           "printf '{\"version\": 1, \"name\": \"@pk/types\"}\n' > types/package.json && "
           "printf 'export interface Shape { sides: number }\n' > types/src/index.ts && "
@@ -228,10 +227,7 @@ static void what_is_not_named_yet(void **state)
           "printf 'def package_opens(name):\n    return name\n' > py/pkg/__init__.py && "
           "printf 'pub fn dig_down(n: u32) -> u32 {\n    n\n}\n' > rs/src/deep.rs && "
           "printf 'def make_client(name):\n    return name\n' > lib/client.py && "
-          "printf 'def test_a():\n    c = make_client(1)\n' > t/test_a.py && "
-          "for i in 1 2 3; do printf 'int a(void) { return '$i'; }\n' > x/a.c && "
-          "printf 'int partner_open(void); /* '$i' */\n' > y/b.h && git add x y && "
-          "git commit -qm $i; done");
+          "printf 'def test_a():\n    c = make_client(1)\n' > t/test_a.py");
     open_all(&o, "many");
     for (size_t i = 0; i < sizeof unnamed / sizeof *unnamed; i++) {
         struct place p;
@@ -295,6 +291,30 @@ static void similar_lines_among_old_contents(void **state)
     find(&e, &o, &p);
     assert_non_null(excerpt_with(&e, "often.py", "version = 69"));
     assert_non_null(excerpt_with(&e, "far.py", "unusual_word = far"));
+    excerpts_free(&e);
+    close_all(&o);
+}
+
+/* Words of three letters lead to no file; that its file changes in the same commits does. */
+static void similar_lines_of_files_that_change_together(void **state)
+{
+    (void)state;
+    struct opened o;
+    struct place p;
+    struct excerpts e;
+    shell("mkdir -p pair/x pair/y && cd pair && git init -q && git config user.email a@b && "
+          "git config user.name n && "
+          "printf 'void c(void)\n{\n    qux = zap + fob;\n}\n' > y/c.c && git add y && "
+          "git commit -qm c && "
+          "for i in 1 2 3; do printf 'int a(void) { return '$i'; }\n' > x/a.c && "
+          "printf 'void b(void)\n{\n    qux = zap + fob; /* '$i' */\n}\n' > y/b.c && "
+          "git add x y && git commit -qm $i; done");
+    open_all(&o, "pair");
+    place_make(&p, "x/a.c", "int a(void)\n{\n    qux = zap + |\n}\n");
+    p.q.without = ~(1u << SOURCE_SIMILAR);
+    find(&e, &o, &p);
+    assert_non_null(excerpt_with(&e, "y/b.c", "qux = zap + fob; /* 3 */"));
+    assert_null(excerpt_with(&e, "y/c.c", "qux"));
     excerpts_free(&e);
     close_all(&o);
 }
@@ -677,6 +697,7 @@ int main(void)
         cmocka_unit_test(similar_lines_are_of_the_same_language),
         cmocka_unit_test(windows_speak_of_the_same_things),
         cmocka_unit_test(similar_lines_among_old_contents),
+        cmocka_unit_test(similar_lines_of_files_that_change_together),
         cmocka_unit_test(documents_that_differ_from_their_files),
         cmocka_unit_test(what_nobody_else_can_name),
         cmocka_unit_test(only_types_near_the_best_are_whole),
