@@ -123,7 +123,9 @@
  * bytes. What contents say has seven eighths: into the rest a million paths fit. */
 #define INDEX_DATABASE_MAX   (4 * GIB)
 #define INDEX_DATABASE_FLOOR (64 * MIB)
-#define INDEX_SOURCE_MIN     KIB
+/* The same where contents that no file has would be the reason: they slow questions down. */
+#define INDEX_UNUSED_FLOOR (4 * MIB)
+#define INDEX_SOURCE_MIN   KIB
 /* Threads that parse: more would outrun the one that writes. */
 #define INDEX_THREADS_MAX 8
 /* One transaction: long enough that pages many files write to are written once (in fifths of a second

@@ -272,10 +272,12 @@ status blob_forget(code_index *x, int64_t blob, error *err)
 /* How far the database has filled what it may take. */
 enum fill { FILL_SPARE, FILL_NEAR, FILL_OVER };
 
-/* At most as large as the source it speaks of; an eighth is for what the list of files adds, and the map. */
-static enum fill fill_by(const code_index *x, uint64_t bytes)
+/* At most as large as the source it speaks of; an eighth is for what the list of files adds, and the map.
+ * `floor`: what it may take in any case. */
+static enum fill fill_by(const code_index *x, uint64_t bytes, uint64_t floor)
 {
-    uint64_t bound = x->source_bytes > x->floor_bytes ? x->source_bytes : x->floor_bytes;
+    if (floor > x->floor_bytes) floor = x->floor_bytes;
+    uint64_t bound = x->source_bytes > floor ? x->source_bytes : floor;
     if (bound > x->max_bytes || x->unbounded) bound = x->max_bytes;
     return bytes > bound - bound / 8   ? FILL_OVER
            : bytes > bound - bound / 4 ? FILL_NEAR
@@ -284,18 +286,18 @@ static enum fill fill_by(const code_index *x, uint64_t bytes)
 
 /* All that the database speaks of is counted only when the tree at hand is not enough: that passes over
  * every content there is. */
-static status fill_of(enum fill *out, code_index *x, error *err)
+static status fill_of(enum fill *out, code_index *x, uint64_t floor, error *err)
 {
     uint64_t bytes = 0;
     int64_t source = 0;
     status code = index_size(x, &bytes, err);
-    if (code == OK && fill_by(x, bytes) != FILL_SPARE && !x->measured) {
+    if (code == OK && fill_by(x, bytes, floor) != FILL_SPARE && !x->measured) {
         sqlite3_stmt *s = SQL_WITH(x, SQL_SOURCE_BYTES, (int64_t)INDEX_SOURCE_MIN);
         code = first_number(&source, x, s, err);
         if ((uint64_t)source > x->source_bytes) x->source_bytes = (uint64_t)source;
         x->measured = true;
     }
-    *out = fill_by(x, bytes);
+    *out = fill_by(x, bytes, floor);
     return code;
 }
 
@@ -362,11 +364,11 @@ status blobs_evict(code_index *x, bool wanted, error *err)
 {
     enum fill fill;
     int64_t n_unused = 1;
-    status code = fill_of(&fill, x, err);
+    status code = fill_of(&fill, x, INDEX_UNUSED_FLOOR, err);
     bool due = fill == FILL_OVER || wanted;
     while (code == OK && due && fill != FILL_SPARE && n_unused) {
         code = evict_round(&n_unused, x, err);
-        if (code == OK) code = fill_of(&fill, x, err);
+        if (code == OK) code = fill_of(&fill, x, INDEX_UNUSED_FLOOR, err);
     }
     x->n_left = 0;
     return code;
@@ -375,11 +377,11 @@ status blobs_evict(code_index *x, bool wanted, error *err)
 status blobs_room(bool *room, code_index *x, bool spare, error *err)
 {
     enum fill fill;
-    status code = fill_of(&fill, x, err);
+    status code = fill_of(&fill, x, INDEX_DATABASE_FLOOR, err);
     if (code == OK && fill == FILL_OVER && x->n_left >= INDEX_LEFT_MIN) {
         code = index_commit(x, err);
         if (code == OK) code = blobs_evict(x, true, err);
-        if (code == OK) code = fill_of(&fill, x, err);
+        if (code == OK) code = fill_of(&fill, x, INDEX_DATABASE_FLOOR, err);
     }
     *room = fill == FILL_SPARE || (fill == FILL_NEAR && !spare);
     return code;

@@ -56,6 +56,7 @@ FAULTS = [
     ("index_counts_overflow", BLOB, [("(char)(count > 255 ? 255 : count)", "(char)count")], "test_index", "test_search_over_words"),
     ("index_leaves_out_unused_definitions", BLOB, [("use_put(u, tags->definitions[i].name, 0);", "use_put(u, tags->definitions[i].name, 1);")], "test_index", "test_search_over_words"),
     # The bound.
+    ("index_keeps_what_no_tree_has_to_the_floor", "base/limits.h", [("#define INDEX_UNUSED_FLOOR (4 * MIB)", "#define INDEX_UNUSED_FLOOR (64 * MIB)")], *BOUND),
     ("index_of_small_trees_has_no_room", "base/limits.h", [("#define INDEX_DATABASE_FLOOR (64 * MIB)", "#define INDEX_DATABASE_FLOOR (4 * MIB)")], "test_index_bound", "a_small_tree_has_room"),
     ("index_grows_without_bound", BLOB, [("fill != FILL_SPARE && n_unused) {", "fill != FILL_SPARE && n_unused && 0) {")], *BOUND),
     ("index_drops_the_newest", DATABASE, [('" ORDER BY used, id LIMIT ?1"', '" ORDER BY used DESC, id LIMIT ?1"')], *BOUND),
