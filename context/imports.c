@@ -138,7 +138,7 @@ static status at_end(struct candidates *c, arena *a, code_index *x, int64_t tree
                      text parts, size_t n_parts, double score, error *err)
 {
     struct index_files files;
-    status code = index_files_by_stem(&files, a, x, tree, path_stem(parts), err);
+    status code = index_files_by_stem(&files, a, x, tree, parts, err);
     size_t n_files = code == OK ? files.n : 0;
     for (size_t i = 0; i < n_files; i++) {
         text path = files.files[i].path;
@@ -146,7 +146,7 @@ static status at_end(struct candidates *c, arena *a, code_index *x, int64_t tree
         bool near = text_equal(path_folder(path), path_folder(from)) || n_files == 1;
         if (n >= 2 || (n == n_parts && near)) candidate_add(c, &files.files[i], score + (double)n);
     }
-    if (code == OK) code = index_files_by_folder(&files, a, x, tree, path_name(parts), err);
+    if (code == OK) code = index_files_by_folder(&files, a, x, tree, parts, err);
     for (size_t i = 0; code == OK && i < files.n; i++) {
         size_t n = path_parts_at_end(path_folder(files.files[i].path), parts);
         if (n >= 2 || n == n_parts) candidate_add(c, &files.files[i], score + (double)n - 0.5);

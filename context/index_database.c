@@ -132,9 +132,13 @@ static const char *const statements[N_INDEX_SQL] = {
     [SQL_FILE_FIND] = "SELECT path, blob FROM files WHERE tree = ?1 AND path = ?2",
     [SQL_FILES_AT] = "SELECT path, blob FROM files WHERE tree = ?1 AND path >= ?2 AND path < ?3"
                      " LIMIT 200",
-    [SQL_FILES_BY_STEM] = "SELECT path, blob FROM files WHERE tree = ?1 AND stem = ?2 LIMIT 200",
-    [SQL_FILES_BY_FOLDER] = "SELECT path, blob FROM files WHERE tree = ?1 AND folder = ?2"
-                            " LIMIT 200",
+    /* Paths stand in these indices, so that of the many with one name only those asked for are read. */
+    [SQL_FILES_BY_STEM] = "SELECT path, blob FROM files WHERE tree = ?1 AND path IN"
+                          " (SELECT path FROM files INDEXED BY files_stem"
+                          " WHERE tree = ?1 AND stem = ?2 AND instr(path, ?3)) LIMIT 200",
+    [SQL_FILES_BY_FOLDER] = "SELECT path, blob FROM files WHERE tree = ?1 AND path IN"
+                            " (SELECT path FROM files INDEXED BY files_folder"
+                            " WHERE tree = ?1 AND folder = ?2 AND instr(path, ?3)) LIMIT 200",
     [SQL_BLOB_SYMBOLS] = "SELECT name, kind, signature, line, from_byte, to_byte"
                          " FROM symbols WHERE blob = ?1 ORDER BY from_byte LIMIT ?2",
     [SQL_BLOB_SYMBOLS_COUNT] = "SELECT n_symbols, oid FROM blobs WHERE id = ?1",

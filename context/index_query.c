@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "context/index_private.h"
+#include "context/path_text.h"
 
 status index_tree(int64_t *out, code_index *x, text root, error *err)
 {
@@ -204,11 +205,21 @@ static status files_read(struct index_files *out, arena *a, code_index *x, sqlit
 }
 
 static status files_by(struct index_files *out, arena *a, code_index *x, enum index_sql which,
-                       int64_t tree, text key, error *err)
+                       int64_t tree, text key, text within, error *err)
 {
     sqlite3_stmt *s = SQL_WITH(x, which, tree);
     bind_bytes(s, 2, key);
+    bind_bytes(s, 3, within);
     return files_read(out, a, x, s, false, err);
+}
+
+/* "x/a/b" -> "a/b" */
+static text last_two_parts(text path)
+{
+    text before = path_folder(path_folder(path));
+    size_t from = before.size ? before.size + 1 : 0;
+    if (from < path.size && path.bytes[from] == '/') from++;
+    return text_slice(path, from, path.size);
 }
 
 status index_file_at(struct index_file *out, bool *found, arena *a, code_index *x, int64_t tree,
@@ -237,15 +248,20 @@ status index_files_at(struct index_files *out, arena *a, code_index *x, int64_t 
 }
 
 status index_files_by_stem(struct index_files *out, arena *a, code_index *x, int64_t tree,
-                           text stem, error *err)
+                           text path, error *err)
 {
-    return files_by(out, a, x, SQL_FILES_BY_STEM, tree, stem, err);
+    text stem = path_stem(path), last = last_two_parts(path);
+    text within = text_slice(last, 0, last.size - path_name(path).size + stem.size);
+    return files_by(out, a, x, SQL_FILES_BY_STEM, tree, stem, within, err);
 }
 
 status index_files_by_folder(struct index_files *out, arena *a, code_index *x, int64_t tree,
                              text folder, error *err)
 {
-    return files_by(out, a, x, SQL_FILES_BY_FOLDER, tree, folder, err);
+    text last = last_two_parts(folder);
+    char *within = arena_print(a, "%.*s%s", (int)last.size, last.bytes, last.size ? "/" : "");
+    if (!within) return fail(err, ERR_MEMORY, "no memory for a folder");
+    return files_by(out, a, x, SQL_FILES_BY_FOLDER, tree, path_name(folder), text_of(within), err);
 }
 
 status index_word_count(int64_t *out, code_index *x, text word, error *err)

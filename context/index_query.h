@@ -48,13 +48,13 @@ struct index_files {
 };
 
 /* Files by their exact path, by their path without endings ("a/b" finds a/b.c and a/b.x.c), by their
- * stem (path_text.h), by the name of their folder. */
+ * stem (path_text.h) and the folder before it, by the last two parts of their folder. */
 status index_file_at(struct index_file *out, bool *found, arena *a, code_index *x, int64_t tree,
                      text path, error *err);
 status index_files_at(struct index_files *out, arena *a, code_index *x, int64_t tree, text path,
                       error *err);
 status index_files_by_stem(struct index_files *out, arena *a, code_index *x, int64_t tree,
-                           text stem, error *err);
+                           text path, error *err);
 status index_files_by_folder(struct index_files *out, arena *a, code_index *x, int64_t tree,
                              text folder, error *err);
 

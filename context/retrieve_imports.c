@@ -181,8 +181,8 @@ static status package_add(struct retrieval *t)
     text folder = path_folder(t->q->document.path);
     status code = OK;
     if (!language_is(t->language, names)) return OK;
-    code = index_files_by_folder(&files, &t->r->document.memory, t->r->index, t->r->tree,
-                                 path_name(folder), t->err);
+    code = index_files_by_folder(&files, &t->r->document.memory, t->r->index, t->r->tree, folder,
+                                 t->err);
     for (size_t i = 0; code == OK && i < files.n; i++)
         if (text_equal(path_folder(files.files[i].path), folder))
             code = file_add(t, &files.files[i], SAME_PACKAGE, HANDED_MAX);
@@ -258,8 +258,8 @@ status kin_names_find(struct retrieval *t)
     struct name_table *f = arena_take(t->memory, 1, sizeof *f);
     d->kin = arena_take(&d->memory, KIN_NAMES_MAX, sizeof *d->kin);
     if (!f || !d->kin) return fail(t->err, ERR_MEMORY, "no memory for names");
-    status code = index_files_by_folder(&files, &d->memory, t->r->index, t->r->tree,
-                                        path_name(folder), t->err);
+    status code =
+        index_files_by_folder(&files, &d->memory, t->r->index, t->r->tree, folder, t->err);
     for (size_t i = 0; code == OK && i < files.n && n < KIN_FILES_MAX && !retrieval_late(t); i++) {
         const struct index_file *file = &files.files[i];
         if (!text_equal(path_folder(file->path), folder) || is_document(t, file->path) ||

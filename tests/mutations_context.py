@@ -161,6 +161,8 @@ FAULTS = [
     ("similar_words_without_their_parts", "context/retrieve_similar.c", [("if (size >= PART_MIN && n <= PARTS_MAX) out[n++] = part;", "if (size >= 99 && n <= PARTS_MAX) out[n++] = part;"), ("if (size >= PART_MIN && size < i - *at", "if (size >= 99 && size < i - *at")],
      RETRIEVE, "windows_speak_of_the_same_things"),
     ("similar_lines_not_of_files_that_change_together", "context/retrieve_similar.c", [("for (size_t i = 0; code == OK && i < together->n; i++)", "for (size_t i = 0; code == OK && i < 0 * together->n; i++)")], "test_retrieve", "similar_lines_of_files_that_change_together"),
+    ("imports_lost_among_folders_of_one_name", "context/index_database.c", [('" WHERE tree = ?1 AND folder = ?2 AND instr(path, ?3)) LIMIT 200"', '" WHERE tree = ?1 AND folder = ?2) AND ?3 NOT NULL LIMIT 200"')], "test_imports", "imports_lead_to_files"),
+    ("imports_lost_among_files_of_one_name", "context/index_database.c", [('" WHERE tree = ?1 AND stem = ?2 AND instr(path, ?3)) LIMIT 200"', '" WHERE tree = ?1 AND stem = ?2) AND ?3 NOT NULL LIMIT 200"')], "test_imports", "imports_lead_to_files"),
     ("similar_windows_of_other_languages", "context/retrieve_similar.c", [("        !is_kindred(t, path) || retrieval_late(t))", "        retrieval_late(t))")],
      RETRIEVE, None),
     ("similar_lines_lift_visited_places", "context/retrieve.c", [("= source == SOURCE_SIMILAR ? &none : fusion_place", "= source == N_RETRIEVE_SOURCES ? &none : fusion_place")],

@@ -27,6 +27,9 @@ static void imports_lead_to_files(void **state)
         {"deep/a/t.py", "path", "deep/a/path.py"},
         {"src/z.js", "tool", "lib/tool.js"}, /* the only one */
         {"cmd/main.go", "example.com/m/pkg/store", "pkg/store/store.go"},
+        /* of more than two hundred files, and folders, with that name */
+        {"cmd/main.go", "example.com/m/zz/util", "zz/util/util.go"},
+        {"tests/t.py", "shop.zz.mould", "zz/mould.py"},
         {"src/main.rs", "crate::shape::circle::{Circle}", "src/shape/circle.rs"},
         {"a/Main.java", "com.shop.cart.Item", "com/shop/cart/Item.java"},
         {"a/Main.java", "java.util.List", ""},
@@ -46,7 +49,9 @@ static void imports_lead_to_files(void **state)
           "pkg/store/store.go "
           "src/shape/circle.rs src/shape/mod.rs com/shop/cart/Item.java com/other/Item.java "
           "src/Base/Model.php old/Model.php ruby/shape.rb deep/a/path.py deep/b/path.py; do "
-          "mkdir -p $(dirname $f) && printf 'x %%s\\n' $f > $f; done");
+          "mkdir -p $(dirname $f) && printf 'x %%s\\n' $f > $f; done && "
+          "for d in $(seq 210) zz; do mkdir -p $d/util && echo $d > $d/util/util.go && "
+          "echo $d > $d/mould.py; done");
     assert_int_equal(repository_open(&r, workspace_path("im"), &err), OK);
     assert_int_equal(index_open(&x, r, &err), OK);
     assert_int_equal(index_update(&report, x, r, NULL, NULL, &err), OK);
