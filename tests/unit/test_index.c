@@ -1,6 +1,6 @@
 /* The index over repositories made by the git program: what is parsed, reused and skipped, what a
  * name finds, and what becomes of a database that is damaged or foreign. */
-#include "tests/unit/index_rig.h"
+#include "tests/unit/support/index_rig.h"
 
 #include <limits.h>
 #include <sys/inotify.h>

@@ -1,5 +1,5 @@
 /* What the index's database may take, and what it leaves out, or gives up, to keep to that. */
-#include "tests/unit/index_rig.h"
+#include "tests/unit/support/index_rig.h"
 
 #include "base/limits.h"
 

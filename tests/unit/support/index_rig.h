@@ -1,7 +1,7 @@
 /* The index of a repository in the tests' workspace: brought up to date, asked for a name, and looked at
  * and changed behind its back. */
-#ifndef TESTS_UNIT_INDEX_RIG_H
-#define TESTS_UNIT_INDEX_RIG_H
+#ifndef TESTS_UNIT_SUPPORT_INDEX_RIG_H
+#define TESTS_UNIT_SUPPORT_INDEX_RIG_H
 
 #include "tests/unit/workspace.h"
 
